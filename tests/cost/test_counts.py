@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def convolve_and_count(layer: nn.Module, image: Tensor) -> tuple[Tensor, int]:
+    """The definition of a convolution of one image [C, ...], with a counter beside its multiplication."""
+    axes = image.dim() - 1
+    padded_shape = [size + 2 * margin for size, margin in zip(image.shape[1:], layer.padding, strict=True)]
+    padded = torch.zeros(len(image), *padded_shape)
+    padded[(slice(None), *(slice(m, m + s) for m, s in zip(layer.padding, image.shape[1:], strict=True)))] = image
+    reach = [layer.dilation[a] * (layer.kernel_size[a] - 1) + 1 for a in range(axes)]
+    sizes = [(padded_shape[a] - reach[a]) // layer.stride[a] + 1 for a in range(axes)]
+    per_group = layer.in_channels // layer.groups
+    out = torch.zeros(layer.out_channels, *sizes)
+    multiplications = 0
+    for channel, *where in itertools.product(range(layer.out_channels), *map(range, sizes)):
+        group = channel // (layer.out_channels // layer.groups)
+        for inner, *tap in itertools.product(range(per_group), *map(range, layer.kernel_size)):
+            pixel = [layer.stride[a] * where[a] + layer.dilation[a] * tap[a] for a in range(axes)]
+            out[(channel, *where)] += layer.weight[(channel, inner, *tap)] * padded[(group * per_group + inner, *pixel)]
+            multiplications += 1
+    return out, multiplications
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
+    axes = draw(st.integers(1, 3))
+    groups = draw(st.integers(1, 2))
+    layer = CONVOLUTIONS[axes](
+        groups * draw(st.integers(1, 2)),
+        groups * draw(st.integers(1, 2)),
+        kernel_size=draw(st.integers(1, 2)),
+        stride=draw(st.integers(1, 2)),
+        padding=draw(st.integers(0, 1)),
+        dilation=draw(st.integers(1, 2)),
+        groups=groups,
+        bias=False,
+    )
+    sizes = draw(st.lists(st.integers(3, 4), min_size=axes, max_size=axes))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
+    nn.init.normal_(layer.weight, generator=generator)
+    return layer, torch.randn(layer.in_channels, *sizes, generator=generator)
+
+
+@settings(max_examples=30, deadline=None)
+@given(convolutions())
+def test_macs_of_a_convolution_are_its_multiplications(case: tuple[nn.Module, Tensor]) -> None:
+    layer, image = case
+    with torch.no_grad():
+        out, multiplications = convolve_and_count(layer, image)
+        torch.testing.assert_close(layer(image[None])[0], out)  # so it was this convolution whose work was counted
+    (count,) = count_layers(layer, image[None])
+    assert count.macs == multiplications
+    assert count.weights == layer.weight.numel()
+    assert count.kind == "conv"
+
+
+def conv_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 4, 3, stride=2, bias=False),
+        nn.Flatten(),
+        nn.Linear(36, 10),
+    )
+
+
+def test_whole_network_against_the_flop_counter_of_torch() -> None:
+    model, image = conv_net().eval(), torch.zeros(1, 1, 14, 14)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    assert 2 * sum(layer.macs for layer in count_layers(model, image)) == counter.get_total_flops()
+
+
+def test_every_parameter_is_stored_once() -> None:
+    counts = count_layers(conv_net(), torch.zeros(1, 1, 14, 14))
+    assert [(count.name, count.kind, count.weights, count.extras) for count in counts] == [
+        ("0", "conv", 54, 6),
+        ("1", "other", 0, 12),
+        ("3", "conv", 216, 0),
+        ("5", "fc", 360, 10),
+    ]
+
+
+class OverTime(nn.Module):
+    """Runs its layers over [T, N, C, H, W] in one of the ways in which spiking networks do."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layers = conv_net()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "folded":
+            return self.layers(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        if self.way == "loop":
+            return torch.stack([self.layers(step) for step in x])
+        return self.layers(x[0]).expand(len(x), -1, -1)  # the input is constant: once is enough
+
+
+@pytest.mark.parametrize("way", ["folded", "loop", "once"])
+@pytest.mark.parametrize(("steps", "inputs"), [(1, 1), (5, 1), (1, 3), (4, 2)])
+def test_counts_are_for_one_step_and_one_input(way: str, steps: int, inputs: int) -> None:
+    macs = [count.macs for count in count_layers(OverTime(way), torch.zeros(steps, inputs, 1, 14, 14))]
+    assert macs == [54 * 14 * 14, 0, 216 * 3 * 3, 360]
+
+
+class MultiStepConv(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.flatten(0, 1)).unflatten(0, input.shape[:2])
+
+
+def test_subclass_with_a_time_axis_of_its_own() -> None:
+    (count,) = count_layers(MultiStepConv(2, 3, 3), torch.zeros(4, 5, 2, 6, 7))
+    assert count.macs == 3 * 2 * 3 * 3 * 4 * 5
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = conv_net().train()
+    model[2].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    count_layers(model, torch.ones(2, 1, 14, 14))
+    assert [module.training for module in model] == [True, True, False, True, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+class Sign(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.full((3, 3), 0.4))  # belongs to training, not to the stored layer
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return 0.25 * weight.sign() * (weight.abs() > self.threshold.mean())
+
+
+def test_a_parametrized_weight_is_read_as_the_layer_uses_it() -> None:
+    layer = nn.Linear(3, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[0.1, 0.5, -0.9], [0.3, -0.6, 0.2]]))
+    parametrize.register_parametrization(layer, "weight", Sign())
+    assert count_layers(nn.Sequential(layer), torch.zeros(1, 3)) == (
+        LayerCount("0", "fc", weights=6, macs=6, sparsity=0.5, ternary=True, scales=1, extras=2),
+    )
+
+
+def scales_by_sets(weight: Tensor) -> int:
+    """From the definition, element by element."""
+    channels = [{abs(value) for value in row if value != 0} for row in weight.flatten(1).tolist()]
+    if any(len(magnitudes) > 1 for magnitudes in channels):
+        return 0
+    scales = 1 if len(set().union(*channels)) <= 1 else len(channels)
+    return scales if scales < weight.numel() else 0
+
+
+@given(st.data(), st.integers(1, 3), st.integers(1, 4), st.sampled_from([(1,), (2,), (1, 2)]))
+def test_ternary_scales_against_sets(data: st.DataObject, out: int, inner: int, kernel: tuple[int, ...]) -> None:
+    shape = (out, inner, *kernel)
+    count = torch.Size(shape).numel()
+    codes = torch.tensor(data.draw(st.lists(st.integers(-1, 1), min_size=count, max_size=count))).reshape(shape)
+    scales = torch.tensor(data.draw(st.lists(st.sampled_from([0.5, 0.1, 3.0]), min_size=out, max_size=out)))
+    weight = codes * scales.reshape(-1, *[1] * (len(shape) - 1))
+    assert ternary_scales(weight) == scales_by_sets(weight)
+    weight.view(-1)[data.draw(st.integers(0, count - 1))] = 0.7
+    assert ternary_scales(weight) == scales_by_sets(weight)
+
+
+@pytest.mark.parametrize(
+    ("weight", "scales"),
+    [
+        (torch.zeros(2, 3), 1),
+        (torch.tensor([[0.0, 0.0], [0.2, -0.2]]), 1),
+        (torch.full((4, 1), 0.3), 1),
+        (torch.tensor([[0.3], [0.2]]), 0),  # any float layer with a single input looks like this
+        (torch.tensor([[0.3]]), 0),
+        (torch.tensor([[0.3, torch.nextafter(torch.tensor(0.3), torch.tensor(1.0))]]), 0),
+        (torch.tensor([[torch.nan, 1.0]]), 0),
+    ],
+)
+def test_ternary_scales_at_the_edges(weight: Tensor, scales: int) -> None:
+    assert ternary_scales(weight) == scales
+
+
+def test_no_layer_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"model: expected an nn.Linear or nn.Conv layer; got a Flatten without one"):
+        count_layers(nn.Flatten(), torch.zeros(1, 2))
+
+
+def test_a_layer_that_does_not_run_is_an_error() -> None:
+    model = conv_net()
+    model[0].spare = nn.Linear(2, 2)
+    with pytest.raises(
+        InputError, match=r"expected layer '0.spare' to run with one output size; got a layer that did not"
+    ):
+        count_layers(model, torch.zeros(1, 1, 14, 14))
+
+
+def test_a_convolution_shared_between_sizes_is_an_error() -> None:
+    shared = nn.Conv2d(1, 1, 2)
+    with pytest.raises(InputError, match=r"expected layer '0' to run with one output size; got output sizes \[4, 9\]"):
+        count_layers(nn.Sequential(shared, shared), torch.zeros(1, 1, 4, 4))
+
+
+def test_a_weight_matrix_in_a_foreign_module_is_an_error() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.ConvTranspose1d(2, 3, 4))
+    with pytest.raises(
+        InputError, match=r"expected weights in nn.Linear .* \[2, 3, 4\] in '1', a ConvTranspose1d; count it"
+    ):
+        count_layers(model, torch.zeros(2, 2))
+
+
+def test_a_count_by_hand_is_checked() -> None:
+    with pytest.raises(
+        InputError, match=r"kind: expected one of conv, fc, other; got 'cnov' \(did you mean 'conv'\?\)"
+    ):
+        LayerCount("a", "cnov", 1, 1)
+    with pytest.raises(InputError, match=r"sparsity: expected 0 <= value <= 1; got 53.77"):
+        LayerCount("a", "fc", 1, 1, sparsity=53.77)
+    with pytest.raises(InputError, match="macs: expected a count of at least 0; got -1"):
+        LayerCount("a", "fc", 1, -1)

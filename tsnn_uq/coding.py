@@ -1,0 +1,159 @@
+"""From an image to the network's input over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
+
+__all__ = ["CODINGS", "Coding", "bernoulli_rate", "constant_current", "is_constant_over_time", "latency"]
+
+CODINGS = ("constant", "rate", "latency")
+
+
+def constant_current(x: Tensor, steps: int) -> Tensor:
+    """The same input at every step (direct coding), without copying it.
+
+    The result has stride 0 over time, by which `is_constant_over_time` knows it, so that a layer can compute its
+    response once. Reshaping the axes after the first keeps the stride; arithmetic on the result loses it.
+
+    Args:
+        x: [N, ...] input of any kind.
+        steps: number of time steps T.
+
+    Returns:
+        [T, N, ...], a view of `x`: do not write to it.
+
+    Example:
+        >>> constant_current(torch.tensor([0.5]), 3)
+        tensor([[0.5000],
+                [0.5000],
+                [0.5000]])
+    """
+    check_positive("steps", steps, integer=True)
+    return x.unsqueeze(0).expand(steps, *x.shape)
+
+
+def is_constant_over_time(x: Tensor) -> bool:
+    """Whether `x` [T, N, ...] is one step repeated, judged by its layout alone and never by its values.
+
+    Example:
+        >>> is_constant_over_time(constant_current(torch.ones(2), 4)), is_constant_over_time(torch.ones(4, 2))
+        (True, False)
+    """
+    return x.shape[0] == 1 or (x.shape[0] > 1 and x.stride(0) == 0)
+
+
+def bernoulli_rate(x: Tensor, steps: int, generator: Generator) -> Tensor:
+    """Spikes at random, independently at each step, with P(spike) = x: the Poisson rate code in discrete time.
+
+    Args:
+        x: [N, ...] intensities in [0, 1].
+        steps: number of time steps T.
+        generator: source of the spikes, on the device of `x`.
+
+    Returns:
+        [T, N, ...] of 0 and 1, in the dtype of `x`.
+
+    Raises:
+        InputError: a value is outside [0, 1].
+    """
+    _check_intensities(x)
+    return torch.bernoulli(constant_current(x, steps), generator=generator)
+
+
+def latency(x: Tensor, steps: int) -> Tensor:
+    """One spike per input, the sooner the stronger it is; none where it is 0.
+
+    The spike comes at step round((1 - x) (T - 1)), halves to the even step. This is the linear form of coding by the
+    time to the first spike (Thorpe, Delorme and Van Rullen 2001, "Spike-based strategies for rapid processing"), as
+    ``snntorch.spikegen.latency(linear=True, normalize=True, clip=True)`` has it, with threshold 0.
+
+    Args:
+        x: [N, ...] intensities in [0, 1].
+        steps: number of time steps T.
+
+    Returns:
+        [T, N, ...] of 0 and 1, in the dtype of `x`.
+
+    Raises:
+        InputError: a value is outside [0, 1].
+
+    Example:
+        >>> latency(torch.tensor([1.0, 0.5, 0.0]), 3)
+        tensor([[1., 0., 0.],
+                [0., 1., 0.],
+                [0., 0., 0.]])
+    """
+    _check_intensities(x)
+    check_positive("steps", steps, integer=True)
+    first = ((1 - x) * (steps - 1)).round().to(torch.int64)
+    spikes = x.new_zeros(steps, *x.shape)
+    return spikes.scatter_(0, first.unsqueeze(0), (x > 0).to(x.dtype).unsqueeze(0))
+
+
+class Coding(nn.Module):
+    """The first layer of a network: images [N, ...] to input over time [T, N, ...].
+
+    Args:
+        kind: ``"constant"`` (`constant_current`), ``"rate"`` (`bernoulli_rate`) or ``"latency"`` (`latency`).
+        steps: number of time steps T.
+        gain: factor on what the code puts out: the current of intensity 1, or of a spike.
+
+    Attributes:
+        generators: sources of the spikes of ``"rate"``, one for each of the batch's equal parts, to be set before
+            use; the others do not need them.
+
+    Raises:
+        InputError: the kind is unknown, or steps or gain is not positive.
+
+    Example:
+        >>> Coding("constant", steps=2, gain=3.0)(torch.tensor([[0.5]])).flatten().tolist()
+        [1.5, 1.5]
+    """
+
+    def __init__(self, kind: str = "constant", steps: int = 8, gain: float = 1.0) -> None:
+        super().__init__()
+        self.kind = check_choice("kind", kind, CODINGS)
+        check_positive("steps", steps, integer=True)
+        check_positive("gain", gain)
+        self.steps = steps
+        self.gain = gain
+        self.generators: tuple[Generator, ...] = ()
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether two calls with one input differ."""
+        return self.kind == "rate"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Code `images` [N, ...] as [T, N, ...].
+
+        Raises:
+            InputError: the kind is ``"rate"`` and no generators are set, or it is not ``"constant"`` and a value is
+                outside [0, 1].
+        """
+        if self.kind == "constant":
+            return constant_current(self.gain * images, self.steps)
+        if self.kind == "latency":
+            return self.gain * latency(images, self.steps)
+        if not self.generators or len(images) % len(self.generators):
+            raise InputError(
+                "generators: expected set_generator(model, torch.Generator()...) before rate coding, as many as divide "
+                f"the {len(images)} images; got {len(self.generators)}"
+            )
+        parts = zip(images.chunk(len(self.generators)), self.generators, strict=True)
+        return self.gain * torch.cat([bernoulli_rate(part, self.steps, generator) for part, generator in parts], dim=1)
+
+    def extra_repr(self) -> str:
+        """What ``repr`` shows."""
+        return f"{self.kind!r}, steps={self.steps}, gain={self.gain}"
+
+
+def _check_intensities(x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise InputError(f"x: expected floating-point intensities; got {describe(x)}")
+    if x.numel():
+        for bound in torch.aminmax(x.detach()):
+            check_fraction("x", bound.item())

@@ -1,0 +1,158 @@
+"""The data folder: what is in it (decided without doing anything), and fetching what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from gzip import BadGzipFile
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.data.idx import read_unpacked, unpack
+from tsnn_uq.data.registry import SOURCES, File, Source
+from tsnn_uq.files import atomic_path
+
+__all__ = ["Located", "data_folder", "fetch", "locate", "obtain"]
+
+TIMEOUT_SECONDS = 10
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Located:
+    """What was found of one file.
+
+    Args:
+        file: its entry in the registry.
+        path: where it is, or None.
+        state: ``"verified"`` (its SHA-256 is the registry's), ``"missing"`` or ``"damaged"``.
+        problem: of a damaged file, what is wrong and what to do.
+    """
+
+    file: File
+    path: Path | None
+    state: Literal["verified", "missing", "damaged"]
+    problem: str = ""
+
+
+def data_folder(data_dir: str | Path | None = None) -> Path:
+    """The folder data sets live in: `data_dir`, else the variable TSNN_UQ_DATA, else the user's cache folder."""
+    chosen = data_dir or os.environ.get("TSNN_UQ_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("tsnn-uq"))
+
+
+def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
+    """Find and verify the files of a data set, changing nothing.
+
+    Each file may be plain or gzipped, in the data folder itself, in its sub-folder `name`, or where torchvision puts
+    it. The hash decides what a file is, for MNIST and Fashion-MNIST use the same file names.
+
+    Args:
+        name: ``"mnist"``, ``"fashion-mnist"``, or ``"digits"``, which comes with scikit-learn and has no files.
+        data_dir: as for `data_folder`.
+
+    Returns:
+        One record per file.
+
+    Raises:
+        InputError: `name` is unknown.
+    """
+    return [_search(source, file, data_folder(data_dir))[0] for source in _sources(name) for file in source.files]
+
+
+def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
+    """Make sure that all files of a data set are there, fetching the missing ones; arguments as for `locate`.
+
+    Returns:
+        The verified files' paths.
+
+    Raises:
+        InputError: `name` is unknown, a file is damaged, or fetching failed.
+    """
+    return [obtain(source, file, data_dir)[0] for source in _sources(name) for file in source.files]
+
+
+def obtain(source: Source, file: File, data_dir: str | Path | None = None) -> tuple[Path, bytes]:
+    """One file's path and verified, uncompressed content; it is fetched if missing.
+
+    Raises:
+        InputError: the file is damaged (it is the user's, so it is left as it is), or fetching it failed.
+    """
+    folder = data_folder(data_dir)
+    found, content = _search(source, file, folder)
+    if found.state == "damaged":
+        raise InputError(found.problem)
+    if found.path is not None:
+        return found.path, content
+    return _download(source, file, folder)
+
+
+def _sources(name: str) -> list[Source]:
+    check_choice("data set", name, ("digits", *SOURCES))
+    return [] if name == "digits" else [SOURCES[name]]
+
+
+def _candidates(source: Source, file: File, folder: Path) -> Iterator[Path]:
+    for place in (*source.folders, ""):
+        for suffix in ("", ".gz"):
+            path = folder / place / f"{file.name}{suffix}"
+            if path.is_file():
+                yield path
+
+
+def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
+    """The file's record, and its content if it is verified (so that loading reads and hashes it only once)."""
+    others = {entry.sha256 for other in SOURCES.values() if other.name != source.name for entry in other.files}
+    result = Located(file, None, "missing")
+    for path in _candidates(source, file, folder):
+        try:
+            content = read_unpacked(path, file.size)
+        except InputError as error:
+            result = Located(file, path, "damaged", str(error))
+            continue
+        digest = hashlib.sha256(content).hexdigest()
+        if digest == file.sha256:
+            return Located(file, path, "verified"), content
+        if path.parent == folder and digest in others:
+            continue  # the other set's file of the same name, which has every right to be here
+        wanted = f"{source.name}'s {file.name} (SHA-256 {file.sha256[:12]}...)"
+        remedy = "delete it to have it fetched again"
+        result = Located(file, path, "damaged", f"{path}: expected {wanted}; got {digest[:12]}...; {remedy}")
+    return result, b""
+
+
+def _download(source: Source, file: File, folder: Path) -> tuple[Path, bytes]:
+    """Fetch, verify, and only then write: a failure leaves no trace in the user's folder."""
+    import pooch
+
+    url = f"{source.url}{file.name}.gz"
+    target = folder / source.folders[0] / file.name
+    reason = ""
+    for _ in range(ATTEMPTS):
+        pooch.get_logger().info("fetching %s", url)
+        packed = BytesIO()
+        try:
+            pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(url, packed, None)
+            content = unpack(packed.getvalue(), file.size)
+        except (BadGzipFile, EOFError, zlib.error):
+            content = b""
+        except OSError as error:  # as all errors of requests are
+            reason = type(error).__name__
+            continue
+        if hashlib.sha256(content).hexdigest() == file.sha256:
+            with atomic_path(target) as temporary:
+                temporary.write_bytes(content)
+            return target, content
+        reason = "the mirror sent a damaged file"
+    failure = f"{file.name} is not in {folder}, and fetching {url} failed ({reason})"
+    remedy = f"place the file in {target.parent} or set TSNN_UQ_DATA to a folder that has it"
+    raise InputError(f"{source.name}: {failure}; {remedy}")

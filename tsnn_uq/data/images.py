@@ -1,0 +1,102 @@
+"""Images and their labels as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_dims, check_fraction, check_labels, check_positive, describe
+from tsnn_uq.data.folder import obtain
+from tsnn_uq.data.idx import parse_idx
+from tsnn_uq.data.registry import Source
+from tsnn_uq.seeds import generator_for
+
+__all__ = ["Dataset", "digits", "read_part"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled grey images.
+
+    Args:
+        images: [N, 1, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
+        labels: [N] int64 class numbers.
+        name: what they are, for tables and messages.
+        classes: number of classes.
+
+    Raises:
+        InputError: shapes, dtypes, values or counts do not fit.
+    """
+
+    images: Tensor
+    labels: Tensor
+    name: str
+    classes: int
+
+    def __post_init__(self) -> None:
+        check_dims("images", self.images, "[N, 1, H, W]")
+        if self.images.shape[1] != 1 or self.images.dtype != torch.float32:
+            raise InputError(f"images: expected float32 of shape [N, 1, H, W]; got {describe(self.images)}")
+        if self.images.numel():
+            for bound in torch.aminmax(self.images):
+                check_fraction("images", bound.item())
+        check_labels("labels", self.labels, self.classes, count=len(self.images))
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def select(self, indices: Tensor) -> Dataset:
+        """The images with these `indices` [M], in their order."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def subset(self, count: int, *, seed: int = 0) -> Dataset:
+        """`count` images drawn without replacement; with one seed, a smaller subset is the start of a larger one.
+
+        Drawn, since the first half of MNIST's test set is easier than the second.
+
+        Raises:
+            InputError: `count` is not a whole number from 1 to N.
+        """
+        check_positive("count", count, integer=True)
+        if count > len(self):
+            raise InputError(f"count: expected at most {len(self)} (all of {self.name}); got {count}")
+        order = torch.randperm(len(self), generator=generator_for(seed, "subset", self.name))
+        return self.select(order[:count])
+
+
+def digits() -> Dataset:
+    """All 1,797 images of 8 x 8 pixels that come with scikit-learn (UCI Optical Recognition of Handwritten Digits)."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).to(torch.float32).div(16).unsqueeze(1)
+    return Dataset(images, torch.from_numpy(bunch.target).to(torch.int64), "digits", classes=10)
+
+
+def read_part(source: Source, part: Literal["train", "test"], data_dir: str | Path | None = None) -> Dataset:
+    """One part of a data set in idx files, found (or fetched) and verified.
+
+    Args:
+        source: its entry in the registry.
+        part: ``"train"`` or ``"test"``; the other part's files need not be there.
+        data_dir: as for `data_folder`.
+
+    Raises:
+        InputError: a file is missing and cannot be fetched, or is damaged, or images and labels are not as many.
+    """
+    (image_path, image_bytes), (label_path, label_bytes) = (
+        obtain(source, file, data_dir) for file in getattr(source, part)
+    )
+    pixels, labels = parse_idx(image_bytes, str(image_path)), parse_idx(label_bytes, str(label_path))
+    if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
+        shapes = f"shapes {list(pixels.shape)} and {list(labels.shape)}"
+        raise InputError(
+            f"{label_path}: expected one label for each image of {image_path}; got {shapes}; replace both files"
+        )
+    images = torch.from_numpy(pixels.astype("float32")).div_(255).unsqueeze(1)
+    return Dataset(images, torch.from_numpy(labels.astype("int64")), source.name, source.classes)

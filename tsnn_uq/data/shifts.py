@@ -1,0 +1,122 @@
+"""Shifted images, to see whether the uncertainty grows as they leave what was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from tsnn_uq.checks import InputError, check_choice, check_dims, describe
+from tsnn_uq.seeds import generator_for
+
+__all__ = ["SHIFTS", "apply_shift", "blurred", "noisy", "parse_shift", "rotated"]
+
+
+def rotated(images: Tensor, degrees: float) -> Tensor:
+    """Images turned counter-clockwise about their centre, bilinearly; what comes in from outside is 0.
+
+    Args:
+        images: [N, 1, H, W] in [0, 1].
+        degrees: angle.
+
+    Returns:
+        [N, 1, H, W] in [0, 1].
+    """
+    _check("degrees", degrees, -math.inf, images)
+    count, _, height, width = images.shape
+    sin, cos = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    # From output to input, in affine_grid's coordinates: y points down, both axes end at 1 whatever the image's sides.
+    matrix = torch.tensor([[[cos, -sin * height / width, 0], [sin * width / height, cos, 0]]], dtype=images.dtype)
+    grid = functional.affine_grid(matrix.to(images.device), [1, 1, height, width], align_corners=False)
+    turned = functional.grid_sample(images, grid.expand(count, -1, -1, -1), align_corners=False)
+    return turned.clamp(0, 1)  # the four weights may sum to a rounding error more than 1
+
+
+def noisy(images: Tensor, sigma: float, generator: Generator) -> Tensor:
+    """Images plus Gaussian noise, clipped: clip(x + sigma z, 0, 1) with z ~ N(0, 1) for each pixel.
+
+    Args:
+        images: [N, 1, H, W] in [0, 1].
+        sigma: standard deviation of the noise, in units of the full intensity.
+        generator: source of the noise, on the images' device.
+
+    Returns:
+        [N, 1, H, W] in [0, 1].
+    """
+    _check("sigma", sigma, 0, images)
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype, device=images.device)
+    return (images + sigma * noise).clamp(0, 1)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images convolved with a Gaussian, cut off at four sigma and normalized; outside the image is 0.
+
+    Args:
+        images: [N, 1, H, W] in [0, 1].
+        sigma: standard deviation of the Gaussian in pixels, at most the image's longer side.
+
+    Returns:
+        [N, 1, H, W] in [0, 1].
+    """
+    _check("sigma", sigma, 0, images)
+    if sigma > max(images.shape[2:]):
+        raise InputError(
+            f"sigma: expected at most the image's longer side, {max(images.shape[2:])}; got {describe(sigma)}"
+        )
+    if sigma == 0:
+        return images.clone()
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.softmax(-0.5 * (offsets / sigma) ** 2, 0).to(images)
+    across = functional.conv2d(images, weights.view(1, 1, 1, -1), padding=(0, radius))
+    return functional.conv2d(across, weights.view(1, 1, -1, 1), padding=(radius, 0)).clamp(0, 1)
+
+
+# Name -> shift of (images, amount, generator).
+SHIFTS: dict[str, Callable[[Tensor, float, Generator], Tensor]] = {
+    "rotate": lambda images, amount, _: rotated(images, amount),
+    "noise": noisy,
+    "blur": lambda images, amount, _: blurred(images, amount),
+}
+
+
+def parse_shift(text: str) -> tuple[str, float]:
+    """Name and amount of a shift.
+
+    Raises:
+        InputError: the name is not in `SHIFTS`, or the amount is no finite number.
+
+    Example:
+        >>> parse_shift("rotate=30")
+        ('rotate', 30.0)
+    """
+    name, _, number = text.partition("=")
+    check_choice("shift", name, SHIFTS)
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = math.nan
+    if not math.isfinite(amount):
+        raise InputError(f"shift: expected {name}=NUMBER; got {describe(text)}")
+    return name, amount
+
+
+def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
+    """Shift `images` [N, 1, H, W] as `text` says, e.g. ``"noise=0.2"``.
+
+    Of one seed, noise of every strength has the same pattern, so that strengths are compared on equal terms.
+    """
+    name, amount = parse_shift(text)
+    return SHIFTS[name](images, amount, generator_for(seed, "shift", name))
+
+
+def _check(argument: str, amount: float, least: float, images: Tensor) -> None:
+    check_dims("images", images, "[N, 1, H, W]")
+    if images.shape[1] != 1 or not images.is_floating_point():
+        raise InputError(f"images: expected floating-point images of shape [N, 1, H, W]; got {describe(images)}")
+    if not (math.isfinite(amount) and amount >= least):
+        kind = "a finite number" if least < 0 else "a finite number of at least 0"
+        raise InputError(f"{argument}: expected {kind}; got {describe(amount)}")

@@ -1,0 +1,63 @@
+"""Uncertainty metrics as `torchmetrics.Metric` classes; the same as functions in `tsnn_uq.metrics.functional`."""
+
+from tsnn_uq.metrics import functional
+from tsnn_uq.metrics.base import PerInputMetric
+from tsnn_uq.metrics.calibration import (
+    DebiasedCalibrationError,
+    ExpectedCalibrationError,
+    MaximumCalibrationError,
+    RmsCalibrationError,
+)
+from tsnn_uq.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibrationError
+from tsnn_uq.metrics.disagreement import PairwiseDisagreement, VariationRatio
+from tsnn_uq.metrics.entropy import ExpectedEntropy, PredictiveEntropy
+from tsnn_uq.metrics.information import ExpectedPairwiseKl, MutualInformation
+from tsnn_uq.metrics.ood import FprAtTpr, OodAuprIn, OodAuprOut, OodAuroc
+from tsnn_uq.metrics.reliability import BrierDecomposition, BrierParts, ReliabilityBins, ReliabilityCurve
+from tsnn_uq.metrics.scores import BrierScore, NegativeLogLikelihood
+from tsnn_uq.metrics.selective import (
+    AccuracyAtCoverage,
+    Augrc,
+    Aurc,
+    CoverageAtRisk,
+    ExcessAurc,
+    RiskCoverageCurve,
+    RiskCoveragePoints,
+)
+from tsnn_uq.metrics.variance import PredictiveStd, PredictiveVariance
+
+__all__ = [
+    "AccuracyAtCoverage",
+    "AdaptiveCalibrationError",
+    "Augrc",
+    "Aurc",
+    "BrierDecomposition",
+    "BrierParts",
+    "BrierScore",
+    "ClasswiseCalibrationError",
+    "CoverageAtRisk",
+    "DebiasedCalibrationError",
+    "ExcessAurc",
+    "ExpectedCalibrationError",
+    "ExpectedEntropy",
+    "ExpectedPairwiseKl",
+    "FprAtTpr",
+    "MaximumCalibrationError",
+    "MutualInformation",
+    "NegativeLogLikelihood",
+    "OodAuprIn",
+    "OodAuprOut",
+    "OodAuroc",
+    "PairwiseDisagreement",
+    "PerInputMetric",
+    "PredictiveEntropy",
+    "PredictiveStd",
+    "PredictiveVariance",
+    "ReliabilityBins",
+    "ReliabilityCurve",
+    "RiskCoverageCurve",
+    "RiskCoveragePoints",
+    "RmsCalibrationError",
+    "VariationRatio",
+    "functional",
+]

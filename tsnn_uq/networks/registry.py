@@ -1,0 +1,37 @@
+"""Network families by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from tsnn_uq.checks import check_choice
+from tsnn_uq.networks import fully_connected
+
+__all__ = ["FAMILIES", "build"]
+
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    "dropconnect": fully_connected.dropconnect,
+    "dropout": fully_connected.dropout,
+}
+
+
+def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Module:
+    """Build a network of a family, its weights drawn from `generator`.
+
+    Args:
+        family: a name in `FAMILIES`.
+        generator: where the initial weights come from.
+        options: the family's own arguments, e.g. ``sizes`` and ``steps``.
+
+    Raises:
+        InputError: unknown family, or an option out of range.
+    """
+    check_choice("family", family, FAMILIES)
+    # torch's own initialization draws from the global generator; lend it a seed and put it back afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return FAMILIES[family](**options)

@@ -1,0 +1,145 @@
+"""The leaky integrate-and-fire (LIF) neuron: one step, and all time steps at once.
+
+`lif_step` is the definition. `lif_scan` computes the same for a whole window [T, ...] as one autograd
+function with its backward pass written by hand; the tests hold it to the definition, gradients too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.neurons.surrogate import Surrogate, spike, surrogate
+
+__all__ = ["LIF", "LIFParameters", "lif_scan", "lif_step"]
+
+
+@dataclass(frozen=True)
+class LIFParameters:
+    """What a LIF neuron is made of.
+
+    Attributes:
+        decay: share of the membrane potential left after one step (0 to 1).
+        threshold: potential at which a spike is fired.
+        reset: ``"soft"`` subtracts the threshold after a spike, ``"hard"`` sets the potential to zero.
+        detach_reset: leave the reset out of the gradient (Zenke and Vogels, 2021).
+        surrogate: the surrogate gradient of the spike.
+    """
+
+    decay: float = 0.5
+    threshold: float = 1.0
+    reset: str = "soft"
+    detach_reset: bool = True
+    surrogate: Surrogate = field(default_factory=surrogate)
+
+    def __post_init__(self) -> None:
+        check_fraction("decay", self.decay)
+        check_positive("threshold", self.threshold)
+        check_choice("reset", self.reset, ("soft", "hard"))
+
+
+def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -> tuple[Tensor, Tensor]:
+    """Advance LIF neurons by one time step.
+
+    h = decay v + x;  s = 1 where h >= threshold;  v' = h - threshold s (soft) or h (1 - s) (hard).
+
+    Args:
+        current: input x of this step, any shape.
+        potential: membrane potential v after the last step, same shape; ``None`` is rest (zero).
+        params: the neuron.
+
+    Returns:
+        Spikes s (0 or 1) and the membrane potential v' after the reset.
+
+    Raises:
+        InputError: `potential` has another shape than `current`.
+    """
+    if potential is not None and potential.shape != current.shape:
+        raise InputError(f"potential: expected shape {list(current.shape)}; got {list(potential.shape)}")
+    charged = current if potential is None else params.decay * potential + current
+    spikes = spike(charged - params.threshold, params.surrogate)
+    reset = spikes.detach() if params.detach_reset else spikes
+    if params.reset == "soft":
+        return spikes, charged - params.threshold * reset
+    return spikes, charged * (1 - reset)
+
+
+class _LIFScan(torch.autograd.Function):
+    """`lif_step` over T steps. A current of time length 1 is held for all `steps`."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, steps: int, params: LIFParameters) -> Tensor:
+        charged = current.new_empty(steps, *current.shape[1:])
+        spikes = torch.empty_like(charged)
+        potential = torch.zeros_like(charged[0])
+        for t in range(steps):
+            torch.add(current[min(t, len(current) - 1)], potential, alpha=params.decay, out=charged[t])
+            torch.ge(charged[t], params.threshold, out=spikes[t])
+            if params.reset == "soft":
+                torch.sub(charged[t], spikes[t], alpha=params.threshold, out=potential)
+            else:
+                torch.addcmul(charged[t], charged[t], spikes[t], value=-1, out=potential)
+        ctx.save_for_backward(charged)
+        ctx.params, ctx.current_steps = params, len(current)
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (charged,) = ctx.saved_tensors
+        params: LIFParameters = ctx.params
+        slope = params.surrogate.derivative(charged - params.threshold)  # ds/dh
+        grad_charged = grads[0] * slope
+        carry = None  # dv'/dh where it is not 1
+        if params.reset == "hard":
+            carry = (charged < params.threshold).to(slope.dtype)
+            if not params.detach_reset:
+                carry.addcmul_(charged, slope, value=-1)
+        elif not params.detach_reset:
+            carry = slope.mul_(-params.threshold).add_(1)
+        for t in range(len(charged) - 2, -1, -1):
+            if carry is None:
+                grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)
+            else:
+                grad_charged[t].addcmul_(grad_charged[t + 1], carry[t], value=params.decay)
+        if ctx.current_steps < len(charged):
+            grad_charged = grad_charged.sum(0, keepdim=True)
+        return grad_charged, None, None
+
+
+def lif_scan(current: Tensor, params: LIFParameters) -> Tensor:
+    """Run LIF neurons over a whole window, starting from rest.
+
+    Args:
+        current: input over time, [T, ...]; one that is held over time (stride 0 on the first axis) is
+            read once.
+        params: the neuron.
+
+    Returns:
+        Spikes, 0 or 1, of the shape of `current`.
+    """
+    if current.dim() < 2 or len(current) == 0:
+        raise InputError(f"current: expected shape [T, N, ...] with T >= 1; got {list(current.shape)}")
+    held = current[:1] if is_constant_over_time(current) else current
+    return _LIFScan.apply(held, len(current), params)
+
+
+class LIF(nn.Module):
+    """A layer of LIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
+
+    def __init__(self, params: LIFParameters | None = None) -> None:
+        super().__init__()
+        self.params = params or LIFParameters()
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes of all T steps; see `lif_scan`."""
+        return lif_scan(current, self.params)
+
+    def extra_repr(self) -> str:
+        """Parameters, for ``print(network)``."""
+        p = self.params
+        return f"decay={p.decay}, threshold={p.threshold}, reset={p.reset}, surrogate={p.surrogate.name}"

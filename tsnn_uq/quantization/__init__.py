@@ -1,0 +1,20 @@
+"""Ternary quantization of any module."""
+
+from tsnn_uq.quantization.rules import RULES, SCALES, mean_fraction, mean_rounding, quantile, ternary_codes
+from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, freeze, ternarize
+from tsnn_uq.quantization.where import PARTS, select_layers
+
+__all__ = [
+    "PARTS",
+    "RULES",
+    "SCALES",
+    "LearnedTernary",
+    "Ternary",
+    "freeze",
+    "mean_fraction",
+    "mean_rounding",
+    "quantile",
+    "select_layers",
+    "ternarize",
+    "ternary_codes",
+]

@@ -1,0 +1,110 @@
+"""Four ternary codes to a byte, two bits a code, for the file and for counting storage.
+
+The codes of a tensor are taken in row-major order, the first one into the lowest bits (little end first):
+
+    bit      7 6   5 4   3 2   1 0
+    byte 0   c[3]  c[2]  c[1]  c[0]
+    byte 1   c[7]  c[6]  c[5]  c[4]      and so on; bits after the last code are zero
+
+A code is its two's complement in two bits:
+
+    code    0    +1    -1    none
+    bits   00    01    11     10
+
+So the low bit says "not zero" and the high bit "minus": counting the ones of ``byte & 0b01010101`` counts the weights
+that cost an addition, and a sign extension gives the integer back. Zero is the zero byte, so a pruned layer compresses
+to nothing and padding needs no special value. The pattern 10 is never written: finding it, or a padding bit that is
+set, means that the file is damaged, and that is an error rather than a wrong weight.
+
+Given up: base 3 would hold five codes in a byte (1.6 bits a code), but needs divisions to read and leaves a code's bits
+at no fixed place; two bits is also what the cost model counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from tsnn_uq.checks import InputError, describe
+
+__all__ = ["pack", "packed_bytes", "unpack"]
+
+_CODES_PER_BYTE = 4
+
+
+def packed_bytes(count: int) -> int:
+    """Number of bytes that `count` packed codes take: ceil(count / 4).
+
+    Example:
+        >>> [packed_bytes(count) for count in (0, 1, 4, 5)]
+        [0, 1, 1, 2]
+    """
+    return -(-count // _CODES_PER_BYTE)
+
+
+def pack(codes: Tensor) -> Tensor:
+    """Pack ternary codes, two bits each.
+
+    Args:
+        codes: int8 tensor of any shape, values -1, 0 and +1; n of them.
+
+    Returns:
+        uint8 tensor [ceil(n / 4)] on the device of `codes`, laid out as the head of this file draws it.
+
+    Raises:
+        InputError: `codes` is not int8 or holds another value.
+
+    Example:
+        >>> packed = pack(torch.tensor([[1, 0, -1], [-1, 1, 0]], dtype=torch.int8))
+        >>> [f"{byte:08b}" for byte in packed.tolist()]
+        ['11110001', '00000001']
+    """
+    if codes.dtype != torch.int8:
+        raise InputError(f"codes: expected an int8 tensor of -1, 0 and 1; got {describe(codes)}")
+    flat = codes.reshape(-1)
+    if flat.numel() and not -1 <= flat.amin() <= flat.amax() <= 1:
+        raise InputError(f"codes: expected only -1, 0 and 1; got values from {int(flat.amin())} to {int(flat.amax())}")
+    two_bits = (pad(flat, (0, -len(flat) % _CODES_PER_BYTE)) & 0b11).to(torch.uint8)
+    first, second, third, fourth = two_bits.view(-1, _CODES_PER_BYTE).unbind(1)
+    return first | second << 2 | third << 4 | fourth << 6
+
+
+def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
+    """Give back the codes that `pack` packed.
+
+    Args:
+        packed: uint8 tensor [ceil(n / 4)].
+        shape: shape of the codes, n elements in all.
+
+    Returns:
+        int8 tensor of `shape` with values -1, 0 and +1, on the device of `packed`.
+
+    Raises:
+        InputError: `packed` is no uint8 vector, its length does not fit `shape`, or its bits are damaged.
+
+    Example:
+        >>> unpack(torch.tensor([0b11110001, 0b00000001], dtype=torch.uint8), (2, 3))
+        tensor([[ 1,  0, -1],
+                [-1,  1,  0]], dtype=torch.int8)
+    """
+    if any(size < 0 for size in shape):
+        raise InputError(f"shape: expected sizes of at least 0; got {list(shape)}")
+    count = math.prod(shape)
+    if packed.dtype != torch.uint8 or packed.dim() != 1 or len(packed) != packed_bytes(count):
+        wanted = f"a uint8 tensor of shape [{packed_bytes(count)}] for codes of shape {list(shape)}"
+        raise InputError(f"packed: expected {wanted}; got {describe(packed)}")
+    offsets = torch.arange(0, 8, 2, dtype=torch.uint8, device=packed.device)
+    two_bits = (packed.unsqueeze(1) >> offsets & 0b11).to(torch.int8)
+    codes = (two_bits ^ 0b10) - 0b10  # sign extension; the unused pattern becomes -2
+    unused = (codes == -2).any(1)
+    if unused.any():
+        place = int(unused.int().argmax())
+        raise InputError(f"packed: expected the bits 00, 01 and 11; got 10 in byte {place}; the data are damaged")
+    flat = codes.reshape(-1)
+    if flat[count:].any():
+        raise InputError("packed: expected zeros after the last code; got set padding bits; the data are damaged")
+    return flat[:count].reshape(tuple(shape))

@@ -1,0 +1,128 @@
+"""Ternary weights in any module, trained by the straight-through gradient.
+
+`ternarize` puts a parametrization on the weights: forward and backward see the ternary weight, the
+gradient goes unchanged to the float copy (Bengio et al., 2013). `freeze` makes the ternary weights the
+module's own. Nothing else of the module changes, whichever library it is from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.quantization.rules import RULES, SCALES, Rule, mean_fraction, ternary_codes
+from tsnn_uq.quantization.where import Where, select_layers
+
+__all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> Tensor:
+        codes, factor = ternary_codes(weight, rule, scale)
+        return codes.mul_(factor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None
+
+
+class Ternary(nn.Module):
+    """Parametrization weight -> scale * codes with a straight-through gradient."""
+
+    def __init__(self, rule: Rule, scale: str = "layer") -> None:
+        check_choice("scale", scale, SCALES)
+        super().__init__()
+        self.rule = rule
+        self.scale = scale
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The ternary weight that stands for the float one."""
+        return _StraightThrough.apply(weight, self.rule, self.scale)
+
+
+class LearnedTernary(Ternary):
+    """As `Ternary`, with a threshold that is learned: `factor` times the mean magnitude.
+
+    The gradient of the factor is that of a triangular step |w| / mean|w| - factor in place of the hard one.
+    """
+
+    def __init__(self, factor: float = 0.7, scale: str = "layer") -> None:
+        super().__init__(mean_fraction(factor), scale)
+        self.factor = nn.Parameter(torch.tensor(float(factor)))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The ternary weight that stands for the float one."""
+        factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
+        codes, scale = ternary_codes(weight, mean_fraction(factor), self.scale)
+        ternary = _StraightThrough.apply(weight, mean_fraction(factor), self.scale)
+        with torch.no_grad():
+            distance = weight.abs() / weight.abs().mean() - factor
+            slope = -scale * weight.sign() * (1 - distance.abs()).clamp_(min=0)
+        # Adds exactly zero to the value, and the factor's gradient to the backward pass.
+        return ternary + slope * (self.factor - self.factor.detach())
+
+
+def ternarize(
+    model: nn.Module, layers: Where = "all", *, rule: str = "mean-fraction", scale: str = "layer", **options: float
+) -> list[str]:
+    """Make the weights of chosen layers ternary, in place; biases stay as they are.
+
+    Afterwards ``layer.weight`` is ternary in every forward pass, and
+    ``layer.parametrizations.weight.original`` is the float copy that an optimizer updates. Build the
+    optimizer after this call, since the parameters are new.
+
+    Args:
+        model: any module of fully connected and convolutional layers.
+        layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
+        rule: ``"mean-fraction"`` (option ``factor``, default 0.7), ``"mean-rounding"``, ``"quantile"`` (option
+            ``sparsity``, default 0.5) or ``"learned"`` (option ``factor``, where it starts).
+        scale: one scale per ``"layer"``, per output ``"channel"``, or ``"none"`` (weights -1, 0, +1).
+        options: the rule's own.
+
+    Returns:
+        Names of the layers that are now ternary.
+
+    Raises:
+        InputError: no layer matches, a layer is ternary already, or an unknown rule, scale or option.
+
+    Example:
+        >>> layer = nn.Linear(4, 2)
+        >>> ternarize(layer)
+        ['']
+        >>> layer.weight.unique().numel() <= 3
+        True
+    """
+    check_choice("rule", rule, [*RULES, "learned"])
+    chosen = select_layers(model, layers)
+    for name, module in chosen.items():
+        if parametrize.is_parametrized(module, "weight"):
+            raise InputError(f"model: expected layers with plain weights; {name!r} is parametrized already")
+    for module in chosen.values():
+        parametrize.register_parametrization(module, "weight", _parametrization(rule, scale, options))
+    return list(chosen)
+
+
+def _parametrization(rule: str, scale: str, options: dict[str, float]) -> Ternary:
+    try:
+        if rule == "learned":
+            return LearnedTernary(scale=scale, **options)
+        return Ternary(RULES[rule](**options), scale)
+    except TypeError as error:
+        raise InputError(f"rule: {rule!r} does not take these options: {error}") from error
+
+
+def freeze(model: nn.Module) -> list[str]:
+    """Replace every ternary parametrization by its ternary weight, in place; returns the layers' names."""
+    frozen = []
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            steps: Any = module.parametrizations["weight"]
+            if any(isinstance(step, Ternary) for step in steps):
+                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+                frozen.append(name)
+    return frozen

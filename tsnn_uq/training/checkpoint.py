@@ -1,0 +1,73 @@
+"""Checkpoints from which a run goes on exactly: one safetensors file, replaced atomically.
+
+It holds the weights, the optimizer's and the method's state, the mask generator and the loop's counters,
+and the fingerprint of the settings they belong to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.files import read_tensors, write_tensors
+from tsnn_uq.training.methods import Method
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+KIND = "checkpoint"
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    generator: torch.Generator,
+    header: dict[str, Any],
+) -> None:
+    """Write the state of a training run; `header` is the loop's own part, JSON-able."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
+    tensors["generator"] = generator.get_state()
+    write_tensors(path, tensors, {"kind": KIND, **header})
+
+
+def load_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    generator: torch.Generator,
+    fingerprint: dict[str, Any],
+) -> dict[str, Any]:
+    """Put the state of an interrupted run back in place, and return the loop's header.
+
+    Raises:
+        InputError: the file is damaged, or belongs to other settings or another network.
+    """
+    tensors, header = read_tensors(path, KIND)
+    if header.get("fingerprint") != fingerprint:
+        raise InputError(f"{path}: expected a checkpoint of the same settings; they differ; delete it to start afresh")
+    try:
+        model.load_state_dict(_under("model", tensors))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer", tensors).items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        method.load_state_dict(_under("method", tensors))
+        generator.set_state(tensors["generator"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: expected a checkpoint of this network; {reason}; delete it to start afresh") from error
+    return header
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}

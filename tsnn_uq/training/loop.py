@@ -1,0 +1,186 @@
+"""The one training loop. Methods and regularizers are objects put into it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, describe
+from tsnn_uq.readout import logits
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
+from tsnn_uq.training.methods import Float, Method
+from tsnn_uq.training.regularizers import Regularizer
+from tsnn_uq.uncertainty import set_generator
+
+__all__ = ["FitSettings", "History", "accuracy", "fit", "one_cycle"]
+
+Labelled = tuple[Tensor, Tensor]
+"""Images [N, ...] and labels [N]."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The budget and the optimizer (AdamW with a one-cycle learning rate)."""
+
+    epochs: int = 15
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    regularizer_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("epochs", self.epochs, integer=True)
+        check_positive("batch_size", self.batch_size, integer=True)
+        check_positive("learning_rate", self.learning_rate)
+        check_fraction("weight_decay", self.weight_decay)
+
+
+@dataclass
+class History:
+    """What a training run tells of itself: one entry an epoch, and the seconds it took in all."""
+
+    loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def one_cycle(progress: float, warm_up: float = 0.3) -> float:
+    """Learning rate as a share of its peak: cosine from 1/25 to 1, then cosine to 0 (Smith and Topin, 2019).
+
+    Example:
+        >>> one_cycle(0.0), one_cycle(0.3), one_cycle(1.0)
+        (0.04, 1.0, 0.0)
+    """
+    if progress < warm_up:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warm_up)) / 2
+    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+
+
+def fit(
+    model: nn.Module,
+    train: Labelled,
+    *,
+    seed: int,
+    method: Method | None = None,
+    regularizer: Regularizer | None = None,
+    settings: FitSettings | None = None,
+    validation: Labelled | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    fingerprint: dict[str, object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> History:
+    """Train a network, in place; with a method that quantizes, its weights are ternary afterwards.
+
+    All randomness comes from `seed`: the order of the data and the masks. With a `checkpoint` path, an
+    interrupted call made again goes on from the last checkpoint and ends with the same numbers, bit for bit,
+    as one that was not interrupted.
+
+    Args:
+        model: a network that gives outputs [T, N, C] or [N, C].
+        train: images [N, ...] and labels [N].
+        seed: seed of the run.
+        method: `Float` (default), `Direct`, `Indirect` or `Distill`.
+        regularizer: a term of the stochastic logits, added with ``settings.regularizer_weight``.
+        settings: budget and optimizer.
+        validation: images and labels whose accuracy is noted after each epoch; nothing is chosen by it.
+        checkpoint: where to write checkpoints; ``None`` for none.
+        checkpoint_seconds: least time between two checkpoints.
+        fingerprint: what else a checkpoint must agree with to be taken up, JSON-able.
+        progress: called with (steps done, steps in all) after each step.
+
+    Returns:
+        The loss and validation accuracy of each epoch, and the seconds taken.
+
+    Raises:
+        InputError: data that does not fit, a foreign or damaged checkpoint, or a loss that is not finite.
+    """
+    settings = settings or FitSettings()
+    method = method or Float()
+    regularizer = regularizer or Regularizer()
+    images, target = _checked(train)
+    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
+    total = settings.epochs * steps_per_epoch
+    identity = {"settings": asdict(settings), "seed": seed, "method": method.name, "more": fingerprint or {}}
+
+    # What the run's state is: fresh, or resumed.
+    method.start(model, images)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=settings.weight_decay, fused=True)
+    masks = generator_for(seed, "masks", device=images.device)
+    history, step, loss_sum = History(), 0, 0.0
+    if checkpoint is not None and checkpoint.exists():
+        header = load_checkpoint(checkpoint, model, optimizer, method, masks, identity)
+        history, step, loss_sum = History(**header["history"]), header["step"], header["loss_sum"]
+    passes = regularizer.passes
+    set_generator(model, *[masks] * passes)
+    started = time.monotonic() - history.seconds
+    saved = time.monotonic()
+
+    for epoch in range(step // steps_per_epoch, settings.epochs):
+        order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
+        for batch in order.split(settings.batch_size)[step % steps_per_epoch :]:
+            # One step.
+            model.train()
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * one_cycle(step / total)
+            mc_logits = logits(model(torch.cat([images[batch]] * passes))).unflatten(0, (passes, -1))
+            if step == 0:
+                check_labels("labels", target, mc_logits.shape[-1], len(images))
+            loss = method.loss(mc_logits, target[batch], batch)
+            if settings.regularizer_weight:
+                loss = loss + settings.regularizer_weight * regularizer(mc_logits, target[batch])
+            if not math.isfinite(value := loss.item()):
+                raise InputError(f"loss: expected a finite number; got {value} at step {step}; lower the learning rate")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            method.after_step(model, step / total)
+
+            # Once in a while: evaluate, save, tell.
+            loss_sum += value
+            if step % steps_per_epoch == 0:
+                history.loss.append(loss_sum / steps_per_epoch)
+                loss_sum = 0.0
+                if validation is not None:
+                    history.validation_accuracy.append(accuracy(model, *validation))
+            history.seconds = time.monotonic() - started
+            if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
+                state = {"history": asdict(history), "step": step, "loss_sum": loss_sum, "fingerprint": identity}
+                save_checkpoint(checkpoint, model, optimizer, method, masks, state)
+                saved = time.monotonic()
+            if progress is not None:
+                progress(step, total)
+
+    method.finish(model)
+    model.eval()
+    return history
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
+    """Share of inputs whose most likely class is right, with nothing random switched on."""
+    training = model.training
+    model.eval()
+    blocks = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    right = sum(int((logits(model(block)).argmax(-1) == label).sum()) for block, label in blocks)
+    model.train(training)
+    return right / len(images)
+
+
+def _checked(train: Labelled) -> Labelled:
+    images, target = train
+    if len(images) == 0 or len(images) != len(target):
+        raise InputError(
+            f"train: expected as many images as labels, at least one; got {describe(images)} and {describe(target)}"
+        )
+    if not torch.isfinite(images).all():
+        raise InputError("train: expected finite pixel values; got NaN or infinity")
+    return images, target

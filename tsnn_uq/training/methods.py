@@ -1,0 +1,84 @@
+"""Training methods: small objects with hooks into the one loop (`tsnn_uq.training.fit`).
+
+A method says what happens to the weights before the first step, around each step and after the last one,
+and which terms it adds to the loss. All of a method's memory is in `state_dict`, so a run can be resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.quantization import RULES, SCALES, freeze, select_layers, ternarize, ternary_codes
+from tsnn_uq.quantization.where import Where
+
+__all__ = ["METHODS", "Direct", "Distill", "Float", "Indirect", "Method"]
+
+
+class Method:
+    """Plain full-precision training, and the hooks that the other methods fill.
+
+    `progress` is the share of all optimizer steps that are done, 0 to 1.
+    """
+
+    name = "float"
+
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Before the optimizer is built; `images` are those of the training set."""
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """After each step of the optimizer."""
+
+    def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
+        """The loss of a batch: cross-entropy (nats), mean over passes and inputs.
+
+        Args:
+            mc_logits: logits [M, N, C] of M stochastic passes.
+            target: labels [N].
+            indices: positions of the inputs in the training set [N].
+        """
+        return functional.cross_entropy(mc_logits.flatten(0, 1), target.repeat(len(mc_logits)))
+
+    def finish(self, model: nn.Module) -> None:
+        """After the last step."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a resumed run needs, as tensors."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up the state of an interrupted run; called after `start`."""
+
+
+class Float(Method):
+    """Full precision: the reference."""
+
+
+class Direct(Method):
+    """Forward and backward with ternary weights; the gradient updates a full-precision copy.
+
+    Args:
+        layers: which layers are quantized, see `tsnn_uq.quantization.select_layers`.
+        rule: threshold rule.
+        scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
+        options: the rule's own, e.g. ``factor``.
+    """
+
+    name = "direct"
+
+    def __init__(
+        self, layers: Where = "all", rule: str = "mean-fraction", scale: str = "layer", **options: float
+    ) -> None:
+        self.layers, self.rule, self.scale, self.options = layers, rule, scale, options
+
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Put the straight-through ternary parametrization on the weights."""
+        ternarize(model, self.layers, rule=self.rule, scale=self.scale, **self.options)
+
+    def finish(self, model: nn.Module) -> None:
+        """Drop the full-precision copy."""
+        freeze(model)

@@ -1,0 +1,82 @@
+"""Dropconnect: a linear layer whose weights, not units, are dropped at random (Wan et al., 2013)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tsnn_uq.checks import InputError, describe
+from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
+
+__all__ = ["DropConnectLinear"]
+
+
+class DropConnectLinear(nn.Linear, StochasticLayer):
+    """Linear layer over time, [T, N, in] to [T, N, out], with randomly dropped weights.
+
+    One mask [out, in] is drawn per generator and shared by its group of the batch: it is one network drawn
+    from the posterior, and costs [out, in] where a mask an input would cost [N, out, in]. With
+    ``per_input=True`` every input does get its own (worth it for small layers only). The mask comes after a
+    ternarized weight, so a dropped ternary weight is a zero and 1 / (1 - p) joins the scale.
+
+    Args:
+        in_features: inputs of the layer.
+        out_features: outputs of the layer.
+        bias: add a bias, which is never dropped.
+        p: probability with which a weight is dropped, 0 <= p < 1.
+        mask: ``"fixed"`` over the T steps or redrawn ``"per-step"``.
+        per_input: one mask for each input instead of one for each group.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        *,
+        p: float = 0.2,
+        mask: str = "fixed",
+        per_input: bool = False,
+    ) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.set_masks(p, mask)
+        self.per_input = per_input
+
+    @property
+    def shared_by_inputs(self) -> bool:
+        """Whether one mask serves all inputs of a sample."""
+        return not self.per_input
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Weighted sums of `spikes` [T, N, in]; an input that is held over time is multiplied once."""
+        if spikes.dim() != 3 or spikes.shape[-1] != self.in_features:
+            raise InputError(f"spikes: expected shape [T, N, {self.in_features}]; got {describe(spikes)}")
+        per_step = self.active and self.mask == "per-step"
+        if is_constant_over_time(spikes) and not per_step:
+            return self._weighted(spikes[:1]).expand(len(spikes), -1, -1)
+        if per_step:
+            return torch.cat([self._weighted(step) for step in spikes.split(1)])
+        return self._weighted(spikes)
+
+    def _weighted(self, spikes: Tensor) -> Tensor:
+        """Apply one draw of masks to [T, N, in]."""
+        if not self.active:
+            return functional.linear(spikes, self.weight, self.bias)
+        steps, batch, _ = spikes.shape
+        size = self.group_size(batch)
+        masks = draw_masks(self._mask_shape(size), self.p, self.generators, self.weight).flatten(0, -3)
+        if len(masks) == 1:
+            return functional.linear(spikes, self.weight * masks[0], self.bias)
+        groups = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [G, T*N/G, in]
+        sums = torch.bmm(groups, (self.weight * masks).transpose(1, 2))
+        sums = sums.unflatten(1, (steps, -1)).transpose(0, 1).flatten(1, 2)  # [T, N, out]
+        return sums if self.bias is None else sums + self.bias
+
+    def _mask_shape(self, group_size: int) -> tuple[int, ...]:
+        return (group_size if self.per_input else 1, *self.weight.shape)
+
+    def extra_repr(self) -> str:
+        """Parameters, for ``print(network)``."""
+        return f"{nn.Linear.extra_repr(self)}, {StochasticLayer.extra_repr(self)}"
