@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
+from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["LayerCount", "count_layers", "ternary_scales"]
 
@@ -104,10 +105,9 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
 def ternary_scales(weight: Tensor) -> int:
     """Number of scales with which `weight` is ternary; 0 if it is not.
 
-    A weight is ternary if each output channel (axis 0) has at most one magnitude besides zero. It takes one scale if
-    that magnitude is the same everywhere, otherwise one for each channel. The comparison is exact. A weight of zeros
-    only is ternary with one scale. One that would need as many scales as it has elements, such as the float weight of a
-    layer with a single input, is not: there is nothing to gain from codes.
+    What is ternary is said by `tsnn_uq.quantization.rules.ternary_parts`, with one exception: a weight that would need
+    as many scales as it has elements, such as the float weight of a layer with a single input, is not counted as
+    ternary, since there is nothing to gain from codes. A weight of zeros only has one scale.
 
     Args:
         weight: [out, ...], at least two axes.
@@ -120,13 +120,8 @@ def ternary_scales(weight: Tensor) -> int:
         >>> ternary_scales(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
         0
     """
-    magnitudes = weight.detach().abs().flatten(1)
-    channel_scales = magnitudes.amax(1, keepdim=True)
-    if not ((magnitudes == 0) | (magnitudes == channel_scales)).all():
-        return 0
-    largest = channel_scales.amax()
-    shared = ((channel_scales == 0) | (channel_scales == largest)).all()
-    scales = 1 if shared else len(weight)
+    parts = ternary_parts(weight)
+    scales = 0 if parts is None else parts[1].numel()
     return scales if scales < weight.numel() else 0
 
 

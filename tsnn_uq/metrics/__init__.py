@@ -14,16 +14,9 @@ from tsnn_uq.metrics.entropy import ExpectedEntropy, PredictiveEntropy
 from tsnn_uq.metrics.information import ExpectedPairwiseKl, MutualInformation
 from tsnn_uq.metrics.ood import FprAtTpr, OodAuprIn, OodAuprOut, OodAuroc
 from tsnn_uq.metrics.reliability import BrierDecomposition, BrierParts, ReliabilityBins, ReliabilityCurve
+from tsnn_uq.metrics.risk_areas import Augrc, Aurc, ExcessAurc
 from tsnn_uq.metrics.scores import BrierScore, NegativeLogLikelihood
-from tsnn_uq.metrics.selective import (
-    AccuracyAtCoverage,
-    Augrc,
-    Aurc,
-    CoverageAtRisk,
-    ExcessAurc,
-    RiskCoverageCurve,
-    RiskCoveragePoints,
-)
+from tsnn_uq.metrics.selective import AccuracyAtCoverage, CoverageAtRisk, RiskCoverageCurve, RiskCoveragePoints
 from tsnn_uq.metrics.variance import PredictiveStd, PredictiveVariance
 
 __all__ = [

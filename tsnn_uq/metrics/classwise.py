@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive
-from tsnn_uq.metrics.base import StoringMetric, as_forecast, average_ties, mean_prediction
-from tsnn_uq.metrics.calibration import BinnedMetric, all_class_sums, expected_gap
+from tsnn_uq.metrics.base import StoringMetric
+from tsnn_uq.metrics.bins import BinnedMetric, all_class_sums, expected_gap
+from tsnn_uq.metrics.inputs import as_forecast, average_ties, mean_prediction
 
 __all__ = [
     "AdaptiveCalibrationError",

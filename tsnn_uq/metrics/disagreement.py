@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsnn_uq.metrics.base import PerInputMetric, Reduction, as_samples, reduce_inputs
+from tsnn_uq.metrics.base import PerInputMetric
+from tsnn_uq.metrics.inputs import Reduction, as_samples, reduce_inputs
 
 __all__ = ["PairwiseDisagreement", "VariationRatio", "pairwise_disagreement", "variation_ratio"]
 

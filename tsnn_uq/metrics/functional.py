@@ -12,15 +12,9 @@ from tsnn_uq.metrics.entropy import expected_entropy, predictive_entropy
 from tsnn_uq.metrics.information import expected_pairwise_kl, mutual_information
 from tsnn_uq.metrics.ood import fpr_at_tpr, ood_aupr_in, ood_aupr_out, ood_auroc
 from tsnn_uq.metrics.reliability import brier_decomposition, reliability_curve
+from tsnn_uq.metrics.risk_areas import augrc, aurc, excess_aurc
 from tsnn_uq.metrics.scores import brier_score, negative_log_likelihood
-from tsnn_uq.metrics.selective import (
-    accuracy_at_coverage,
-    augrc,
-    aurc,
-    coverage_at_risk,
-    excess_aurc,
-    risk_coverage_curve,
-)
+from tsnn_uq.metrics.selective import accuracy_at_coverage, coverage_at_risk, risk_coverage_curve
 from tsnn_uq.metrics.variance import predictive_std, predictive_variance
 
 __all__ = [

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_fraction, check_positive
-from tsnn_uq.metrics.base import StoringMetric, check_uncertainty
+from tsnn_uq.metrics.base import StoringMetric
+from tsnn_uq.metrics.inputs import check_uncertainty
 
 __all__ = ["FprAtTpr", "OodAuprIn", "OodAuprOut", "OodAuroc", "fpr_at_tpr", "ood_aupr_in", "ood_aupr_out", "ood_auroc"]
 

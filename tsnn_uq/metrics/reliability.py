@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from tsnn_uq.checks import check_fraction, check_positive
-from tsnn_uq.metrics.base import mean_prediction
-from tsnn_uq.metrics.calibration import BinnedMetric, all_class_sums, top_label_sums, weights_and_gaps
+from tsnn_uq.metrics.bins import BinnedMetric, all_class_sums, top_label_sums, weights_and_gaps
+from tsnn_uq.metrics.inputs import mean_prediction
 from tsnn_uq.metrics.scores import brier_score
 
 __all__ = [
@@ -30,7 +30,7 @@ class ReliabilityBins(NamedTuple):
     edges: Tensor  #: [bins + 1]
     confidence: Tensor  #: mean confidence
     accuracy: Tensor  #: share of hits
-    count: Tensor  #: number of inputs (int64)
+    count: Tensor  # type: ignore[assignment]  #: number of inputs (int64); tuple.count is no loss
     low: Tensor  #: lower end of the accuracy's Wilson interval
     high: Tensor  #: upper end
 
@@ -119,7 +119,7 @@ def brier_decomposition(probs: Tensor, target: Tensor, bins: int = 15, *, valida
         [0.125, 0.125, 0.375, 0.0]
     """
     sums = all_class_sums(probs, target, bins, validate)
-    return _parts(sums, brier_score(probs.double(), target, reduction="sum", validate=False))
+    return _parts(sums, brier_score(probs.detach().double(), target, reduction="sum", validate=False))
 
 
 class ReliabilityCurve(BinnedMetric):

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsnn_uq.metrics.base import PerInputMetric, Reduction, as_forecast, mean_prediction, reduce_inputs
+from tsnn_uq.metrics.base import PerInputMetric
+from tsnn_uq.metrics.inputs import Reduction, as_forecast, mean_prediction, reduce_inputs
 
 __all__ = ["BrierScore", "NegativeLogLikelihood", "brier_score", "negative_log_likelihood"]
 

@@ -14,21 +14,19 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from tsnn_uq.checks import InputError, check_dims, check_fraction, check_positive, describe
-from tsnn_uq.metrics.base import StoringMetric, average_ties, check_uncertainty
+from tsnn_uq.metrics.base import StoringMetric
+from tsnn_uq.metrics.inputs import average_ties, check_uncertainty
 
 __all__ = [
     "AccuracyAtCoverage",
-    "Augrc",
-    "Aurc",
     "CoverageAtRisk",
-    "ExcessAurc",
     "RiskCoverageCurve",
     "RiskCoveragePoints",
+    "SelectiveMetric",
     "accuracy_at_coverage",
-    "augrc",
-    "aurc",
     "coverage_at_risk",
-    "excess_aurc",
+    "error_counts",
+    "ranks_of",
     "risk_coverage_curve",
 ]
 
@@ -50,7 +48,7 @@ def _check_pair(uncertainty: Tensor, correct: Tensor) -> None:
         raise InputError(f"correct: expected True or False (1 or 0) per input; got {describe(correct)} with others")
 
 
-def _error_counts(uncertainty: Tensor, correct: Tensor, validate: bool) -> Tensor:
+def error_counts(uncertainty: Tensor, correct: Tensor, validate: bool) -> Tensor:
     """Expected number of errors among the k + 1 least uncertain inputs, float64 [N]."""
     if validate:
         _check_pair(uncertainty, correct)
@@ -59,7 +57,8 @@ def _error_counts(uncertainty: Tensor, correct: Tensor, validate: bool) -> Tenso
     return average_ties(uncertainty, 1 - correct.double())[uncertainty.argsort()].cumsum(0)
 
 
-def _ranks(errors: Tensor) -> Tensor:
+def ranks_of(errors: Tensor) -> Tensor:
+    """1 to N, in the form of `errors` [N]."""
     return torch.arange(1, len(errors) + 1, dtype=errors.dtype, device=errors.device)
 
 
@@ -83,57 +82,9 @@ def risk_coverage_curve(uncertainty: Tensor, correct: Tensor, *, validate: bool 
         >>> risk_coverage_curve(torch.tensor([0.1, 0.3, 0.2, 0.4]), torch.tensor([1, 1, 0, 0])).risk
         tensor([0.0000, 0.5000, 0.3333, 0.5000], dtype=torch.float64)
     """
-    errors = _error_counts(uncertainty, correct, validate)
-    ranks = _ranks(errors)
-    return RiskCoveragePoints(ranks / len(ranks), errors / ranks, uncertainty.sort().values)
-
-
-def aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
-    r"""Area under the risk-coverage curve: the mean over k of the error among the k least uncertain inputs.
-
-    .. math:: \frac1N \sum_{k=1}^N \frac{e_k}{k}, \qquad e_k \text{ errors among the first } k
-
-    (Geifman and El-Yaniv 2017, arXiv 1705.08500; a sum, no trapezoids.) Args and errors: `risk_coverage_curve`.
-
-    Example:
-        >>> aurc(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1, 1, 0]))
-        tensor(0.1111, dtype=torch.float64)
-    """
-    errors = _error_counts(uncertainty, correct, validate)
-    return (errors / _ranks(errors)).mean()
-
-
-def excess_aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
-    """`aurc` minus that of the best order with as many errors, all of them last: 0 or more.
-
-    (Geifman et al. 2019, arXiv 1805.08206, with the sum itself for the best order, not its integral.) Args and errors:
-    `risk_coverage_curve`.
-
-    Example:
-        >>> excess_aurc(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1, 0, 1]))
-        tensor(0.1667, dtype=torch.float64)
-    """
-    errors = _error_counts(uncertainty, correct, validate)
-    ranks = _ranks(errors)
-    best = (ranks - correct.double().sum()).clamp_min(0)
-    return ((errors - best) / ranks).mean().clamp_min(0)
-
-
-def augrc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
-    r"""Area under the generalized risk-coverage curve: the mean risk of an error that nobody refused.
-
-    .. math:: \int_0^1 \frac{e(c)}{N} \, dc = \frac1N \sum_{k=1}^N \frac{e_{k-1} + e_k}{2N}
-
-    the errors accepted at coverage c as a share of *all* inputs (Traub et al. 2024, arXiv 2407.01032, trapezoids from
-    coverage 0). It equals (1 - AUROC) a (1 - a) + (1 - a)^2 / 2 with accuracy a and the AUROC of finding errors by
-    uncertainty. Args and errors: `risk_coverage_curve`.
-
-    Example:
-        >>> augrc(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1, 1, 0]))
-        tensor(0.0556, dtype=torch.float64)
-    """
-    errors = _error_counts(uncertainty, correct, validate)
-    return (errors.sum() - errors[-1] / 2) / len(errors) ** 2
+    errors = error_counts(uncertainty, correct, validate)
+    ranks = ranks_of(errors)
+    return RiskCoveragePoints(ranks / len(ranks), errors / ranks, uncertainty.detach().sort().values)
 
 
 def accuracy_at_coverage(
@@ -149,7 +100,7 @@ def accuracy_at_coverage(
     """
     check_fraction("coverage", coverage)
     check_positive("coverage", coverage)
-    errors = _error_counts(uncertainty, correct, validate)
+    errors = error_counts(uncertainty, correct, validate)
     accepted = math.ceil(coverage * len(errors) - 1e-9)  # 0.07 * 100 is a little above 7
     return 1 - errors[accepted - 1] / accepted
 
@@ -164,12 +115,14 @@ def coverage_at_risk(uncertainty: Tensor, correct: Tensor, risk: float = 0.05, *
         tensor(1., dtype=torch.float64)
     """
     check_fraction("risk", risk)
-    errors = _error_counts(uncertainty, correct, validate)
-    ranks = _ranks(errors)
+    errors = error_counts(uncertainty, correct, validate)
+    ranks = ranks_of(errors)
     return (ranks * (errors <= risk * ranks + 1e-9)).max() / len(ranks)
 
 
-class _SelectiveMetric(StoringMetric):
+class SelectiveMetric(StoringMetric):
+    """Keeps uncertainties and whether predictions were right; a subclass names the `function` of both."""
+
     names = ("uncertainty", "correct")
     plot_lower_bound = 0.0
     plot_upper_bound = 1.0
@@ -186,7 +139,7 @@ class _SelectiveMetric(StoringMetric):
         self._keep(uncertainty, correct)
 
 
-class RiskCoverageCurve(_SelectiveMetric):
+class RiskCoverageCurve(SelectiveMetric):
     """`risk_coverage_curve` of all inputs seen, which are kept."""
 
     function = staticmethod(risk_coverage_curve)
@@ -194,32 +147,14 @@ class RiskCoverageCurve(_SelectiveMetric):
     plot = Metric.plot  # a curve is not one number
 
 
-class Aurc(_SelectiveMetric):
-    """`aurc` of all inputs seen, which are kept."""
-
-    function = staticmethod(aurc)
-
-
-class ExcessAurc(_SelectiveMetric):
-    """`excess_aurc` of all inputs seen, which are kept."""
-
-    function = staticmethod(excess_aurc)
-
-
-class Augrc(_SelectiveMetric):
-    """`augrc` of all inputs seen, which are kept."""
-
-    function = staticmethod(augrc)
-
-
-class AccuracyAtCoverage(_SelectiveMetric):
+class AccuracyAtCoverage(SelectiveMetric):
     """`accuracy_at_coverage` of all inputs seen, which are kept; option `coverage`."""
 
     function = staticmethod(accuracy_at_coverage)
     higher_is_better = True
 
 
-class CoverageAtRisk(_SelectiveMetric):
+class CoverageAtRisk(SelectiveMetric):
     """`coverage_at_risk` of all inputs seen, which are kept; option `risk`."""
 
     function = staticmethod(coverage_at_risk)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.metrics.base import PerInputMetric, Reduction, as_samples, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.base import PerInputMetric
+from tsnn_uq.metrics.inputs import Reduction, as_samples, mean_of_samples, reduce_inputs
 
 __all__ = ["PredictiveStd", "PredictiveVariance", "predictive_std", "predictive_variance"]
 

@@ -1,6 +1,15 @@
 """Ternary quantization of any module."""
 
-from tsnn_uq.quantization.rules import RULES, SCALES, mean_fraction, mean_rounding, quantile, ternary_codes
+from tsnn_uq.quantization.rules import (
+    RULES,
+    SCALES,
+    fit_scale,
+    make_rule,
+    mean_fraction,
+    mean_rounding,
+    quantile,
+    ternary_codes,
+)
 from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, freeze, ternarize
 from tsnn_uq.quantization.where import PARTS, select_layers
 
@@ -10,7 +19,9 @@ __all__ = [
     "SCALES",
     "LearnedTernary",
     "Ternary",
+    "fit_scale",
     "freeze",
+    "make_rule",
     "mean_fraction",
     "mean_rounding",
     "quantile",

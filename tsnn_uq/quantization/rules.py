@@ -6,14 +6,26 @@ and scales are computed per *group*: the whole tensor (one scale a layer) or eac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from tsnn_uq.checks import check_choice, check_fraction, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 
-__all__ = ["RULES", "SCALES", "Rule", "mean_fraction", "mean_rounding", "quantile", "ternary_codes"]
+__all__ = [
+    "RULES",
+    "SCALES",
+    "Rule",
+    "by_group",
+    "fit_scale",
+    "make_rule",
+    "mean_fraction",
+    "mean_rounding",
+    "quantile",
+    "ternary_codes",
+    "ternary_parts",
+]
 
 SCALES = ("layer", "channel", "none")
 Rule = Callable[[Tensor], Tensor]
@@ -21,13 +33,20 @@ Rule = Callable[[Tensor], Tensor]
 
 
 def mean_fraction(factor: float = 0.7) -> Rule:
-    """Threshold = `factor` times the mean magnitude; 0.7 is optimal for uniform weights (Li et al., 2016)."""
+    """Threshold = `factor` times the mean magnitude.
+
+    The least squares optimum is near 2/3 for uniform weights and 3/4 for normal ones; 0.7 is the usual
+    compromise (Li et al., 2016, section 2.2).
+    """
     check_positive("factor", factor)
     return lambda magnitude: factor * magnitude.mean(1, keepdim=True)
 
 
 def mean_rounding() -> Rule:
-    """Round w / mean|w| to the nearest of -1, 0, +1, as BitNet b1.58 does (Ma et al., 2024): a factor of 1/2."""
+    """Round w / mean|w| to the nearest of -1, 0, +1: a factor of 1/2.
+
+    These are the codes of BitNet b1.58 (Ma et al., 2024); its scale is mean|w|, ours the best for the codes.
+    """
     return mean_fraction(0.5)
 
 
@@ -51,6 +70,44 @@ RULES: dict[str, Callable[..., Rule]] = {
 }
 
 
+def make_rule(name: str, options: Mapping[str, float] | None = None) -> Rule:
+    """A rule by name with its own options.
+
+    Raises:
+        InputError: unknown rule, or an option it does not take.
+    """
+    factory = RULES[check_choice("rule", name, RULES)]
+    try:
+        return factory(**(options or {}))
+    except TypeError as error:
+        raise InputError(f"rule: {name!r} does not take these options: {error}") from error
+
+
+def by_group(weight: Tensor, scale: str) -> Tensor:
+    """`weight` as [groups, weights]: one group, or for the scale ``"channel"`` one each output channel (axis 0)."""
+    check_choice("scale", scale, SCALES)
+    return weight.reshape(len(weight) if scale == "channel" else 1, -1)
+
+
+def fit_scale(weight: Tensor, codes: Tensor, scale: str = "layer") -> Tensor:
+    """The scale that minimizes ||weight - scale * codes||^2 for given codes: <weight, codes> / <codes, codes>.
+
+    Args:
+        weight: float weights, any shape; axis 0 is the output channel.
+        codes: -1, 0 or +1, same shape.
+        scale: ``"layer"``, ``"channel"`` or ``"none"``.
+
+    Returns:
+        Scales that broadcast against `weight`: one, or one a channel.
+    """
+    shape = (-1, *[1] * (weight.dim() - 1))
+    if scale == "none":
+        return weight.new_ones(1).reshape(shape)
+    products = by_group(weight.detach() * codes, scale).sum(1)
+    # A group of zeros only stays one, whatever its scale.
+    return (products / by_group(codes.abs(), scale).sum(1).clamp_(min=1)).reshape(shape)
+
+
 def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Tensor, Tensor]:
     """Ternarize: codes = sign(w) where |w| > threshold, else 0, and the best scale for these codes.
 
@@ -70,14 +127,40 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
         >>> codes, scale
         (tensor([[-1.,  0.,  1.]]), tensor([[0.8000]]))
     """
-    check_choice("scale", scale, SCALES)
-    groups = weight.reshape(len(weight), -1) if scale == "channel" else weight.reshape(1, -1)
+    groups = by_group(weight.detach(), scale)
     magnitude = groups.abs()
-    kept = magnitude > rule(magnitude)
-    codes = groups.sign().mul_(kept)
-    if scale == "none":
-        factor = groups.new_ones(1, 1)
-    else:
-        # A group without a weight above its threshold is all zeros, whatever its scale.
-        factor = magnitude.mul_(kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_(min=1)
-    return codes.reshape(weight.shape), factor.reshape(-1, *[1] * (weight.dim() - 1))
+    # Kept as floats 0 and 1: a product with booleans takes several times as long.
+    kept = torch.gt(magnitude, rule(magnitude), out=torch.empty_like(magnitude))
+    codes = (groups * kept).sign_().reshape(weight.shape)
+    return codes, fit_scale(weight, codes, scale)
+
+
+def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Take a ternary weight apart into codes and scales, the inverse of scale * codes.
+
+    A weight is ternary if each output channel (axis 0) holds at most one magnitude besides zero; the
+    comparison is exact.
+
+    Args:
+        weight: [out, ...], at least two axes.
+
+    Returns:
+        Codes (int8, of its shape) and scales that broadcast against them: one where all channels share it,
+        else one a channel. ``None`` if it is not ternary.
+
+    Example:
+        >>> codes, scale = ternary_parts(torch.tensor([[0.5, -0.5], [0.0, 0.5]]))
+        >>> codes.tolist(), scale.tolist()
+        ([[1, -1], [0, 1]], [[0.5]])
+        >>> ternary_parts(torch.tensor([[0.5, 0.25]])) is None
+        True
+    """
+    weight = weight.detach()
+    magnitude = by_group(weight, "channel").abs()
+    scale = magnitude.amax(1, keepdim=True)
+    if not ((magnitude == 0) | (magnitude == scale)).all():
+        return None
+    used = scale[scale > 0].unique()
+    if len(used) <= 1:
+        scale = used.reshape(-1, 1) if len(used) else scale.new_ones(1, 1)
+    return weight.sign().to(torch.int8), scale.reshape(-1, *[1] * (weight.dim() - 1))

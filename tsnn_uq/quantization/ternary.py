@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.quantization.rules import RULES, SCALES, Rule, mean_fraction, ternary_codes
+from tsnn_uq.quantization.rules import RULES, SCALES, Rule, by_group, make_rule, mean_fraction, ternary_codes
 from tsnn_uq.quantization.where import Where, select_layers
 
 __all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
@@ -22,13 +22,12 @@ __all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> Tensor:
-        codes, factor = ternary_codes(weight, rule, scale)
-        return codes.mul_(factor)
+    def forward(ctx: Any, weight: Tensor, ternary: Tensor) -> Tensor:
+        return ternary.clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0], None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
 
 
 class Ternary(nn.Module):
@@ -42,13 +41,15 @@ class Ternary(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
-        return _StraightThrough.apply(weight, self.rule, self.scale)
+        codes, scale = ternary_codes(weight, self.rule, self.scale)
+        return _StraightThrough.apply(weight, codes.mul_(scale))
 
 
 class LearnedTernary(Ternary):
     """As `Ternary`, with a threshold that is learned: `factor` times the mean magnitude.
 
-    The gradient of the factor is that of a triangular step |w| / mean|w| - factor in place of the hard one.
+    The gradient of the factor is that of a smooth step in place of the hard one, sign(w) scale S(|w| / mean|w| -
+    factor) where S rises over [-1, 1] with the slope 1 - |x|; the scale is taken as given.
     """
 
     def __init__(self, factor: float = 0.7, scale: str = "layer") -> None:
@@ -59,12 +60,12 @@ class LearnedTernary(Ternary):
         """The ternary weight that stands for the float one."""
         factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
         codes, scale = ternary_codes(weight, mean_fraction(factor), self.scale)
-        ternary = _StraightThrough.apply(weight, mean_fraction(factor), self.scale)
-        with torch.no_grad():
-            distance = weight.abs() / weight.abs().mean() - factor
-            slope = -scale * weight.sign() * (1 - distance.abs()).clamp_(min=0)
+        magnitude = by_group(weight.detach(), self.scale).abs()
+        mean = magnitude.mean(1, keepdim=True).clamp_(min=torch.finfo(weight.dtype).tiny)
+        distance = (magnitude / mean - factor).reshape(weight.shape)
+        slope = (1 - distance.abs()).clamp_(min=0).mul_(weight.detach().sign()).mul_(-scale)
         # Adds exactly zero to the value, and the factor's gradient to the backward pass.
-        return ternary + slope * (self.factor - self.factor.detach())
+        return _StraightThrough.apply(weight, codes.mul_(scale)) + slope * (self.factor - self.factor.detach())
 
 
 def ternarize(
@@ -108,12 +109,12 @@ def ternarize(
 
 
 def _parametrization(rule: str, scale: str, options: dict[str, float]) -> Ternary:
-    try:
-        if rule == "learned":
-            return LearnedTernary(scale=scale, **options)
-        return Ternary(RULES[rule](**options), scale)
-    except TypeError as error:
-        raise InputError(f"rule: {rule!r} does not take these options: {error}") from error
+    if rule != "learned":
+        return Ternary(make_rule(rule, options), scale)
+    unknown = set(options) - {"factor"}
+    if unknown:
+        raise InputError(f"rule: 'learned' takes the option factor; got {', '.join(sorted(unknown))}")
+    return LearnedTernary(scale=scale, **options)
 
 
 def freeze(model: nn.Module) -> list[str]:

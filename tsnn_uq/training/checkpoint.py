@@ -65,7 +65,9 @@ def load_checkpoint(
         generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected a checkpoint of this network; {reason}; delete it to start afresh") from error
+        raise InputError(
+            f"{path}: expected a checkpoint of this network; {reason}; delete it to start afresh"
+        ) from error
     return header
 
 

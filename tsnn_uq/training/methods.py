@@ -7,14 +7,17 @@ and which terms it adds to the loss. All of a method's memory is in `state_dict`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
-from tsnn_uq.quantization import RULES, SCALES, freeze, select_layers, ternarize, ternary_codes
+from tsnn_uq.quantization import SCALES, fit_scale, freeze, make_rule, select_layers, ternarize, ternary_codes
 from tsnn_uq.quantization.where import Where
+from tsnn_uq.readout import logits
+from tsnn_uq.training.losses import distillation
 
 __all__ = ["METHODS", "Direct", "Distill", "Float", "Indirect", "Method"]
 
@@ -82,3 +85,150 @@ class Direct(Method):
     def finish(self, model: nn.Module) -> None:
         """Drop the full-precision copy."""
         freeze(model)
+
+
+class Indirect(Method):
+    """Full-precision training alternating with quantization of a growing share of the weights.
+
+    Incremental quantization (Zhou et al., 2017) with the weights nearest to a ternary value first, and with
+    thresholds and scales fitted anew each time:
+
+    1. Train all weights in full precision for the first `start` of the steps.
+    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer:
+       a. find the codes of the weights that are still free by the threshold rule, and the scale that fits
+          all codes, old and new, best (least squares);
+       b. fix those free weights that lie nearest to scale * code, until the next share in `shares` is fixed.
+    3. In between, the optimizer goes on with the free weights, which make up for what the fixed ones lost;
+       after each step the fixed ones are put back to scale * code.
+    4. The last share is 1: the network is ternary, without a projection at the end that nothing follows.
+
+    Args:
+        layers: which layers are quantized, see `tsnn_uq.quantization.select_layers`.
+        rule: threshold rule.
+        scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
+        start: share of the training before the first quantization.
+        end: share of the training at the last one.
+        shares: growing shares of the weights that are fixed, the last one 1.
+        options: the rule's own, e.g. ``factor``.
+    """
+
+    name = "indirect"
+
+    def __init__(
+        self,
+        layers: Where = "all",
+        rule: str = "mean-fraction",
+        scale: str = "layer",
+        *,
+        start: float = 0.3,
+        end: float = 0.92,
+        shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0),
+        **options: float,
+    ) -> None:
+        check_fraction("start", start)
+        check_fraction("end", end)
+        check_choice("scale", scale, SCALES)
+        if list(shares) != sorted(set(shares)) or not shares or shares[0] <= 0 or shares[-1] != 1:
+            raise InputError(f"shares: expected growing shares in (0, 1], the last one 1; got {list(shares)}")
+        if start > end:
+            raise InputError(f"start: expected at most end, {end}; got {start}")
+        self.layers, self.rule, self.scale = layers, make_rule(rule, options), scale
+        self.shares = tuple(shares)
+        gaps = max(len(shares) - 1, 1)
+        self.moments = tuple(start + (end - start) * k / gaps for k in range(len(shares)))
+        self.done = 0  # quantizations so far
+        self.fixed: dict[str, Tensor] = {}  # per layer: which weights are fixed
+        self.values: dict[str, Tensor] = {}  # per layer: scale * code of all weights
+
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Find the layers; a name that is not there is an error now."""
+        self.done, self.fixed, self.values = 0, {}, {}
+        select_layers(model, self.layers)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Quantize the next share if its moment has come; put fixed weights back."""
+        due = self.done < len(self.shares) and progress >= self.moments[self.done]
+        if not due and not self.fixed:
+            return
+        for name, layer in select_layers(model, self.layers).items():
+            weight = layer.weight
+            if due:
+                self._quantize(name, weight, self.shares[self.done])
+            weight.copy_(torch.where(self.fixed[name], self.values[name], weight))
+        self.done += due
+
+    def _quantize(self, name: str, weight: Tensor, share: float) -> None:
+        """Fix the weights of one layer nearest to their ternary values, `share` of all."""
+        fixed = self.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
+        codes, scale = ternary_codes(weight, self.rule, self.scale)
+        if name in self.values:
+            codes = torch.where(fixed, self.values[name].sign(), codes)
+            scale = fit_scale(weight, codes, self.scale)
+        values = codes * scale
+        distance = (weight - values).abs().masked_fill_(fixed, -1)  # what is fixed stays fixed
+        count = max(1, round(share * weight.numel()))
+        self.fixed[name] = distance <= distance.flatten().kthvalue(count).values
+        self.values[name] = values
+
+    @torch.no_grad()
+    def finish(self, model: nn.Module) -> None:
+        """Quantize what is left, where training was too short for all moments to come."""
+        while self.done < len(self.shares):
+            self.after_step(model, 1.0)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Which weights are fixed, at what values, and how many quantizations there were."""
+        state = {f"fixed.{name}": mask for name, mask in self.fixed.items()}
+        state |= {f"values.{name}": value for name, value in self.values.items()}
+        return state | {"done": torch.tensor(self.done)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up the state of an interrupted run."""
+        self.done = int(state["done"])
+        self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
+        self.values = {name.removeprefix("values."): v for name, v in state.items() if name.startswith("values.")}
+
+
+class Distill(Indirect):
+    """The indirect method with a float teacher: ternarization-aware distillation.
+
+    The loss is (1 - weight) * cross-entropy + weight * `tsnn_uq.training.losses.distillation`; as a growing
+    share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
+
+    Args:
+        teacher: a trained float network; it is run once over the training set.
+        temperature: softens both predictions.
+        weight: share of the distillation term in the loss, 0 to 1.
+        settings: those of `Indirect`.
+    """
+
+    name = "distill"
+
+    def __init__(self, teacher: nn.Module, *, temperature: float = 2.0, weight: float = 0.5, **settings: Any) -> None:
+        check_positive("temperature", temperature)
+        check_fraction("weight", weight)
+        super().__init__(**settings)
+        self.teacher, self.temperature, self.weight = teacher, temperature, weight
+        self.wanted = torch.empty(0)
+
+    @torch.no_grad()
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Ask the teacher about every training image, with nothing random switched on."""
+        super().start(model, images)
+        self.teacher.eval()
+        self.wanted = torch.cat([logits(self.teacher(block)) for block in images.split(500)])
+
+    def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
+        """Cross-entropy and distillation, mixed."""
+        teacher = self.wanted[indices].repeat(len(mc_logits), 1)
+        distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
+        return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "float": Float,
+    "direct": Direct,
+    "indirect": Indirect,
+    "distill": Distill,
+}

@@ -25,9 +25,7 @@ class Regularizer:
     def probabilities(self, mc_logits: Tensor) -> Tensor:
         """Softmax of `mc_logits`, checked to have `passes` samples."""
         if mc_logits.dim() != 3 or len(mc_logits) < self.passes:
-            raise InputError(
-                f"mc_logits: expected shape [M, N, C] with M >= {self.passes}; got {describe(mc_logits)}"
-            )
+            raise InputError(f"mc_logits: expected shape [M, N, C] with M >= {self.passes}; got {describe(mc_logits)}")
         return mc_logits.softmax(-1)
 
 

@@ -1,0 +1,92 @@
+"""Equal-width bins of confidence: sums over them, and the metric class that keeps these sums.
+
+Bins are [lo, hi), the last one closed: numpy's and netcal's convention, in which confidence 0 and confidence 1 both
+belong to a bin. (Guo et al. 2017 bin (lo, hi] and lose 0; torchmetrics gives 1 a bin of its own.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.metrics.base import UncertaintyMetric
+from tsnn_uq.metrics.inputs import as_forecast, mean_prediction
+
+__all__ = ["BinnedMetric", "all_class_sums", "expected_gap", "top_label_sums", "weights_and_gaps"]
+
+
+def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
+    """Count, sum of confidences and number of hits in each bin: [N, G], [N, G] -> float64 [3, G, bins]."""
+    # i / bins is correctly rounded, so the literal 0.3 opens the fourth of ten bins (numpy's linspace has 3 * 0.1).
+    edges = torch.arange(1, bins, dtype=torch.float64, device=confidence.device) / bins
+    confidence = confidence.detach().double().T.contiguous()
+    index = torch.bucketize(confidence, edges, right=True)
+    values = torch.stack([torch.ones_like(confidence), confidence, hit.T.double()])
+    return values.new_zeros(3, len(confidence), bins).scatter_add(2, index.expand_as(values), values)
+
+
+def top_label_sums(probs: Tensor, target: Tensor, bins: int, validate: bool = True) -> Tensor:
+    """Bin sums [3, 1, bins] of the highest probability and whether its class is true (of tied classes, the first)."""
+    check_positive("bins", bins, integer=True)
+    probs, target = as_forecast(probs, target, validate)
+    confidence, predicted = probs.max(-1, keepdim=True)
+    return _bin_sums(confidence, predicted == target[:, None], bins)
+
+
+def all_class_sums(probs: Tensor, target: Tensor, bins: int, validate: bool = True) -> Tensor:
+    """Bin sums [3, C, bins] of each class's probability and whether that class is true."""
+    check_positive("bins", bins, integer=True)
+    probs, target = as_forecast(probs, target, validate)
+    return _bin_sums(probs, torch.nn.functional.one_hot(target, probs.shape[-1]), bins)
+
+
+def weights_and_gaps(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the inputs in each bin, and mean confidence minus share of hits (0 in an empty bin): [G, bins]."""
+    count, confidence, hits = sums
+    if count.sum() == 0:
+        raise InputError("probs: expected at least one input to measure calibration on; got none (N = 0)")
+    return count / count.sum(-1, keepdim=True), (confidence - hits) / count.clamp_min(1)
+
+
+def expected_gap(sums: Tensor) -> Tensor:
+    """Mean over groups of the weighted mean gap."""
+    weight, gap = weights_and_gaps(sums)
+    return (weight * gap.abs()).sum(-1).mean()
+
+
+class BinnedMetric(UncertaintyMetric):
+    """Sums over bins, whatever the number of inputs; a subclass names the sums and the statistic made of them.
+
+    Args:
+        bins: number of bins of equal width on [0, 1].
+        sample_dim: None for `probs` [N, C]; the axis of the samples if batches are [S, N, C], whose mean is taken.
+        validate: False skips the checks of the inputs.
+        options: of `function`, or of `torchmetrics.Metric`.
+    """
+
+    bin_sums: ClassVar[Callable[..., Tensor]] = staticmethod(top_label_sums)
+    statistic: ClassVar[Callable[..., Any]]
+    plot_lower_bound: float | None = 0.0
+    sums: Tensor
+
+    def __init__(self, bins: int = 15, *, sample_dim: int | None = None, validate: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.bins, self.sample_dim, self.validate = bins, sample_dim, validate
+        # Bad options fail here, not at the first batch.
+        type(self).function(torch.full((1, 2), 0.5), torch.tensor([0]), bins, **self.options)
+        # Where classes are kept apart, the first batch widens the second axis to their number.
+        self.add_state("sums", torch.zeros(3, 1, bins, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, probs: Tensor, target: Tensor) -> None:
+        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
+        probs = mean_prediction(probs, self.sample_dim, self.validate)
+        self.sums = self.sums + type(self).bin_sums(probs, target, self.bins, self.validate)
+
+    def compute(self) -> Any:
+        """The statistic of all inputs seen."""
+        self._require(bool(self.sums[0].sum() > 0))
+        return type(self).statistic(self.sums, **self.options)

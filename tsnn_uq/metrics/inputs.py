@@ -1,0 +1,95 @@
+"""Reading the inputs of the metrics, averaging over samples and ties, and reducing over inputs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_dims, check_labels, check_probabilities
+
+__all__ = [
+    "Reduction",
+    "as_forecast",
+    "as_samples",
+    "average_ties",
+    "check_uncertainty",
+    "mean_of_samples",
+    "mean_prediction",
+    "reduce_inputs",
+]
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def _at_least_float32(probs: Tensor) -> Tensor:
+    return probs.float() if probs.dtype in (torch.float16, torch.bfloat16) else probs
+
+
+def as_samples(probs: Tensor, sample_dim: int = 0, validate: bool = True) -> Tensor:
+    """Monte Carlo probabilities as [S, N, C], in float32 or better, checked unless `validate` is off.
+
+    Raises:
+        InputError: wrong number of axes, no samples, or values that are no probabilities.
+    """
+    if validate:
+        check_dims("probs", probs, "[S, N, C]")
+        if sample_dim not in range(-3, 3):
+            raise InputError(f"sample_dim: expected an axis of [S, N, C] from -3 to 2; got {sample_dim!r}")
+        if probs.shape[sample_dim] == 0:
+            raise InputError(f"probs: expected at least one sample along axis {sample_dim}; got {list(probs.shape)}")
+        check_probabilities("probs", probs.movedim(sample_dim, 0), "[S, N, C]")
+    return _at_least_float32(probs.movedim(sample_dim, 0))
+
+
+def as_forecast(probs: Tensor, target: Tensor, validate: bool = True) -> tuple[Tensor, Tensor]:
+    """Probabilities [N, C] in float32 or better and labels [N] as int64, checked unless `validate` is off."""
+    if validate:
+        check_probabilities("probs", probs)
+        check_labels("target", target, classes=probs.shape[-1], count=len(probs))
+    return _at_least_float32(probs), target.long()
+
+
+def check_uncertainty(argument: str, uncertainty: Tensor) -> None:
+    """Raise unless `uncertainty` is a vector without NaN; infinities are ranked like any other value."""
+    check_dims(argument, uncertainty, "[N]")
+    if uncertainty.isnan().any():
+        raise InputError(f"{argument}: expected numbers that can be ranked; got {int(uncertainty.isnan().sum())} NaN")
+
+
+def mean_of_samples(samples: Tensor) -> Tensor:
+    """Mean over the first axis; exactly the sample itself where all samples agree, which a plain mean is not."""
+    return samples[0] + (samples - samples[0]).mean(0)
+
+
+def mean_prediction(probs: Tensor, sample_dim: int | None, validate: bool = True) -> Tensor:
+    """The mean over samples [N, C] of [S, N, C]; without a `sample_dim`, `probs` [N, C] itself."""
+    return probs if sample_dim is None else mean_of_samples(as_samples(probs, sample_dim, validate))
+
+
+def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:
+    """Mean, sum (both accumulated in float64) or nothing over the inputs, the first axis of `values`.
+
+    Raises:
+        InputError: an unknown reduction, or the mean of no inputs.
+    """
+    check_choice("reduction", reduction, ["mean", "sum", "none"])
+    if reduction == "none":
+        return values
+    total = values.sum(0, dtype=torch.float64)
+    if reduction == "mean":
+        if len(values) == 0:
+            raise InputError("probs: expected at least one input to take a mean over; got none (N = 0)")
+        total = total / len(values)
+    return total.to(values.dtype)
+
+
+def average_ties(keys: Tensor, values: Tensor) -> Tensor:
+    """`values` [N] with each one replaced by the float64 mean over the inputs of equal `keys` [N].
+
+    Whatever is then cumulated in the order of the keys no longer hangs on the order of the rows; a cumulated sum
+    is its expectation over all orders of the tied inputs.
+    """
+    group = torch.unique(keys, return_inverse=True)[1]
+    return (torch.bincount(group, values.double()) / torch.bincount(group))[group]

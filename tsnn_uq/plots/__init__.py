@@ -1,0 +1,15 @@
+"""Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
+
+from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
+from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
+from tsnn_uq.plots.style import METHOD_COLORS, save_figure, style
+
+__all__ = [
+    "METHOD_COLORS",
+    "entropy_histogram",
+    "entropy_table",
+    "reliability_diagram",
+    "reliability_table",
+    "save_figure",
+    "style",
+]

@@ -1,0 +1,146 @@
+"""One look for all figures: sizes, fonts, and the same colour, marker, line and hatch for a method everywhere.
+
+Colours are from Okabe and Ito's palette (2008), which colour-blind readers can tell apart, and were chosen to differ
+in lightness as well; markers, lines and hatches carry the same distinction into a grey print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    Array = Tensor | np.ndarray[Any, Any]
+
+__all__ = [
+    "COLUMN_WIDTH",
+    "METHOD_COLORS",
+    "METHOD_STYLES",
+    "PAGE_WIDTH",
+    "MethodStyle",
+    "as_tensor",
+    "in_order",
+    "new_figure",
+    "save_figure",
+    "style",
+]
+
+COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.0  # inches
+
+
+class MethodStyle(NamedTuple):
+    """How a training method is drawn."""
+
+    color: str
+    marker: str
+    line: str
+    hatch: str
+
+
+METHOD_STYLES = {
+    "float": MethodStyle("#000000", "o", "-", ""),
+    "direct": MethodStyle("#0072B2", "s", "--", "////"),
+    "indirect": MethodStyle("#E69F00", "^", "-.", "\\\\\\\\"),
+    "distill": MethodStyle("#009E73", "D", ":", "...."),
+}
+METHOD_COLORS = {name: look.color for name, look in METHOD_STYLES.items()}
+
+_RC = {
+    "axes.axisbelow": True,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
+    "font.size": 8,
+    "hatch.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,  # text stays text: it can be searched, and edited by a journal
+    "savefig.dpi": 200,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """The look of all figures as a context; matplotlib's settings are the caller's again afterwards.
+
+    Example:
+        >>> import matplotlib
+        >>> with style():
+        ...     matplotlib.rcParams["pdf.fonttype"]
+        42
+    """
+    import matplotlib.style
+
+    return matplotlib.style.context(_RC, after_reset=True)
+
+
+def new_figure(height: float, panels: int) -> Figure:
+    """An empty figure outside pyplot's registry: a column wide for one panel, else a page; `height` in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(COLUMN_WIDTH if panels == 1 else PAGE_WIDTH, height), layout="constrained")
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Method names in the order of every figure: float first.
+
+    Raises:
+        InputError: an unknown method, or none at all.
+
+    Example:
+        >>> in_order(["indirect", "float"])
+        ['float', 'indirect']
+    """
+    given = [check_choice("predictions", name, METHOD_STYLES) for name in methods]
+    if not given:
+        raise InputError("predictions: expected at least one method; got none")
+    return [name for name in METHOD_STYLES if name in given]
+
+
+def as_tensor(array: Array) -> Tensor:
+    """A tensor or numpy array (read-only ones too) as a tensor on the CPU, outside any graph."""
+    return torch.asarray(array, device="cpu", requires_grad=False, copy=True)
+
+
+def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
+    """Write a figure as PDF, with vector text, and as PNG of 200 dots per inch, each atomically.
+
+    Nothing in the files tells when they were made, so the same figure gives the same bytes.
+
+    Args:
+        figure: any matplotlib figure.
+        path_without_suffix: e.g. ``figures/reliability``; its folder is made.
+
+    Returns:
+        The paths of the PDF and the PNG.
+
+    Raises:
+        InputError: the path ends in ``.pdf`` or ``.png``, or cannot be written.
+    """
+    path = Path(path_without_suffix)
+    if path.suffix in (".pdf", ".png"):
+        raise InputError(f"path_without_suffix: expected a path without {path.suffix}; got {str(path)!r}")
+    pdf, png = (path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png"))
+    with style():
+        with atomic_path(pdf) as temporary:
+            figure.savefig(temporary, metadata={"CreationDate": None})
+        with atomic_path(png) as temporary:
+            figure.savefig(temporary)
+    return pdf, png

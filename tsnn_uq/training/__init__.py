@@ -1,0 +1,22 @@
+"""One training loop; methods and regularizers are small objects put into it."""
+
+from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
+from tsnn_uq.training.methods import METHODS, Direct, Distill, Float, Indirect, Method
+from tsnn_uq.training.regularizers import REGULARIZERS, EntropyRegularizer, Regularizer, VarianceRegularizer
+
+__all__ = [
+    "METHODS",
+    "REGULARIZERS",
+    "Direct",
+    "Distill",
+    "EntropyRegularizer",
+    "FitSettings",
+    "Float",
+    "History",
+    "Indirect",
+    "Method",
+    "Regularizer",
+    "VarianceRegularizer",
+    "accuracy",
+    "fit",
+]
