@@ -143,10 +143,8 @@ def _train(config: RunConfig, runs: Path, splits: data.Splits, data_dir: Path | 
 def _method(config: RunConfig, runs: Path, data_dir: Path | None, progress: Progress) -> training.Method:
     if config.method == "float":
         return training.Float()
-    option = "sparsity" if config.rule == "quantile" else "factor"
     options: dict[str, Any] = {"layers": config.quantized_part, "rule": config.rule, "scale": config.scale}
-    if config.rule != "mean-rounding":
-        options[option] = config.factor
+    options |= config.rule_options()
     if config.method == "direct":
         return training.Direct(**options)
     options |= {"start": config.start, "end": config.end}
@@ -185,7 +183,7 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
     probs = predict(network, splits.test, samples=config.samples, seed=config.seed, progress=progress)
     price = cost(count_layers(network, splits.test.images[:1]), steps=config.steps)
     row = {
-        "data": config.data,
+        "dataset": config.data,
         "family": config.family,
         "quantized_part": config.quantized_part,
         "method": config.method,

@@ -33,5 +33,5 @@ def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Modu
     check_choice("family", family, FAMILIES)
     # torch's own initialization draws from the global generator; lend it a seed and put it back afterwards.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return FAMILIES[family](**options)

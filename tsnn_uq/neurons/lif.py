@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.neurons.surrogate import Surrogate, spike, surrogate
 
@@ -89,6 +90,7 @@ class _LIFScan(torch.autograd.Function):
         return spikes
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (charged,) = ctx.saved_tensors
         params: LIFParameters = ctx.params
@@ -122,8 +124,8 @@ def lif_scan(current: Tensor, params: LIFParameters) -> Tensor:
     Returns:
         Spikes, 0 or 1, of the shape of `current`.
     """
-    if current.dim() < 2 or len(current) == 0:
-        raise InputError(f"current: expected shape [T, N, ...] with T >= 1; got {list(current.shape)}")
+    if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
+        raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
     held = current[:1] if is_constant_over_time(current) else current
     return _LIFScan.apply(held, len(current), params)
 

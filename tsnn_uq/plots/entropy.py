@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from tsnn_uq.checks import InputError, check_choice, check_dims, check_labels, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
-from tsnn_uq.plots.style import METHOD_COLORS, as_tensor, in_order, new_figure, style
+from tsnn_uq.plots.style import METHOD_COLORS, Array, as_tensor, in_order, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-    from tsnn_uq.plots.style import Array
 
 __all__ = ["entropy_histogram", "entropy_table"]
 
@@ -83,8 +81,10 @@ def _split(
     groups = {}
     for method in in_order(predictions):
         probs, target = (as_tensor(array) for array in predictions[method])
-        check_dims("mc_probs", probs, "[S, N, C]")
+        check_probabilities("mc_probs", probs, "[S, N, C]")
         check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
+        if not len(target):
+            raise InputError(f"predictions: expected at least one input for {method}; got none (N = 0)")
         right = probs.mean(0).argmax(-1) == target
         groups[method, "right"], groups[method, "wrong"] = probs[:, right], probs[:, ~right]
         if method in outlier:

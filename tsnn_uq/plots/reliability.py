@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.metrics.functional import expected_calibration_error, reliability_curve
-from tsnn_uq.plots.style import METHOD_STYLES, as_tensor, in_order, new_figure, style
+from tsnn_uq.plots.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-    from tsnn_uq.plots.style import Array
 
 __all__ = ["reliability_diagram", "reliability_table"]
 

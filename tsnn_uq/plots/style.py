@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,16 +19,14 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.files import atomic_path
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.figure import Figure
-
-    Array = Tensor | np.ndarray[Any, Any]
 
 __all__ = [
     "COLUMN_WIDTH",
     "METHOD_COLORS",
     "METHOD_STYLES",
     "PAGE_WIDTH",
+    "Array",
     "MethodStyle",
     "as_tensor",
     "in_order",
@@ -36,6 +35,7 @@ __all__ = [
     "style",
 ]
 
+Array = Tensor | np.ndarray[Any, Any]
 COLUMN_WIDTH, PAGE_WIDTH = 3.5, 7.0  # inches
 
 

@@ -3,6 +3,7 @@
 from tsnn_uq.quantization.rules import (
     RULES,
     SCALES,
+    by_group,
     fit_scale,
     make_rule,
     mean_fraction,
@@ -19,6 +20,7 @@ __all__ = [
     "SCALES",
     "LearnedTernary",
     "Ternary",
+    "by_group",
     "fit_scale",
     "freeze",
     "make_rule",

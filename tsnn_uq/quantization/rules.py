@@ -129,9 +129,8 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
     """
     groups = by_group(weight.detach(), scale)
     magnitude = groups.abs()
-    # Kept as floats 0 and 1: a product with booleans takes several times as long.
-    kept = torch.gt(magnitude, rule(magnitude), out=torch.empty_like(magnitude))
-    codes = (groups * kept).sign_().reshape(weight.shape)
+    # In place, and with 0 and 1 as floats: a new tensor or a product with booleans costs more than all the rest.
+    codes = magnitude.gt_(rule(magnitude)).mul_(groups).sign_().reshape(weight.shape)
     return codes, fit_scale(weight, codes, scale)
 
 

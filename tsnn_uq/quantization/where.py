@@ -48,16 +48,21 @@ def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Modul
     found = {name: module for name, module in model.named_modules() if is_weight_layer(name, module)}
     listing = ", ".join(name or type(module).__name__ for name, module in found.items()) or "none"
     if isinstance(layers, str):
+        if layers in found and layers not in PARTS:
+            raise InputError(f"layers: expected names in a list; got {layers!r} alone (write [{layers!r}])")
         layers = PARTS[check_choice("layers", layers, PARTS)]
     if callable(layers):
         chosen = {name: module for name, module in found.items() if layers(name, module)}
-        if not chosen:
-            raise InputError(f"layers: expected a choice that matches a layer; got none of: {listing}")
-        return chosen
-    names = list(layers)
-    for name in names:
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(f"layers: expected names among: {listing}; got {name!r}{hint}")
-    return {name: found[name] for name in names}
+    else:
+        chosen = {_known(name, found, listing): found[name] for name in layers}
+    if not chosen:
+        raise InputError(f"layers: expected a choice that matches a layer; got none of: {listing}")
+    return chosen
+
+
+def _known(name: str, found: Iterable[str], listing: str) -> str:
+    if name in found:
+        return name
+    near = difflib.get_close_matches(name, found, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise InputError(f"layers: expected names among: {listing}; got {name!r}{hint}")

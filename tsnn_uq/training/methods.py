@@ -6,6 +6,7 @@ and which terms it adds to the loss. All of a method's memory is in `state_dict`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
-from tsnn_uq.quantization import SCALES, fit_scale, freeze, make_rule, select_layers, ternarize, ternary_codes
+from tsnn_uq.quantization import SCALES, by_group, fit_scale, freeze, make_rule, select_layers, ternarize, ternary_codes
 from tsnn_uq.quantization.where import Where
 from tsnn_uq.readout import logits
 from tsnn_uq.training.losses import distillation
@@ -90,14 +91,16 @@ class Direct(Method):
 class Indirect(Method):
     """Full-precision training alternating with quantization of a growing share of the weights.
 
-    Incremental quantization (Zhou et al., 2017) with the weights nearest to a ternary value first, and with
-    thresholds and scales fitted anew each time:
+    Incremental quantization (Zhou et al., 2017), surest codes first, with thresholds and scales fitted anew
+    each time:
 
     1. Train all weights in full precision for the first `start` of the steps.
     2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer:
        a. find the codes of the weights that are still free by the threshold rule, and the scale that fits
           all codes, old and new, best (least squares);
-       b. fix those free weights that lie nearest to scale * code, until the next share in `shares` is fixed.
+       b. fix the free weights that lie farthest from the threshold, above it or below, until the next share
+          in `shares` is fixed. Their codes are the surest; among them are the largest weights, which change
+          most, while there is still time to make up for it.
     3. In between, the optimizer goes on with the free weights, which make up for what the fixed ones lost;
        after each step the fixed ones are put back to scale * code.
     4. The last share is 1: the network is ternary, without a projection at the end that nothing follows.
@@ -159,17 +162,18 @@ class Indirect(Method):
         self.done += due
 
     def _quantize(self, name: str, weight: Tensor, share: float) -> None:
-        """Fix the weights of one layer nearest to their ternary values, `share` of all."""
+        """Fix the weights of one layer whose codes are surest, `share` of all."""
         fixed = self.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
-        codes, scale = ternary_codes(weight, self.rule, self.scale)
+        codes, _ = ternary_codes(weight, self.rule, self.scale)
         if name in self.values:
             codes = torch.where(fixed, self.values[name].sign(), codes)
-            scale = fit_scale(weight, codes, self.scale)
-        values = codes * scale
-        distance = (weight - values).abs().masked_fill_(fixed, -1)  # what is fixed stays fixed
-        count = max(1, round(share * weight.numel()))
-        self.fixed[name] = distance <= distance.flatten().kthvalue(count).values
-        self.values[name] = values
+        magnitude = by_group(weight, self.scale).abs()
+        margin = (magnitude - self.rule(magnitude)).abs_().reshape(weight.shape)
+        margin.masked_fill_(fixed, math.inf)  # what is fixed stays fixed
+        free = weight.numel() - max(1, round(share * weight.numel()))
+        least = margin.flatten().kthvalue(free).values if free else -1.0
+        self.fixed[name] = margin > least
+        self.values[name] = codes * fit_scale(weight, codes, self.scale)
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> None:

@@ -53,24 +53,24 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         """Weighted sums of `spikes` [T, N, in]; an input that is held over time is multiplied once."""
         if spikes.dim() != 3 or spikes.shape[-1] != self.in_features:
             raise InputError(f"spikes: expected shape [T, N, {self.in_features}]; got {describe(spikes)}")
-        per_step = self.active and self.mask == "per-step"
-        if is_constant_over_time(spikes) and not per_step:
-            return self._weighted(spikes[:1]).expand(len(spikes), -1, -1)
-        if per_step:
-            return torch.cat([self._weighted(step) for step in spikes.split(1)])
-        return self._weighted(spikes)
+        weight = self.weight  # once, since a ternary one is computed at each access
+        if self.active and self.mask == "per-step":
+            return torch.cat([self._weighted(step, weight) for step in spikes.split(1)])
+        if is_constant_over_time(spikes):
+            return self._weighted(spikes[:1], weight).expand(len(spikes), -1, -1)
+        return self._weighted(spikes, weight)
 
-    def _weighted(self, spikes: Tensor) -> Tensor:
+    def _weighted(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """Apply one draw of masks to [T, N, in]."""
         if not self.active:
-            return functional.linear(spikes, self.weight, self.bias)
+            return functional.linear(spikes, weight, self.bias)
         steps, batch, _ = spikes.shape
         size = self.group_size(batch)
-        masks = draw_masks(self._mask_shape(size), self.p, self.generators, self.weight).flatten(0, -3)
+        masks = draw_masks(self._mask_shape(size), self.p, self.generators, weight).flatten(0, -3)
         if len(masks) == 1:
-            return functional.linear(spikes, self.weight * masks[0], self.bias)
+            return functional.linear(spikes, weight * masks[0], self.bias)
         groups = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [G, T*N/G, in]
-        sums = torch.bmm(groups, (self.weight * masks).transpose(1, 2))
+        sums = torch.bmm(groups, (weight * masks).transpose(1, 2))
         sums = sums.unflatten(1, (steps, -1)).transpose(0, 1).flatten(1, 2)  # [T, N, out]
         return sums if self.bias is None else sums + self.bias
 

@@ -19,7 +19,8 @@ def is_random(module: nn.Module) -> bool:
     if isinstance(module, Coding):
         return module.stochastic
     dropout = isinstance(module, StochasticLayer | nn.modules.dropout._DropoutNd) or "Drop" in type(module).__name__
-    return dropout and getattr(module, "p", 0) > 0
+    p = getattr(module, "p", 0)
+    return dropout and isinstance(p, int | float) and p > 0
 
 
 def rest(model: nn.Module) -> None:
@@ -29,9 +30,8 @@ def rest(model: nn.Module) -> None:
     so this also makes it draw anew.
     """
     for module in model.modules():
-        if hasattr(module, "_memories") and hasattr(module, "reset"):  # SpikingJelly's MemoryModule
-            module.reset()
-        for name in ("reset_mem", "init_rleaky", "init_synaptic"):  # snnTorch: one name for most neurons
-            if hasattr(module, name) and hasattr(module, "mem"):
-                getattr(module, name)()
-                break
+        # SpikingJelly's MemoryModule and snnTorch's neurons
+        for state, method in (("_memories", "reset"), ("mem", "reset_mem")):
+            reset = getattr(module, method, None)
+            if hasattr(module, state) and callable(reset):
+                reset()

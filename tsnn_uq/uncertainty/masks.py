@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction
+from tsnn_uq.coding import Coding
 
 __all__ = ["MASK_MODES", "StochasticLayer", "draw_masks", "set_generator"]
 
@@ -90,5 +91,5 @@ def set_generator(model: nn.Module, *generators: torch.Generator) -> None:
         generators: one for the whole batch, or G for its G equal parts.
     """
     for module in model.modules():
-        if hasattr(module, "generators"):
+        if isinstance(module, StochasticLayer | Coding):
             module.generators = generators

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.coding import Coding, is_constant_over_time
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.seeds import derive_seed, generator_for
+from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.foreign import rest
 from tsnn_uq.uncertainty.masks import StochasticLayer
 from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train
@@ -43,7 +47,8 @@ def mc_predict(
     many at once as the memory limit allows, and layers before the first stochastic one run once for all of
     them (in an ``nn.Sequential``). Masks depend on the generator, the input's block and the sample alone, so
     neither the memory limit nor the number of threads changes the draw. A dropconnect mask is one network:
-    sample s uses the same masks for every input.
+    sample s uses the same masks for every input. Layers of other libraries draw from torch's global generator,
+    which is seeded for each pass and put back; for them the memory limit is part of the seed.
 
     Args:
         model: a network with stochastic layers, ours or not, that returns outputs over time [T, N, C], whose
@@ -54,9 +59,9 @@ def mc_predict(
         per_step: return the prediction after each time step.
         batch_dim: the axis of `inputs` that counts inputs: 0, or 1 for input with time first.
         batch_size: inputs in a block.
-        memory_limit: bytes that the activations of one pass may take, roughly.
+        memory_limit: bytes that the activations and masks of one pass may take, roughly.
         readout: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
-        reset: puts hidden state to rest before each pass; found by itself for snnTorch and SpikingJelly.
+        reset: puts `model`'s hidden state to rest before each pass; does so for snnTorch and SpikingJelly.
         progress: called with the number of inputs done after each block.
 
     Returns:
@@ -70,17 +75,17 @@ def mc_predict(
     check_positive("memory_limit", memory_limit)
     if not isinstance(generator, torch.Generator):
         raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
-    if inputs.dim() <= batch_dim or inputs.shape[batch_dim] == 0:
+    if not isinstance(inputs, Tensor) or not 0 <= batch_dim < inputs.dim() or inputs.shape[batch_dim] == 0:
         raise InputError(f"inputs: expected at least one input along axis {batch_dim}; got {describe(inputs)}")
     seed = int(torch.randint(2**62, (), generator=generator))
     read = logits_over_time if per_step else logits
     predictions, done = [], 0
     with only_stochastic_layers_train(model) as layers:
-        shared, rest_of_model, axis = _split(model, layers, batch_dim)
+        rested = partial(reset, model)
+        shared, stochastic, axis = _split(model, layers, inputs, batch_dim, rested)
         for block, part in enumerate(inputs.split(batch_size, dim=batch_dim)):
-            reset(model)
-            common = shared(part)
-            passes = _Passes(rest_of_model, common, axis, readout, reset, layers, (seed, block))
+            rested()
+            passes = _Passes(stochastic, shared(part), axis, readout, rested, layers, seed, block)
             outputs = passes.run(samples, memory_limit, part.shape[batch_dim])
             predictions.append(torch.stack([read(sample).softmax(-1) for sample in outputs]))
             done += part.shape[batch_dim]
@@ -90,37 +95,48 @@ def mc_predict(
 
 
 def _split(
-    model: nn.Module, layers: dict[str, nn.Module], batch_dim: int
-) -> tuple[Callable[[Tensor], Tensor], nn.Module, int]:
+    model: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor, batch_dim: int, reset: Callable[[], object]
+) -> tuple[nn.Module, nn.Module, int]:
     """Split a Sequential before its first stochastic child; the last value is the batch axis in between."""
+    whole = nn.Identity(), model, batch_dim
     if type(model) is not nn.Sequential:
-        return lambda inputs: inputs, model, batch_dim
-    first = min(int(name.split(".")[0]) for name in layers)
-    before = model[:first]
-    coded = any(isinstance(module, Coding) for module in before)
-    return before, model[first:], 1 if coded else batch_dim
+        return whole
+    names = list(model._modules)
+    first = min(names.index(name.split(".")[0]) for name in layers)
+    if first == 0:
+        return whole
+    axis = _batch_axis(model[:first], inputs.narrow(batch_dim, 0, 1), batch_dim, reset)
+    return whole if axis is None else (model[:first], model[first:], axis)
 
 
+def _batch_axis(before: nn.Module, one: Tensor, batch_dim: int, reset: Callable[[], object]) -> int | None:
+    """The axis that counts inputs in what `before` returns: the only one that grows, from 1 to 2, with them."""
+    shapes: list[list[int]] = []
+    for inputs in (one, torch.cat([one, one], batch_dim)):
+        reset()
+        output = before(inputs)
+        shapes.append(list(output.shape) if isinstance(output, Tensor) else [])
+    single, double = shapes
+    axes = range(len(single))
+    return next((axis for axis in axes if single[axis] == 1 and double == [*single[:axis], 2, *single[axis + 1 :]]), None)
+
+
+@dataclass
 class _Passes:
     """The random passes over one block of inputs."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        inputs: Tensor,
-        batch_dim: int,
-        readout: Readout | None,
-        reset: Callable[[nn.Module], object],
-        layers: dict[str, nn.Module],
-        seed: tuple[int, int],
-    ) -> None:
-        self.model, self.inputs, self.batch_dim = model, inputs, batch_dim
-        self.readout, self.reset, self.layers = readout, reset, layers
-        self.seed, self.block = seed
+    model: nn.Module
+    inputs: Tensor
+    batch_dim: int
+    readout: Readout | None
+    reset: Callable[[], object]
+    layers: Mapping[str, nn.Module]
+    seed: int
+    block: int
 
     def run(self, samples: int, memory_limit: int, count: int) -> list[Tensor]:
         """Outputs [T, N, C] or [N, C] of each sample; the first pass alone tells how much memory one takes."""
-        with _LargestOutput(self.model) as largest:
+        with _LargestTensor(self.model, count) as largest:
             outputs = self._fold(0, 1, count)
         # An activation, its input, its mask and one temporary are alive together.
         together = max(1, int(memory_limit // max(4 * largest.bytes, 1)))
@@ -131,9 +147,8 @@ class _Passes:
     def _fold(self, start: int, samples: int, count: int) -> list[Tensor]:
         """Run samples `start` .. `start + samples - 1` as one batch."""
         self._seed_layers(range(start, start + samples))
-        self.reset(self.model)
-        with torch.random.fork_rng(devices=[]):  # for layers of other libraries, which know no generator
-            torch.manual_seed(derive_seed(self.seed, "global", self.block, start))
+        self.reset()
+        with _global_seed(derive_seed(self.seed, "global", self.block, start), self.inputs.device):
             outputs = self.model(_repeat(self.inputs, samples, self.batch_dim))
         if self.readout is not None:
             outputs = self.readout(outputs)
@@ -153,6 +168,16 @@ class _Passes:
                 layer.generators = tuple(generator_for(self.seed, name, scope, s, device=device) for s in samples)
 
 
+@contextmanager
+def _global_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Lend torch's global generators a seed, for layers of other libraries, which know no others."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        for generator in [torch.default_generator, *(torch.cuda.default_generators[one.index] for one in cuda)]:
+            generator.manual_seed(seed)
+        yield
+
+
 def _repeat(inputs: Tensor, samples: int, batch_dim: int) -> Tensor:
     """`inputs` `samples` times over along the batch axis; input held over time stays held."""
     if batch_dim == 1 and is_constant_over_time(inputs):
@@ -160,13 +185,13 @@ def _repeat(inputs: Tensor, samples: int, batch_dim: int) -> Tensor:
     return torch.cat([inputs] * samples, dim=batch_dim) if samples > 1 else inputs
 
 
-class _LargestOutput:
-    """Context that notes the size in bytes of the largest tensor any module returns."""
+class _LargestTensor:
+    """Context that notes the bytes of the largest tensor a module returns, or draws as a mask on its weights."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.bytes = model, 0
+    def __init__(self, model: nn.Module, count: int) -> None:
+        self.model, self.count, self.bytes = model, count, 0
 
-    def __enter__(self) -> _LargestOutput:
+    def __enter__(self) -> _LargestTensor:
         self.handles = [module.register_forward_hook(self._note) for module in self.model.modules()]
         return self
 
@@ -177,4 +202,7 @@ class _LargestOutput:
     def _note(self, module: nn.Module, inputs: object, output: object) -> None:
         for tensor in output if isinstance(output, tuple) else (output,):
             if isinstance(tensor, Tensor):
-                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
+                self.bytes = max(self.bytes, tensor.nbytes)
+        if isinstance(module, DropConnectLinear):
+            masks = 1 if module.shared_by_inputs else self.count
+            self.bytes = max(self.bytes, masks * module.weight.nbytes)

@@ -23,6 +23,8 @@ def stochastic_layers(model: nn.Module) -> dict[str, nn.Module]:
 def only_stochastic_layers_train(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
     """Put stochastic layers into training mode and all others, BatchNorm too, into evaluation mode.
 
+    A stochastic layer's children are others: a block with dropout and BatchNorm keeps its statistics.
+
     On leaving, mode, hidden state, buffers and generators of every module are again what they were.
 
     Raises:
@@ -38,7 +40,7 @@ def only_stochastic_layers_train(model: nn.Module) -> Iterator[dict[str, nn.Modu
     try:
         model.eval()
         for layer in layers.values():
-            layer.train()
+            layer.training = True
         yield layers
     finally:
         for module, original in originals:
@@ -58,6 +60,8 @@ def _copy(value: Any) -> Any:
         copy = value.copy()  # keeps an OrderedDict one
         copy.update({name: _copy(item) for name, item in value.items() if not isinstance(item, dict)})
         return copy
+    if type(value) is list:  # where some networks record spikes
+        return [_copy(item) for item in value]
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
         return value.detach().clone()
     return value

@@ -1,0 +1,41 @@
+# Each command does its own set-up: a virtual environment with pinned versions.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test check quick bench clean
+.DEFAULT_GOAL := help
+
+help:           ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+
+setup: $(VENV)/ready ## virtual environment with everything in it
+
+$(VENV)/ready: pyproject.toml constraints.txt peers.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement peers.txt
+	@touch $@
+
+demo: setup     ## the main job on handwritten digits: table, reliability diagram, entropy histogram in demo/
+	$(BIN)/tsnn-uq compare --data digits --out demo
+
+check: setup    ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup     ## all tests, doctests and README examples
+	$(BIN)/python -m pytest -q -n 2
+
+quick: setup    ## all but the slow tests
+	$(BIN)/python -m pytest -q -n 2 -m 'not slow'
+
+bench: setup    ## training and Monte Carlo prediction against snnTorch, SpikingJelly and Norse
+	$(BIN)/python tests/benchmarks/training_epoch.py
+
+clean:          ## remove the virtual environment and the demo
+	rm -rf $(VENV) demo

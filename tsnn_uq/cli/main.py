@@ -1,0 +1,165 @@
+"""The commands; they ask the rooms below for everything and do no arithmetic of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tsnn_uq import __version__
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.options import DataDir, Jobs, names, with_run_options
+from tsnn_uq.cli.progress import RunBars
+from tsnn_uq.experiments import Grid, RunConfig, preset
+from tsnn_uq.files import require_writable
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="tsnn-uq",
+    help="How far can you trust a ternary spiking network? Train float and ternary networks, measure how sure they are.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+# A pipe has no width: give tables room instead of folding them at 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 140)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"tsnn-uq: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("tsnn-uq: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+@with_run_options("data", "family", "method", "quantized_part", "seed")
+def compare(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the table, the figures and the runs.")],
+    data: Annotated[str, typer.Option(help="Data set: digits (built in), mnist or fashion-mnist.")] = "",
+    family: Annotated[str, typer.Option(help="Network families, with commas: dropout, dropconnect.")] = "",
+    part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.")] = "",
+    methods: Annotated[str, typer.Option(help="Methods, with commas: float, direct, indirect, distill.")] = "",
+    seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
+    config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
+    data_dir: DataDir = None,
+    jobs: Jobs = max(1, (os.cpu_count() or 1)),
+    settings: dict[str, Any],
+) -> None:
+    """Train float and ternary networks with several seeds, and compare how sure they are.
+
+    Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures
+    into --out. Killed and called again, it goes on where it was.
+    """
+    from tsnn_uq.experiments import compare as comparison
+
+    grid = comparison.make_grid(
+        config,
+        data=data or None,
+        families=names(family),
+        parts=names(part),
+        methods=names(methods),
+        seeds=seeds,
+        settings=settings,
+    )
+    require_writable(out)
+    with RunBars(console, runs=comparison.count_runs(grid)) as bars:
+        results = comparison.compare(grid, out, jobs=jobs, data_dir=data_dir, progress=bars)
+    console.print(results.table)
+    for path in results.files:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@with_run_options()
+def train(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder in which the run gets a folder of its own.")],
+    config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
+    data_dir: DataDir = None,
+    settings: dict[str, Any],
+) -> None:
+    """Train one network and measure how sure it is on its test set."""
+    from tsnn_uq.experiments import sweep
+
+    base = vars(RunConfig.load(config)) if config else preset(settings.get("data", "digits"))
+    merged = base | settings
+    if merged.get("method", "float") != "float":
+        merged.setdefault("quantized_part", "all")
+    run = RunConfig(**merged)
+    require_writable(out)
+    with RunBars(console, runs=1 + (run.method == "distill")) as bars:
+        (row,) = sweep([run], out, data_dir=data_dir, progress=bars)
+    _print_values(f"{out / run.name}", row)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    data: Annotated[
+        str,
+        typer.Option(help="Data set, also a shifted one (mnist:rotate=30) or a foreign one; else the run's own."),
+    ] = "",
+    samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 0,
+    data_dir: DataDir = None,
+) -> None:
+    """Measure how sure a trained network is on a data set of choice.
+
+    On another data set than the one it was trained for, labels mean nothing: then it says how well
+    uncertainty tells the foreign inputs from the run's own test set.
+    """
+    from tsnn_uq.experiments.out_of_distribution import evaluate_run
+
+    with RunBars(console, runs=1) as bars:
+        values = evaluate_run(folder, data or None, samples=samples, seed=seed, data_dir=data_dir, progress=bars)
+    _print_values(f"{folder}", values)
+
+
+@app.command("data")
+def data_command(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Fetch and verify this data set.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Show which data sets there are and where they lie; with a name, fetch what is missing and verify it."""
+    from tsnn_uq import data as datasets
+
+    if name:
+        for path in datasets.fetch(name, data_dir):
+            console.print(f"verified {path}", highlight=False, soft_wrap=True)
+        return
+    table = Table("data set", "file", "state", "where", title=f"data folder: {datasets.data_folder(data_dir)}")
+    table.add_row("digits", "", "built in", "scikit-learn")
+    for source in datasets.SOURCES.values():
+        for located in datasets.locate(source.name, data_dir):
+            where = str(located.path or f"fetch with: tsnn-uq data {source.name}")
+            table.add_row(source.name, located.file.name, located.state, where)
+    console.print(table)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+    if version:
+        console.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def _print_values(title: str, values: dict[str, Any]) -> None:
+    table = Table("quantity", "value", title=title)
+    for name, value in values.items():
+        table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+    console.print(table)
