@@ -95,7 +95,9 @@ def check_probabilities(argument: str, probs: Tensor, axes: str = "[N, C]") -> N
     low, high = (bound.item() for bound in torch.aminmax(probs.detach()))
     if not (low >= -tolerance and high <= 1 + tolerance):  # also catches NaN
         hint = "are these logits? apply softmax first"
-        raise InputError(f"{argument}: expected probabilities in [0, 1]; got values from {low:.4g} to {high:.4g} ({hint})")
+        raise InputError(
+            f"{argument}: expected probabilities in [0, 1]; got values from {low:.4g} to {high:.4g} ({hint})"
+        )
     worst = (probs.detach().sum(-1, dtype=torch.promote_types(probs.dtype, torch.float32)) - 1).abs().max().item()
     if worst > max(1e-3, tolerance):
         raise InputError(f"{argument}: expected rows that sum to 1; got a row that is off by {worst:.4g}")

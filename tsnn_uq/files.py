@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,16 +20,20 @@ from torch import Tensor
 from tsnn_uq.checks import InputError
 
 __all__ = [
+    "UNFINISHED",
     "atomic_path",
     "read_json",
     "read_tensors",
     "read_toml",
+    "remove_leftovers",
     "require_writable",
     "write_json",
     "write_tensors",
     "write_text",
     "write_toml",
 ]
+
+UNFINISHED = ".part-"  # how the names of temporary files begin
 
 
 @contextmanager
@@ -44,7 +49,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since some writers (matplotlib) choose the format by it.
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{UNFINISHED}{target.stem}-", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
     except OSError as error:
@@ -58,19 +63,26 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: writing failed ({error.strerror or error}); free some space or choose another folder") from error
-    except SafetensorError as error:
-        raise InputError(f"{target}: writing failed ({error}); free some space or choose another folder") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{target}: writing failed ({reason}); free some space or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed while they wrote into `folder`."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        path.unlink(missing_ok=True)
+
+
 def require_writable(folder: Path) -> None:
     """Raise now, before any work is lost, if `folder` cannot be made or written to."""
-    with atomic_path(folder / ".writable") as temporary:
-        temporary.write_text("")
-    (folder / ".writable").unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.NamedTemporaryFile(dir=folder, prefix=UNFINISHED).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write here ({error.strerror}); choose another folder") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,8 +92,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; not-a-number is refused by the format and so by us."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write `value` as indented JSON, atomically; infinity, which JSON lacks, as ``Infinity``, as Python reads it."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_toml(path: Path, value: Mapping[str, Any]) -> None:
@@ -94,8 +106,8 @@ def _read(path: Path, parse: Callable[[str], Any], kind: str) -> Any:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: expected a readable {kind} file; {error.strerror}") from error
-    except (ValueError, UnicodeDecodeError) as error:  # json and tomllib errors are ValueErrors
-        raise InputError(f"{path}: expected a {kind} file; {error}") from error
+    except ValueError as error:  # so are those of json, tomllib and decoding
+        raise InputError(f"{path}: expected a {kind} file; it is damaged or foreign ({error})") from error
 
 
 def read_json(path: Path) -> Any:
@@ -113,7 +125,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
     One file and not two, so that tensors and header can never belong to different moments.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies, since the format refuses tensors that share memory, as tied weights do.
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     with atomic_path(path) as temporary:
         save_file(plain, temporary, metadata={"header": json.dumps(header, allow_nan=False)})
 
@@ -136,7 +151,8 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a {kind} file; there is none") from error
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: expected a {kind} file; it is damaged or foreign ({error}); delete it to start afresh") from error
+        reason = f"it is damaged or foreign ({error}); delete it to start afresh"
+        raise InputError(f"{path}: expected a {kind} file; {reason}") from error
     if header.get("kind") != kind:
         raise InputError(f"{path}: expected a {kind} file of tsnn-uq; got one of kind {header.get('kind')!r}")
     return tensors, header

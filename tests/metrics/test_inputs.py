@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -170,10 +171,10 @@ def test_mean_of_equal_samples_is_the_sample(sample: list[float], copies: int) -
 
 
 def test_reductions_accumulate_in_float64() -> None:
-    # Added one by one in float32, the ones would be lost beside 2^24.
-    values = torch.tensor([2.0**24, *[1.0] * 64])
-    assert reduce_inputs(values, "sum") == 2**24 + 64
-    assert reduce_inputs(values, "sum").dtype == torch.float32
+    """In float32 the 1 is lost beside 2^24, in at least one of the orders."""
+    for values in itertools.permutations([2.0**24, 1.0, -(2.0**24)]):
+        assert reduce_inputs(torch.tensor(values), "sum") == 1
+        assert reduce_inputs(torch.tensor(values), "mean").dtype == torch.float32
 
 
 def test_average_ties() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -41,6 +42,16 @@ def test_curve(forecast: tuple[Tensor, Tensor], bins: int, level: float) -> None
     gap = (curve.confidence - curve.accuracy).abs().nan_to_num()
     ece = expected_calibration_error(*forecast, bins).item()
     assert (curve.count * gap).sum().item() / len(forecast[0]) == pytest.approx(ece, abs=1e-12)
+
+
+def test_interval_stays_within_zero_and_one() -> None:
+    """At shares of 0 and 1 Wilson's ends are 0 and 1, which rounding must not overstep."""
+    for n, level in itertools.product(range(1, 60), [0.5, 0.8, 0.9, 0.95, 0.99]):
+        for label, end in [(0, "high"), (1, "low")]:
+            curve = reliability_curve(torch.tensor([[1.0, 0.0]] * n), torch.full((n,), label), bins=1, level=level)
+            value = getattr(curve, end).item()
+            assert 0 <= value <= 1
+            assert value == pytest.approx(1 - label, abs=1e-12)
 
 
 @pytest.mark.parametrize("level", [0, 1, -0.5, 95])

@@ -29,7 +29,7 @@ def test_against_all_orders(inputs: tuple[Tensor, Tensor]) -> None:
 
 @given(selective_inputs())
 def test_generalized_area_by_auroc_and_accuracy(inputs: tuple[Tensor, Tensor]) -> None:
-    """Traub et al. 2024, equation 7; scikit-learn counts ties half as well."""
+    """The identity of Traub et al. 2024; scikit-learn counts ties half as well."""
     uncertainty, correct = inputs[0].nan_to_num(posinf=9.0), inputs[1]
     accuracy = correct.double().mean().item()
     auroc = roc_auc_score(~correct, uncertainty) if 0 < accuracy < 1 else 0.5

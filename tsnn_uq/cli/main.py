@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,33 +15,47 @@ from rich.table import Table
 
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
-from tsnn_uq.cli.options import DataDir, Jobs, names, with_run_options
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Jobs, names, with_run_options
 from tsnn_uq.cli.progress import RunBars
-from tsnn_uq.experiments import Grid, RunConfig, preset
 from tsnn_uq.files import require_writable
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_command"]
 
 app = typer.Typer(
     name="tsnn-uq",
-    help="How far can you trust a ternary spiking network? Train float and ternary networks, measure how sure they are.",
+    help="How far can you trust a ternary spiking network? Train float and ternary ones, measure how sure they are.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+CORES = os.cpu_count() or 1
+INTERRUPTED = 130  # 128 + the signal's number, as shells have it
 # A pipe has no width: give tables room instead of folding them at 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def main() -> None:
-    """Run the command line; bad input is one line on standard error and exit code 2."""
+    """Run the command line; bad input is one line on standard error and exit code 2, Ctrl-C exit code 130."""
+    _guard(app)
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """Make one function a command of its own, with the same manners as `main`."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(command)
+    _guard(single)
+
+
+def _guard(command: typer.Typer) -> None:
     try:
-        app()
+        command()
     except InputError as error:
         print(f"tsnn-uq: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # typer makes one of the other
+            raise
         print("tsnn-uq: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 @app.command()
@@ -54,7 +70,8 @@ def compare(
     seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
     config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
     data_dir: DataDir = None,
-    jobs: Jobs = max(1, (os.cpu_count() or 1)),
+    jobs: Jobs = CORES,
+    checkpoint_seconds: CheckpointSeconds = 20.0,
     settings: dict[str, Any],
 ) -> None:
     """Train float and ternary networks with several seeds, and compare how sure they are.
@@ -62,9 +79,11 @@ def compare(
     Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures
     into --out. Killed and called again, it goes on where it was.
     """
-    from tsnn_uq.experiments import compare as comparison
+    from tsnn_uq.experiments.compare import compare as run_comparison
+    from tsnn_uq.experiments.grid import make_grid
+    from tsnn_uq.experiments.sweep import count_runs
 
-    grid = comparison.make_grid(
+    grid = make_grid(
         config,
         data=data or None,
         families=names(family),
@@ -74,8 +93,10 @@ def compare(
         settings=settings,
     )
     require_writable(out)
-    with RunBars(console, runs=comparison.count_runs(grid)) as bars:
-        results = comparison.compare(grid, out, jobs=jobs, data_dir=data_dir, progress=bars)
+    with RunBars(console, runs=count_runs(grid.runs(), out / "runs")) as bars:
+        results = run_comparison(
+            grid, out, jobs=jobs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars
+        )
     console.print(results.table)
     for path in results.files:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -88,19 +109,20 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder in which the run gets a folder of its own.")],
     config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
     data_dir: DataDir = None,
+    checkpoint_seconds: CheckpointSeconds = 20.0,
     settings: dict[str, Any],
 ) -> None:
-    """Train one network and measure how sure it is on its test set."""
-    from tsnn_uq.experiments import sweep
+    """Train one network and measure how sure it is on its test set.
 
-    base = vars(RunConfig.load(config)) if config else preset(settings.get("data", "digits"))
-    merged = base | settings
-    if merged.get("method", "float") != "float":
-        merged.setdefault("quantized_part", "all")
-    run = RunConfig(**merged)
+    Killed and called again, it goes on where it was.
+    """
+    from tsnn_uq.experiments.config import make_run
+    from tsnn_uq.experiments.sweep import count_runs, sweep
+
+    run = make_run(config, settings)
     require_writable(out)
-    with RunBars(console, runs=1 + (run.method == "distill")) as bars:
-        (row,) = sweep([run], out, data_dir=data_dir, progress=bars)
+    with RunBars(console, runs=count_runs([run], out)) as bars:
+        (row,) = sweep([run], out, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars)
     _print_values(f"{out / run.name}", row)
 
 
@@ -112,7 +134,7 @@ def evaluate(
         typer.Option(help="Data set, also a shifted one (mnist:rotate=30) or a foreign one; else the run's own."),
     ] = "",
     samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the masks.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the masks; else the run's own.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Measure how sure a trained network is on a data set of choice.
@@ -122,8 +144,9 @@ def evaluate(
     """
     from tsnn_uq.experiments.out_of_distribution import evaluate_run
 
-    with RunBars(console, runs=1) as bars:
-        values = evaluate_run(folder, data or None, samples=samples, seed=seed, data_dir=data_dir, progress=bars)
+    with RunBars(console, runs=1, train_share=0) as bars:
+        progress = partial(bars, folder.name)
+        values = evaluate_run(folder, data or None, samples=samples, seed=seed, data_dir=data_dir, progress=progress)
     _print_values(f"{folder}", values)
 
 

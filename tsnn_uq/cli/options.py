@@ -14,13 +14,16 @@ import typer
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import PRESETS, RunConfig
 
-__all__ = ["DataDir", "Jobs", "names", "with_run_options"]
+__all__ = ["CheckpointSeconds", "DataDir", "Jobs", "names", "with_run_options"]
 
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the data sets; else TSNN_UQ_DATA, else the user's cache.", show_default=False),
 ]
 Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own process.")]
+CheckpointSeconds = Annotated[
+    float, typer.Option(help="Least time between two checkpoints; a killed run loses no more than that.")
+]
 
 
 def names(text: str) -> tuple[str, ...]:

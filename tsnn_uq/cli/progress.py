@@ -6,23 +6,38 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["RunBars"]
 
-TRAIN_SHARE = 0.8  # of a run's time; predicting with S samples takes the rest
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class RunBars:
-    """Context that shows the progress of several runs: one bar for all, one for each that is under way."""
+    """Context that shows the progress of several runs: one bar for all, one for each that is under way.
 
-    def __init__(self, console: Console, runs: int) -> None:
-        self.console, self.runs = console, runs
+    Not on a terminal, it writes a line when a run is done, and else at most one in ten seconds.
+
+    Args:
+        console: where to.
+        runs: how many runs there are to do.
+        train_share: share of a run's time that training takes; predicting with S samples takes the rest.
+    """
+
+    def __init__(self, console: Console, runs: int, train_share: float = 0.8) -> None:
+        self.console, self.runs, self.train_share = console, runs, train_share
         self.shares: dict[str, float] = {}
-        self.bars: dict[str, int] = {}
+        self.bars: dict[str, TaskID] = {}
         self.started = self.spoken = time.monotonic()
-        self.before = 0.0  # share of all work that was done when the first message came
+        self.before = 0.0  # what earlier, interrupted calls have done, in runs
         self.progress = Progress(
             TextColumn("{task.description:28}"),
             BarColumn(),
@@ -45,27 +60,28 @@ class RunBars:
         self.progress.stop()
 
     def __call__(self, run: str, stage: str, done: int, total: int) -> None:
-        """Note that `run` has done so much of a stage."""
+        """Note that `run` has done so much of a stage, "train" or "predict"."""
         part = done / max(total, 1)
-        share = TRAIN_SHARE * part if stage == "train" else TRAIN_SHARE + (1 - TRAIN_SHARE) * part
-        if run not in self.shares and len(self.shares) == 0:
-            self.before = share
+        share = self.train_share * part if stage == "train" else self.train_share + (1 - self.train_share) * part
+        if run not in self.shares:
+            self.before += share
         self.shares[run] = share
+        finished = stage == "predict" and done == total
         if self.console.is_terminal:
-            self._draw(run, stage, share)
-        elif time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES or share == 1:
+            self._draw(run, stage, share, finished)
+        elif finished or time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES:
             self._say(run, stage, done, total)
 
-    def _draw(self, run: str, stage: str, share: float) -> None:
+    def _draw(self, run: str, stage: str, share: float, finished: bool) -> None:
         if run not in self.bars:
             self.bars[run] = self.progress.add_task(run, total=1.0)
-        self.progress.update(self.bars[run], completed=share, description=f"{run} {stage}", visible=share < 1)
+        self.progress.update(self.bars[run], completed=share, description=f"{run} {stage}", visible=not finished)
         self.progress.update(self.total, completed=sum(self.shares.values()))
 
     def _say(self, run: str, stage: str, done: int, total: int) -> None:
         self.spoken = time.monotonic()
-        share = sum(self.shares.values()) / self.runs
-        gained = share - self.before / self.runs
-        left = (self.spoken - self.started) * (1 - share) / gained if gained > 0 else float("nan")
+        finished = sum(self.shares.values())
+        gained = finished - self.before
+        left = (self.spoken - self.started) * (self.runs - finished) / gained if gained > 0 else 0.0
         rest = f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left" if left >= 1 else ""
-        self.console.print(f"{share:4.0%}  {run}: {stage} {done}/{total}{rest}", highlight=False)
+        self.console.print(f"{finished / self.runs:4.0%}  {run}: {stage} {done}/{total}{rest}", highlight=False)

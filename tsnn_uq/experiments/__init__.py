@@ -1,7 +1,10 @@
 """Experiments: a configuration in, trained networks, predictions and rows of a table out."""
 
-from tsnn_uq.experiments.config import PRESETS, Grid, RunConfig, preset
-from tsnn_uq.experiments.run import evaluate, load_network, predict, read_predictions, run, uncertainty
+from tsnn_uq.experiments.config import PRESETS, RunConfig, make_run, preset
+from tsnn_uq.experiments.folder import load_network, read_predictions
+from tsnn_uq.experiments.grid import Grid, make_grid
+from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
+from tsnn_uq.experiments.run import run
 from tsnn_uq.experiments.sweep import sweep, waves
 
 __all__ = [
@@ -10,6 +13,8 @@ __all__ = [
     "RunConfig",
     "evaluate",
     "load_network",
+    "make_grid",
+    "make_run",
     "predict",
     "preset",
     "read_predictions",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
+from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.config import Grid, RunConfig, preset
-from tsnn_uq.experiments.run import read_predictions
-from tsnn_uq.experiments.sweep import RunProgress, sweep, waves
-from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_csv, write_results
+from tsnn_uq.experiments.config import RunConfig, run_name
+from tsnn_uq.experiments.folder import is_begun, read_predictions, require_same
+from tsnn_uq.experiments.grid import Grid
+from tsnn_uq.experiments.measure import silent
+from tsnn_uq.experiments.run import require_feasible
+from tsnn_uq.experiments.sweep import RunProgress, sweep
+from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
+from tsnn_uq.files import remove_leftovers
+from tsnn_uq.training import METHODS
 
-__all__ = ["Comparison", "compare", "count_runs", "draw_figures", "make_grid"]
+__all__ = ["Comparison", "compare", "draw_figures", "read_comparison", "run_folder"]
 
 
 @dataclass(frozen=True)
@@ -26,57 +31,60 @@ class Comparison:
     files: tuple[Path, ...]
 
 
-def make_grid(
-    config: Path | None,
-    *,
-    data: str | None,
-    families: Sequence[str],
-    parts: Sequence[str],
-    methods: Sequence[str],
-    seeds: int | None,
-    settings: dict[str, Any],
-) -> Grid:
-    """A grid from a file or the data set's preset, with what was given put over it; empty means not given."""
-    if config is None:
-        grid = Grid(run=RunConfig(**preset(data or "digits")))
-    else:
-        grid = Grid.load(config)
-        if data and data != grid.run.data:
-            settings = preset(data) | settings
-    axes = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
-    given = {name: value for name, value in axes.items() if value not in ((), None)}
-    return replace(grid, **given, run=replace(grid.run, **settings))  # type: ignore[arg-type]
-
-
-def count_runs(grid: Grid) -> int:
-    """Runs to do, the teachers of distilled runs among them."""
-    return sum(len(wave) for wave in waves(grid.runs()))
-
-
 def compare(
-    grid: Grid, out: Path, *, jobs: int = 1, data_dir: Path | None = None, progress: RunProgress | None = None
+    grid: Grid,
+    out: Path,
+    *,
+    jobs: int = 1,
+    data_dir: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    progress: RunProgress = silent,
 ) -> Comparison:
     """Do all runs of a grid; write its table, summary, figures and configuration into `out`.
+
+    A grid may grow in its folder, by seeds, methods, families or parts; the settings of its runs may not change.
 
     Args:
         grid: what to compare.
         out: the folder; runs lie in its subfolder ``runs``. Finished ones are not done again.
         jobs: runs done side by side.
         data_dir: where the data lie.
+        checkpoint_seconds: least time between two checkpoints of a run.
         progress: told what each run does.
+
+    Returns:
+        The table and the paths of the files.
 
     Raises:
         InputError: `out` holds a comparison with other settings, or what a run raises.
     """
     runs = grid.runs()
-    grid.save(out / "config.toml")
-    rows = sweep(runs, out / "runs", jobs=jobs, data_dir=data_dir, progress=progress)
+    _claim(out, grid)
+    rows = sweep(
+        runs,
+        out / "runs",
+        jobs=jobs,
+        data_dir=data_dir,
+        checkpoint_seconds=checkpoint_seconds,
+        progress=progress,
+    )
     write_results(out / "results.csv", rows)
     summary = summarize(read_results(out / "results.csv"))
-    write_csv(out / "summary.csv", summary)
+    write_summary(out / "summary.csv", summary)
     figures = draw_figures(runs, out)
     tables = (out / "results.csv", out / "summary.csv", out / "config.toml")
     return Comparison(render_table(summary), (*tables, *figures))
+
+
+def _claim(out: Path, grid: Grid) -> None:
+    """Write the grid into its folder, unless there is work with other settings in it."""
+    path = out / "config.toml"
+    if path.exists() and any(is_begun(folder) for folder in (out / "runs").glob("*")):
+        require_same(out, grid.common(), Grid.load(path).common())
+    for run in grid.runs():
+        require_feasible(run, out / "runs")
+    remove_leftovers(out)
+    grid.save(path)
 
 
 def draw_figures(runs: Sequence[RunConfig], out: Path) -> list[Path]:
@@ -90,12 +98,36 @@ def draw_figures(runs: Sequence[RunConfig], out: Path) -> list[Path]:
     first = [run for run in runs if run.seed == 0]
     for family in dict.fromkeys(run.family for run in first):
         for part in dict.fromkeys(run.quantized_part for run in first if run.method != "float") or ["none"]:
-            chosen = [run for run in first if run.family == family and run.quantized_part in ("none", part)]
-            predictions = {run.method: read_predictions(out / "runs" / run.name) for run in chosen}
-            if not predictions:
-                raise InputError("runs: expected at least one with seed 0; got none")
+            predictions = read_comparison(out, family, part)
             means = {method: (probs.mean(0), labels) for method, (probs, labels) in predictions.items()}
             name = family if part in ("none", "all") else f"{family}-{part}"
             files += save_figure(reliability_diagram(means), out / f"reliability-{name}")
             files += save_figure(entropy_histogram(predictions), out / f"entropy-{name}")
     return files
+
+
+def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Path:
+    """Where a comparison keeps a run; a float one stands under no quantized part."""
+    return out / "runs" / run_name(family, "none" if method == "float" else part, method, seed)
+
+
+def read_comparison(out: Path, family: str, part: str = "all", seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Predictions of a comparison's methods, side by side.
+
+    Args:
+        out: folder that `compare` wrote.
+        family: network family.
+        part: quantized part of the ternary networks.
+        seed: seed of the runs.
+
+    Returns:
+        For each method that was run, Monte Carlo probabilities [S, N, C] of the test set and labels [N].
+
+    Raises:
+        InputError: no such run in the folder.
+    """
+    folders = {method: run_folder(out, family, part, method, seed) for method in METHODS}
+    found = {method: folder for method, folder in folders.items() if (folder / "result.json").exists()}
+    if not found:
+        raise InputError(f"{out}: expected finished runs of {family}, part {part}, seed {seed}; got none")
+    return {method: read_predictions(folder) for method, folder in found.items()}

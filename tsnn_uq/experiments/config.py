@@ -1,8 +1,8 @@
-"""The settings of one run and of a grid of runs: frozen, checked when made, and read from and written to TOML."""
+"""The settings of one run: frozen, checked when made, and read from and written to TOML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ from tsnn_uq.coding import CODINGS
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
 from tsnn_uq.neurons import SURROGATES
-from tsnn_uq.quantization import PARTS, RULES, SCALES
+from tsnn_uq.quantization import PARTS, RULES, SCALES, make_rule
 from tsnn_uq.training import METHODS, REGULARIZERS
 from tsnn_uq.uncertainty import MASK_MODES
 
-__all__ = ["PRESETS", "Grid", "RunConfig", "preset"]
+__all__ = ["PRESETS", "RunConfig", "from_table", "make_run", "preset", "run_name"]
 
 # What suits a data set where the user does not say otherwise.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -24,7 +24,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mnist": {"hidden": (500, 500, 500), "epochs": 18, "batch_size": 128},
     "fashion-mnist": {"hidden": (500, 500, 500), "epochs": 18, "batch_size": 128},
 }
-
 
 # Thresholds chosen on validation splits for accuracy at half of the weights zero or more. Weights that train on
 # while others are fixed grow past a threshold more often, so the indirect methods need a higher one.
@@ -44,14 +43,21 @@ def _count(argument: str, value: int) -> None:
     check_positive(argument, value, integer=True)
 
 
-def _counts(argument: str, values: Sequence[int]) -> None:
+def _counts(argument: str, values: tuple[int, ...]) -> None:
+    if not isinstance(values, tuple) or not values:
+        raise InputError(f"{argument}: expected a tuple of at least one whole number; got {values!r}")
     for value in values:
         _count(argument, value)
 
 
 def _not_negative(argument: str, value: float) -> None:
-    if not 0 <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise InputError(f"{argument}: expected a number of at least 0; got {value!r}")
+
+
+def _whole(argument: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InputError(f"{argument}: expected a whole number of at least 0; got {value!r}")
 
 
 def _probability(argument: str, value: float) -> None:
@@ -63,14 +69,14 @@ class RunConfig:
     """Everything that decides the numbers of one run; each field's `about` says what it is.
 
     Raises:
-        InputError: a value that is no choice or out of range.
+        InputError: a value that is no choice or out of range, or values that do not go together.
     """
 
     data: str = _choice("digits", "data set", PRESETS)
     family: str = _choice("dropout", "network family", FAMILIES)
     method: str = _choice("float", "training method", METHODS)
     quantized_part: str = _choice("none", "which layers are ternary", ("none", *PARTS))
-    seed: int = _number(0, "seed of validation split, initial weights, data order and masks", _not_negative)
+    seed: int = _number(0, "seed of validation split, initial weights, data order and masks", _whole)
     hidden: tuple[int, ...] = _number((128, 128), "widths of the hidden layers", _counts)
     steps: int = _number(4, "time steps T", _count)
     p: float = _number(0.2, "probability of dropping a unit (dropout) or a weight (dropconnect)", _probability)
@@ -97,7 +103,7 @@ class RunConfig:
     weight_decay: float = _number(0.01, "decoupled weight decay (AdamW)", check_fraction)
     regularizer: str = _choice("none", "uncertainty term in the loss", REGULARIZERS)
     regularizer_weight: float = _number(0.0, "its weight", _not_negative)
-    train_limit: int = _number(0, "use only so many training images; 0 for all", _not_negative)
+    train_limit: int = _number(0, "use only so many training images; 0 for all", _whole)
     samples: int = _number(32, "Monte Carlo samples S of the evaluation", _count)
     bins: int = _number(15, "bins of the calibration error", _count)
     threads: int = _number(1, "threads of one run; a result's last digits depend on it", _count)
@@ -110,16 +116,32 @@ class RunConfig:
             else:
                 item.metadata["check"](item.name, value)
         check_choice("quantized_part", self.quantized_part, ("none",) if self.method == "float" else PARTS)
+        if self.p == 0 and self.coding != "rate":
+            raise InputError("p: expected above 0, since otherwise nothing would be random; got 0")
+        if self.start > self.end:
+            raise InputError(f"start: expected at most end, {self.end}; got {self.start}")
+        if self.method != "float":
+            self._check_rule()
         if (self.regularizer == "none") != (self.regularizer_weight == 0):
             raise InputError(
                 "regularizer_weight: expected above 0 with a regularizer and 0 without; "
                 f"got {self.regularizer_weight} with {self.regularizer!r}"
             )
 
+    def _check_rule(self) -> None:
+        if self.rule == "learned":
+            if self.method != "direct":
+                remedy = "choose another rule, or the methods float and direct"
+                raise InputError(f"rule: expected one that is not learned for method {self.method}; {remedy}")
+        elif self.rule == "mean-rounding" and self.factor:
+            raise InputError(f"factor: expected 0, since the rule mean-rounding takes none; got {self.factor}")
+        else:
+            make_rule(self.rule, self.rule_options())
+
     @property
     def name(self) -> str:
         """Short name of the run, for its folder."""
-        return f"{self.family}-{self.quantized_part}-{self.method}-{self.seed}"
+        return run_name(self.family, self.quantized_part, self.method, self.seed)
 
     def rule_options(self) -> dict[str, float]:
         """What the threshold rule takes."""
@@ -139,61 +161,23 @@ class RunConfig:
 
     @classmethod
     def load(cls, path: Path) -> RunConfig:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or a part of it; what is not there suits the data set or is the default.
 
         Raises:
             InputError: missing or damaged file, an unknown key (the nearest is suggested), a value out of range.
         """
-        return _from_mapping(cls, read_toml(path), path)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A grid of runs: families x quantized parts x methods x seeds, all else as in `run`."""
-
-    families: tuple[str, ...] = ("dropout",)
-    parts: tuple[str, ...] = ("all",)
-    methods: tuple[str, ...] = tuple(METHODS)
-    seeds: int = 3
-    run: RunConfig = field(default_factory=RunConfig)
-
-    def __post_init__(self) -> None:
-        check_positive("seeds", self.seeds, integer=True)
-        for argument, names, choices in (
-            ("families", self.families, FAMILIES),
-            ("parts", self.parts, PARTS),
-            ("methods", self.methods, METHODS),
-        ):
-            if not names or len(set(names)) < len(names):
-                raise InputError(f"{argument}: expected at least one name, each once; got {list(names)}")
-            for name in names:
-                check_choice(argument, name, choices)
-
-    def runs(self) -> list[RunConfig]:
-        """The runs of the grid; a float network has no quantized part and stands once for all of them."""
-        kinds = [(method, part) for method in self.methods for part in (("none",) if method == "float" else self.parts)]
-        return [
-            replace(self.run, family=family, method=method, quantized_part=part, seed=seed)
-            for family in self.families
-            for method, part in kinds
-            for seed in range(self.seeds)
-        ]
-
-    def save(self, path: Path) -> None:
-        """Write as TOML, atomically."""
-        run = {k: v for k, v in asdict(self.run).items() if k not in ("family", "method", "quantized_part", "seed")}
-        write_toml(path, {**asdict(self), "run": run})
+        return cls.from_toml(read_toml(path), path)
 
     @classmethod
-    def load(cls, path: Path) -> Grid:
-        """Read what `save` wrote; errors as in `RunConfig.load`."""
-        table = dict(read_toml(path))
-        run = table.pop("run", {})
-        if not isinstance(run, dict):
-            raise InputError(f"{path}: expected a table [run]; got {run!r}")
-        data = check_choice("data", str(run.get("data", "digits")), PRESETS)
-        table["run"] = _from_mapping(RunConfig, preset(data) | run, path)
-        return _from_mapping(cls, table, path)
+    def from_toml(cls, table: Mapping[str, Any], source: Path) -> RunConfig:
+        """Make a run from what stands in the file `source`; errors as in `load`."""
+        suits = preset(check_choice(f"{source}: data", table.get("data", "digits"), PRESETS))
+        return from_table(cls, suits | dict(table), source)
+
+
+def run_name(family: str, part: str, method: str, seed: int) -> str:
+    """Name of a run's folder."""
+    return f"{family}-{part}-{method}-{seed}"
 
 
 def preset(data: str) -> dict[str, Any]:
@@ -201,12 +185,33 @@ def preset(data: str) -> dict[str, Any]:
     return {"data": data, **PRESETS[check_choice("data", data, PRESETS)]}
 
 
-Config = TypeVar("Config", RunConfig, Grid)
+def make_run(config: Path | None, settings: dict[str, Any]) -> RunConfig:
+    """A run from a file, or the preset of its data set, with the given `settings` put over it.
+
+    A ternary method without a quantized part gets all layers; a float one none.
+    """
+    base: dict[str, Any] = dict(vars(RunConfig.load(config))) if config else {}
+    data = settings.get("data", base.get("data", "digits"))
+    if data != base.get("data"):
+        base |= preset(data)
+    merged = base | settings
+    if "quantized_part" not in settings:
+        part = merged.get("quantized_part", "none")
+        merged["quantized_part"] = "none" if merged.get("method", "float") == "float" else part.replace("none", "all")
+    return RunConfig(**merged)
 
 
-def _from_mapping(kind: type[Config], table: Mapping[str, Any], source: Path) -> Config:
-    """Make a config from a table, refusing unknown keys and values of the wrong type."""
-    known = {item.name: item for item in fields(kind)}
+Config = TypeVar("Config")
+KINDS = {str: "text", int: "a whole number", float: "a number", tuple: "a list"}
+
+
+def from_table(kind: type[Config], table: Mapping[str, Any], source: Path) -> Config:
+    """Make a config of a `kind` from a table, refusing unknown keys and values of the wrong type.
+
+    Raises:
+        InputError: names the file `source`, the key, and for an unknown key the nearest one.
+    """
+    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     values = {}
     for key, value in table.items():
         check_choice(f"{source}: key", key, known)
@@ -216,6 +221,9 @@ def _from_mapping(kind: type[Config], table: Mapping[str, Any], source: Path) ->
         elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not type(default):
-            raise InputError(f"{source}: {key}: expected {type(default).__name__}; got {value!r}")
+            raise InputError(f"{source}: {key}: expected {KINDS.get(type(default), 'a table')}; got {value!r}")
         values[key] = value
-    return kind(**values)
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error

@@ -10,8 +10,9 @@ from torch import Tensor
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.run import evaluate, load_network, predict, uncertainty
-from tsnn_uq.experiments.sweep import RunProgress
+from tsnn_uq.experiments.folder import load_network
+from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent, uncertainty
+from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.metrics import functional as metrics
 
 __all__ = ["detection", "evaluate_run"]
@@ -22,9 +23,9 @@ def evaluate_run(
     name: str | None = None,
     *,
     samples: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     data_dir: Path | None = None,
-    progress: RunProgress,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Evaluate a run's network on a data set.
 
@@ -32,37 +33,44 @@ def evaluate_run(
         folder: the run folder.
         name: data set, shifted or not; ``None`` for the one the run was trained on.
         samples: Monte Carlo samples S; ``None`` for the run's own.
-        seed: seed of the masks.
+        seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
+            all runs.
         data_dir: where the data lie.
         progress: told how many inputs are done.
 
     Returns:
         On the run's own data set, shifted or not: what `evaluate` returns. On a foreign one, where labels mean
         nothing: the label-free quantities, and how well predictive entropy and mutual information detect it.
-    """
-    config = RunConfig.load(folder / "config.toml")
-    network = load_network(folder)
-    name = name or config.data
-    samples = samples or config.samples
 
-    def probabilities(dataset: data.Dataset) -> Tensor:
-        _check_pixels(network_pixels, dataset)
+    Raises:
+        InputError: no trained run in the folder, an unknown data set, or images of another size.
+    """
+    network, config = load_network(folder), RunConfig.load(folder / "config.toml")
+    name = config.data if name is None else name
+    samples = config.samples if samples is None else samples
+    dataset = data.load_test(name, data_dir, seed=seed or 0)
+    foreign = name.partition(":")[0] != config.data
+    own = data.load_test(config.data, data_dir) if foreign else dataset
+    if dataset.images[0].numel() != own.images[0].numel():
+        sizes = (f"{list(images.images.shape[2:])} pixels" for images in (own, dataset))
+        raise InputError("data: expected images of {}, as the run was trained on; got {}".format(*sizes))
+    inputs = len(dataset) + len(own) * foreign
+
+    def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
         return predict(
             network,
-            dataset,
+            images,
             samples=samples,
-            seed=seed,
-            progress=lambda stage, done, total: progress(dataset.name, stage, done, total),
+            seed=config.seed if seed is None else seed,
+            progress=lambda stage, done, _: progress(stage, before + done, inputs),
         )
 
-    own = data.load_test(config.data, data_dir)
-    network_pixels = own.images[0].numel()
-    dataset = data.load_test(name, data_dir, seed=seed)
-    probs = probabilities(dataset)
-    values: dict[str, Any] = {"data": name, "inputs": len(dataset), "samples": samples, "steps": config.steps}
-    if name.partition(":")[0] == config.data:
+    with use_threads(config.threads):
+        probs = probabilities(dataset)
+        values: dict[str, Any] = {"data": name, "inputs": len(dataset), "samples": samples, "steps": config.steps}
+        if foreign:
+            return values | uncertainty(probs) | detection(probabilities(own, before=len(dataset)), probs)
         return values | evaluate(probs, dataset.labels, config.bins)
-    return values | uncertainty(probs) | detection(probabilities(own), probs)
 
 
 def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
@@ -78,11 +86,3 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
         values[f"ood_auroc ({score.__name__})"] = float(metrics.ood_auroc(own, foreign))
         values[f"ood_fpr95 ({score.__name__})"] = float(metrics.fpr_at_tpr(own, foreign))
     return values
-
-
-def _check_pixels(pixels: int, dataset: data.Dataset) -> None:
-    if dataset.images[0].numel() != pixels:
-        raise InputError(
-            f"data: expected images of {pixels} pixels, as the run was trained on; "
-            f"got {dataset.name} with {list(dataset.images.shape[1:])}"
-        )

@@ -1,82 +1,45 @@
-"""One run: train a network, save it, measure how sure it is.
-
-A run folder holds ``config.toml``, while training ``checkpoint.safetensors``, then ``history.json`` and
-``weights.safetensors`` (ternary weights at two bits), ``predictions.safetensors`` (Monte Carlo
-probabilities of the test set) and last ``result.json``. A stage that finds its file does not do its work again.
-"""
+"""One run: train a network, save it, measure how sure it is; a stage that finds its file does not do its work again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.files import read_json, read_tensors, write_json, write_tensors
-from tsnn_uq.metrics import functional as metrics
-from tsnn_uq.networks import build
-from tsnn_uq.neurons import LIFParameters, surrogate
-from tsnn_uq.quantization import select_layers
-from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, load_network, recorded, require_same
+from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent
+from tsnn_uq.files import remove_leftovers, write_json, write_tensors
+from tsnn_uq.quantization import PARTS, select_layers
+from tsnn_uq.quantization.saving import save_weights
 from tsnn_uq.seeds import generator_for
-from tsnn_uq.training.regularizers import make_regularizer
-from tsnn_uq.uncertainty import mc_predict
+from tsnn_uq.uncertainty import set_generator
 
-__all__ = [
-    "Progress",
-    "build_network",
-    "evaluate",
-    "load_network",
-    "predict",
-    "read_predictions",
-    "run",
-    "uncertainty",
-]
-
-Progress = Callable[[str, int, int], object]
-"""Called with what is being done ("train" or "predict"), units done, units in all."""
+__all__ = ["require_feasible", "run", "use_threads"]
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
-
-
-def build_network(config: RunConfig, pixels: int, classes: int) -> nn.Module:
-    """The untrained network of a run for images of so many pixels, its weights drawn from the run's seed."""
-    neuron = LIFParameters(
-        decay=config.decay,
-        threshold=config.threshold,
-        reset=config.reset,
-        surrogate=surrogate(config.surrogate, config.sharpness),
-    )
-    return build(
-        config.family,
-        generator=generator_for(config.seed, "weights"),
-        sizes=(pixels, *config.hidden, classes),
-        steps=config.steps,
-        p=config.p,
-        mask=config.mask,
-        coding=config.coding,
-        readout=config.readout,
-        neuron=neuron,
-    )
-
-
-def run(config: RunConfig, runs: Path, *, data_dir: Path | None = None, progress: Progress = _silent) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    runs: Path,
+    *,
+    data_dir: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
 
     Args:
         config: the run.
         runs: where run folders lie; a distilled run looks for its teacher there, and trains it if need be.
         data_dir: where the data lie; see `tsnn_uq.data.load`.
+        checkpoint_seconds: least time between two checkpoints.
         progress: told what is done.
 
     Returns:
@@ -86,32 +49,44 @@ def run(config: RunConfig, runs: Path, *, data_dir: Path | None = None, progress
         InputError: missing data, a folder of another run, a loss that is not finite.
     """
     folder = runs / config.name
-    _claim(folder, config)
-    with _threads(config.threads):
-        splits = data.load(config.data, data_dir, seed=config.seed)
-        if not (folder / "weights.safetensors").exists():
-            _train(config, runs, splits, data_dir, progress)
-        if not (folder / "result.json").exists():
+    require_feasible(config, runs)
+    if not is_finished(folder):
+        with use_threads(config.threads):
+            splits = data.load(config.data, data_dir, seed=config.seed)
+            remove_leftovers(folder)
+            config.save(folder / "config.toml")
+            if not (folder / "weights.safetensors").exists():
+                method = _method(config, runs, data_dir, checkpoint_seconds, progress)
+                _train(config, folder, splits, method, checkpoint_seconds, progress)
             _evaluate(config, folder, splits, progress)
-    return read_json(folder / "result.json")["row"]
+    return recorded(folder / "result.json", "row")
 
 
-def _claim(folder: Path, config: RunConfig) -> None:
-    """Write the configuration, or raise if the folder belongs to a run with another one."""
-    path = folder / "config.toml"
-    if path.exists():
-        other = asdict(RunConfig.load(path))
-        changed = [name for name, value in asdict(config).items() if other[name] != value]
-        if changed:
-            wanted = ", ".join(f"{name} = {getattr(config, name)!r}" for name in changed)
-            found = ", ".join(f"{name} = {other[name]!r}" for name in changed)
-            raise InputError(f"{folder}: expected a run with {wanted}; got one with {found}; choose another folder")
-    else:
-        config.save(path)
+def require_feasible(config: RunConfig, runs: Path) -> None:
+    """Raise now what would stop a run later.
 
-
-def _train(config: RunConfig, runs: Path, splits: data.Splits, data_dir: Path | None, progress: Progress) -> None:
+    Raises:
+        InputError: its folder holds the work of a run with other settings, or its network has no layers of the
+            quantized part.
+    """
     folder = runs / config.name
+    if is_begun(folder):
+        require_same(folder, asdict(config), asdict(RunConfig.load(folder / "config.toml")))
+    if config.method != "float":
+        small = build_network(replace(config, hidden=(1,)), pixels=1, classes=1)
+        if not any(PARTS[config.quantized_part](name, module) for name, module in small.named_modules()):
+            problem = f"the family {config.family} has none"
+            raise InputError(f"quantized_part: expected layers of the kind {config.quantized_part!r}; {problem}")
+
+
+def _train(
+    config: RunConfig,
+    folder: Path,
+    splits: data.Splits,
+    method: training.Method,
+    checkpoint_seconds: float,
+    progress: Progress,
+) -> None:
     checkpoint = folder / "checkpoint.safetensors"
     train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
     size = {"pixels": train.images[0].numel(), "classes": train.classes}
@@ -120,8 +95,8 @@ def _train(config: RunConfig, runs: Path, splits: data.Splits, data_dir: Path | 
         network,
         (train.images, train.labels),
         seed=config.seed,
-        method=_method(config, runs, data_dir, progress),
-        regularizer=make_regularizer(config.regularizer),
+        method=method,
+        regularizer=training.make_regularizer(config.regularizer),
         settings=training.FitSettings(
             epochs=config.epochs,
             batch_size=config.batch_size,
@@ -131,7 +106,8 @@ def _train(config: RunConfig, runs: Path, splits: data.Splits, data_dir: Path | 
         ),
         validation=(splits.validation.images, splits.validation.labels),
         checkpoint=checkpoint,
-        fingerprint=asdict(config) | {"hidden": list(config.hidden)},
+        checkpoint_seconds=checkpoint_seconds,
+        fingerprint=asdict(config),
         progress=lambda done, total: progress("train", done, total),
     )
     ternary = [] if config.method == "float" else list(select_layers(network, config.quantized_part))
@@ -140,7 +116,9 @@ def _train(config: RunConfig, runs: Path, splits: data.Splits, data_dir: Path | 
     checkpoint.unlink(missing_ok=True)
 
 
-def _method(config: RunConfig, runs: Path, data_dir: Path | None, progress: Progress) -> training.Method:
+def _method(
+    config: RunConfig, runs: Path, data_dir: Path | None, checkpoint_seconds: float, progress: Progress
+) -> training.Method:
     if config.method == "float":
         return training.Float()
     options: dict[str, Any] = {"layers": config.quantized_part, "rule": config.rule, "scale": config.scale}
@@ -150,37 +128,18 @@ def _method(config: RunConfig, runs: Path, data_dir: Path | None, progress: Prog
     options |= {"start": config.start, "end": config.end}
     if config.method == "indirect":
         return training.Indirect(**options)
-    teacher = config.teacher()
-    run(teacher, runs, data_dir=data_dir, progress=progress)
-    return training.Distill(
-        load_network(runs / teacher.name),
-        temperature=config.temperature,
-        weight=config.distill_weight,
-        **options,
-    )
-
-
-def load_network(folder: Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode.
-
-    Raises:
-        InputError: no trained run there, or a damaged file.
-    """
-    if not (folder / "weights.safetensors").exists():
-        raise InputError(f"{folder}: expected the folder of a finished training; got one without weights.safetensors")
-    state, header = load_weights(folder / "weights.safetensors")
-    network = build_network(RunConfig.load(folder / "config.toml"), **header["size"])
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
-    return network.eval()
+    run(config.teacher(), runs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=progress)
+    teacher = load_network(runs / config.teacher().name)
+    set_generator(teacher, generator_for(config.seed, "teacher"))  # a random input coding needs one
+    return training.Distill(teacher, temperature=config.temperature, weight=config.distill_weight, **options)
 
 
 def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Progress) -> None:
     """Measure the saved network, the very one a user loads, and write predictions and row."""
-    network, history = load_network(folder), read_json(folder / "history.json")
+    network = load_network(folder)
+    validation_accuracy = recorded(folder / "history.json", "validation_accuracy")
     probs = predict(network, splits.test, samples=config.samples, seed=config.seed, progress=progress)
+    set_generator(network, generator_for(config.seed, "evaluate"))  # a random input coding needs one
     price = cost(count_layers(network, splits.test.images[:1]), steps=config.steps)
     row = {
         "dataset": config.data,
@@ -190,12 +149,12 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
         "seed": config.seed,
         **evaluate(probs, splits.test.labels, config.bins),
         "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
-        "validation_accuracy": history["validation_accuracy"][-1],
+        "validation_accuracy": validation_accuracy[-1],
         "sparsity": price.sparsity,
         "storage_bytes": price.storage_bytes,
         "flops": price.flops,
         "energy_pj": price.energy_pj,
-        "train_seconds": history["seconds"],
+        "train_seconds": recorded(folder / "history.json", "seconds"),
         "epochs": config.epochs,
         "steps": config.steps,
         "samples": config.samples,
@@ -207,14 +166,8 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
     write_json(folder / "result.json", {"row": row})
 
 
-def read_predictions(folder: Path) -> tuple[Tensor, Tensor]:
-    """Monte Carlo probabilities [S, N, C] of a run's test set, and its labels [N]."""
-    tensors, _ = read_tensors(folder / "predictions.safetensors", "predictions")
-    return tensors["probs"], tensors["labels"]
-
-
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def use_threads(count: int) -> Iterator[None]:
     """Run torch on `count` threads, and put the number back afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -222,52 +175,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def predict(
-    network: nn.Module, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = _silent
-) -> Tensor:
-    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws."""
-    total = len(dataset)
-    return mc_predict(
-        network,
-        dataset.images,
-        samples=samples,
-        generator=generator_for(seed, "predict", dataset.name),
-        progress=lambda done: progress("predict", done, total),
-    )
-
-
-def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
-    """The uncertainty of Monte Carlo predictions.
-
-    Args:
-        probs: [S, N, C].
-        labels: [N].
-        bins: bins of the calibration error.
-
-    Returns:
-        Accuracy, negative log-likelihood (nats), Brier score and expected calibration error of the mean
-        prediction; predictive and expected entropy and mutual information (nats), normalized entropy,
-        predictive variance and standard deviation, each the mean over inputs.
-    """
-    mean = probs.mean(0)
-    return {
-        "accuracy": float((mean.argmax(-1) == labels).double().mean()),
-        "nll": float(metrics.negative_log_likelihood(mean, labels)),
-        "brier": float(metrics.brier_score(mean, labels)),
-        "ece": float(metrics.expected_calibration_error(mean, labels, bins=bins)),
-        **uncertainty(probs),
-    }
-
-
-def uncertainty(probs: Tensor) -> dict[str, float]:
-    """The part of `evaluate` that needs no labels."""
-    return {
-        "predictive_entropy": float(metrics.predictive_entropy(probs)),
-        "normalized_entropy": float(metrics.predictive_entropy(probs, normalize=True)),
-        "expected_entropy": float(metrics.expected_entropy(probs)),
-        "mutual_information": float(metrics.mutual_information(probs)),
-        "predictive_variance": float(metrics.predictive_variance(probs)),
-        "predictive_std": float(metrics.predictive_std(probs)),
-    }

@@ -121,7 +121,7 @@ def read_results(path: Path) -> DataFrame:
 
     try:
         # Only an empty field is not-a-number: a family or a part may be called "None" or "NA".
-        frame = pd.read_csv(path, float_precision="round_trip", keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except OSError as error:
         raise InputError(f"{path}: expected a readable CSV file of results; {error.strerror}") from error
     except ValueError as error:  # pandas' parser errors and decoding errors are ValueErrors
@@ -135,7 +135,8 @@ def summarize(results: Rows) -> DataFrame:
     .. math:: \bar x = \frac1n \sum_i x_i, \qquad s = \sqrt{\frac1{n-1} \sum_i (x_i - \bar x)^2}
 
     Args:
-        results: rows as `write_results` takes or `read_results` gives them; columns ``dataset`` and ``configuration`` are kept apart too.
+        results: rows as `write_results` takes or `read_results` gives them; where there are columns ``dataset`` or
+            ``configuration``, their values are kept apart.
 
     Returns:
         The columns of the paper's table in its order, then what it lacks: the names, ``seeds`` (n), and for each

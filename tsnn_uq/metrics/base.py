@@ -51,8 +51,9 @@ class UncertaintyMetric(Metric):
 class PerInputMetric(UncertaintyMetric):
     """A number per input, then its mean, sum or none; a subclass names the `function` [S, N, C] -> [N].
 
-    The state is a float64 sum and a count, whatever the number of inputs; with ``reduction="none"`` all values are
-    kept. `compute` returns float64 (with "none" the dtype of the values).
+    The function also takes `reduction`, `sample_dim` and `validate`. The state is a float64 sum and a count, whatever
+    the number of inputs; with ``reduction="none"`` all values are kept. `compute` returns float64 (with "none" the
+    dtype of the values).
 
     Args:
         reduction: over all inputs seen: "mean", "sum" or "none".

@@ -40,14 +40,13 @@ def _reliability(sums: Tensor, level: float = 0.95) -> ReliabilityBins:
     check_positive("level", level)
     weights_and_gaps(sums)  # refuses N = 0
     count, confidence, hits = sums.squeeze(1)
-    accuracy = hits / count
+    accuracy = hits / count  # NaN in an empty bin, and so is all that follows
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (hits + z**2 / 2) / (count + z**2)
     half = z * (count * accuracy * (1 - accuracy) + z**2 / 4).sqrt() / (count + z**2)
     low, high = (centre - half).clamp_min(0), (centre + half).clamp_max(1)
     edges = torch.arange(len(count) + 1, dtype=torch.float64, device=sums.device) / len(count)
-    filled = torch.where(count > 0, 1.0, torch.nan)
-    return ReliabilityBins(edges, confidence / count, accuracy, count.long(), low * filled, high * filled)
+    return ReliabilityBins(edges, confidence / count, accuracy, count.long(), low, high)
 
 
 def reliability_curve(

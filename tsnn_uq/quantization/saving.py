@@ -64,5 +64,5 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         except KeyError as error:
             raise InputError(f"{path}: expected codes and scale of {name}; {error} is missing") from error
         except InputError as error:
-            raise InputError(f"{path}: {name}.{error}") from error
+            raise InputError(f"{path}: {name}: {error}") from error
     return tensors, header

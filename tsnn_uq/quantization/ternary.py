@@ -124,6 +124,9 @@ def freeze(model: nn.Module) -> list[str]:
         if parametrize.is_parametrized(module, "weight"):
             steps: Any = module.parametrizations["weight"]
             if any(isinstance(step, Ternary) for step in steps):
+                # A deep copy shares this class, and torch is about to take `weight` from it.
+                shared = type(module)
+                module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
                 parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
                 frozen.append(name)
     return frozen

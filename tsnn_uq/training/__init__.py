@@ -2,7 +2,13 @@
 
 from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
 from tsnn_uq.training.methods import METHODS, Direct, Distill, Float, Indirect, Method
-from tsnn_uq.training.regularizers import REGULARIZERS, EntropyRegularizer, Regularizer, VarianceRegularizer
+from tsnn_uq.training.regularizers import (
+    REGULARIZERS,
+    EntropyRegularizer,
+    Regularizer,
+    VarianceRegularizer,
+    make_regularizer,
+)
 
 __all__ = [
     "METHODS",
@@ -19,4 +25,5 @@ __all__ = [
     "VarianceRegularizer",
     "accuracy",
     "fit",
+    "make_regularizer",
 ]

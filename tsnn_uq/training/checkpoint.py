@@ -29,7 +29,16 @@ def save_checkpoint(
     generator: torch.Generator,
     header: dict[str, Any],
 ) -> None:
-    """Write the state of a training run; `header` is the loop's own part, JSON-able."""
+    """Write the state of a training run, atomically.
+
+    Args:
+        path: the file, ``.safetensors``.
+        model: the network in training.
+        optimizer: its optimizer.
+        method: its method.
+        generator: source of the masks.
+        header: the loop's own part, JSON-able, with the ``"fingerprint"`` that `load_checkpoint` compares.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
@@ -46,7 +55,18 @@ def load_checkpoint(
     generator: torch.Generator,
     fingerprint: dict[str, Any],
 ) -> dict[str, Any]:
-    """Put the state of an interrupted run back in place, and return the loop's header.
+    """Put the state of an interrupted run back in place.
+
+    Args:
+        path: the file.
+        model: the network, built as that of the interrupted run.
+        optimizer: its optimizer, without steps.
+        method: its method, started.
+        generator: source of the masks.
+        fingerprint: what the header's ``"fingerprint"`` has to equal.
+
+    Returns:
+        The loop's header.
 
     Raises:
         InputError: the file is damaged, or belongs to other settings or another network.
@@ -61,10 +81,11 @@ def load_checkpoint(
             index, slot = name.split(".", 1)
             slots.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        method.load_state_dict(_under("method", tensors))
+        device = next(model.parameters()).device
+        method.load_state_dict({name: value.to(device) for name, value in _under("method", tensors).items()})
         generator.set_state(tensors["generator"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
         raise InputError(
             f"{path}: expected a checkpoint of this network; {reason}; delete it to start afresh"
         ) from error

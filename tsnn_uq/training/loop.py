@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, describe
 from tsnn_uq.readout import logits
-from tsnn_uq.seeds import generator_for
+from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
 from tsnn_uq.training.methods import Float, Method
 from tsnn_uq.training.regularizers import Regularizer
@@ -27,7 +29,15 @@ Labelled = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The budget and the optimizer (AdamW with a one-cycle learning rate)."""
+    """The budget and the optimizer (AdamW with a one-cycle learning rate).
+
+    Args:
+        epochs: passes over the training set.
+        batch_size: inputs in a step; the last of an epoch may have fewer.
+        learning_rate: peak of the learning rate, see `one_cycle`.
+        weight_decay: decoupled weight decay, times the learning rate in each step.
+        regularizer_weight: factor of the regularizer in the loss.
+    """
 
     epochs: int = 15
     batch_size: int = 128
@@ -40,6 +50,8 @@ class FitSettings:
         check_positive("batch_size", self.batch_size, integer=True)
         check_positive("learning_rate", self.learning_rate)
         check_fraction("weight_decay", self.weight_decay)
+        if not 0 <= self.regularizer_weight < math.inf:
+            raise InputError(f"regularizer_weight: expected a number of at least 0; got {self.regularizer_weight!r}")
 
 
 @dataclass
@@ -53,6 +65,13 @@ class History:
 
 def one_cycle(progress: float, warm_up: float = 0.3) -> float:
     """Learning rate as a share of its peak: cosine from 1/25 to 1, then cosine to 0 (Smith and Topin, 2019).
+
+    The shape of ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults, and with 0 at the end instead of a
+    10,000th of the start; of n steps, step k = 0 .. n - 1 has the progress k / n here and k / (n - 1) there.
+
+    Args:
+        progress: share of the steps that are done, 0 to 1.
+        warm_up: progress at the peak.
 
     Example:
         >>> one_cycle(0.0), one_cycle(0.3), one_cycle(1.0)
@@ -92,7 +111,7 @@ def fit(
         settings: budget and optimizer.
         validation: images and labels whose accuracy is noted after each epoch; nothing is chosen by it.
         checkpoint: where to write checkpoints; ``None`` for none.
-        checkpoint_seconds: least time between two checkpoints.
+        checkpoint_seconds: least time between two checkpoints; 0 for one after each step.
         fingerprint: what else a checkpoint must agree with to be taken up, JSON-able.
         progress: called with (steps done, steps in all) after each step.
 
@@ -105,10 +124,15 @@ def fit(
     settings = settings or FitSettings()
     method = method or Float()
     regularizer = regularizer or Regularizer()
-    images, target = _checked(train)
+    if (settings.regularizer_weight > 0) != (type(regularizer) is not Regularizer):
+        wanted = "above 0 with a regularizer and 0 without"
+        raise InputError(f"regularizer_weight: expected a number {wanted}; got {settings.regularizer_weight}")
+    if not checkpoint_seconds >= 0:
+        raise InputError(f"checkpoint_seconds: expected a number of at least 0; got {checkpoint_seconds!r}")
+    images, target = _checked("train", train)
     steps_per_epoch = math.ceil(len(images) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
-    identity = {"settings": asdict(settings), "seed": seed, "method": method.name, "more": fingerprint or {}}
+    identity = _identity(settings, seed, method, regularizer, len(images), fingerprint)
 
     # What the run's state is: fresh, or resumed.
     method.start(model, images)
@@ -130,7 +154,8 @@ def fit(
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(step / total)
-            mc_logits = logits(model(torch.cat([images[batch]] * passes))).unflatten(0, (passes, -1))
+            with global_seed(derive_seed(seed, "layers of others", step), images.device):
+                mc_logits = _stochastic_logits(model, images[batch], passes)
             if step == 0:
                 check_labels("labels", target, mc_logits.shape[-1], len(images))
             loss = method.loss(mc_logits, target[batch], batch)
@@ -150,7 +175,10 @@ def fit(
                 history.loss.append(loss_sum / steps_per_epoch)
                 loss_sum = 0.0
                 if validation is not None:
+                    # A random input coding draws in evaluation too, and is not to shift the masks.
+                    set_generator(model, generator_for(seed, "validation", epoch, device=images.device))
                     history.validation_accuracy.append(accuracy(model, *validation))
+                    set_generator(model, *[masks] * passes)
             history.seconds = time.monotonic() - started
             if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
                 state = {"history": asdict(history), "step": step, "loss_sum": loss_sum, "fingerprint": identity}
@@ -160,13 +188,42 @@ def fit(
                 progress(step, total)
 
     method.finish(model)
+    set_generator(model, masks)
     model.eval()
     return history
 
 
+def _identity(
+    settings: FitSettings, seed: int, method: Method, regularizer: Regularizer, inputs: int, more: object
+) -> dict[str, Any]:
+    """What a checkpoint has to agree with, as it comes back from JSON (where a tuple is a list)."""
+    names = {"method": method.name, "regularizer": type(regularizer).__name__}
+    return json.loads(json.dumps({"settings": asdict(settings), "seed": seed, "inputs": inputs, **names, "more": more}))
+
+
+def _stochastic_logits(model: nn.Module, images: Tensor, passes: int) -> Tensor:
+    """Logits [M, N, C] of M passes folded into one batch."""
+    outputs = logits(model(torch.cat([images] * passes)))
+    if len(outputs) != passes * len(images):
+        wanted = f"[T, {passes * len(images)}, C] or [{passes * len(images)}, C]"
+        raise InputError(f"model: expected outputs of shape {wanted}; got {len(outputs)} rows of logits")
+    return outputs.unflatten(0, (passes, -1))
+
+
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """Share of inputs whose most likely class is right, with nothing random switched on."""
+    """Share of inputs whose most likely class is right, with no dropout or dropconnect.
+
+    Args:
+        model: a network that gives outputs [T, N, C] or [N, C].
+        images: inputs [N, ...].
+        labels: their classes [N].
+        batch_size: inputs at a time.
+
+    Raises:
+        InputError: no images, or not as many as labels.
+    """
+    _checked("images", (images, labels))
     training = model.training
     model.eval()
     blocks = zip(images.split(batch_size), labels.split(batch_size), strict=True)
@@ -175,12 +232,11 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     return right / len(images)
 
 
-def _checked(train: Labelled) -> Labelled:
-    images, target = train
+def _checked(argument: str, pair: Labelled) -> Labelled:
+    images, target = pair
     if len(images) == 0 or len(images) != len(target):
-        raise InputError(
-            f"train: expected as many images as labels, at least one; got {describe(images)} and {describe(target)}"
-        )
+        wanted = "as many images as labels, at least one"
+        raise InputError(f"{argument}: expected {wanted}; got {describe(images)} and {describe(target)}")
     if not torch.isfinite(images).all():
-        raise InputError("train: expected finite pixel values; got NaN or infinity")
+        raise InputError(f"{argument}: expected finite pixel values; got NaN or infinity")
     return images, target

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from tsnn_uq.checks import InputError, describe
+
 __all__ = ["distillation"]
 
 
@@ -21,7 +23,16 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
     Returns:
         Scalar, nats.
+
+    Raises:
+        InputError: the shapes differ.
+
+    Example:
+        >>> distillation(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]), temperature=2.0)
+        tensor(0.)
     """
+    if student.shape != teacher.shape:
+        raise InputError(f"teacher: expected logits like the student's, {describe(student)}; got {describe(teacher)}")
     divergence = functional.kl_div(
         (student / temperature).log_softmax(-1),
         (teacher / temperature).log_softmax(-1),

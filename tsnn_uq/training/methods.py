@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,8 +91,7 @@ class Direct(Method):
 class Indirect(Method):
     """Full-precision training alternating with quantization of a growing share of the weights.
 
-    Incremental quantization (Zhou et al., 2017), surest codes first, with thresholds and scales fitted anew
-    each time:
+    Incremental quantization (Zhou et al., 2017), surest codes first, with scales that go on learning:
 
     1. Train all weights in full precision for the first `start` of the steps.
     2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer:
@@ -101,8 +100,9 @@ class Indirect(Method):
        b. fix the free weights that lie farthest from the threshold, above it or below, until the next share
           in `shares` is fixed. Their codes are the surest; among them are the largest weights, which change
           most, while there is still time to make up for it.
-    3. In between, the optimizer goes on with the free weights, which make up for what the fixed ones lost;
-       after each step the fixed ones are put back to scale * code.
+    3. In between, and after the last one, the optimizer goes on. Free weights make up for what the fixed ones
+       lost; fixed weights keep their codes, and are put back after each step to scale * code with the scale
+       that fits where the step took them best: so the scale follows the gradient of all its weights.
     4. The last share is 1: the network is ternary, without a projection at the end that nothing follows.
 
     Args:
@@ -113,6 +113,9 @@ class Indirect(Method):
         end: share of the training at the last one.
         shares: growing shares of the weights that are fixed, the last one 1.
         options: the rule's own, e.g. ``factor``.
+
+    Raises:
+        InputError: a share or moment out of range, or a rule that is unknown or learned.
     """
 
     name = "indirect"
@@ -131,6 +134,9 @@ class Indirect(Method):
         check_fraction("start", start)
         check_fraction("end", end)
         check_choice("scale", scale, SCALES)
+        if rule == "learned":
+            problem = "its threshold would move under weights that are fixed already; use it with method direct"
+            raise InputError(f"rule: expected one that is not learned; got 'learned' ({problem})")
         if list(shares) != sorted(set(shares)) or not shares or shares[0] <= 0 or shares[-1] != 1:
             raise InputError(f"shares: expected growing shares in (0, 1], the last one 1; got {list(shares)}")
         if start > end:
@@ -141,11 +147,11 @@ class Indirect(Method):
         self.moments = tuple(start + (end - start) * k / gaps for k in range(len(shares)))
         self.done = 0  # quantizations so far
         self.fixed: dict[str, Tensor] = {}  # per layer: which weights are fixed
-        self.values: dict[str, Tensor] = {}  # per layer: scale * code of all weights
+        self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
 
     def start(self, model: nn.Module, images: Tensor) -> None:
         """Find the layers; a name that is not there is an error now."""
-        self.done, self.fixed, self.values = 0, {}, {}
+        self.done, self.fixed, self.codes = 0, {}, {}
         select_layers(model, self.layers)
 
     @torch.no_grad()
@@ -155,25 +161,25 @@ class Indirect(Method):
         if not due and not self.fixed:
             return
         for name, layer in select_layers(model, self.layers).items():
-            weight = layer.weight
+            weight = cast(Tensor, layer.weight)
             if due:
-                self._quantize(name, weight, self.shares[self.done])
-            weight.copy_(torch.where(self.fixed[name], self.values[name], weight))
+                self._fix(name, weight, self.shares[self.done])
+            _put_back(weight, self.fixed[name], self.codes[name], fit_scale(weight, self.codes[name], self.scale))
         self.done += due
 
-    def _quantize(self, name: str, weight: Tensor, share: float) -> None:
-        """Fix the weights of one layer whose codes are surest, `share` of all."""
+    def _fix(self, name: str, weight: Tensor, share: float) -> None:
+        """Fix the weights of one layer whose codes are surest, `share` of all, at the scale that fits all codes."""
         fixed = self.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
         codes, _ = ternary_codes(weight, self.rule, self.scale)
-        if name in self.values:
-            codes = torch.where(fixed, self.values[name].sign(), codes)
+        codes = torch.where(fixed, self.codes.get(name, codes), codes)
         magnitude = by_group(weight, self.scale).abs()
         margin = (magnitude - self.rule(magnitude)).abs_().reshape(weight.shape)
         margin.masked_fill_(fixed, math.inf)  # what is fixed stays fixed
         free = weight.numel() - max(1, round(share * weight.numel()))
         least = margin.flatten().kthvalue(free).values if free else -1.0
         self.fixed[name] = margin > least
-        self.values[name] = codes * fit_scale(weight, codes, self.scale)
+        _put_back(weight, self.fixed[name], codes, fit_scale(weight, codes, self.scale))
+        self.codes[name] = codes * self.fixed[name]
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> None:
@@ -182,16 +188,21 @@ class Indirect(Method):
             self.after_step(model, 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Which weights are fixed, at what values, and how many quantizations there were."""
+        """Which weights are fixed, with what codes, and how many quantizations there were."""
         state = {f"fixed.{name}": mask for name, mask in self.fixed.items()}
-        state |= {f"values.{name}": value for name, value in self.values.items()}
+        state |= {f"codes.{name}": codes for name, codes in self.codes.items()}
         return state | {"done": torch.tensor(self.done)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take up the state of an interrupted run."""
         self.done = int(state["done"])
         self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
-        self.values = {name.removeprefix("values."): v for name, v in state.items() if name.startswith("values.")}
+        self.codes = {name.removeprefix("codes."): codes for name, codes in state.items() if name.startswith("codes.")}
+
+
+def _put_back(weight: Tensor, fixed: Tensor, codes: Tensor, scale: Tensor) -> None:
+    """Set fixed weights to scale * code, in place."""
+    weight.copy_(torch.where(fixed, codes * scale, weight))
 
 
 class Distill(Indirect):
@@ -201,7 +212,8 @@ class Distill(Indirect):
     share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
 
     Args:
-        teacher: a trained float network; it is run once over the training set.
+        teacher: a trained float network; it is run once over the training set. One with random input coding
+            needs its generator set.
         temperature: softens both predictions.
         weight: share of the distillation term in the loss, 0 to 1.
         settings: those of `Indirect`.

@@ -75,7 +75,7 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         return sums if self.bias is None else sums + self.bias
 
     def _mask_shape(self, group_size: int) -> tuple[int, ...]:
-        return (group_size if self.per_input else 1, *self.weight.shape)
+        return (group_size if self.per_input else 1, self.out_features, self.in_features)
 
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.coding import Coding, is_constant_over_time
 from tsnn_uq.readout import logits, logits_over_time
-from tsnn_uq.seeds import derive_seed, generator_for
+from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.foreign import rest
 from tsnn_uq.uncertainty.masks import StochasticLayer
@@ -117,8 +116,10 @@ def _batch_axis(before: nn.Module, one: Tensor, batch_dim: int, reset: Callable[
         output = before(inputs)
         shapes.append(list(output.shape) if isinstance(output, Tensor) else [])
     single, double = shapes
-    axes = range(len(single))
-    return next((axis for axis in axes if single[axis] == 1 and double == [*single[:axis], 2, *single[axis + 1 :]]), None)
+    for axis, size in enumerate(single):
+        if size == 1 and [*single[:axis], 2, *single[axis + 1 :]] == double:
+            return axis
+    return None
 
 
 @dataclass
@@ -148,14 +149,15 @@ class _Passes:
         """Run samples `start` .. `start + samples - 1` as one batch."""
         self._seed_layers(range(start, start + samples))
         self.reset()
-        with _global_seed(derive_seed(self.seed, "global", self.block, start), self.inputs.device):
+        with global_seed(derive_seed(self.seed, "global", self.block, start), self.inputs.device):
             outputs = self.model(_repeat(self.inputs, samples, self.batch_dim))
         if self.readout is not None:
             outputs = self.readout(outputs)
         if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3) or outputs.shape[-2] != samples * count:
+            got = describe(outputs) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
             raise InputError(
                 f"model: expected outputs of shape [T, {samples * count}, C] or [{samples * count}, C] for "
-                f"{samples} samples of {count} inputs; got {describe(outputs)}; give a readout= or batch_dim="
+                f"{samples} samples of {count} inputs; got {got}; give a readout= or batch_dim="
             )
         return list(outputs.split(count, dim=-2))
 
@@ -166,16 +168,6 @@ class _Passes:
             scope = "all" if getattr(layer, "shared_by_inputs", False) else self.block
             if isinstance(layer, StochasticLayer | Coding):
                 layer.generators = tuple(generator_for(self.seed, name, scope, s, device=device) for s in samples)
-
-
-@contextmanager
-def _global_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Lend torch's global generators a seed, for layers of other libraries, which know no others."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        for generator in [torch.default_generator, *(torch.cuda.default_generators[one.index] for one in cuda)]:
-            generator.manual_seed(seed)
-        yield
 
 
 def _repeat(inputs: Tensor, samples: int, batch_dim: int) -> Tensor:

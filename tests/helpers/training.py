@@ -1,0 +1,50 @@
+"""Networks and data so small that a test can train them step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.networks import build
+from tsnn_uq.training import METHODS, FitSettings, Method
+
+__all__ = ["STEPS", "TINY", "images", "method", "mlp", "network", "same"]
+
+TINY = FitSettings(epochs=2, batch_size=6, learning_rate=0.05)
+STEPS = 6  # 16 images in batches of 6, twice
+
+
+def images(count: int = 16, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random images [N, 1, 4, 4] and labels [N]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 1, 4, 4, generator=generator), torch.arange(count) % classes
+
+
+def network(family: str = "dropout", seed: int = 0, **options: Any) -> nn.Module:
+    """A network of one of our families for `images`."""
+    options = {"sizes": (16, 8, 3), "steps": 2, **options}
+    return build(family, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def mlp(seed: int = 0) -> nn.Module:
+    """A plain PyTorch network for `images`: a convolution, BatchNorm, torch's own dropout, outputs [N, C]."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = (nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(18, 3))
+        return nn.Sequential(*layers)
+
+
+def method(name: str, **options: Any) -> Method:
+    """A method by name; a distilled one gets an untrained teacher."""
+    teacher = (network(seed=9),) if name == "distill" else ()
+    return METHODS[name](*teacher, **options)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks hold the same numbers, bit for bit."""
+    states = one.state_dict(), other.state_dict()
+    return states[0].keys() == states[1].keys() and all(
+        torch.equal(states[0][key], states[1][key]) for key in states[0]
+    )

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.quantization.rules import (
+    RULES,
+    SCALES,
+    by_group,
+    fit_scale,
+    make_rule,
+    mean_fraction,
+    mean_rounding,
+    quantile,
+    ternary_codes,
+    ternary_parts,
+)
+
+ARGUMENTS = [("mean-fraction", {"factor": 0.7}), ("mean-fraction", {"factor": 1.0}), ("mean-rounding", {})]
+ARGUMENTS += [("quantile", {"sparsity": sparsity}) for sparsity in (0.0, 0.2, 0.5, 0.9)]
+
+
+@st.composite
+def weights(draw: st.DrawFn) -> Tensor:
+    """Weights with ties, zeros and groups of zeros; quarters, whose sums and means over 4 are exact."""
+    shape = (draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 4])), *draw(st.sampled_from([(), (2,), (1, 2)])))
+    values = st.integers(-8, 8).map(lambda n: n / 4) | st.sampled_from([0.0, -0.0, 1.0, -1.0])
+    values |= st.floats(-2, 2, width=32)
+    count = int(np.prod(shape))
+    return torch.tensor(draw(st.lists(values, min_size=count, max_size=count))).double().reshape(shape)
+
+
+def threshold_by_hand(magnitudes: list[float], name: str, options: dict[str, float]) -> float:
+    if name == "quantile":
+        zeros = round(options["sparsity"] * len(magnitudes))
+        return sorted(magnitudes)[zeros - 1] if zeros else -1.0
+    return options.get("factor", 0.5) * float(np.mean(magnitudes))
+
+
+@given(weights(), st.sampled_from(ARGUMENTS), st.sampled_from(SCALES))
+def test_codes_and_scales_are_those_of_a_loop(weight, rule, scale):
+    name, options = rule
+    codes, factor = ternary_codes(weight, make_rule(name, options), scale)
+    groups = [row.tolist() for row in weight.flatten(1)] if scale == "channel" else [weight.flatten().tolist()]
+    expected_codes, expected_scales = [], []
+    for group in groups:
+        threshold = threshold_by_hand([abs(w) for w in group], name, options)
+        signs = [float(np.sign(w)) if abs(w) > threshold else 0.0 for w in group]
+        kept = [abs(w) for w, sign in zip(group, signs, strict=True) if sign]
+        expected_codes += signs
+        expected_scales.append(1.0 if scale == "none" else float(np.mean(kept)) if kept else 0.0)
+    assert codes.flatten().tolist() == expected_codes
+    assert codes.shape == weight.shape
+    assert factor.shape == (len(groups), *[1] * (weight.dim() - 1))
+    assert factor.flatten().tolist() == pytest.approx(expected_scales, rel=1e-12)
+
+
+@given(weights(), st.sampled_from(ARGUMENTS), st.sampled_from(SCALES))
+def test_a_zero_code_is_never_minus_zero(weight, rule, scale):
+    codes, factor = ternary_codes(weight, make_rule(*rule), scale)
+    product = codes * factor
+    assert not torch.signbit(product[product == 0]).any()
+
+
+@pytest.mark.parametrize(("rule", "kept"), [(mean_rounding(), False), (mean_fraction(0.499), True)])
+def test_a_weight_at_the_threshold_becomes_zero(rule, kept):
+    weight = torch.tensor([[0.5, -0.5, 1.5, -1.5]])  # mean magnitude 1
+    codes, _ = ternary_codes(weight, rule)
+    assert codes.tolist() == [[kept, -kept, 1, -1]]
+
+
+@given(weights(), st.sampled_from(ARGUMENTS))
+def test_the_scale_is_the_least_squares_optimum(weight, rule):
+    codes, factor = ternary_codes(weight, make_rule(*rule))
+    if codes.any():
+        columns = codes.reshape(-1, 1).numpy()
+        optimum, *_ = np.linalg.lstsq(columns, weight.reshape(-1).numpy(), rcond=None)
+        assert factor.item() == pytest.approx(optimum[0], rel=1e-9)
+
+
+def test_the_scale_fits_codes_of_any_origin():
+    weight = torch.tensor([[1.0, 2.0, -3.0], [0.5, 0.5, 0.5]])
+    codes = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert fit_scale(weight, codes, "channel").tolist() == [[-1.0], [0.0]]
+    assert fit_scale(weight, codes, "layer").tolist() == [[-1.0]]
+    assert fit_scale(weight, codes, "none").tolist() == [[1.0]]
+
+
+@given(st.integers(1, 60), st.floats(0, 0.999), st.integers(0, 9), st.sampled_from(["layer", "channel"]))
+def test_the_quantile_reaches_its_sparsity_to_one_weight(count, sparsity, seed, scale):
+    weight = torch.randn(3, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    codes, _ = ternary_codes(weight, quantile(sparsity), scale)
+    for group in by_group(codes, scale):
+        assert abs((group == 0).sum().item() - sparsity * len(group)) <= 0.5
+
+
+@pytest.mark.parametrize(("draw", "best"), [(torch.rand, 2 / 3), (torch.randn, 3 / 4)])
+def test_the_best_factor_is_as_the_docstring_says(draw, best, generator):
+    weight = draw(100_000, generator=generator, dtype=torch.float64)[None]
+    factors = torch.arange(0.4, 1.1, 0.01)
+    errors = []
+    for factor in factors.tolist():
+        codes, scale = ternary_codes(weight, mean_fraction(factor))
+        errors.append(((weight - scale * codes) ** 2).sum())
+    assert factors[int(torch.stack(errors).argmin())].item() == pytest.approx(best, abs=0.03)
+
+
+def test_a_weight_with_a_gradient_is_taken_and_left_alone():
+    weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    before = weight.detach().clone()
+    codes, scale = ternary_codes(weight, mean_fraction())
+    assert not codes.requires_grad
+    assert not scale.requires_grad
+    assert torch.equal(weight, before)
+
+
+@given(weights(), st.sampled_from(ARGUMENTS), st.sampled_from(SCALES))
+def test_parts_give_a_ternary_weight_back(weight, rule, scale):
+    codes, factor = ternary_codes(weight, make_rule(*rule), scale)
+    ternary = codes * factor
+    parts = ternary_parts(ternary)
+    assert parts is not None
+    assert parts[0].dtype == torch.int8
+    assert torch.equal(parts[0] * parts[1], ternary)
+    scales = {tuple(sorted(set(row[row != 0].abs().tolist()))) for row in ternary.flatten(1)} - {()}
+    assert parts[1].numel() == (1 if len(scales) <= 1 else len(ternary))
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.tensor([[0.1, 0.2]]),
+        torch.tensor([[0.5, -0.5], [0.5, 0.25]]),
+        torch.tensor([[1.0, torch.nan]]),
+        torch.tensor([[0.3, torch.nextafter(torch.tensor(0.3), torch.tensor(1.0))]]),
+    ],
+)
+def test_another_weight_has_no_parts(weight):
+    assert ternary_parts(weight) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: make_rule("mean"), r"^rule: expected one of mean-fraction, mean-rounding, quantile; got 'mean'"),
+        (lambda: make_rule("quantile", {"factor": 1}), r"^rule: 'quantile' does not take these options: .*'factor'"),
+        (lambda: mean_fraction(0.0), r"^factor: expected a positive number; got 0.0"),
+        (lambda: quantile(1.0), r"^sparsity: expected 0 <= value < 1; got 1.0"),
+        (
+            lambda: ternary_codes(torch.ones(2, 2), mean_fraction(), "row"),
+            r"^scale: expected one of layer, .*; got 'row'",
+        ),
+        (lambda: fit_scale(torch.ones(2, 2), torch.ones(2, 2), "row"), r"^scale: expected one of layer, .*; got 'row'"),
+    ],
+)
+def test_bad_arguments_are_refused(call, match):
+    with pytest.raises(InputError, match=match):
+        call()
+
+
+def test_every_rule_has_been_tested():
+    assert {name for name, _ in ARGUMENTS} == set(RULES)

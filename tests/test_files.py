@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import math
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.files import (
+    atomic_path,
+    read_json,
+    read_tensors,
+    read_toml,
+    remove_leftovers,
+    require_writable,
+    write_json,
+    write_tensors,
+    write_text,
+    write_toml,
+)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_and_replaces_the_old_one(tmp_path):
+    target = tmp_path / "new" / "folder" / "file.txt"
+    write_text(target, "old")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".txt"
+        temporary.write_text("half of the n")
+        assert target.read_text() == "old"
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert names_in(target.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_on_failure_the_old_file_stays_and_nothing_else(tmp_path, error):
+    target = tmp_path / "file"
+    write_text(target, "old")
+
+    def fail() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        fail()
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == ["file"]
+
+
+def test_a_killed_process_leaves_the_old_file_and_a_remnant_that_can_be_removed(tmp_path):
+    write_text(tmp_path / "file.txt", "old")
+    program = (
+        "import os, sys; from pathlib import Path; from tsnn_uq.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path / "file.txt")], check=False).returncode == 9
+    assert (tmp_path / "file.txt").read_text() == "old"
+    assert len(names_in(tmp_path)) == 2
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == ["file.txt"]
+    remove_leftovers(tmp_path / "absent")
+
+
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    (tmp_path / "ordinary").touch()
+    write_text(tmp_path / "ours", "text")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ordinary", "ours")}
+    assert len(modes) == 1
+
+
+def test_where_nothing_can_be_written_is_said_at_once(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=r"file/x: cannot write here \(.*\); choose another folder"):
+        write_text(tmp_path / "file" / "x", "text")
+    with pytest.raises(InputError, match=r"cannot write here"):
+        require_writable(tmp_path / "file" / "folder")
+    require_writable(tmp_path / "folder")
+    assert names_in(tmp_path / "folder") == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_one_line(tmp_path, error):
+    match = r"file: writing failed \(No space left on device\); free some space or choose another folder$"
+    with pytest.raises(InputError, match=match), atomic_path(tmp_path / "file"):
+        raise error
+    assert names_in(tmp_path) == []
+
+
+values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), values, max_size=3))
+def test_json_and_toml_come_back(tmp_path_factory, value):
+    folder = tmp_path_factory.mktemp("files")
+    write_json(folder / "value.json", value)
+    assert read_json(folder / "value.json") == value
+    write_toml(folder / "value.toml", value)
+    assert read_toml(folder / "value.toml") == value
+
+
+def test_infinity_comes_back_from_json(tmp_path):
+    write_json(tmp_path / "file", [math.inf, -math.inf, math.nan])
+    back = read_json(tmp_path / "file")
+    assert back[:2] == [math.inf, -math.inf]
+    assert math.isnan(back[2])
+
+
+@pytest.mark.parametrize(("read", "kind"), [(read_json, "JSON"), (read_toml, "TOML")])
+def test_a_missing_or_damaged_text_file_is_one_line(tmp_path, read, kind):
+    with pytest.raises(InputError, match=rf"absent: expected a readable {kind} file; No such file") as missing:
+        read(tmp_path / "absent")
+    (tmp_path / "damaged").write_text('{"a": [1,\n\n')
+    with pytest.raises(InputError, match=rf"damaged: expected a {kind} file; it is damaged or foreign") as damaged:
+        read(tmp_path / "damaged")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=rf"binary: expected a {kind} file; it is damaged or foreign") as binary:
+        read(tmp_path / "binary")
+    assert not any("\n" in str(error.value) for error in (missing, damaged, binary))
+
+
+def test_tensors_and_header_come_back(tmp_path):
+    shared = torch.arange(6.0)
+    tensors = {
+        "all": shared,
+        "view": shared[::2],
+        "transposed": shared.reshape(2, 3).T,
+        "bytes": torch.tensor([0, 255], dtype=torch.uint8),
+        "truth": torch.tensor(True),
+        "empty": torch.empty(0, 3),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+    }
+    write_tensors(tmp_path / "file", tensors, {"kind": "test", "deep": {"list": [1, "ä", None]}})
+    back, header = read_tensors(tmp_path / "file", "test")
+    assert header == {"kind": "test", "deep": {"list": [1, "ä", None]}}
+    assert set(back) == set(tensors)
+    for name, tensor in tensors.items():
+        assert back[name].dtype == tensor.dtype
+        assert torch.equal(back[name], tensor)
+        assert not back[name].requires_grad
+
+
+def test_tensors_that_were_read_outlive_the_file(tmp_path):
+    path = tmp_path / "file"
+    write_tensors(path, {"x": torch.ones(1000)}, {"kind": "test"})
+    back, _ = read_tensors(path, "test")
+    write_tensors(path, {"x": torch.zeros(1000)}, {"kind": "test"})
+    path.unlink()
+    assert (back["x"] == 1).all()
+
+
+@pytest.mark.parametrize("cut", [0, 7, 50, -1])
+def test_a_truncated_file_of_tensors_is_one_line(tmp_path, cut):
+    path = tmp_path / "file"
+    write_tensors(path, {"x": torch.ones(100)}, {"kind": "test"})
+    path.write_bytes(path.read_bytes()[:cut])
+    match = r"file: expected a test file; it is damaged or foreign \(.*\); delete it to start afresh$"
+    with pytest.raises(InputError, match=match) as error:
+        read_tensors(path, "test")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_tensors_of_another_kind_is_refused(tmp_path):
+    write_tensors(tmp_path / "ours", {"x": torch.ones(1)}, {"kind": "weights"})
+    with pytest.raises(InputError, match=r"ours: expected a checkpoint file of tsnn-uq; got one of kind 'weights'"):
+        read_tensors(tmp_path / "ours", "checkpoint")
+    save_file({"x": torch.ones(1)}, tmp_path / "theirs")
+    with pytest.raises(InputError, match=r"theirs: expected a weights file of tsnn-uq; got one of kind None"):
+        read_tensors(tmp_path / "theirs", "weights")
+    save_file({"x": torch.ones(1)}, tmp_path / "odd", metadata={"header": "{"})
+    with pytest.raises(InputError, match=r"odd: expected a weights file; it is damaged or foreign"):
+        read_tensors(tmp_path / "odd", "weights")
+    with pytest.raises(InputError, match=r"absent: expected a weights file; there is none"):
+        read_tensors(tmp_path / "absent", "weights")
+    with pytest.raises(InputError, match=r"expected a weights file; it is damaged or foreign"):
+        read_tensors(tmp_path, "weights")
+
+
+def test_a_header_that_is_no_json_writes_nothing(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_tensors(tmp_path / "file", {}, {"kind": torch.ones(1)})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_tensors(tmp_path / "file", {}, {"loss": math.inf})
+    assert names_in(tmp_path) == []
+
+
+def test_text_is_utf8(tmp_path):
+    write_json(tmp_path / "file", {"name": "Größe"})
+    assert json.loads((tmp_path / "file").read_bytes().decode("utf-8")) == {"name": "Größe"}

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.readout import Gain, logits, logits_over_time
+
+
+@given(st.integers(1, 9), st.integers(0, 3), st.integers(1, 3))
+def test_logits_after_each_step_are_means_of_the_outputs_so_far(steps, inputs, classes):
+    outputs = torch.randn(steps, inputs, classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    over_time = logits_over_time(outputs)
+    assert over_time.shape == outputs.shape
+    for t in range(steps):
+        torch.testing.assert_close(over_time[t], sum(outputs[: t + 1]) / (t + 1))
+    torch.testing.assert_close(over_time[-1], logits(outputs))
+
+
+def test_outputs_without_a_time_axis_are_logits():
+    outputs = torch.ones(2, 3)
+    assert logits(outputs) is outputs
+
+
+def test_gain_multiplies():
+    assert Gain(10.0)(torch.tensor([0.0, 1.0])).tolist() == [0.0, 10.0]
+
+
+@pytest.mark.parametrize("read", [logits, logits_over_time])
+@pytest.mark.parametrize(
+    ("outputs", "got"),
+    [
+        (torch.ones(3), r"a float32 tensor of shape \[3\]"),
+        (torch.ones(1, 1, 1, 1), r"a float32 tensor of shape \[1, 1, 1, 1\]"),
+        ((1, 2), r"\(1, 2\)"),
+    ],
+)
+def test_other_outputs_are_refused(read, outputs, got):
+    with pytest.raises(InputError, match=rf"^outputs: expected shape \[T, N, C\] or \[N, C\]; got {got}"):
+        read(outputs)
+
+
+def test_over_time_there_must_be_time():
+    with pytest.raises(InputError, match=r"^outputs: expected shape \[T, N, C\] for values over time; got a float32"):
+        logits_over_time(torch.ones(2, 3))

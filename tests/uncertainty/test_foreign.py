@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers.peers import PEERS, library, peer
+from tsnn_uq.coding import Coding
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout, mc_predict, stochastic_layers
+from tsnn_uq.uncertainty.foreign import is_random, rest
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+WHERE_THE_DROPOUT_IS = {
+    "snntorch hidden": "hidden.2",
+    "snntorch loop": "drop",
+    "spikingjelly multi": "2",
+    "spikingjelly single": "layers.2",
+    "norse": "2.lifted_module",
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_dropout_of_each_library_is_found_and_nothing_else(name):
+    network, _, _ = peer(name, 0.5)
+    assert list(stochastic_layers(network)) == [WHERE_THE_DROPOUT_IS[name]]
+    network, _, _ = peer(name, 0.0)
+    assert stochastic_layers(network) == {}
+
+
+def test_spikingjellys_dropconnect_is_found():
+    library("spikingjelly")
+    from spikingjelly.activation_based import layer
+
+    assert is_random(layer.DropConnectLinear(2, 2, p=0.5))
+    assert is_random(layer.Dropout2d(0.5))
+
+
+class DropNothing(nn.Module):
+    def p(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("module", "random"),
+    [
+        (Dropout(0.1), True),
+        (Dropout(0.0), False),
+        (DropConnectLinear(2, 2, p=0.1), True),
+        (DropConnectLinear(2, 2, p=0.0), False),
+        (Coding("rate"), True),
+        (Coding("constant"), False),
+        (Coding("latency"), False),
+        (nn.Dropout(0.1), True),
+        (nn.Sequential(nn.Dropout(0.1)), False),  # its child is, it is not
+        (nn.BatchNorm1d(2), False),
+        (DropNothing(), False),
+    ],
+)
+def test_what_is_random(module, random):
+    assert is_random(module) == random
+
+
+SNNTORCH_NEURONS = {
+    "Leaky": {"beta": 0.9},
+    "Synaptic": {"alpha": 0.5, "beta": 0.9},
+    "Alpha": {"alpha": 0.9, "beta": 0.5},
+    "Lapicque": {"beta": 0.9},
+    "RLeaky": {"beta": 0.9, "all_to_all": False},
+    "RSynaptic": {"alpha": 0.5, "beta": 0.9, "all_to_all": False},
+    "SLSTM": {"input_size": 3, "hidden_size": 3, "threshold": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", SNNTORCH_NEURONS)
+def test_neurons_of_snntorch_come_to_rest_wherever_they_are(name):
+    snn = library("snntorch")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        neuron = getattr(snn, name)(**SNNTORCH_NEURONS[name], init_hidden=True)
+    network = nn.Sequential(nn.Linear(3, 3), nn.Sequential(neuron))
+    inputs = torch.rand(2, 3, generator=seeded(0)) + 0.3
+
+    def potentials() -> torch.Tensor:
+        steps = []
+        for _ in range(3):
+            neuron(inputs)
+            steps.append(neuron.mem)
+        return torch.stack(steps).detach()
+
+    first = potentials()
+    assert not torch.equal(potentials(), first)  # the state matters
+    rest(network)
+    assert torch.equal(potentials(), first)
+
+
+def test_spikingjelly_comes_to_rest_and_its_dropout_draws_anew():
+    library("spikingjelly")
+    from spikingjelly.activation_based import layer, neuron
+
+    network = nn.Sequential(neuron.LIFNode(), nn.Sequential(layer.Dropout(0.5)))
+    network[0](torch.ones(2, 3))
+    network[1][0](torch.ones(2, 50))
+    assert network[0].v.abs().sum() > 0
+    assert network[1][0].mask is not None
+    rest(network)
+    assert network[0].v == 0
+    assert network[1][0].mask is None
+
+
+def test_modules_without_state_are_left_alone():
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    rest(network)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_network_of_another_library_is_random(name):
+    network, inputs, options = peer(name, 0.5)
+    first, again, other = (mc_predict(network, inputs, samples=6, generator=seeded(s), **options) for s in (1, 1, 2))
+    assert first.shape == (6, 6, 3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.std(0).max() > 0.01
+    over_time = mc_predict(network, inputs, samples=6, generator=seeded(1), per_step=True, **options)
+    torch.testing.assert_close(over_time[:, -1], first)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("memory_limit", [1, 2**28])
+def test_no_state_of_another_library_leaks_between_passes(name, memory_limit):
+    # A probability too small to ever drop anything: what varies now is what was left over.
+    network, inputs, options = peer(name, 1e-12)
+    options |= {"memory_limit": memory_limit, "batch_size": 2, "generator": seeded(1)}
+    probs = mc_predict(network, inputs, samples=5, **options)
+    torch.testing.assert_close(probs, probs[:1].expand(5, -1, -1), rtol=0, atol=1e-6)
+    whole = mc_predict(network, inputs, samples=1, **(options | {"batch_size": 6}))
+    torch.testing.assert_close(probs[:1], whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_hidden_state_of_another_library_is_restored(name):
+    network, inputs, options = peer(name, 0.5)
+    read = options.get("readout", lambda outputs: outputs)
+    network.eval()
+    read(network(inputs))  # now there is state
+    went_on = read(network(inputs))
+    network, inputs, options = peer(name, 0.5)
+    network.eval()
+    network(inputs)
+    mc_predict(network, inputs, samples=3, generator=seeded(1), **options)
+    assert torch.equal(read(network(inputs)), went_on)

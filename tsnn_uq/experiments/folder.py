@@ -1,0 +1,107 @@
+"""What lies in a run's folder.
+
+``config.toml``, while training ``checkpoint.safetensors``, then ``history.json`` and ``weights.safetensors``
+(ternary weights at two bits), ``predictions.safetensors`` (Monte Carlo probabilities of the test set) and last
+``result.json``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.files import read_json, read_tensors
+from tsnn_uq.networks import build
+from tsnn_uq.neurons import LIFParameters, surrogate
+from tsnn_uq.quantization.saving import load_weights
+from tsnn_uq.seeds import generator_for
+
+__all__ = [
+    "build_network",
+    "is_begun",
+    "is_finished",
+    "load_network",
+    "read_predictions",
+    "recorded",
+    "require_same",
+]
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a run's folder holds work: a checkpoint or more."""
+    return any(folder.glob("*.safetensors"))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's folder holds its result."""
+    return (folder / "result.json").exists()
+
+
+def require_same(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Raise if a folder was made with other settings, naming those that differ."""
+    differing = [name for name in wanted if wanted[name] != found[name]]
+    if differing:
+        ours, theirs = (", ".join(f"{name} = {of[name]!r}" for name in differing) for of in (wanted, found))
+        raise InputError(f"{folder}: expected a folder made with {ours}; got one with {theirs}; choose another folder")
+
+
+def recorded(path: Path, name: str) -> Any:
+    """An entry of a run's ``history.json`` or ``result.json``.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return read_json(path)[name]
+    except (InputError, KeyError, TypeError) as error:
+        what = f"the {path.stem} of a run; it is missing or damaged"
+        raise InputError(f"{path}: expected {what}; delete {path.parent} to do the run again") from error
+
+
+def build_network(config: RunConfig, pixels: int, classes: int) -> nn.Module:
+    """The untrained network of a run for images of so many pixels, its weights drawn from the run's seed."""
+    neuron = LIFParameters(
+        decay=config.decay,
+        threshold=config.threshold,
+        reset=config.reset,
+        surrogate=surrogate(config.surrogate, config.sharpness),
+    )
+    return build(
+        config.family,
+        generator=generator_for(config.seed, "weights"),
+        sizes=(pixels, *config.hidden, classes),
+        steps=config.steps,
+        p=config.p,
+        mask=config.mask,
+        coding=config.coding,
+        readout=config.readout,
+        neuron=neuron,
+    )
+
+
+def load_network(folder: Path) -> nn.Module:
+    """The trained network of a run folder, in evaluation mode.
+
+    Raises:
+        InputError: no trained run there, or a damaged file.
+    """
+    if not (folder / "weights.safetensors").exists():
+        raise InputError(f"{folder}: expected the folder of a finished training; got one without weights.safetensors")
+    state, header = load_weights(folder / "weights.safetensors")
+    config = RunConfig.load(folder / "config.toml")
+    try:
+        network = build_network(config, **header["size"])
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
+    return network.eval()
+
+
+def read_predictions(folder: Path) -> tuple[Tensor, Tensor]:
+    """Monte Carlo probabilities [S, N, C] of a run's test set, and its labels [N]."""
+    tensors, _ = read_tensors(folder / "predictions.safetensors", "predictions")
+    return tensors["probs"], tensors["labels"]

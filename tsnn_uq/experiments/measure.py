@@ -1,0 +1,70 @@
+"""How sure a network is: Monte Carlo predictions, and the numbers that sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from tsnn_uq import data
+from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import mc_predict
+
+__all__ = ["Progress", "evaluate", "predict", "silent", "uncertainty"]
+
+Progress = Callable[[str, int, int], object]
+"""Called with what is being done ("train" or "predict"), units done, units in all."""
+
+
+def silent(*_: object) -> None:
+    """Progress that nobody watches."""
+
+
+def predict(
+    network: nn.Module, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
+) -> Tensor:
+    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws."""
+    total = len(dataset)
+    return mc_predict(
+        network,
+        dataset.images,
+        samples=samples,
+        generator=generator_for(seed, "predict", dataset.name),
+        progress=lambda done: progress("predict", done, total),
+    )
+
+
+def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
+    """The uncertainty of Monte Carlo predictions.
+
+    Args:
+        probs: [S, N, C].
+        labels: [N].
+        bins: bins of the calibration error.
+
+    Returns:
+        Accuracy, negative log-likelihood (nats), Brier score and expected calibration error of the mean
+        prediction; predictive and expected entropy and mutual information (nats), normalized entropy,
+        predictive variance and standard deviation, each the mean over inputs.
+    """
+    mean = probs.mean(0)
+    return {
+        "accuracy": float((mean.argmax(-1) == labels).double().mean()),
+        "nll": float(metrics.negative_log_likelihood(mean, labels)),
+        "brier": float(metrics.brier_score(mean, labels)),
+        "ece": float(metrics.expected_calibration_error(mean, labels, bins=bins)),
+        **uncertainty(probs),
+    }
+
+
+def uncertainty(probs: Tensor) -> dict[str, float]:
+    """The part of `evaluate` that needs no labels."""
+    return {
+        "predictive_entropy": float(metrics.predictive_entropy(probs)),
+        "normalized_entropy": float(metrics.predictive_entropy(probs, normalize=True)),
+        "expected_entropy": float(metrics.expected_entropy(probs)),
+        "mutual_information": float(metrics.mutual_information(probs)),
+        "predictive_variance": float(metrics.predictive_variance(probs)),
+        "predictive_std": float(metrics.predictive_std(probs)),
+    }
