@@ -121,7 +121,7 @@ def test_steps_must_be_a_positive_whole_number(code, steps):
 def test_the_layer_is_the_function_times_gain(kind):
     x = torch.rand(3, 1, 4, 4, generator=seeded())
     layer = Coding(kind, steps=6, gain=2.5)
-    layer.generator = seeded(1)
+    layer.generators = (seeded(1),)
     bare = {
         "constant": lambda: constant_current(x, 6),
         "rate": lambda: bernoulli_rate(x, 6, seeded(1)),
@@ -138,7 +138,7 @@ def test_the_layer_is_the_function_times_gain(kind):
 
 def test_the_layer_can_be_copied_and_moved_with_its_network():
     network = nn.Sequential(Coding("rate", steps=3), nn.Flatten(2))
-    network[0].generator = seeded()
+    network[0].generators = (seeded(),)
     twin = copy.deepcopy(network).double()
     x = torch.rand(2, 1, 2, 2, generator=seeded(1))
     assert torch.equal(network(x), twin(x))
@@ -146,7 +146,7 @@ def test_the_layer_can_be_copied_and_moved_with_its_network():
 
 def test_rate_without_a_generator_says_what_to_set():
     with pytest.raises(
-        InputError, match=r"^generator: expected a torch\.Generator for rate coding; .*set coding\.generator"
+        InputError, match=r"^generators: expected set_generator.* before rate coding, .*the 1 images; got 0"
     ):
         Coding("rate", steps=2)(torch.ones(1))
 

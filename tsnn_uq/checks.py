@@ -31,7 +31,7 @@ def describe(value: object) -> str:
     """Short text of a value for an error message: dtype and shape of a tensor, ``repr`` of all else."""
     if isinstance(value, Tensor):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())  # one line, whatever it is
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -33,7 +33,7 @@ __all__ = [
 
 def is_begun(folder: Path) -> bool:
     """Whether a run's folder holds work: a checkpoint or more."""
-    return any(folder.glob("*.safetensors"))
+    return any((folder / name).exists() for name in ("checkpoint.safetensors", "weights.safetensors", "result.json"))
 
 
 def is_finished(folder: Path) -> bool:

@@ -58,6 +58,7 @@ def run(
             if not (folder / "weights.safetensors").exists():
                 method = _method(config, runs, data_dir, checkpoint_seconds, progress)
                 _train(config, folder, splits, method, checkpoint_seconds, progress)
+            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
             _evaluate(config, folder, splits, progress)
     return recorded(folder / "result.json", "row")
 
@@ -87,7 +88,6 @@ def _train(
     checkpoint_seconds: float,
     progress: Progress,
 ) -> None:
-    checkpoint = folder / "checkpoint.safetensors"
     train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
     size = {"pixels": train.images[0].numel(), "classes": train.classes}
     network = build_network(config, **size)
@@ -105,7 +105,7 @@ def _train(
             regularizer_weight=config.regularizer_weight,
         ),
         validation=(splits.validation.images, splits.validation.labels),
-        checkpoint=checkpoint,
+        checkpoint=folder / "checkpoint.safetensors",
         checkpoint_seconds=checkpoint_seconds,
         fingerprint=asdict(config),
         progress=lambda done, total: progress("train", done, total),
@@ -113,7 +113,6 @@ def _train(
     ternary = [] if config.method == "float" else list(select_layers(network, config.quantized_part))
     write_json(folder / "history.json", asdict(history))
     save_weights(folder / "weights.safetensors", network, ternary=ternary, header={"size": size})
-    checkpoint.unlink(missing_ok=True)
 
 
 def _method(

@@ -28,6 +28,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
         InputError: the shapes differ.
 
     Example:
+        >>> import torch
         >>> distillation(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]), temperature=2.0)
         tensor(0.)
     """

@@ -126,8 +126,8 @@ class Indirect(Method):
         rule: str = "mean-fraction",
         scale: str = "layer",
         *,
-        start: float = 0.3,
-        end: float = 0.92,
+        start: float = 0.5,
+        end: float = 0.9,
         shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0),
         **options: float,
     ) -> None:

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, asdict, fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers.experiments import tiny
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import PRESETS, RunConfig, make_run, preset
+
+counts = st.integers(1, 10**6)
+fractions = st.sampled_from([0.0, 1.0, 0.1]) | st.floats(0, 1)
+positive = st.sampled_from([5e-324, 1e300]) | st.floats(0, exclude_min=True, allow_infinity=False)
+RANGES = {
+    "seed": st.integers(0, 2**63 - 1),
+    "hidden": st.lists(counts, min_size=1, max_size=3).map(tuple),
+    "p": st.floats(0, 1, exclude_min=True, exclude_max=True),
+    "threshold": positive,
+    "sharpness": positive,
+    "learning_rate": positive,
+    "temperature": positive,
+    "decay": fractions,
+    "distill_weight": fractions,
+    "weight_decay": fractions,
+    "train_limit": st.integers(0, 10**6),
+    **dict.fromkeys(("steps", "epochs", "batch_size", "samples", "bins", "threads"), counts),
+}
+CHOICES = {item.name: item.metadata["choices"] for item in fields(RunConfig) if "choices" in item.metadata}
+
+
+@st.composite
+def configs(draw):
+    """Settings from all over their ranges; what has to go together does."""
+    independent = [name for name in CHOICES if name not in ("method", "quantized_part", "rule", "regularizer")]
+    values = {name: draw(st.sampled_from(CHOICES[name])) for name in independent}
+    values |= {name: draw(values) for name, values in RANGES.items()}
+    values["start"], values["end"] = sorted(draw(st.tuples(fractions, fractions)))
+    values["method"] = draw(st.sampled_from(CHOICES["method"]))
+    if values["method"] != "float":
+        values["quantized_part"] = draw(st.sampled_from(["all", "conv", "fc"]))
+        values["factor"] = draw(st.sampled_from([0.0, 0.7]))
+    if draw(st.booleans()):
+        values |= {"regularizer": "variance", "regularizer_weight": draw(positive)}
+    return RunConfig(**values)
+
+
+@given(configs())
+def test_it_comes_back_from_toml(tmp_path_factory, config):
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    config.save(path)
+    assert RunConfig.load(path) == config
+    assert make_run(path, {}) == config
+
+
+def test_it_cannot_be_changed_and_says_what_each_setting_is():
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'epochs'"):
+        RunConfig().epochs = 3
+    for item in fields(RunConfig):
+        assert len(item.metadata["about"]) > 5
+        assert ("choices" in item.metadata) != ("check" in item.metadata)
+
+
+def test_a_part_of_a_file_is_filled_up_with_what_suits_the_data_set(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('data = "mnist"\nepochs = 1\nlearning_rate = 1\n')
+    config = RunConfig.load(path)
+    assert config == RunConfig(data="mnist", hidden=(500, 500, 500), batch_size=128, epochs=1, learning_rate=1.0)
+    assert isinstance(config.learning_rate, float)
+    path.write_text("")
+    assert RunConfig.load(path) == RunConfig(**preset("digits"))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("epoch = 3", r"toml: key: expected one of data, .*; got 'epoch' \(did you mean 'epochs'\?\)$"),
+        ("run = 3", r"toml: key: expected one of data, .*; got 'run'"),
+        ('epochs = "3"', "toml: epochs: expected a whole number; got '3'"),
+        ("epochs = 3.0", "toml: epochs: expected a whole number; got 3.0"),
+        ("epochs = true", "toml: epochs: expected a whole number; got True"),
+        ('p = "0.2"', "toml: p: expected a number; got '0.2'"),
+        ("p = false", "toml: p: expected a number; got False"),
+        ("p = nan", "toml: p: expected 0 <= value < 1; got nan"),
+        ("hidden = 128", "toml: hidden: expected a list; got 128"),
+        ('hidden = ["128"]', "toml: hidden: expected a positive whole number; got '128'"),
+        ("hidden = []", r"toml: hidden: expected a tuple of at least one whole number; got \(\)"),
+        ("family = 1", "toml: family: expected text; got 1"),
+        ('data = "minst"', r"toml: data: expected one of .*; got 'minst' \(did you mean 'mnist'\?\)"),
+        ("data = [1]", r"toml: data: expected one of .*; got \[1\]"),
+        ("epochs = 0", "toml: epochs: expected a positive whole number; got 0"),
+        ("epochs 3", r"toml: expected a TOML file; it is damaged or foreign"),
+    ],
+)
+def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
+    (tmp_path / "my.toml").write_text(text)
+    with pytest.raises(InputError, match=match) as error:
+        RunConfig.load(tmp_path / "my.toml")
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"none\.toml: expected a readable TOML file; No such file"):
+        RunConfig.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (dict(family="dropot"), r"family: expected one of dropconnect, dropout; got 'dropot' \(did you mean 'dropout'"),
+        (dict(method="indirekt"), r"method: expected one of .*; got 'indirekt' \(did you mean 'indirect'\?\)"),
+        (dict(method="direct"), "quantized_part: expected one of all, conv, fc; got 'none'"),
+        (dict(quantized_part="all"), "quantized_part: expected one of none; got 'all'"),
+        (dict(seed=-1), "seed: expected a whole number of at least 0; got -1"),
+        (dict(seed=1.0), r"seed: expected a whole number of at least 0; got 1\.0"),
+        (dict(train_limit=True), "train_limit: expected a whole number of at least 0; got True"),
+        (dict(hidden=[8]), r"hidden: expected a tuple of at least one whole number; got \[8\]"),
+        (dict(hidden=(8, 0)), "hidden: expected a positive whole number; got 0"),
+        (dict(p=1.0), "p: expected 0 <= value < 1; got 1.0"),
+        (dict(p=0.0), "p: expected above 0, since otherwise nothing would be random; got 0"),
+        (dict(factor=-0.1), r"factor: expected a number of at least 0; got -0\.1"),
+        (dict(factor=math.inf), "factor: expected a number of at least 0; got inf"),
+        (dict(start=0.5, end=0.4), "start: expected at most end, 0.4; got 0.5"),
+        (
+            dict(regularizer="variance"),
+            "regularizer_weight: expected above 0 with a regularizer .* got 0.0 with 'varia",
+        ),
+        (
+            dict(regularizer_weight=1.0),
+            "regularizer_weight: expected above 0 with a regularizer .* got 1.0 with 'none'",
+        ),
+        (dict(method="indirect", rule="learned"), "rule: expected one that is not learned for method indirect; choose"),
+        (dict(method="distill", rule="learned"), "rule: expected one that is not learned for method distill; choose"),
+        (dict(method="direct", rule="mean-rounding", factor=0.5), "factor: expected 0, since the rule mean-rounding"),
+        (dict(method="direct", rule="quantile", factor=1.0), "sparsity: expected 0 <= value < 1; got 1.0"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_made(settings, match):
+    if "method" in settings and len(settings) > 1:
+        settings = {"quantized_part": "all", **settings}
+    with pytest.raises(InputError, match=match):
+        RunConfig(**settings)
+
+
+def test_rate_coding_is_random_enough():
+    assert RunConfig(p=0.0, coding="rate").p == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (dict(method="direct"), {"factor": 0.9}),
+        (dict(method="indirect"), {"factor": 1.1}),
+        (dict(method="distill"), {"factor": 1.1}),
+        (dict(method="direct", factor=0.6), {"factor": 0.6}),
+        (dict(method="direct", rule="learned"), {"factor": 0.9}),
+        (dict(method="indirect", rule="quantile"), {"sparsity": 0.5}),
+        (dict(method="indirect", rule="quantile", factor=0.8), {"sparsity": 0.8}),
+        (dict(method="direct", rule="mean-rounding"), {}),
+    ],
+)
+def test_the_rule_gets_its_options(settings, options):
+    assert tiny(**settings).rule_options() == options
+
+
+def test_a_teacher_is_the_float_run_with_the_same_budget():
+    student = tiny(method="distill", family="dropconnect", seed=3)
+    teacher = student.teacher()
+    assert (teacher.name, student.name) == ("dropconnect-none-float-3", "dropconnect-all-distill-3")
+    differing = {key for key, value in asdict(student).items() if asdict(teacher)[key] != value}
+    assert differing == {"method", "quantized_part"}
+
+
+def test_what_is_given_goes_before_the_file_and_that_before_the_preset(tmp_path):
+    assert make_run(None, {}) == RunConfig(**PRESETS["digits"])
+    assert make_run(None, {"data": "mnist"}) == RunConfig(**preset("mnist"))
+    assert make_run(None, {"method": "direct"}).quantized_part == "all"
+    assert make_run(None, {"method": "direct", "quantized_part": "fc"}).quantized_part == "fc"
+    path = tmp_path / "config.toml"
+    tiny(method="direct", quantized_part="fc", epochs=7).save(path)
+    assert make_run(path, {"epochs": 5}) == tiny(method="direct", quantized_part="fc", epochs=5)
+    assert make_run(path, {"method": "indirect"}).quantized_part == "fc"
+    assert make_run(path, {"method": "float"}).quantized_part == "none"
+    other = make_run(path, {"data": "mnist"})
+    assert (other.hidden, other.epochs, other.steps) == ((500, 500, 500), 18, 2)
+    with pytest.raises(InputError, match=r"data: expected one of digits, .*; got 'digit'"):
+        make_run(None, {"data": "digit"})

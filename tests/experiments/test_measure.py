@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+
+from tests.helpers.strategies import mc_probabilities
+from tests.helpers.training import images, network
+from tsnn_uq.checks import InputError
+from tsnn_uq.data import Dataset
+from tsnn_uq.experiments import evaluate, predict, uncertainty
+from tsnn_uq.neurons import LIFParameters
+
+
+def written_out(probs, labels):
+    """The definitions in plain Python; probs [S, N, C] and labels [N] are lists."""
+    samples, inputs, classes = len(probs), len(labels), len(probs[0][0])
+    mean = [[sum(draw[n][c] for draw in probs) / samples for c in range(classes)] for n in range(inputs)]
+
+    def entropy(row):
+        return sum(-p * math.log(p) for p in row if p > 0)
+
+    total = sum(map(entropy, mean)) / inputs
+    expected = sum(entropy(row) for draw in probs for row in draw) / inputs / samples
+    spread = [
+        [sum((draw[n][c] - mean[n][c]) ** 2 for draw in probs) / samples for c in range(classes)] for n in range(inputs)
+    ]
+    return {
+        "accuracy": sum(row.index(max(row)) == label for row, label in zip(mean, labels, strict=True)) / inputs,
+        "nll": sum(-math.log(row[label]) for row, label in zip(mean, labels, strict=True)) / inputs,
+        "brier": sum(
+            (p - (c == label)) ** 2 for row, label in zip(mean, labels, strict=True) for c, p in enumerate(row)
+        )
+        / inputs,
+        "predictive_entropy": total,
+        "normalized_entropy": total / math.log(classes),
+        "expected_entropy": expected,
+        "mutual_information": total - expected,
+        "predictive_variance": sum(map(sum, spread)) / inputs,
+    }
+
+
+def test_the_numbers_are_those_of_the_definitions(generator):
+    probs = torch.randn(5, 7, 3, dtype=torch.float64, generator=generator).softmax(-1)
+    labels = torch.randint(3, (7,), generator=generator)
+    values = evaluate(probs, labels)
+    for name, expected in written_out(probs.tolist(), labels.tolist()).items():
+        assert values[name] == pytest.approx(expected, rel=1e-9), name
+    assert all(isinstance(value, float) for value in values.values())
+
+
+def test_calibration_error_has_the_bins_it_is_given():
+    """Confidences 0.6 and 0.9, one right and one wrong: apart |0.6 - 1| and |0.9 - 0|, together |0.75 - 0.5|."""
+    probs = torch.tensor([[[0.6, 0.4], [0.9, 0.1]]], dtype=torch.float64)
+    labels = torch.tensor([0, 1])
+    assert evaluate(probs, labels, bins=10)["ece"] == pytest.approx((0.4 + 0.9) / 2)
+    assert evaluate(probs, labels, bins=1)["ece"] == pytest.approx(0.25)
+
+
+@given(mc_probabilities().filter(lambda probs: probs.shape[-1] > 1))
+def test_uncertainty_is_the_part_without_labels(probs):
+    labels = torch.zeros(probs.shape[1], dtype=torch.long)
+    everything, part = evaluate(probs, labels), uncertainty(probs)
+    rest = {"accuracy", "nll", "brier", "ece"}
+    assert everything.keys() == part.keys() | rest
+    assert all(everything[name] == value or value != value for name, value in part.items())
+
+
+def test_predictions_belong_to_their_seed_and_their_data_set():
+    model = network("dropconnect", p=0.5, neuron=LIFParameters(threshold=0.2))
+    calls = []
+
+    def predicted(seed, name="one", **options):
+        return predict(model, Dataset(*images(5), name, 3), samples=3, seed=seed, **options)
+
+    probs = predicted(0, progress=lambda *call: calls.append(call))
+    assert probs.shape == (3, 5, 3)
+    assert calls == [("predict", 5, 5)]
+    assert torch.equal(probs, predicted(0))
+    assert not torch.equal(probs, predicted(1))
+    assert not torch.equal(probs, predicted(0, name="other"))
+
+
+def test_a_network_without_dice_is_refused():
+    dataset = Dataset(*images(5), "one", 3)
+    with pytest.raises(
+        InputError, match="model: expected a stochastic layer, such as a Dropout with p > 0; found none"
+    ):
+        predict(network(p=0.0), dataset, samples=2, seed=0)

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.experiments import FILES, contents, tiny, without_time
+from tsnn_uq import data, training
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import evaluate, load_network, read_predictions, run
+from tsnn_uq.files import read_json
+from tsnn_uq.networks import FAMILIES
+from tsnn_uq.quantization import select_layers
+from tsnn_uq.training import METHODS
+
+
+class Killed(BaseException):
+    """What no handler for errors catches."""
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_row_says_what_the_files_hold(tmp_path, family, method):
+    config = tiny(family=family, method=method, seed=2)
+    row = run(config, tmp_path)
+    folder = tmp_path / config.name
+    assert names_in(folder) == FILES
+    assert row == read_json(folder / "result.json")["row"]
+
+    probs, labels = read_predictions(folder)
+    network, history = load_network(folder), read_json(folder / "history.json")
+    splits = data.load("digits", seed=2)
+    weights = torch.cat([layer.weight.flatten() for layer in select_layers(network).values()])
+    expected = evaluate(probs, labels) | {
+        "dataset": "digits",
+        "family": family,
+        "quantized_part": "none" if method == "float" else "all",
+        "method": method,
+        "seed": 2,
+        "sparsity": (weights == 0).double().mean().item(),
+        "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
+        "validation_accuracy": history["validation_accuracy"][-1],
+        "train_seconds": history["seconds"],
+        "epochs": 2,
+        "steps": 2,
+        "samples": 2,
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert history["validation_accuracy"][-1] == training.accuracy(
+        network, splits.validation.images, splits.validation.labels
+    ) or method in ("direct", "indirect", "distill")  # whose last quantization comes after the last epoch
+    assert all((len(layer.weight.unique()) <= 3) == (method != "float") for layer in select_layers(network).values())
+    assert row["storage_bytes"] < 4 * weights.numel() or method == "float"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rate_coding_and_a_regularizer_go_with_every_method(tmp_path, method):
+    settings = {"coding": "rate", "p": 0.0, "regularizer": "variance", "regularizer_weight": 0.5, "train_limit": 63}
+    rows = [run(tiny(method=method, **settings), tmp_path / name) for name in ("one", "two")]
+    assert without_time(rows[0]) == without_time(rows[1])
+    assert rows[0]["predictive_variance"] > 0
+
+
+def test_a_distilled_run_trains_its_teacher_first(tmp_path):
+    config = tiny(method="distill")
+    run(config, tmp_path)
+    assert names_in(tmp_path) == [config.name, config.teacher().name]
+    alone = run(config.teacher(), tmp_path / "alone")
+    assert without_time(alone) == without_time(run(config.teacher(), tmp_path))
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("method", ["float", "indirect", "distill"])
+def test_killed_at_any_file_it_goes_on_to_the_same_numbers(tmp_path, monkeypatch, method, before):
+    """A run is killed before, or after, the n-th file comes to its place, for every n, and called again."""
+    config = tiny(method=method)
+    expected = run(config, tmp_path / "whole")
+    replace, unlink = Path.replace, Path.unlink
+    for kill in itertools.count(1):
+        runs, count, dead = tmp_path / str(kill), itertools.count(1), []
+
+        def killing(path, target, count=count, kill=kill, dead=dead):
+            now = next(count) == kill
+            dead += [now] * now
+            if not (now and before):
+                replace(path, target)
+            if now:
+                raise Killed
+
+        def removing(path, missing_ok=False, dead=dead):
+            if not dead:  # the dead remove nothing
+                unlink(path, missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", killing)
+            patched.setattr(Path, "unlink", removing)
+            try:
+                run(config, runs, checkpoint_seconds=0)
+            except Killed:
+                pass
+            else:
+                break
+        row = run(config, runs)
+        assert without_time(row) == without_time(expected)
+        assert contents(runs / config.name) == contents(tmp_path / "whole" / config.name)
+        assert names_in(runs / config.name) == FILES
+    steps = 4  # checkpoints, and the five files
+    assert kill > (steps + 5) * (2 if method == "distill" else 1)
+
+
+def test_a_finished_run_is_read_and_not_done_again(tmp_path, monkeypatch):
+    config = tiny()
+    first = run(config, tmp_path)
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data were loaded"))
+    assert run(config, tmp_path) == first
+
+
+def test_a_folder_with_other_settings_is_refused_and_stays_as_it_is(tmp_path):
+    run(tiny(), tmp_path)
+    folder = tmp_path / tiny().name
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    match = r"dropout-none-float-0: expected a folder made with p = 0\.1, epochs = 3; got one with p = 0\.2, epochs = 2"
+    with pytest.raises(InputError, match=match):
+        run(tiny(epochs=3, p=0.1), tmp_path)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_claimed_but_not_begun_is_free(tmp_path):
+    folder = tmp_path / tiny().name
+    folder.mkdir()
+    run(tiny(), tmp_path)
+    for number, text in enumerate(("", "half a line = ", "epochs = 3")):
+        other = tmp_path / str(number)
+        (other / tiny().name).mkdir(parents=True)
+        (other / tiny().name / "config.toml").write_text(text)
+        (other / tiny().name / ".part-checkpoint-x.safetensors").write_text("half")
+        run(tiny(), other)
+        assert contents(other / tiny().name) == contents(folder)
+        assert names_in(other / tiny().name) == FILES
+
+
+def test_damaged_files_are_one_line_and_their_remedy_helps(tmp_path):
+    expected = run(tiny(), tmp_path)
+    folder = tmp_path / tiny().name
+    (folder / "result.json").write_text('{"row": {')
+    with pytest.raises(
+        InputError, match=r"result\.json: expected the result of a run; it is missing or damaged; delete"
+    ):
+        run(tiny(), tmp_path)
+    (folder / "result.json").unlink()
+    weights = (folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(weights[:-1])
+    with pytest.raises(
+        InputError, match=r"weights\.safetensors: expected a weights file; .* delete it to start afresh"
+    ):
+        run(tiny(), tmp_path)
+    (folder / "weights.safetensors").unlink()
+    assert without_time(run(tiny(), tmp_path)) == without_time(expected)
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    (folder / "result.json").unlink()
+    (folder / "config.toml").write_text("epochs = ")
+    with pytest.raises(InputError, match=r"config\.toml: expected a TOML file; it is damaged or foreign"):
+        run(tiny(), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_is_one_line_and_the_folder_stays_free(tmp_path):
+    with pytest.raises(
+        InputError, match=r"loss: expected a finite number; got nan at step .*; lower the learning rate"
+    ):
+        run(tiny(learning_rate=1e38), tmp_path)
+    run(tiny(), tmp_path)
+
+
+def test_a_part_that_the_network_has_not_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(
+        InputError, match="quantized_part: expected layers of the kind 'conv'; the family dropout has no"
+    ):
+        run(tiny(method="direct", quantized_part="conv"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_leave_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise InputError("mnist: fetching failed; place the file in the folder")
+
+    monkeypatch.setattr(data, "load", fail)
+    with pytest.raises(InputError, match="mnist: fetching failed"):
+        run(tiny(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_large_a_limit_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"count: expected at most 1257 \(all of digits\); got 2000"):
+        run(tiny(train_limit=2000), tmp_path)
+
+
+def test_threads_are_the_runs_own_and_put_back(tmp_path, monkeypatch):
+    seen, before = [], torch.get_num_threads()
+
+    def note(*_, **__):
+        seen.append(torch.get_num_threads())
+        raise Killed
+
+    monkeypatch.setattr(data, "load", note)
+    with pytest.raises(Killed):
+        run(tiny(threads=before + 1), tmp_path)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_progress_is_told_to_the_end(tmp_path):
+    calls = []
+    run(tiny(), tmp_path, progress=lambda *call: calls.append(call))
+    assert calls == [*(("train", step, 4) for step in range(1, 5)), ("predict", 256, 360), ("predict", 360, 360)]
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):
+    """The device is full at the n-th file, for every n; with room again, the same call goes on."""
+    expected = run(tiny(), tmp_path / "whole")
+    fsync = os.fsync
+    for full in itertools.count(1):
+        runs, count = tmp_path / str(full), itertools.count(1)
+
+        def failing(descriptor, count=count, full=full):
+            if next(count) >= full:
+                raise OSError(28, "No space left on device")
+            fsync(descriptor)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", failing)
+            try:
+                run(tiny(), runs, checkpoint_seconds=0)
+            except InputError as error:
+                said = str(error)
+            else:
+                break
+        assert said.endswith("writing failed (No space left on device); free some space or choose another folder")
+        assert not list(runs.rglob(".*"))
+        assert without_time(run(tiny(), runs)) == without_time(expected)
+    assert full > 9

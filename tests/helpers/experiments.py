@@ -1,0 +1,35 @@
+"""Runs on the handwritten digits that take a twentieth of a second, and how to compare what they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from tsnn_uq.experiments import RunConfig
+
+__all__ = ["FILES", "contents", "tiny", "without_time"]
+
+TINY = {"hidden": (8,), "steps": 2, "epochs": 2, "batch_size": 32, "train_limit": 64, "samples": 2}
+FILES = ["config.toml", "history.json", "predictions.safetensors", "result.json", "weights.safetensors"]
+
+
+def tiny(**settings: Any) -> RunConfig:
+    """A run of four training steps; a ternary one quantizes all layers."""
+    part = {} if settings.get("method", "float") == "float" else {"quantized_part": "all"}
+    return RunConfig(**(TINY | part | settings))
+
+
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without the one number that the clock decides."""
+    return {name: value for name, value in row.items() if name != "train_seconds"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bits of a run's weights and predictions."""
+    return {
+        f"{name}/{key}": tensor.numpy().tobytes()
+        for name in ("weights", "predictions")
+        for key, tensor in load_file(folder / f"{name}.safetensors").items()
+    }
