@@ -1,0 +1,61 @@
+"""Every script of analysis/ explains itself, and draws what a comparison holds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.helpers.experiments import tiny
+from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.compare import compare
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "analysis").glob("*.py"))
+
+
+def call(script, *arguments):
+    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    out = tmp_path_factory.mktemp("comparison")
+    compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
+    return out
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_help_says_what_it_draws(script):
+    done = call(script, "--help")
+    assert done.returncode == 0
+    assert "Draw" in done.stdout
+    assert "--out" in done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path):
+    extra = ["--outlier", "digits:rotate=90"] if script.stem == "entropy" else []
+    done = call(script, comparison, "--out", tmp_path, *extra)
+    assert done.returncode == 0, done.stderr
+    stem = tmp_path / f"{script.stem}-dropout"
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".pdf", ".png"}
+    numbers = pd.read_csv(stem.with_suffix(".csv"))
+    assert set(numbers["method"]) == {"float", "direct"}
+    if extra:
+        assert set(numbers["group"]) == {"right", "wrong", "outlier"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_folder_without_runs_is_one_line(script, tmp_path):
+    done = call(script, tmp_path, "--out", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"tsnn-uq: {tmp_path}: expected finished runs of dropout")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
