@@ -9,7 +9,7 @@ import typer
 
 from tsnn_uq import data
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.cli.options import DataDir
+from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Part, Seed
 from tsnn_uq.experiments import load_network, predict
 from tsnn_uq.experiments.compare import read_comparison, run_folder
 from tsnn_uq.files import write_text
@@ -17,13 +17,11 @@ from tsnn_uq.plots import entropy_histogram, entropy_table, save_figure
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder that tsnn-uq compare wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers.")] = Path(
-        "figures"
-    ),
-    family: Annotated[str, typer.Option(help="Network family.")] = "dropout",
-    part: Annotated[str, typer.Option(help="Quantized part of the ternary networks.")] = "all",
-    seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
+    folder: ComparisonFolder,
+    out: FigureFolder = Path("figures"),
+    family: Family = "dropout",
+    part: Part = "all",
+    seed: Seed = 0,
     outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",
     data_dir: DataDir = None,
 ) -> None:

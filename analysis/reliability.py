@@ -8,19 +8,18 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import ComparisonFolder, Family, FigureFolder, Part, Seed
 from tsnn_uq.experiments.compare import read_comparison
 from tsnn_uq.files import write_text
 from tsnn_uq.plots import reliability_diagram, reliability_table, save_figure
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder that tsnn-uq compare wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers.")] = Path(
-        "figures"
-    ),
-    family: Annotated[str, typer.Option(help="Network family.")] = "dropout",
-    part: Annotated[str, typer.Option(help="Quantized part of the ternary networks.")] = "all",
-    seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
+    folder: ComparisonFolder,
+    out: FigureFolder = Path("figures"),
+    family: Family = "dropout",
+    part: Part = "all",
+    seed: Seed = 0,
     bins: Annotated[int, typer.Option(help="Bins of equal width.")] = 15,
 ) -> None:
     """Draw accuracy against confidence, with Wilson intervals, confidence histograms and calibration errors."""

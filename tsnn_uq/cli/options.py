@@ -14,7 +14,18 @@ import typer
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import PRESETS, RunConfig
 
-__all__ = ["CheckpointSeconds", "DataDir", "Jobs", "names", "with_run_options"]
+__all__ = [
+    "CheckpointSeconds",
+    "ComparisonFolder",
+    "DataDir",
+    "Family",
+    "FigureFolder",
+    "Jobs",
+    "Part",
+    "Seed",
+    "names",
+    "with_run_options",
+]
 
 DataDir = Annotated[
     Path | None,
@@ -24,6 +35,13 @@ Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own
 CheckpointSeconds = Annotated[
     float, typer.Option(help="Least time between two checkpoints; a killed run loses no more than that.")
 ]
+
+# What the scripts of analysis/ take.
+ComparisonFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that tsnn-uq compare wrote.")]
+FigureFolder = Annotated[Path, typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers.")]
+Family = Annotated[str, typer.Option(help="Network family.")]
+Part = Annotated[str, typer.Option(help="Quantized part of the ternary networks.")]
+Seed = Annotated[int, typer.Option(help="Seed of the runs.")]
 
 
 def names(text: str) -> tuple[str, ...]:
