@@ -10,7 +10,7 @@ import torch
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.registry import SOURCES
-from tsnn_uq.data.shifts import apply_shift
+from tsnn_uq.data.shifts import apply_shift, parse_shift
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["Splits", "load", "load_test"]
@@ -81,6 +81,8 @@ def load_test(name: str, data_dir: str | Path | None = None, *, seed: int = 0) -
     """
     base, colon, shift = name.partition(":")
     check_choice("data set", base, ("digits", *SOURCES))
+    if colon:
+        parse_shift(shift)  # before anything is read or fetched
     test = _digits()[1] if base == "digits" else read_part(SOURCES[base], "test", data_dir)
     return replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
 

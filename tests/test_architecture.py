@@ -1,0 +1,103 @@
+"""Who may import whom, what stays light, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
+FILES = sorted(PACKAGE.rglob("*.py"))
+BELOW_EXPERIMENTS = {
+    "checks",
+    "coding",
+    "cost",
+    "data",
+    "files",
+    "metrics",
+    "networks",
+    "neurons",
+    "plots",
+    "quantization",
+    "readout",
+    "seeds",
+    "training",
+    "uncertainty",
+}
+MAY_IMPORT = {
+    "checks": set(),
+    "files": {"checks"},
+    "seeds": {"checks"},
+    "metrics": {"checks"},
+    "coding": {"checks"},
+    "readout": {"checks"},
+    "quantization": {"checks", "files"},
+    "neurons": {"checks", "coding"},
+    "data": {"checks", "files", "seeds"},
+    "uncertainty": {"checks", "seeds", "coding", "readout"},
+    "networks": {"checks", "neurons", "uncertainty", "coding", "readout"},
+    "training": {"checks", "files", "seeds", "readout", "quantization", "uncertainty", "metrics"},
+    "cost": {"checks", "quantization"},
+    "plots": {"checks", "files", "metrics"},
+    "experiments": BELOW_EXPERIMENTS,
+    "cli": BELOW_EXPERIMENTS | {"experiments"},
+}
+
+
+def room(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(file):
+    """Rooms of the package that a file imports, at its top or inside a function."""
+    rooms = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" if node.module == "tsnn_uq" else node.module for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("tsnn_uq.")}
+    return rooms
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_flow_one_way(file):
+    if file == PACKAGE / "__init__.py":
+        assert imported_rooms(file) == set()
+        return
+    version_and_itself = {"__version__", room(file)}
+    assert imported_rooms(file) - version_and_itself <= MAY_IMPORT[room(file)]
+
+
+def test_every_room_has_its_rule():
+    assert {room(file) for file in FILES} - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_no_file_takes_everything(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name == "__init__.py"], ids=room)
+def test_package_faces_are_lists_of_names(file):
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        assert docstring or isinstance(node, ast.ImportFrom | ast.Import | ast.Assign)
+
+
+@pytest.mark.parametrize("name", ["tsnn_uq", "tsnn_uq.uncertainty", "tsnn_uq.quantization", "tsnn_uq.training"])
+def test_heavy_libraries_stay_out(name):
+    """In a fresh interpreter; torchmetrics brings matplotlib along by itself, so that is compared with it alone."""
+    heavy = ("pyro", "netcal", "matplotlib", "pandas", "sklearn", "joblib", "typer", "pooch")
+    report = f"print(*(library for library in {heavy} if library in sys.modules))"
+    code = f"import sys, warnings; warnings.simplefilter('ignore'); import {{}}; {report}"
+
+    def loaded(module):
+        command = [sys.executable, "-c", code.format(module)]
+        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+    assert loaded(name) <= loaded("torchmetrics")
