@@ -148,11 +148,11 @@ def test_rate_coding_is_random_enough():
 @pytest.mark.parametrize(
     ("settings", "options"),
     [
-        (dict(method="direct"), {"factor": 0.9}),
+        (dict(method="direct"), {"factor": 0.8}),
         (dict(method="indirect"), {"factor": 1.1}),
         (dict(method="distill"), {"factor": 1.1}),
         (dict(method="direct", factor=0.6), {"factor": 0.6}),
-        (dict(method="direct", rule="learned"), {"factor": 0.9}),
+        (dict(method="direct", rule="learned"), {"factor": 0.8}),
         (dict(method="indirect", rule="quantile"), {"sparsity": 0.5}),
         (dict(method="indirect", rule="quantile", factor=0.8), {"sparsity": 0.8}),
         (dict(method="direct", rule="mean-rounding"), {}),

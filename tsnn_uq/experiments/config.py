@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # Thresholds chosen on validation splits for accuracy at half of the weights zero or more. Weights that train on
 # while others are fixed grow past a threshold more often, so the indirect methods need a higher one.
-FACTORS = {"direct": 0.9, "indirect": 1.1, "distill": 1.1}
+FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.1}
 SPARSITY = 0.5  # of the rule "quantile"
 
 
