@@ -1,0 +1,167 @@
+"""The commands as a user types them, in this process: what they print, write and return."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+
+import pandas as pd
+import pytest
+
+import tsnn_uq
+from tests.helpers.experiments import FILES
+from tsnn_uq.cli import main
+from tsnn_uq.experiments import RunConfig
+
+TINY = ["--hidden=8", "--steps=2", "--epochs=2", "--batch-size=32", "--train-limit=64", "--samples=2"]
+COLUMNS = ["accuracy", "nll", "brier", "ece", "predictive_entropy", "mutual_information", "energy_pj"]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line; gives exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tsnn-uq", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code or 0, output.out, output.err
+
+    return run
+
+
+def told(error):
+    """The one line that an error is."""
+    assert len(error.splitlines()) == 1
+    assert error.startswith("tsnn-uq: ")
+    return error
+
+
+def test_version(call):
+    assert call("--version")[:2] == (0, tsnn_uq.__version__ + "\n")
+
+
+@pytest.mark.parametrize("command", ["compare", "train", "evaluate", "data"])
+def test_help_of_each_command(call, command):
+    code, text, _ = call(command, "--help")
+    assert code == 0
+    assert f"tsnn-uq {command}" in text
+    assert "--data-dir" in text
+
+
+def test_every_setting_of_a_run_is_an_option(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = call("train", "--help")[1]
+    for item in fields(RunConfig):
+        assert re.search(rf"--{item.name.replace('_', '-')}\b", text), item.name
+
+
+def test_train_then_evaluate(call, tmp_path):
+    code, text, _ = call("train", "--method", "direct", *TINY, "--out", tmp_path)
+    assert code == 0
+    assert "sparsity" in text
+    folder = tmp_path / "dropout-all-direct-0"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    for name in ("digits", "digits:noise=0.5"):
+        code, text, _ = call("evaluate", folder, "--data", name)
+        assert code == 0
+        assert "accuracy" in text
+
+
+def test_compare_and_again_from_its_configuration(call, tmp_path):
+    code, text, _ = call(
+        "compare", "--methods", "float,direct", "--seeds", 2, *TINY, "--jobs", 1, "--out", tmp_path / "a"
+    )
+    assert code == 0
+    assert all(word in text for word in ("float", "direct", "accuracy", "results.csv", "reliability-dropout.pdf"))
+    results = pd.read_csv(tmp_path / "a" / "results.csv")
+    assert len(results) == 4
+    assert set(COLUMNS) <= set(results.columns)
+    code, _, _ = call("compare", "--config", tmp_path / "a" / "config.toml", "--jobs", 1, "--out", tmp_path / "b")
+    assert code == 0
+    again = pd.read_csv(tmp_path / "b" / "results.csv")
+    pd.testing.assert_frame_equal(results.drop(columns="train_seconds"), again.drop(columns="train_seconds"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "--family", "dropuot"], r"expected one of .*dropout; got 'dropuot' \(did you mean 'dropout'\?\)"),
+        (["compare", "--methods", "flaot"], r"got 'flaot' \(did you mean 'float'\?\)"),
+        (["compare", "--data", "mnits"], r"data: expected one of .* \(did you mean 'mnist'\?\)"),
+        (["compare", "--seeds", "0"], r"seeds: expected a positive whole number; got 0"),
+        (["train", "--method", "direct", "--quantized-part", "conv"], r"quantized_part: .*the family dropout has none"),
+        (["train", "--hidden", "8,x"], r"hidden: expected whole numbers with commas"),
+        (["train", "--p", "1"], r"p: expected 0 <= value < 1; got 1"),
+        (["train", "--regularizer", "variance"], r"regularizer_weight: expected"),
+        (["train", "--learning-rate", "1e9", "--epochs", "1"], r"loss: expected a finite number; got nan at step"),
+    ],
+)
+def test_bad_settings_are_one_line_and_code_2(call, tmp_path, arguments, message):
+    code, _, error = call(*arguments, "--out", tmp_path / "out")
+    assert code == 2
+    assert re.search(message, told(error))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(call, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, error = call("train", *TINY, "--out", tmp_path / "file" / "below")
+    assert code == 2
+    assert "cannot write here" in told(error)
+
+
+def test_a_folder_made_with_other_settings_is_refused_and_kept(call, tmp_path):
+    call("compare", "--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path)
+    before = (tmp_path / "config.toml").read_bytes()
+    code, _, error = call(
+        "compare", "--methods", "float", "--seeds", 1, *TINY, "--steps=3", "--jobs", 1, "--out", tmp_path
+    )
+    assert code == 2
+    assert "expected a folder made with steps = 3; got one with steps = 2" in told(error)
+    assert (tmp_path / "config.toml").read_bytes() == before
+
+
+def test_an_unknown_key_in_a_configuration_is_told_with_the_nearest(call, tmp_path):
+    (tmp_path / "c.toml").write_text("epoch = 3\n")
+    code, _, error = call("train", "--config", tmp_path / "c.toml", "--out", tmp_path / "out")
+    assert code == 2
+    assert "got 'epoch' (did you mean 'epochs'?)" in told(error)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:100], lambda text: b"PK\x03\x04" + text], ids=["cut", "foreign"])
+def test_damaged_weights_are_one_line(call, tmp_path, damage):
+    call("train", *TINY, "--out", tmp_path)
+    weights = tmp_path / "dropout-none-float-0" / "weights.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    code, _, error = call("evaluate", weights.parent)
+    assert code == 2
+    assert "it is damaged or foreign" in told(error)
+
+
+def test_a_folder_without_a_run_and_a_shift_that_is_none(call, tmp_path):
+    code, _, error = call("evaluate", tmp_path)
+    assert code == 2
+    assert "expected the folder of a finished training" in told(error)
+    call("train", *TINY, "--out", tmp_path)
+    code, _, error = call("evaluate", tmp_path / "dropout-none-float-0", "--data", "digits:rotat=3")
+    assert code == 2
+    assert "did you mean 'rotate'?" in told(error)
+
+
+def test_ctrl_c_says_that_it_can_go_on(call, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", interrupted)
+    code, _, error = call("train", *TINY, "--out", tmp_path)
+    assert code == 130
+    assert "the same command goes on from here" in error
+
+
+def test_data_lists_what_there_is(call, tmp_path):
+    code, text, _ = call("data", "--data-dir", tmp_path)
+    assert code == 0
+    for word in ("digits", "mnist", "fashion-mnist", "missing", "tsnn-uq data mnist"):
+        assert word in text
