@@ -288,3 +288,16 @@ def test_unknown_layers_are_refused_before_the_first_step(name):
     with pytest.raises(InputError, match="layers: expected names among: 2, 5; got '3'"):
         fit(model, images(), seed=0, method=method(name, layers=["3"]), settings=TINY)
     assert same(model, network())
+
+
+def test_a_student_may_start_from_its_teacher_if_they_are_alike():
+    teacher, student = network(), network(seed=1)
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight.mul_(2)
+    Distill(teacher, from_teacher=True).start(student, images()[0])
+    for taught, own in zip(teacher.parameters(), student.parameters(), strict=True):
+        assert torch.equal(taught, own)
+        assert taught.data_ptr() != own.data_ptr()
+    with pytest.raises(InputError, match="teacher: expected a network like the student, to start from"):
+        Distill(nn.Sequential(nn.Linear(3, 2)), from_teacher=True).start(student, images()[0])

@@ -95,7 +95,7 @@ class RunConfig:
     scale: str = _choice("layer", "one scale a layer, one an output channel, or none", SCALES)
     start: float = _number(0.5, "share of the training before the first quantization (indirect)", check_fraction)
     end: float = _number(0.9, "share of the training at the last quantization (indirect)", check_fraction)
-    temperature: float = _number(2.0, "temperature of the distillation", check_positive)
+    temperature: float = _number(4.0, "temperature of the distillation", check_positive)
     distill_weight: float = _number(0.5, "share of the distillation in the loss", check_fraction)
     epochs: int = _number(60, "passes over the training set", _count)
     batch_size: int = _number(32, "inputs in a training step", _count)

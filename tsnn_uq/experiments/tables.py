@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.files import atomic_path
-from tsnn_uq.training.methods import METHODS
+from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -1,0 +1,197 @@
+"""The indirect method, with and without a teacher: quantize a growing share of the weights while training goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.quantization import SCALES, by_group, fit_scale, make_rule, select_layers, ternary_codes
+from tsnn_uq.quantization.where import Where
+from tsnn_uq.readout import logits
+from tsnn_uq.training.losses import distillation
+from tsnn_uq.training.methods import Method
+
+__all__ = ["Distill", "Indirect"]
+
+
+class Indirect(Method):
+    """Full-precision training alternating with quantization of a growing share of the weights.
+
+    Incremental quantization (Zhou et al., 2017), surest codes first, with scales that go on learning:
+
+    1. Train all weights in full precision for the first `start` of the steps.
+    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer:
+       a. find the codes of the weights that are still free by the threshold rule, and the scale that fits
+          all codes, old and new, best (least squares);
+       b. fix the free weights that lie farthest from the threshold, above it or below, until the next share
+          in `shares` is fixed. Their codes are the surest; among them are the largest weights, which change
+          most, while there is still time to make up for it.
+    3. In between, and after the last one, the optimizer goes on. Free weights make up for what the fixed ones
+       lost; fixed weights keep their codes, and are put back after each step to scale * code with the scale
+       that fits where the step took them best: so the scale follows the gradient of all its weights.
+    4. The last share is 1: the network is ternary, without a projection at the end that nothing follows.
+
+    Args:
+        layers: which layers are quantized, see `tsnn_uq.quantization.select_layers`.
+        rule: threshold rule.
+        scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
+        start: share of the training before the first quantization.
+        end: share of the training at the last one.
+        shares: growing shares of the weights that are fixed, the last one 1.
+        options: the rule's own, e.g. ``factor``.
+
+    Raises:
+        InputError: a share or moment out of range, or a rule that is unknown or learned.
+    """
+
+    name = "indirect"
+
+    def __init__(
+        self,
+        layers: Where = "all",
+        rule: str = "mean-fraction",
+        scale: str = "layer",
+        *,
+        start: float = 0.5,
+        end: float = 0.9,
+        shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0),
+        **options: float,
+    ) -> None:
+        check_fraction("start", start)
+        check_fraction("end", end)
+        check_choice("scale", scale, SCALES)
+        if rule == "learned":
+            problem = "its threshold would move under weights that are fixed already; use it with method direct"
+            raise InputError(f"rule: expected one that is not learned; got 'learned' ({problem})")
+        if list(shares) != sorted(set(shares)) or not shares or shares[0] <= 0 or shares[-1] != 1:
+            raise InputError(f"shares: expected growing shares in (0, 1], the last one 1; got {list(shares)}")
+        if start > end:
+            raise InputError(f"start: expected at most end, {end}; got {start}")
+        self.layers, self.rule, self.scale = layers, make_rule(rule, options), scale
+        self.shares = tuple(shares)
+        gaps = max(len(shares) - 1, 1)
+        self.moments = tuple(start + (end - start) * k / gaps for k in range(len(shares)))
+        self.done = 0  # quantizations so far
+        self.fixed: dict[str, Tensor] = {}  # per layer: which weights are fixed
+        self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
+
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Find the layers; a name that is not there is an error now."""
+        self.done, self.fixed, self.codes = 0, {}, {}
+        select_layers(model, self.layers)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Quantize the next share if its moment has come; put fixed weights back."""
+        due = self.done < len(self.shares) and progress >= self.moments[self.done]
+        if not due and not self.fixed:
+            return
+        for name, layer in select_layers(model, self.layers).items():
+            weight = cast(Tensor, layer.weight)
+            if due:
+                self._fix(name, weight, self.shares[self.done])
+            _put_back(weight, self.fixed[name], self.codes[name], fit_scale(weight, self.codes[name], self.scale))
+        self.done += due
+
+    def _fix(self, name: str, weight: Tensor, share: float) -> None:
+        """Fix the weights of one layer whose codes are surest, `share` of all, at the scale that fits all codes."""
+        fixed = self.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
+        codes, _ = ternary_codes(weight, self.rule, self.scale)
+        codes = torch.where(fixed, self.codes.get(name, codes), codes)
+        magnitude = by_group(weight, self.scale).abs()
+        margin = (magnitude - self.rule(magnitude)).abs_().reshape(weight.shape)
+        margin.masked_fill_(fixed, math.inf)  # what is fixed stays fixed
+        free = weight.numel() - max(1, round(share * weight.numel()))
+        least = margin.flatten().kthvalue(free).values if free else -1.0
+        self.fixed[name] = margin > least
+        _put_back(weight, self.fixed[name], codes, fit_scale(weight, codes, self.scale))
+        self.codes[name] = codes * self.fixed[name]
+
+    @torch.no_grad()
+    def finish(self, model: nn.Module) -> None:
+        """Quantize what is left, where training was too short for all moments to come."""
+        while self.done < len(self.shares):
+            self.after_step(model, 1.0)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Which weights are fixed, with what codes, and how many quantizations there were."""
+        state = {f"fixed.{name}": mask for name, mask in self.fixed.items()}
+        state |= {f"codes.{name}": codes for name, codes in self.codes.items()}
+        return state | {"done": torch.tensor(self.done)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up the state of an interrupted run."""
+        self.done = int(state["done"])
+        self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
+        self.codes = {name.removeprefix("codes."): codes for name, codes in state.items() if name.startswith("codes.")}
+
+
+def _put_back(weight: Tensor, fixed: Tensor, codes: Tensor, scale: Tensor) -> None:
+    """Set fixed weights to scale * code, in place."""
+    weight.copy_(torch.where(fixed, codes * scale, weight))
+
+
+class Distill(Indirect):
+    """The indirect method with a float teacher: ternarization-aware distillation.
+
+    The loss is (1 - weight) * cross-entropy + weight * `tsnn_uq.training.losses.distillation`; as a growing
+    share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
+
+    Args:
+        teacher: a trained float network; it is run once over the training set. One with random input coding
+            needs its generator set.
+        temperature: softens both predictions.
+        weight: share of the distillation term in the loss, 0 to 1.
+        from_teacher: start from the teacher's weights, so that what the student has to learn is to be ternary; the
+            two networks must be alike.
+        settings: those of `Indirect`.
+    """
+
+    name = "distill"
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        *,
+        temperature: float = 4.0,
+        weight: float = 0.5,
+        from_teacher: bool = False,
+        **settings: Any,
+    ) -> None:
+        check_positive("temperature", temperature)
+        check_fraction("weight", weight)
+        super().__init__(**settings)
+        self.teacher, self.temperature, self.weight = teacher, temperature, weight
+        self.from_teacher = from_teacher
+        self.wanted = torch.empty(0)
+
+    @torch.no_grad()
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Ask the teacher about every training image, with nothing random switched on.
+
+        Raises:
+            InputError: with `from_teacher`, the networks are not alike.
+        """
+        super().start(model, images)
+        if self.from_teacher:
+            _copy_weights(self.teacher, model)
+        self.teacher.eval()
+        self.wanted = torch.cat([logits(self.teacher(block)) for block in images.split(500)])
+
+    def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
+        """Cross-entropy and distillation, mixed."""
+        teacher = self.wanted[indices].repeat(len(mc_logits), 1)
+        distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
+        return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
+
+
+def _copy_weights(teacher: nn.Module, student: nn.Module) -> None:
+    try:
+        student.load_state_dict(teacher.state_dict())
+    except RuntimeError as error:
+        raise InputError("teacher: expected a network like the student, to start from; got another one") from error
