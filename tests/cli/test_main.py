@@ -32,6 +32,10 @@ def call(monkeypatch, capsys):
     return run
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def told(error):
     """The one line that an error is."""
     assert len(error.splitlines()) == 1
@@ -140,6 +144,49 @@ def test_damaged_weights_are_one_line(call, tmp_path, damage):
     assert "it is damaged or foreign" in told(error)
 
 
+@pytest.mark.parametrize("damage", [lambda text: text[:500], lambda text: b"{}"], ids=["cut", "foreign"])
+def test_a_damaged_checkpoint_is_one_line_and_its_remedy_helps(call, tmp_path, monkeypatch, damage):
+    loop = sys.modules["tsnn_uq.training.loop"]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "accuracy", interrupted)  # after the first epoch
+        assert call("train", *TINY, "--checkpoint-seconds=0", "--out", tmp_path)[0] == 130
+    checkpoint = tmp_path / "dropout-none-float-0" / "checkpoint.safetensors"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    code, _, error = call("train", *TINY, "--out", tmp_path)
+    assert code == 2
+    assert "checkpoint.safetensors: expected a checkpoint file; it is damaged or foreign" in told(error)
+    assert "delete it to start afresh" in error
+    checkpoint.unlink()
+    assert call("train", *TINY, "--out", tmp_path)[0] == 0
+
+
+def test_a_data_file_with_a_wrong_checksum_is_one_line_and_leaves_nothing(call, tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"no images")
+    code, _, error = call("train", "--data", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "out")
+    assert code == 2
+    assert str(tmp_path / "train-images-idx3-ubyte") in told(error)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["train", "--out"],
+        ["train", "--out=x", "--epochs=three"],
+        ["compare", "--out=x", "--bogus"],
+        ["tain"],
+    ],
+)
+def test_what_typer_refuses_is_code_2_without_a_traceback(call, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = call(*arguments)
+    assert code == 2
+    assert "Error" in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_a_run_and_a_shift_that_is_none(call, tmp_path):
     code, _, error = call("evaluate", tmp_path)
     assert code == 2
@@ -151,9 +198,6 @@ def test_a_folder_without_a_run_and_a_shift_that_is_none(call, tmp_path):
 
 
 def test_ctrl_c_says_that_it_can_go_on(call, tmp_path, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", interrupted)
     code, _, error = call("train", *TINY, "--out", tmp_path)
     assert code == 130

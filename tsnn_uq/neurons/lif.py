@@ -94,15 +94,15 @@ class _LIFScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (charged,) = ctx.saved_tensors
         params: LIFParameters = ctx.params
-        slope = params.surrogate.derivative(charged - params.threshold)  # ds/dh
-        grad_charged = grads[0] * slope
+        slope = params.surrogate.derivative_(charged - params.threshold)  # ds/dh
         carry = None  # dv'/dh where it is not 1
         if params.reset == "hard":
             carry = (charged < params.threshold).to(slope.dtype)
             if not params.detach_reset:
                 carry.addcmul_(charged, slope, value=-1)
         elif not params.detach_reset:
-            carry = slope.mul_(-params.threshold).add_(1)
+            carry = (slope * -params.threshold).add_(1)
+        grad_charged = slope.mul_(grads[0])
         for t in range(len(charged) - 2, -1, -1):
             if carry is None:
                 grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)

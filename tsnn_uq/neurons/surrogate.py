@@ -33,6 +33,10 @@ class Surrogate:
 
     def derivative(self, x: Tensor) -> Tensor:
         """The slope that stands in for the step's; any shape."""
+        return self.derivative_(x.clone())
+
+    def derivative_(self, x: Tensor) -> Tensor:
+        """`derivative`, with `x` as scratch memory: a new tensor costs more than the arithmetic."""
         return SURROGATES[self.name].derivative(x, self.alpha)
 
 
@@ -49,7 +53,7 @@ def _arctan(x: Tensor, alpha: float) -> Tensor:
 
 
 def _arctan_slope(x: Tensor, alpha: float) -> Tensor:
-    return (x * (math.pi / 2 * alpha)).square_().add_(1).reciprocal_().mul_(alpha / 2)
+    return x.mul_(math.pi / 2 * alpha).square_().add_(1).reciprocal_().mul_(alpha / 2)
 
 
 def _sigmoid(x: Tensor, alpha: float) -> Tensor:
@@ -58,8 +62,8 @@ def _sigmoid(x: Tensor, alpha: float) -> Tensor:
 
 
 def _sigmoid_slope(x: Tensor, alpha: float) -> Tensor:
-    rate = torch.sigmoid(alpha * x)
-    return rate * (1 - rate) * alpha
+    rate = x.mul_(alpha).sigmoid_()
+    return (1 - rate).mul_(rate).mul_(alpha)
 
 
 def _triangle(x: Tensor, alpha: float) -> Tensor:
@@ -69,7 +73,7 @@ def _triangle(x: Tensor, alpha: float) -> Tensor:
 
 
 def _triangle_slope(x: Tensor, alpha: float) -> Tensor:
-    return x.abs().mul_(-(alpha**2)).add_(alpha).clamp_(min=0)
+    return x.abs_().mul_(-(alpha**2)).add_(alpha).clamp_(min=0)
 
 
 SURROGATES = {

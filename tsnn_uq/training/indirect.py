@@ -158,7 +158,7 @@ class Distill(Indirect):
         self,
         teacher: nn.Module,
         *,
-        temperature: float = 4.0,
+        temperature: float = 2.0,
         weight: float = 0.5,
         from_teacher: bool = False,
         **settings: Any,
