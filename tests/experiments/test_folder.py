@@ -44,6 +44,16 @@ def test_the_settings_reach_the_network():
         assert part in text
 
 
+@pytest.mark.parametrize("settings", [{}, {"sharpness": 4.0}, {"surrogate": "sigmoid"}])
+def test_the_surrogate_gradient_is_the_chosen_one(settings):
+    def gradient(**chosen):
+        network = build_network(tiny(threshold=0.1, **chosen), pixels=64, classes=10).eval()
+        network(torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)).square().sum().backward()
+        return next(network.parameters()).grad
+
+    assert torch.equal(gradient(**settings), gradient()) == (not settings)
+
+
 def test_a_loaded_network_is_the_trained_one(done):
     _, folder = done
     model = load_network(folder)

@@ -8,7 +8,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.data import Dataset
-from tsnn_uq.experiments import run
+from tsnn_uq.experiments import load_network, predict, run
 from tsnn_uq.experiments.out_of_distribution import detection, evaluate_run
 
 CONFIG = tiny(seed=1, p=0.5)
@@ -68,6 +68,12 @@ def test_foreign_data_are_detected_not_scored(folder, foreign):
     }
     assert values["inputs"] == 40
     assert calls == [("predict", 40, 400), ("predict", 296, 400), ("predict", 400, 400)]
+    network = load_network(folder)
+    inside, outside = (
+        predict(network, data.load_test(name), samples=CONFIG.samples, seed=CONFIG.seed) for name in ("digits", "noise")
+    )
+    detected = {name: value for name, value in values.items() if "(" in name}
+    assert detected == detection(inside, outside) != detection(outside, inside)
 
 
 def test_detection_is_the_area_under_the_curve_of_each_score(generator):

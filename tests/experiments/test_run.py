@@ -132,6 +132,17 @@ def test_a_folder_with_other_settings_is_refused_and_stays_as_it_is(tmp_path):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_checkpoint_does_not_pass_for_one_of_a_configuration_put_beside_it(tmp_path):
+    def stop(stage, done, total):
+        raise Killed
+
+    with pytest.raises(Killed):
+        run(tiny(), tmp_path, checkpoint_seconds=0, progress=stop)
+    tiny(threshold=2.0).save(tmp_path / tiny().name / "config.toml")
+    with pytest.raises(InputError, match="expected a checkpoint of the same settings; they differ; delete it"):
+        run(tiny(threshold=2.0), tmp_path)
+
+
 def test_a_folder_claimed_but_not_begun_is_free(tmp_path):
     folder = tmp_path / tiny().name
     folder.mkdir()
