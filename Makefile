@@ -34,8 +34,8 @@ test: setup     ## all tests, doctests and README examples
 quick: setup    ## all but the slow tests
 	$(BIN)/python -m pytest -q -n 2 -m 'not slow'
 
-bench: setup    ## training and Monte Carlo prediction against snnTorch, SpikingJelly and Norse
-	$(BIN)/python tests/benchmarks/training_epoch.py
+bench: setup    ## a training epoch against snnTorch (needs MNIST)
+	OMP_NUM_THREADS=2 $(BIN)/python -W ignore tests/benchmarks/training_epoch.py
 
 clean:          ## remove the virtual environment and the demo
 	rm -rf $(VENV) demo

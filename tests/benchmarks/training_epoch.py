@@ -1,6 +1,6 @@
 """A training epoch of the `dropout` network on MNIST, ours against the usual per-step loop of snnTorch.
 
-784-500-500-500-10, T = 8, constant current, batch 128, AdamW, one thread unless told otherwise. Both take the
+784-500-500-500-10, T = 8, constant current, batch 128, AdamW, two threads unless told otherwise. Both take the
 same batches in turn; the median over rounds is scaled to the steps of an epoch. That both compute the same
 network is checked first. Writes ``tests/benchmarks/results.csv``.
 """
@@ -95,7 +95,7 @@ def step(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
 def main(
     rounds: Annotated[int, typer.Option(help="Timed rounds; the median counts.")] = 9,
     steps: Annotated[int, typer.Option(help="Training steps in a round.")] = 20,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     data_dir: DataDir = None,
 ) -> None:
     """Time a training epoch of both, in turn."""
