@@ -128,7 +128,11 @@ class Coding(nn.Module):
         return self.kind == "rate"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Code `images` [N, ...] as [T, N, ...].
+        """Code `images` [N, ...] as [T, N, ...]; errors as in `code`."""
+        return self.code(images, self.generators)
+
+    def code(self, images: Tensor, generators: tuple[Generator, ...]) -> Tensor:
+        """Code `images` [N, ...] as [T, N, ...], drawing from `generators` in place of the module's own.
 
         Raises:
             InputError: the kind is ``"rate"`` and no generators are set, or it is not ``"constant"`` and a value is
@@ -138,12 +142,12 @@ class Coding(nn.Module):
             return constant_current(self.gain * images, self.steps)
         if self.kind == "latency":
             return self.gain * latency(images, self.steps)
-        if not self.generators or len(images) % len(self.generators):
+        if not generators or len(images) % len(generators):
             raise InputError(
                 "generators: expected set_generator(model, torch.Generator()...) before rate coding, as many as divide "
-                f"the {len(images)} images; got {len(self.generators)}"
+                f"the {len(images)} images; got {len(generators)}"
             )
-        parts = zip(images.chunk(len(self.generators)), self.generators, strict=True)
+        parts = zip(images.chunk(len(generators)), generators, strict=True)
         return self.gain * torch.cat([bernoulli_rate(part, self.steps, generator) for part, generator in parts], dim=1)
 
     def extra_repr(self) -> str:

@@ -1,7 +1,7 @@
 """Network families."""
 
 from tsnn_uq.networks.fully_connected import READOUTS, dropconnect, dropout
-from tsnn_uq.networks.layers import Linear
+from tsnn_uq.networks.layers import Conv2d, Linear, OverTime
 from tsnn_uq.networks.registry import FAMILIES, build
 
-__all__ = ["FAMILIES", "READOUTS", "Linear", "build", "dropconnect", "dropout"]
+__all__ = ["FAMILIES", "READOUTS", "Conv2d", "Linear", "OverTime", "build", "dropconnect", "dropout"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
 
-__all__ = ["Linear"]
+__all__ = ["Conv2d", "Linear", "OverTime"]
 
 
 class Linear(nn.Linear):
@@ -23,3 +25,39 @@ class Linear(nn.Linear):
         if is_constant_over_time(inputs):
             return super().forward(inputs[0]).expand(len(inputs), -1, -1)
         return super().forward(inputs)
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution over time, [T, N, C, H, W] to [T, N, C', H', W']: all steps in one call; held input once."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Convolve `inputs` [T, N, C, H, W]."""
+        if inputs.dim() != 5 or inputs.shape[2] != self.in_channels:
+            raise InputError(f"inputs: expected shape [T, N, {self.in_channels}, H, W]; got {describe(inputs)}")
+        return _over_time(super().forward, inputs)
+
+
+class OverTime(nn.Module):
+    """A layer that knows no time, such as BatchNorm or pooling, applied to all steps [T, N, ...] in one call.
+
+    Input that is held over time is computed once. BatchNorm sees the statistics of all steps together.
+
+    Args:
+        module: a layer of inputs [N, ...] that acts on each alone.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layer to `inputs` [T, N, ...]."""
+        return _over_time(self.module, inputs)
+
+
+def _over_time(layer: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Fold time into the batch, and out again."""
+    if is_constant_over_time(inputs):
+        output = layer(inputs[0])
+        return output.expand(len(inputs), *output.shape)
+    return layer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])

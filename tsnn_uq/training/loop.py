@@ -154,8 +154,9 @@ def fit(
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(step / total)
+            shown = method.batch(images, batch, generator_for(seed, "batch", step))
             with global_seed(derive_seed(seed, "layers of others", step), images.device):
-                mc_logits = _stochastic_logits(model, images[batch], passes)
+                mc_logits = _stochastic_logits(model, shown, passes)
             if step == 0:
                 check_labels("labels", target, mc_logits.shape[-1], len(images))
             loss = method.loss(mc_logits, target[batch], batch)

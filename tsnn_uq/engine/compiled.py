@@ -1,0 +1,143 @@
+"""Run the kernels: layers as one table, spikes as words of bits, inputs shared out among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsnn_uq.engine import kernels
+from tsnn_uq.engine.layers import WORD, Layer
+from tsnn_uq.threads import parts
+
+__all__ = ["LAYER", "Compiled"]
+
+LAYER = np.dtype(
+    [
+        *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
+        *((name, np.int64) for name in ("stride", "padding", "pool", "pool_max", "out_height", "out_width", "words")),
+        *((name, np.int64) for name in ("ternary", "rows", "scales", "keep", "spiking", "hard_reset")),
+        *((name, np.float32) for name in ("decay", "threshold", "gain")),
+    ]
+)
+"""A row of the table that the kernels read: sizes, where weights and scales and masks begin, and the neuron."""
+
+Words = NDArray[np.uint32]
+NO_WORDS = np.zeros((0, 0, 0), np.uint32)
+NO_FLOATS = np.zeros((0, 0, 0), np.float32)
+NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
+
+
+class Compiled:
+    """Runs layers with the kernels, on as many threads as torch may use; same methods as `Reference`."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = tuple(layers)
+        self.table = np.zeros(len(layers), LAYER)
+        self.mask_words = 0
+        planes, weights, scales, biases = [], [np.zeros(0, np.float32)], [], []
+        for row, layer in zip(self.table, layers, strict=True):
+            _describe(row, layer)
+            row["scales"] = sum(map(len, scales))
+            row["keep"] = -1 if layer.dropout is None else self.mask_words
+            if layer.dropout is not None:
+                self.mask_words += int(row["height"] * row["width"] * row["words_in"])
+            if layer.planes is not None:
+                row["rows"] = sum(map(len, planes))
+                planes.append(layer.planes.numpy().view(np.uint32).reshape(-1))
+            elif layer.weights is not None:
+                row["rows"] = sum(map(len, weights))
+                weights.append(layer.weights.numpy().reshape(-1))
+            scales.append(layer.scale.numpy())
+            biases.append(layer.bias.numpy())
+        planes.append(np.zeros(8, np.uint32))  # vectors of eight words may run over the end of the last row
+        self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
+
+    def masks(self, keep: Sequence[Tensor]) -> Words:
+        """One sample's masks as words [N, T or 1, words]."""
+        if not keep:
+            return np.zeros((1, 1, 0), np.uint32)
+        packed = [_pack(mask.transpose(0, 1).numpy()) for mask in keep]
+        steps = max(len(words[0]) for words in packed)  # a mask that is held, beside one that is not, is repeated
+        return np.concatenate([np.broadcast_to(w, (len(w), steps, w.shape[2])) for w in packed], axis=2)
+
+    def sample_bytes(self, count: int, steps: int) -> int:
+        """Bytes that one more sample of `count` inputs takes in `outputs`."""
+        per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
+        return 4 * count * (self.mask_words * (steps if per_step else 1) + steps * self.layers[-1].outputs)
+
+    def spikes(self, inputs: Tensor, steps: int) -> Words:
+        """Spikes of the last layer as words [N, T, words]."""
+        height, width = self.layers[-1].window.out_size
+        out = np.empty((inputs.shape[1], steps, height * width * self.layers[-1].words), np.uint32)
+        self._propagate(inputs, steps, None, out, NO_OUTPUTS)
+        return out
+
+    def outputs(
+        self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = (), mean: bool = False
+    ) -> Tensor:
+        """Outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C]; see `Reference.outputs`."""
+        keep = np.stack(masks) if len(masks) else None
+        count = len(inputs) if isinstance(inputs, np.ndarray) else inputs.shape[1]
+        shape = (max(1, len(masks)), 1 if mean else steps, count, self.layers[-1].outputs)
+        outputs = torch.zeros(shape)
+        self._propagate(inputs, steps, keep, NO_WORDS, outputs.numpy())
+        return outputs
+
+    def _propagate(
+        self, inputs: Tensor | Words, steps: int, keep: Words | None, out: Words, outputs: NDArray[np.float32]
+    ) -> None:
+        table = self.table
+        if keep is None:
+            table = table.copy()
+            table["keep"] = -1
+            keep = np.zeros((max(1, len(outputs)), 1, 1, 0), np.uint32)
+        if isinstance(inputs, np.ndarray):
+            analog, spikes = NO_FLOATS, inputs
+        else:
+            analog, spikes = _split(inputs, steps)
+        count = len(spikes) or analog.shape[1]
+
+        def run(first: int, last: int) -> None:
+            kernels.propagate(table, *self.constants, analog, spikes, keep, out, outputs, steps, first, last)
+
+        parts(run, count)
+
+
+def _split(inputs: Tensor, steps: int) -> tuple[NDArray[np.float32], Words]:
+    """Inputs [T or 1, N, height, width, channels] as values, or as spikes if they are 0 and 1 at each step."""
+    values = inputs.contiguous().numpy()
+    if len(values) == steps:
+        length, count, height, width, channels = values.shape
+        words = np.zeros((count, steps, height * width * (-(-channels // WORD))), np.uint32)
+        flat = values.reshape(length, count, height * width, channels)
+        if kernels.pack_spikes(flat, words):
+            return NO_FLOATS, words
+    return values.reshape(len(values), values.shape[1], -1), NO_WORDS
+
+
+def _pack(keep: NDArray[np.bool_]) -> Words:
+    """Bits [N, T, height, width, channels] as words [N, T, height * width * words]."""
+    channels = keep.shape[-1]
+    padded = np.zeros((*keep.shape[:-1], -(-channels // WORD) * WORD), np.bool_)
+    padded[..., :channels] = keep
+    words = np.packbits(padded, axis=-1, bitorder="little").view("<u4")
+    return words.reshape(*keep.shape[:2], -1)
+
+
+def _describe(row: np.void, layer: Layer) -> None:
+    window = layer.window
+    row["channels"], row["height"], row["width"] = window.channels, window.height, window.width
+    row["words_in"] = -(-window.channels // WORD)
+    row["kernel_height"], row["kernel_width"] = window.kernel
+    row["stride"], row["padding"] = window.stride, window.padding
+    row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
+    row["out_height"], row["out_width"] = window.out_size
+    row["words"], row["ternary"] = layer.words, layer.planes is not None
+    row["gain"] = layer.gain
+    if layer.neuron is not None:
+        row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"
+        row["decay"], row["threshold"] = layer.neuron.decay, layer.neuron.threshold

@@ -1,0 +1,149 @@
+"""What a network is to the engine: layers of synapses and neurons, their weights at two bits.
+
+A layer is a convolution over a map of spikes [T, N, height, width, channels], with pooling in front of it and LIF
+neurons behind it. A linear layer is one whose kernel is as large as its map.
+
+Ternary weights stand as e = w + 1, in two planes of bits: rows [inputs + 1, 2, words] of 32-bit words, the low bits
+of e of all outputs and then the high bits, output o in bit o % 32 of word o / 32. The row after the last input is zero.
+
+    weight   -1    0   +1   no such output
+    e        00   01   10   01
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsnn_uq.neurons import LIFParameters
+
+__all__ = ["Layer", "Masks", "Window", "pack_planes", "pad_outputs", "unpack_planes"]
+
+WORD = 32
+
+
+@dataclass(frozen=True)
+class Window:
+    """The inputs that one output sees.
+
+    Attributes:
+        channels: channels of the input map.
+        height: rows of the input map, before pooling.
+        width: columns of the input map, before pooling.
+        kernel: rows and columns of the kernel.
+        stride: step of the kernel.
+        padding: zeros around the pooled map.
+        pool: side of the squares that are pooled, 1 for none.
+        pool_kind: ``"mean"`` or ``"max"`` of a square.
+    """
+
+    channels: int
+    height: int = 1
+    width: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+    pool_kind: str = "mean"
+
+    @property
+    def inputs(self) -> int:
+        """Weights of one output."""
+        return self.kernel[0] * self.kernel[1] * self.channels
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """Rows and columns of the output map."""
+        sides = (self.height // self.pool, self.width // self.pool)
+        height, width = (
+            (side + 2 * self.padding - kernel) // self.stride + 1 for side, kernel in zip(sides, self.kernel, strict=True)
+        )
+        return height, width
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Where a layer is random: the name and settings of the stochastic layer that draws its masks."""
+
+    name: str
+    p: float
+    per_step: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Synapses and the neurons behind them.
+
+    Attributes:
+        window: what an output sees.
+        outputs: number of output channels.
+        planes: bits of the ternary weights, int32 [inputs + 1, 2, words]; ``None`` for float weights.
+        weights: float weights [inputs, 32 * words]; ``None`` for ternary ones.
+        scale: current per unit of the sum [32 * words]; zero where there is no output.
+        bias: constant current [32 * words].
+        neuron: the LIF neurons; ``None`` for a read-out of currents.
+        dropout: masks on the incoming spikes.
+        dropconnect: masks on the weights.
+        gain: factor on the spikes of a last layer.
+    """
+
+    window: Window
+    outputs: int
+    planes: Tensor | None
+    weights: Tensor | None
+    scale: Tensor
+    bias: Tensor
+    neuron: LIFParameters | None = None
+    dropout: Masks | None = None
+    dropconnect: Masks | None = None
+    gain: float = 1.0
+
+    @property
+    def words(self) -> int:
+        """Words that hold one bit for each output."""
+        return -(-self.outputs // WORD)
+
+    @property
+    def random(self) -> bool:
+        """Whether the layer has masks."""
+        return self.dropout is not None or self.dropconnect is not None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights in memory, scales and biases apart."""
+        return sum(tensor.nbytes for tensor in (self.planes, self.weights) if tensor is not None)
+
+
+def pad_outputs(values: Tensor, outputs: int) -> Tensor:
+    """Floats [..., outputs] with zeros up to whole words."""
+    return torch.nn.functional.pad(values.float(), (0, -outputs % WORD)).contiguous()
+
+
+def pack_planes(codes: Tensor) -> Tensor:
+    """Ternary codes int8 [inputs, outputs] as planes of bits, int32 [inputs + 1, 2, words].
+
+    Example:
+        >>> pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8))[0, :, 0] & 0b111
+        tensor([2, 4], dtype=torch.int32)
+    """
+    inputs, outputs = codes.shape
+    encoded = np.ones((inputs + 1, -(-outputs // WORD) * WORD), np.uint8)
+    encoded[:inputs, :outputs] = codes.cpu().numpy() + 1
+    encoded[inputs] = 0
+    planes = [np.packbits(bits, axis=1, bitorder="little").view("<i4") for bits in (encoded & 1, encoded >> 1)]
+    return torch.from_numpy(np.stack(planes, axis=1)).to(codes.device)
+
+
+def unpack_planes(planes: Tensor, outputs: int) -> Tensor:
+    """The ternary codes [inputs, outputs] of `pack_planes`, as float32.
+
+    Example:
+        >>> unpack_planes(pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8)), 3)
+        tensor([[-1.,  0.,  1.]])
+    """
+    places = torch.arange(WORD, dtype=torch.int32, device=planes.device)
+    low, high = (planes[:-1].unsqueeze(-1) >> places & 1).flatten(2)[..., :outputs].unbind(1)
+    return (low + 2 * high - 1).float()

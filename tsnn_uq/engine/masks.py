@@ -1,0 +1,70 @@
+"""The engine's random masks: the very draws of the network's own stochastic layers in `mc_predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import pad
+
+from tsnn_uq.engine.layers import WORD, Layer, pack_planes, unpack_planes
+from tsnn_uq.seeds import generator_for
+
+__all__ = ["Draw", "active"]
+
+
+def active(layer: Layer) -> Layer:
+    """The layer as it is while its masks are drawn: what stays counts 1 / (1 - p) times."""
+    factor = 1.0
+    for masks in (layer.dropout, layer.dropconnect):
+        factor *= 1 if masks is None else 1 / (1 - masks.p)
+    return replace(layer, scale=layer.scale * factor)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The masks of one block of inputs.
+
+    Attributes:
+        seed: seed of all draws of a call.
+        block: number of the block.
+        steps: T.
+        count: inputs in the block.
+    """
+
+    seed: int
+    block: int
+    steps: int
+    count: int
+
+    def generator(self, name: str, sample: int, device: torch.device) -> Generator:
+        """Source of the masks on spikes, and of the input spikes, of the layer of a name in one sample."""
+        return generator_for(self.seed, name, self.block, sample, device=device)
+
+    def inputs(self, layers: Sequence[Layer], sample: int) -> list[Tensor]:
+        """For each layer with dropout, which of its inputs stay: bool [T or 1, N, height, width, channels]."""
+        return [self._inputs(layer, sample) for layer in layers if layer.dropout is not None]
+
+    def _inputs(self, layer: Layer, sample: int) -> Tensor:
+        assert layer.dropout is not None
+        window, device = layer.window, layer.scale.device
+        steps = self.steps if layer.dropout.per_step else 1
+        mask = torch.empty(steps, self.count, window.channels, window.height, window.width, device=device)
+        mask.uniform_(generator=self.generator(layer.dropout.name, sample, device))
+        return (mask >= layer.dropout.p).permute(0, 1, 3, 4, 2)
+
+    def weights(self, layer: Layer, sample: int) -> Layer:
+        """The layer with the weights that dropconnect drops in one sample gone; the same for all inputs."""
+        if layer.dropconnect is None:
+            return layer
+        window, device = layer.window, layer.scale.device
+        mask = torch.empty(layer.outputs, window.channels, *window.kernel, device=device)
+        mask.uniform_(generator=generator_for(self.seed, layer.dropconnect.name, "all", sample, device=device))
+        keep = (mask >= layer.dropconnect.p).permute(2, 3, 1, 0).reshape(window.inputs, layer.outputs)
+        if layer.planes is None:
+            assert layer.weights is not None
+            return replace(layer, weights=layer.weights * pad(keep, (0, -layer.outputs % WORD)))
+        codes = unpack_planes(layer.planes, layer.outputs) * keep
+        return replace(layer, planes=pack_planes(codes.to(torch.int8)))

@@ -1,0 +1,221 @@
+"""Vectors for numba kernels: eight 32-bit words of bits, and 32 lanes of bytes, integers or floats.
+
+numba has no vectors of its own, and LLVM's loop vectorizer does not see through a carry-save counter. The types here
+are LLVM vectors, so kernels are written with ``&``, ``+`` and ``>=`` on them, and LLVM turns them into what the
+processor has (AVX2, AVX-512, NEON). Lane i of 32 belongs to bit i of a word.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+__all__ = ["bits_of", "fill", "first_bit", "floats_of", "load", "load_words", "no_words", "select", "store"]
+
+ELEMENTS = {
+    "bit": ir.IntType(1),
+    "byte": ir.IntType(8),
+    "int": ir.IntType(32),
+    "float": ir.FloatType(),
+    "word": ir.IntType(32),
+}
+
+
+class Vector(types.Type):
+    """So many lanes of one element, a name in `ELEMENTS`."""
+
+    def __init__(self, element: str, lanes: int) -> None:
+        self.element, self.lanes = element, lanes
+        super().__init__(name=f"Vector({element}, {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """The LLVM vector."""
+        return ir.VectorType(ELEMENTS[self.element], self.lanes)
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    """A vector lives in registers as itself."""
+
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        super().__init__(manager, kind, kind.llvm)
+
+
+WORDS = Vector("word", 8)
+BITS, BYTES, INTS, FLOATS = (Vector(element, 32) for element in ("bit", "byte", "int", "float"))
+
+
+def _binary(operation: Any, operands: Vector, result: Vector, emit: Callable[[ir.IRBuilder, Any, Any], Any]) -> None:
+    """Teach numba a binary operator on two vectors of a kind."""
+
+    @intrinsic
+    def apply(typing: Any, left: Any, right: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return emit(builder, *arguments)
+
+        return result(operands, operands), generate
+
+    @overload(operation, strict=False)
+    def _typed(left: Any, right: Any) -> Any:
+        if left == operands and right == operands:
+            return lambda left, right: apply(left, right)
+        return None
+
+
+for _operation, _emit in ((operator.and_, ir.IRBuilder.and_), (operator.or_, ir.IRBuilder.or_), (operator.xor, ir.IRBuilder.xor)):
+    _binary(_operation, WORDS, WORDS, _emit)
+    _binary(_operation, BITS, BITS, _emit)
+_binary(operator.add, BYTES, BYTES, ir.IRBuilder.add)
+_binary(operator.sub, BYTES, BYTES, ir.IRBuilder.sub)
+_binary(operator.add, INTS, INTS, ir.IRBuilder.add)
+_binary(operator.add, FLOATS, FLOATS, ir.IRBuilder.fadd)
+_binary(operator.sub, FLOATS, FLOATS, ir.IRBuilder.fsub)
+_binary(operator.mul, FLOATS, FLOATS, ir.IRBuilder.fmul)
+_binary(operator.ge, FLOATS, BITS, lambda builder, left, right: builder.fcmp_ordered(">=", left, right))
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: ir.VectorType) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
+def _loads(kind: Any, vector: Vector) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, signature.args[0], *arguments, vector.llvm)
+        return builder.load(pointer, align=4)
+
+    return vector(kind, types.intp), generate
+
+
+@intrinsic
+def load_words(typing: Any, array: Any, index: Any) -> Any:
+    """Eight words from `index` of an array of uint32."""
+    return _loads(array, WORDS)
+
+
+@intrinsic
+def load(typing: Any, array: Any, index: Any) -> Any:
+    """32 floats from `index` of an array of float32."""
+    return _loads(array, FLOATS)
+
+
+@intrinsic
+def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    """Write a vector from `index` of an array on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        destination, position, value = arguments
+        pointer = _pointer(context, builder, signature.args[0], destination, position, vector.llvm)
+        builder.store(value, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def no_words(typing: Any) -> Any:
+    """Eight words of zeros."""
+    return WORDS(), lambda context, builder, signature, arguments: ir.Constant(WORDS.llvm, None)
+
+
+@intrinsic
+def fill(typing: Any, value: Any) -> Any:
+    """32 times a float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _splat(builder, arguments[0], FLOATS)
+
+    return FLOATS(types.float32), generate
+
+
+def _splat(builder: Any, value: Any, vector: Vector) -> Any:
+    one = builder.insert_element(ir.Constant(vector.llvm, ir.Undefined), value, ir.IntType(32)(0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), None)
+    return builder.shuffle_vector(one, one, lanes)
+
+
+@intrinsic
+def lanes_of(typing: Any, word: Any) -> Any:
+    """The bits of a uint32 as 32 lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], BITS.llvm)
+
+    return BITS(types.uint32), generate
+
+
+@intrinsic
+def bits_of(typing: Any, lanes: Any) -> Any:
+    """32 lanes of bits as a uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(BITS), generate
+
+
+@intrinsic
+def no_bytes(typing: Any) -> Any:
+    """32 bytes of zero."""
+    return BYTES(), lambda context, builder, signature, arguments: ir.Constant(BYTES.llvm, None)
+
+
+@intrinsic
+def minus_ones(typing: Any, bits: Any) -> Any:
+    """Bytes that are -1 where a bit is set and 0 elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sext(arguments[0], BYTES.llvm)
+
+    return BYTES(BITS), generate
+
+
+@intrinsic
+def integers(typing: Any, low: Any, high: Any) -> Any:
+    """32 integers from unsigned low and high bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        small, large = (builder.zext(argument, INTS.llvm) for argument in arguments)
+        eight = ir.Constant(INTS.llvm, [8] * 32)
+        return builder.or_(small, builder.shl(large, eight))
+
+    return INTS(BYTES, BYTES), generate
+
+
+@intrinsic
+def floats_of(typing: Any, values: Any, offset: Any) -> Any:
+    """32 integers less an integer, as floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, less = arguments
+        difference = builder.sub(value, _splat(builder, less, INTS))
+        return builder.sitofp(difference, FLOATS.llvm)
+
+    return FLOATS(INTS, types.int32), generate
+
+
+@intrinsic
+def select(typing: Any, bits: Any, where_set: Any, elsewhere: Any) -> Any:
+    """Lane by lane: the first float where the bit is set, else the second."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(*arguments)
+
+    return FLOATS(BITS, FLOATS, FLOATS), generate
+
+
+@intrinsic
+def first_bit(typing: Any, word: Any) -> Any:
+    """Position of the lowest bit that is set in a uint32, which must not be zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.cttz(arguments[0], ir.IntType(1)(1)), ir.IntType(64))
+
+    return types.int64(types.uint32), generate

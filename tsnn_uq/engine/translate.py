@@ -1,0 +1,234 @@
+"""From a trained network to the engine's layers: BatchNorm folded, pooling and masks put where they act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.coding import Coding
+from tsnn_uq.engine.layers import Layer, Masks, Window, pack_planes, pad_outputs
+from tsnn_uq.networks import OverTime
+from tsnn_uq.neurons import LIF
+from tsnn_uq.quantization.rules import ternary_parts
+from tsnn_uq.readout import Gain
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout
+
+__all__ = ["Program", "translate"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as the engine runs it: a coding of the input, and layers."""
+
+    coding: Coding
+    coding_name: str
+    layers: tuple[Layer, ...]
+
+
+def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> Program:
+    """Translate a trained network: a Sequential of what `tsnn_uq.networks` and `tsnn_uq.neurons` have.
+
+    That is: Coding first; then synapses (linear, dropconnect or convolution, ternary or float, with or without bias),
+    each with BatchNorm and LIF neurons behind it as wished, dropout on spikes, mean or max pooling of spikes, Flatten;
+    last, synapses whose currents are the outputs, or LIF neurons and a Gain.
+
+    Args:
+        network: the network; it is not changed.
+        input_shape: channels, height and width of an image, for convolutions.
+
+    Returns:
+        The program, on the network's device.
+
+    Raises:
+        InputError: names the first module that the engine does not know or that stands where it cannot be.
+    """
+    modules = list(_flat(network))
+    if not modules or not isinstance(modules[0][1], Coding):
+        found = type(modules[0][1]).__name__ if modules else "an empty network"
+        raise InputError(f"network: expected a Sequential that begins with a Coding; got {found}")
+    walk = _Walk(tuple(input_shape) if input_shape else None)
+    for name, module in modules[1:]:
+        walk.take(name, module)
+    return Program(modules[0][1], modules[0][0], walk.finish())
+
+
+def _flat(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules of nested Sequentials in order, wrappers over time taken off."""
+    if isinstance(module, nn.Sequential):
+        for name, child in module.named_children():
+            yield from _flat(child, f"{prefix}.{name}" if prefix else name)
+    elif isinstance(module, OverTime):
+        yield from _flat(module.module, f"{prefix}.module")
+    else:
+        yield prefix, module
+
+
+@dataclass
+class _Synapses:
+    """A layer under construction: weights [outputs, inputs], and what is folded into scale and bias."""
+
+    window: Window
+    weight: Tensor
+    bias: Tensor
+    factor: Tensor
+    dropout: Masks | None
+    dropconnect: Masks | None
+    neuron: LIF | None = None
+    gain: float = 1.0
+
+    def layer(self) -> Layer:
+        outputs = len(self.weight)
+        if self.window.pool_kind == "mean":
+            self.factor = self.factor / self.window.pool**2
+        parts = ternary_parts(self.weight)
+        planes = weights = None
+        if parts is None:
+            weights, scale = pad_outputs(self.weight.T, outputs), self.factor
+        else:
+            planes, scale = pack_planes(parts[0].T), self.factor * parts[1].double().reshape(-1)
+        return Layer(
+            window=self.window,
+            outputs=outputs,
+            planes=planes,
+            weights=weights,
+            scale=pad_outputs(scale.expand(outputs), outputs),
+            bias=pad_outputs(self.bias, outputs),
+            neuron=self.neuron.params if self.neuron else None,
+            dropout=self.dropout,
+            dropconnect=self.dropconnect,
+            gain=self.gain,
+        )
+
+
+@dataclass
+class _Walk:
+    """Goes through the modules with a map [channels, height, width] in hand."""
+
+    shape: tuple[int, ...] | None
+    done: list[Layer] = field(default_factory=list)
+    open: _Synapses | None = None
+    spikes: bool = False  # whether what comes next sees spikes
+    pool: int = 1
+    pool_kind: str = "mean"
+    dropout: Masks | None = None
+
+    @torch.no_grad()
+    def take(self, name: str, module: nn.Module) -> None:
+        """Take in the next module."""
+        if isinstance(module, nn.Linear):
+            self._linear(name, module)
+        elif isinstance(module, nn.Conv2d):
+            self._convolution(name, module)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            self._batch_norm(name, module)
+        elif isinstance(module, LIF):
+            synapses = self._synapses(name, module)
+            synapses.neuron = module
+            self.spikes = True
+        elif isinstance(module, Dropout):
+            self._dropout(name, module)
+        elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
+            self._pooling(name, module)
+        elif isinstance(module, nn.Flatten) and module.start_dim == 2:
+            pass  # a linear layer behind a map is a convolution as large as the map
+        elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
+            self.open.gain = module.gain
+        elif not isinstance(module, nn.Identity):
+            raise InputError(f"network: expected layers that the engine knows; got {type(module).__name__} ({name!r})")
+
+    def finish(self) -> tuple[Layer, ...]:
+        """Close the last layer; its outputs are those of the network."""
+        if self.open is None:
+            raise InputError("network: expected at least one linear or convolutional layer; got none")
+        if self.open.window.out_size != (1, 1) or self.dropout or self.pool != 1:
+            raise InputError("network: expected synapses as the last layer, one value a class; got something after them")
+        self._close()
+        return tuple(self.done)
+
+    def _close(self) -> None:
+        if self.open is not None:
+            self.done.append(self.open.layer())
+            self.shape = (len(self.open.weight), *self.open.window.out_size)
+            self.open = None
+
+    def _start(self, name: str, module: nn.Module) -> None:
+        """Close the layer before; the next one reads its spikes."""
+        if self.open is not None and not self.spikes:
+            raise InputError(f"network: expected spiking neurons before {name!r}, {type(module).__name__}; got none")
+        self._close()
+        self.spikes = False
+
+    def _linear(self, name: str, module: nn.Linear) -> None:
+        self._start(name, module)
+        channels, height, width = self.shape or (module.in_features, 1, 1)
+        window = self._window(channels, height, width, (height // self.pool, width // self.pool))
+        if window.inputs != module.in_features:
+            raise InputError(f"network: expected {window.inputs} inputs of {name!r}; got {module.in_features}")
+        weight = module.weight.detach().unflatten(1, (channels, *window.kernel)).permute(0, 2, 3, 1).flatten(1)
+        self._open(name, module, window, weight)
+
+    def _convolution(self, name: str, module: nn.Conv2d) -> None:
+        self._start(name, module)
+        if self.shape is None:
+            raise InputError("input_shape: expected channels, height and width of an image, for convolutions; got none")
+        stride, padding = module.stride[0], module.padding[0]
+        plain = module.groups == 1 and set(module.dilation) == {1} and module.padding_mode == "zeros"
+        if not plain or len(set(module.stride)) != 1 or len(set(module.padding)) != 1 or isinstance(padding, str):
+            wanted = "a convolution without groups and dilation, stride and padding alike in both directions"
+            raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
+        window = self._window(*self.shape, (module.kernel_size[0], module.kernel_size[1]))
+        window = replace(window, stride=stride, padding=int(padding))
+        self._open(name, module, window, module.weight.detach().permute(0, 2, 3, 1).flatten(1))
+
+    def _window(self, channels: int, height: int, width: int, kernel: tuple[int, int]) -> Window:
+        return Window(channels, height, width, kernel, pool=self.pool, pool_kind=self.pool_kind)
+
+    def _open(self, name: str, module: nn.Linear | nn.Conv2d, window: Window, weight: Tensor) -> None:
+        bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
+        masks = None
+        if isinstance(module, DropConnectLinear) and module.p > 0:
+            if module.per_input or module.mask != "fixed":
+                raise InputError(f"network: expected dropconnect masks fixed over time, one a sample; got {module} ({name!r})")
+            masks = Masks(name, module.p)
+        self.open = _Synapses(
+            window, weight, bias.double(), weight.new_ones(len(weight)).double(), self.dropout, masks
+        )
+        self.pool, self.dropout = 1, None
+
+    def _batch_norm(self, name: str, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        synapses = self._synapses(name, module)
+        if module.running_mean is None or module.running_var is None:
+            raise InputError(f"network: expected BatchNorm with running statistics; got one without ({name!r})")
+        factor = (module.running_var.double() + module.eps).rsqrt()
+        factor = factor * module.weight.detach().double() if module.affine else factor
+        shift = module.bias.detach().double() if module.affine else torch.zeros_like(factor)
+        synapses.bias = (synapses.bias - module.running_mean.double()) * factor + shift
+        synapses.factor = synapses.factor * factor
+
+    def _synapses(self, name: str, module: nn.Module) -> _Synapses:
+        if self.open is None or self.spikes:
+            raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
+        return self.open
+
+    def _dropout(self, name: str, module: Dropout) -> None:
+        if module.p == 0:
+            return
+        if not self.spikes or self.dropout or self.pool != 1:
+            raise InputError(f"network: expected dropout on spikes, before any pooling; got it elsewhere ({name!r})")
+        self.dropout = Masks(name, module.p, module.mask == "per-step")
+
+    def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
+        sides = {*_pair(module.kernel_size), *_pair(module.stride)}
+        plain = len(sides) == 1 and set(_pair(module.padding)) == {0} and not module.ceil_mode
+        if not plain or not self.spikes or self.pool != 1:
+            raise InputError(f"network: expected pooling of spikes in squares that do not overlap; got {module} ({name!r})")
+        (self.pool,) = sides
+        self.pool_kind = "mean" if isinstance(module, nn.AvgPool2d) else "max"
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value, value)
