@@ -7,33 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.helpers.monte_carlo import STEPS, count_inputs, exact, images, plain_network, seeded, spiking
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
-from tsnn_uq.networks import build
 from tsnn_uq.uncertainty import MASK_MODES, DropConnectLinear, Dropout, StochasticLayer, mc_predict, set_generator
-
-STEPS = 6
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def exact(network: nn.Module) -> nn.Module:
-    """Weights that, with inputs of eighths and p = 0.5, keep all sums short: no rounding, so no order of summing."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randint(-4, 5, parameter.shape, generator=seeded(1)) / 4)
-    return network
-
-
-def images(count: int = 7) -> Tensor:
-    return torch.randint(0, 9, (count, 1, 3, 4), generator=seeded(2)) / 8
-
-
-def spiking(family: str = "dropout", **options) -> nn.Module:
-    options = {"sizes": (12, 16, 16, 5), "steps": STEPS, "p": 0.5} | options
-    return exact(build(family, generator=seeded(0), **options))
 
 
 def note_generators(network: nn.Module) -> dict[nn.Module, list[Tensor]]:
@@ -142,12 +119,6 @@ def test_the_last_step_is_the_plain_prediction_and_each_step_that_of_a_shorter_w
         torch.testing.assert_close(over_time[:, steps - 1], shorter)
 
 
-def plain_network(p: float = 0.5) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(4, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(p), nn.Linear(64, 3))
-
-
 def test_a_network_of_plain_torch():
     network, inputs = plain_network(), torch.rand(6, 4, generator=seeded(0))
     first, again, other = (mc_predict(network, inputs, samples=5, generator=seeded(s)) for s in (1, 1, 2))
@@ -213,12 +184,6 @@ def test_modes_generators_and_hooks_are_restored(fails):
     assert all(m.generators == (mine, other) for m in network.modules() if isinstance(m, StochasticLayer | Coding))
     assert all(torch.equal(g.get_state(), s) for g, s in zip((mine, other), states, strict=True))
     assert not any(module._forward_hooks for module in network.modules())
-
-
-def count_inputs(layer: nn.Module, axis: int) -> list[int]:
-    sizes: list[int] = []
-    layer.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[axis]))
-    return sizes
 
 
 def test_layers_before_the_first_random_one_run_once_for_all_samples():

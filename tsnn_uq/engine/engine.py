@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from tsnn_uq.engine.reference import Reference
 from tsnn_uq.engine.translate import translate
 from tsnn_uq.readout import logits_over_time
 from tsnn_uq.threads import each
+from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 
 __all__ = ["BACKENDS", "Engine"]
 
@@ -114,6 +115,41 @@ class Engine:
         Raises:
             InputError: nothing in the network is random, or the images do not fit.
         """
+        blocks = self._blocks(images, samples, generator, not per_step, batch_size, memory_limit, samples, progress)
+        probs = [torch.cat([_probabilities(outputs, per_step) for outputs in block]) for block in blocks]
+        return torch.cat(probs, dim=-2)
+
+    def mc_moments(
+        self,
+        images: Tensor,
+        *,
+        samples: int = 32,
+        generator: Generator,
+        tolerance: float | None = None,
+        batch_size: int = 256,
+        memory_limit: int = 256 * 2**20,
+        progress: Callable[[int], object] | None = None,
+    ) -> Moments:
+        """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
+
+        Arguments are those of `mc_predict`; `tolerance` and the result are those of `tsnn_uq.uncertainty.mc_moments`.
+        """
+        every = samples_at_once(tolerance)
+        blocks = self._blocks(images, samples, generator, True, batch_size, memory_limit, every, progress)
+        return Moments.cat([gather_moments(map(_probabilities, block), tolerance) for block in blocks])
+
+    def _blocks(
+        self,
+        images: Tensor,
+        samples: int,
+        generator: Generator,
+        mean: bool,
+        batch_size: int,
+        memory_limit: int,
+        every: int,
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[Iterator[Tensor]]:
+        """For each block of images, the outputs of its samples, at most `every` at once."""
         check_positive("samples", samples, integer=True)
         check_positive("batch_size", batch_size, integer=True)
         check_positive("memory_limit", memory_limit)
@@ -122,33 +158,34 @@ class Engine:
         if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
             raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
         seed = int(torch.randint(2**62, (), generator=generator))
-        predictions, done = [], 0
+        done = 0
         for block, part in enumerate(self._checked(images).split(batch_size)):
-            draw = Draw(seed, block, self.steps, len(part))
-            outputs = self._sample(part, samples, draw, not per_step, memory_limit)
-            logits = torch.stack([logits_over_time(one) for one in outputs]) if per_step else outputs[:, 0]
-            predictions.append(logits.softmax(-1))
+            yield self._sample(part, samples, Draw(seed, block, self.steps, len(part)), mean, memory_limit, every)
             done += len(part)
             if progress:
                 progress(done)
-        return torch.cat(predictions, dim=-2)
 
-    def _sample(self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int) -> Tensor:
-        """Outputs [S, T or 1, N, C] of one block of images."""
+    def _sample(
+        self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, every: int
+    ) -> Iterator[Tensor]:
+        """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
         layers = self._program.layers
         random_input = self._program.coding.stochastic
         first = 0 if random_input else next(i for i, layer in enumerate(layers) if layer.random)
         rest = [active(layer) for layer in layers[first:]]
         shared = None if random_input else self._until(first, images)
         if shared is None or any(layer.dropconnect for layer in rest):
-            return torch.cat([self._one_sample(images, shared, rest, draw, s, mean) for s in range(samples)])
+            for sample in range(samples):
+                yield self._one_sample(images, shared, rest, draw, sample, mean)
+            return
         runner = self._runner(rest)
-        together = max(1, memory_limit // runner.sample_bytes(len(images), 1 if mean else self.steps))
-        outputs = []
-        for some in torch.arange(samples).split(together):
-            masks = each(lambda sample: runner.masks(draw.inputs(rest, sample)), some.tolist())
-            outputs.append(runner.outputs(shared, self.steps, masks, mean))
-        return torch.cat(outputs)
+        together = max(1, int(memory_limit // runner.sample_bytes(len(images), 1 if mean else self.steps)))
+        start = 0
+        while start < samples:
+            stop = min(start + together, samples, (start // every + 1) * every)
+            masks = each(lambda sample: runner.masks(draw.inputs(rest, sample)), range(start, stop))
+            yield runner.outputs(shared, self.steps, masks, mean)
+            start = stop
 
     def _one_sample(
         self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int, mean: bool
@@ -194,3 +231,9 @@ class Engine:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
         numba = importlib.util.find_spec("numba") is not None
         return "compiled" if numba and self._device.type == "cpu" and most <= MOST_INPUTS else "reference"
+
+
+def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:
+    """Probabilities [S, N, C] of means over time [S, 1, N, C]; `per_step`, [S, T, N, C] of outputs [S, T, N, C]."""
+    logits = torch.stack([logits_over_time(one) for one in outputs]) if per_step else outputs[:, 0]
+    return logits.softmax(-1)

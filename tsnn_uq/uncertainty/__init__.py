@@ -3,15 +3,19 @@
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
 from tsnn_uq.uncertainty.masks import MASK_MODES, StochasticLayer, draw_masks, set_generator
+from tsnn_uq.uncertainty.mc_moments import mc_moments
 from tsnn_uq.uncertainty.mc_predict import mc_predict
+from tsnn_uq.uncertainty.moments import Moments
 from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train, stochastic_layers
 
 __all__ = [
     "MASK_MODES",
     "DropConnectLinear",
     "Dropout",
+    "Moments",
     "StochasticLayer",
     "draw_masks",
+    "mc_moments",
     "mc_predict",
     "only_stochastic_layers_train",
     "set_generator",

@@ -1,0 +1,79 @@
+"""Monte Carlo prediction in bounded memory: statistics of S samples, which are never alive at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.uncertainty.foreign import rest
+from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
+from tsnn_uq.uncertainty.passes import Readout, random_passes
+
+__all__ = ["mc_moments"]
+
+
+@torch.no_grad()
+def mc_moments(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    samples: int = 32,
+    generator: torch.Generator,
+    tolerance: float | None = None,
+    batch_dim: int = 0,
+    batch_size: int = 256,
+    memory_limit: int = 256 * 2**20,
+    readout: Readout | None = None,
+    reset: Callable[[nn.Module], object] = rest,
+    progress: Callable[[int], object] | None = None,
+) -> Moments:
+    """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
+
+    The draws are those of `mc_predict` from the same generator. At most 32 samples are alive at once, if `model` has
+    no random layers but ours; those of other libraries draw for a whole pass at once, and then the memory limit
+    alone is the bound.
+
+    With a `tolerance` each block of inputs stops by itself: at the first multiple of 8 samples at which the standard
+    error of the mean probability, estimated from the samples so far, is below the tolerance for all its inputs and
+    classes. The samples of a block that stopped are the first of those it would have had without (layers of other
+    libraries draw anew). Since it stops when the estimate happens to be low, the true error is a little larger.
+
+    Args:
+        model: see `mc_predict`, as for all that is not said here.
+        inputs: what the model takes, N inputs along `batch_dim`.
+        samples: S, the number of draws; with a `tolerance`, the most.
+        generator: where the randomness comes from; it advances by one draw.
+        tolerance: the standard error of a probability at which to stop, 0 < tolerance; None never stops.
+        batch_dim: the axis of `inputs` that counts inputs.
+        batch_size: inputs in a block.
+        memory_limit: bytes that the activations and masks of one pass may take, roughly.
+        readout: from what the model returns to outputs [T, N, C] or [N, C].
+        reset: puts `model`'s hidden state to rest before each pass.
+        progress: called with the number of inputs done after each block.
+
+    Returns:
+        Statistics of N inputs, among them how many samples each had.
+
+    Raises:
+        InputError: as `mc_predict`; or the tolerance is not a positive number.
+    """
+    every = samples_at_once(tolerance)
+    with random_passes(
+        model,
+        inputs,
+        samples=samples,
+        generator=generator,
+        batch_dim=batch_dim,
+        batch_size=batch_size,
+        memory_limit=memory_limit,
+        readout=readout,
+        reset=reset,
+        progress=progress,
+    ) as blocks:
+        parts = []
+        for passes in blocks:
+            as_mc_predict = tolerance is None and not passes.drawn_sample_by_sample
+            parts.append(gather_moments(passes.probabilities(samples if as_mc_predict else every), tolerance))
+    return Moments.cat(parts)
