@@ -37,5 +37,6 @@ quick: setup    ## all but the slow tests
 bench: setup    ## a training epoch against snnTorch (needs MNIST)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore tests/benchmarks/training_epoch.py
 
-clean:          ## remove the virtual environment and the demo
+clean:          ## remove the virtual environment, the demo and compiled kernels
 	rm -rf $(VENV) demo
+	find tsnn_uq -name '*.nb[ic]' -delete

@@ -16,6 +16,7 @@ BELOW_EXPERIMENTS = {
     "coding",
     "cost",
     "data",
+    "engine",
     "files",
     "metrics",
     "networks",
@@ -24,6 +25,7 @@ BELOW_EXPERIMENTS = {
     "quantization",
     "readout",
     "seeds",
+    "threads",
     "training",
     "uncertainty",
 }
@@ -31,15 +33,27 @@ MAY_IMPORT = {
     "checks": set(),
     "files": {"checks"},
     "seeds": {"checks"},
+    "threads": set(),
     "metrics": {"checks"},
     "coding": {"checks"},
     "readout": {"checks"},
     "quantization": {"checks", "files"},
-    "neurons": {"checks", "coding"},
+    "neurons": {"checks", "coding", "threads"},
     "data": {"checks", "files", "seeds"},
     "uncertainty": {"checks", "seeds", "coding", "readout"},
     "networks": {"checks", "neurons", "uncertainty", "coding", "readout"},
     "training": {"checks", "files", "seeds", "readout", "quantization", "uncertainty", "metrics"},
+    "engine": {
+        "checks",
+        "coding",
+        "networks",
+        "neurons",
+        "quantization",
+        "readout",
+        "seeds",
+        "threads",
+        "uncertainty",
+    },
     "cost": {"checks", "quantization"},
     "plots": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
@@ -101,3 +115,12 @@ def test_heavy_libraries_stay_out(name):
         return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
     assert loaded(name) <= loaded("torchmetrics")
+
+
+@pytest.mark.parametrize("name", ["tsnn_uq", "tsnn_uq.engine", "tsnn_uq.networks", "tsnn_uq.uncertainty"])
+def test_compiled_kernels_load_on_first_use(name):
+    """In a fresh interpreter: whoever does not need them waits for neither numba nor its compiler."""
+    report = "print(*sorted({'numba', 'llvmlite'} & set(sys.modules)))"
+    code = f"import sys, warnings; warnings.simplefilter('ignore'); import {name}; {report}"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.split() == []

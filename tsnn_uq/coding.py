@@ -139,7 +139,7 @@ class Coding(nn.Module):
                 outside [0, 1].
         """
         if self.kind == "constant":
-            return constant_current(self.gain * images, self.steps)
+            return constant_current(images if self.gain == 1 else self.gain * images, self.steps)
         if self.kind == "latency":
             return self.gain * latency(images, self.steps)
         if not generators or len(images) % len(generators):

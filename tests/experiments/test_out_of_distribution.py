@@ -51,6 +51,14 @@ def test_samples_and_seed_are_as_given(folder):
         evaluate_run(folder, samples=0)
 
 
+def test_the_engine_gives_the_same(folder):
+    """From the same masks: the probabilities of another order of float additions, so a spike in a thousand may differ."""
+    own, engine = evaluate_run(folder), evaluate_run(folder, engine=True)
+    assert own.pop("data") == engine.pop("data")
+    assert engine["accuracy"] == own["accuracy"]
+    assert engine == pytest.approx(own, rel=1e-3)
+
+
 def test_shifted_data_keep_their_labels(folder):
     clean, noisy = evaluate_run(folder), evaluate_run(folder, "digits:noise=2")
     assert noisy["data"] == "digits:noise=2"

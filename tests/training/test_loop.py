@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -285,6 +286,18 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, value):
             network(), images(), seed=0, method=Bad(), settings=TINY, checkpoint=tmp_path / "file", checkpoint_seconds=0
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverged_training_leaves_no_checkpoint_in_the_way_of_another_learning_rate(tmp_path):
+    class LateBad(Float):
+        def loss(self, mc_logits, target, indices):
+            bad = math.nan if (tmp_path / "file").exists() else 1
+            return super().loss(mc_logits, target, indices) * bad
+
+    call = dict(train=images(), seed=0, checkpoint=tmp_path / "file", checkpoint_seconds=0)
+    with pytest.raises(InputError, match="loss: expected a finite number; got nan at step 1"):
+        fit(network(), method=LateBad(), settings=TINY, **call)
+    fit(network(), settings=replace(TINY, learning_rate=1e-4), **call)
 
 
 @pytest.mark.parametrize(

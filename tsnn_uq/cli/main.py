@@ -135,6 +135,7 @@ def evaluate(
     ] = "",
     samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the masks; else the run's own.")] = None,
+    engine: Annotated[bool, typer.Option("--engine", help="Run it in the ternary engine: the same, sooner.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Measure how sure a trained network is on a data set of choice.
@@ -146,7 +147,9 @@ def evaluate(
 
     with RunBars(console, runs=1, train_share=0) as bars:
         progress = partial(bars, folder.name)
-        values = evaluate_run(folder, data or None, samples=samples, seed=seed, data_dir=data_dir, progress=progress)
+        values = evaluate_run(
+            folder, data or None, samples=samples, seed=seed, engine=engine, data_dir=data_dir, progress=progress
+        )
     _print_values(f"{folder}", values)
 
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsnn_uq.engine import kernels
-from tsnn_uq.engine.layers import WORD, Layer
+from tsnn_uq.engine import gather, kernels
+from tsnn_uq.engine.layers import WORD, Layer, unpack_planes
 from tsnn_uq.threads import parts
 
 __all__ = ["LAYER", "Compiled"]
@@ -19,15 +19,18 @@ LAYER = np.dtype(
     [
         *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
         *((name, np.int64) for name in ("stride", "padding", "pool", "pool_max", "out_height", "out_width", "words")),
-        *((name, np.int64) for name in ("ternary", "rows", "scales", "keep", "spiking", "hard_reset")),
+        *((name, np.int64) for name in ("ternary", "by_output", "rows", "scales", "keep", "spiking", "hard_reset")),
+        ("outputs", np.int64),
         *((name, np.float32) for name in ("decay", "threshold", "gain")),
     ]
 )
 """A row of the table that the kernels read: sizes, where weights and scales and masks begin, and the neuron."""
 
 Words = NDArray[np.uint32]
+Floats = NDArray[np.float32]
 NO_WORDS = np.zeros((0, 0, 0), np.uint32)
 NO_FLOATS = np.zeros((0, 0, 0), np.float32)
+NO_MASKS = np.zeros((1, 1, 1, 0), np.uint32)  # one sample without any
 NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
 
 
@@ -38,22 +41,29 @@ class Compiled:
         self.layers = tuple(layers)
         self.table = np.zeros(len(layers), LAYER)
         self.mask_words = 0
-        planes, weights, scales, biases = [], [np.zeros(0, np.float32)], [], []
-        for row, layer in zip(self.table, layers, strict=True):
+        planes: list[Words] = []
+        weights: list[Floats] = [np.zeros(0, np.float32)]
+        scales: list[Floats] = []
+        biases: list[Floats] = []
+        for index, (row, layer) in enumerate(zip(self.table, layers, strict=True)):
             _describe(row, layer)
-            row["scales"] = sum(map(len, scales))
+            row["by_output"] = index > 0 and _is_narrow(layer)
+            row["scales"] = sum(one.size for one in scales)
             row["keep"] = -1 if layer.dropout is None else self.mask_words
             if layer.dropout is not None:
                 self.mask_words += int(row["height"] * row["width"] * row["words_in"])
             if layer.planes is not None:
-                row["rows"] = sum(map(len, planes))
-                planes.append(layer.planes.numpy().view(np.uint32).reshape(-1))
+                row["rows"] = sum(one.size for one in planes)
+                own = _by_output(layer) if row["by_output"] else layer.planes.numpy().view(np.uint32)
+                planes.append(own.reshape(-1))
             elif layer.weights is not None:
-                row["rows"] = sum(map(len, weights))
+                row["rows"] = sum(one.size for one in weights)
                 weights.append(layer.weights.numpy().reshape(-1))
             scales.append(layer.scale.numpy())
             biases.append(layer.bias.numpy())
         planes.append(np.zeros(8, np.uint32))  # vectors of eight words may run over the end of the last row
+        self.unmasked = self.table.copy()
+        self.unmasked["keep"] = -1
         self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
 
     def masks(self, keep: Sequence[Tensor]) -> Words:
@@ -76,9 +86,7 @@ class Compiled:
         self._propagate(inputs, steps, None, out, NO_OUTPUTS)
         return out
 
-    def outputs(
-        self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = (), mean: bool = False
-    ) -> Tensor:
+    def outputs(self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = (), mean: bool = False) -> Tensor:
         """Outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C]; see `Reference.outputs`."""
         keep = np.stack(masks) if len(masks) else None
         count = len(inputs) if isinstance(inputs, np.ndarray) else inputs.shape[1]
@@ -90,11 +98,9 @@ class Compiled:
     def _propagate(
         self, inputs: Tensor | Words, steps: int, keep: Words | None, out: Words, outputs: NDArray[np.float32]
     ) -> None:
-        table = self.table
+        table = self.unmasked if keep is None else self.table
         if keep is None:
-            table = table.copy()
-            table["keep"] = -1
-            keep = np.zeros((max(1, len(outputs)), 1, 1, 0), np.uint32)
+            keep = NO_MASKS
         if isinstance(inputs, np.ndarray):
             analog, spikes = NO_FLOATS, inputs
         else:
@@ -114,9 +120,25 @@ def _split(inputs: Tensor, steps: int) -> tuple[NDArray[np.float32], Words]:
         length, count, height, width, channels = values.shape
         words = np.zeros((count, steps, height * width * (-(-channels // WORD))), np.uint32)
         flat = values.reshape(length, count, height * width, channels)
-        if kernels.pack_spikes(flat, words):
+        if gather.pack_spikes(flat, words):
             return NO_FLOATS, words
     return values.reshape(len(values), values.shape[1], -1), NO_WORDS
+
+
+def _is_narrow(layer: Layer) -> bool:
+    """Whether bits are matched output by output: where a row of a word would be mostly padding, over a whole map."""
+    window = layer.window
+    whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == 0
+    return layer.planes is not None and layer.words == 1 and whole
+
+
+def _by_output(layer: Layer) -> Words:
+    """Bits of +1 and bits of -1 over the input map, words [outputs, 2, height * width * words]."""
+    assert layer.planes is not None
+    window = layer.window
+    codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
+    signs = np.concatenate([(codes > 0).numpy(), (codes < 0).numpy()], axis=1)
+    return _pack(signs)
 
 
 def _pack(keep: NDArray[np.bool_]) -> Words:
@@ -137,7 +159,7 @@ def _describe(row: np.void, layer: Layer) -> None:
     row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
     row["out_height"], row["out_width"] = window.out_size
     row["words"], row["ternary"] = layer.words, layer.planes is not None
-    row["gain"] = layer.gain
+    row["gain"], row["outputs"] = layer.gain, layer.outputs
     if layer.neuron is not None:
         row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"
         row["decay"], row["threshold"] = layer.neuron.decay, layer.neuron.threshold

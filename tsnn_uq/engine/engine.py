@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ class Engine:
         >>> from tsnn_uq.quantization import freeze, ternarize
         >>> network = build("dropout", generator=torch.Generator().manual_seed(0), sizes=(64, 32, 10), steps=4)
         >>> _ = ternarize(network)
-        >>> freeze(network)
+        >>> _ = freeze(network)
         >>> images = torch.rand(5, 64, generator=torch.Generator().manual_seed(0))
         >>> torch.allclose(Engine(network)(images), network.eval()(images), atol=1e-5)
         True
@@ -220,12 +221,16 @@ class Engine:
 
     def _checked(self, images: Tensor) -> Tensor:
         window = self._program.layers[0].window
-        pixels = window.channels * window.height * window.width
-        if not isinstance(images, Tensor) or images.dim() < 2 or images[0].numel() != pixels or len(images) == 0:
+        shape = (window.channels, window.height, window.width)
+        pixels = math.prod(shape)
+        if not isinstance(images, Tensor) or images.dim() < 2 or len(images) == 0 or images[0].numel() != pixels:
             raise InputError(f"images: expected shape [N, ...] with {pixels} values each; got {describe(images)}")
+        if shape[1:] != (1, 1) and images.shape[1:] != shape:
+            wanted = f"shape [N, {', '.join(map(str, shape))}], as input_shape says"
+            raise InputError(f"images: expected {wanted}; got {describe(images)}")
         if images.device != self._device:
             raise InputError(f"images: expected them on {self._device}, where the network is; got {images.device}")
-        return images
+        return images.detach()
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)

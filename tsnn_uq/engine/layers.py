@@ -59,7 +59,8 @@ class Window:
         """Rows and columns of the output map."""
         sides = (self.height // self.pool, self.width // self.pool)
         height, width = (
-            (side + 2 * self.padding - kernel) // self.stride + 1 for side, kernel in zip(sides, self.kernel, strict=True)
+            (side + 2 * self.padding - kernel) // self.stride + 1
+            for side, kernel in zip(sides, self.kernel, strict=True)
         )
         return height, width
 

@@ -11,12 +11,26 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
-__all__ = ["bits_of", "fill", "first_bit", "floats_of", "load", "load_words", "no_words", "select", "store"]
+__all__ = [
+    "bit_count",
+    "bits_of",
+    "fill",
+    "floats_of",
+    "integers",
+    "lanes_of",
+    "load",
+    "load_words",
+    "minus_ones",
+    "no_bytes",
+    "no_words",
+    "offsets",
+    "select",
+    "store",
+]
 
 ELEMENTS = {
     "bit": ir.IntType(1),
@@ -69,15 +83,14 @@ def _binary(operation: Any, operands: Vector, result: Vector, emit: Callable[[ir
         return None
 
 
-for _operation, _emit in ((operator.and_, ir.IRBuilder.and_), (operator.or_, ir.IRBuilder.or_), (operator.xor, ir.IRBuilder.xor)):
+_build = ir.IRBuilder
+for _operation, _emit in ((operator.and_, _build.and_), (operator.or_, _build.or_), (operator.xor, _build.xor)):
     _binary(_operation, WORDS, WORDS, _emit)
-    _binary(_operation, BITS, BITS, _emit)
-_binary(operator.add, BYTES, BYTES, ir.IRBuilder.add)
-_binary(operator.sub, BYTES, BYTES, ir.IRBuilder.sub)
-_binary(operator.add, INTS, INTS, ir.IRBuilder.add)
-_binary(operator.add, FLOATS, FLOATS, ir.IRBuilder.fadd)
-_binary(operator.sub, FLOATS, FLOATS, ir.IRBuilder.fsub)
-_binary(operator.mul, FLOATS, FLOATS, ir.IRBuilder.fmul)
+_binary(operator.add, BYTES, BYTES, _build.add)
+_binary(operator.sub, BYTES, BYTES, _build.sub)
+_binary(operator.add, FLOATS, FLOATS, _build.fadd)
+_binary(operator.sub, FLOATS, FLOATS, _build.fsub)
+_binary(operator.mul, FLOATS, FLOATS, _build.fmul)
 _binary(operator.ge, FLOATS, BITS, lambda builder, left, right: builder.fcmp_ordered(">=", left, right))
 
 
@@ -88,7 +101,8 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
 
 def _loads(kind: Any, vector: Vector) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = _pointer(context, builder, signature.args[0], *arguments, vector.llvm)
+        array, index = arguments
+        pointer = _pointer(context, builder, signature.args[0], array, index, vector.llvm)
         return builder.load(pointer, align=4)
 
     return vector(kind, types.intp), generate
@@ -212,10 +226,24 @@ def select(typing: Any, bits: Any, where_set: Any, elsewhere: Any) -> Any:
 
 
 @intrinsic
-def first_bit(typing: Any, word: Any) -> Any:
-    """Position of the lowest bit that is set in a uint32, which must not be zero."""
+def offsets(typing: Any, table: Any, index: Any, first: Any, stride: Any) -> Any:
+    """(first + eight bytes of a table from `index` on) * stride, as eight words."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.zext(builder.cttz(arguments[0], ir.IntType(1)(1)), ir.IntType(64))
+        bytes_, position, start, factor = arguments
+        eight = ir.VectorType(ELEMENTS["byte"], WORDS.lanes)
+        pointer = _pointer(context, builder, signature.args[0], bytes_, position, eight)
+        places = builder.zext(builder.load(pointer, align=1), WORDS.llvm)
+        return builder.mul(builder.add(places, _splat(builder, start, WORDS)), _splat(builder, factor, WORDS))
 
-    return types.int64(types.uint32), generate
+    return WORDS(table, types.intp, types.uint32, types.uint32), generate
+
+
+@intrinsic
+def bit_count(typing: Any, word: Any) -> Any:
+    """How many bits of a uint32 are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint32(types.uint32), generate

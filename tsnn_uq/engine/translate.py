@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
-from tsnn_uq.engine.layers import Layer, Masks, Window, pack_planes, pad_outputs
+from tsnn_uq.engine.layers import Layer, Masks, Window
+from tsnn_uq.engine.synapses import Synapses
 from tsnn_uq.networks import OverTime
 from tsnn_uq.neurons import LIF
-from tsnn_uq.quantization.rules import ternary_parts
 from tsnn_uq.readout import Gain
-from tsnn_uq.uncertainty import DropConnectLinear, Dropout
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
 
 __all__ = ["Program", "translate"]
 
@@ -34,7 +34,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
 
     That is: Coding first; then synapses (linear, dropconnect or convolution, ternary or float, with or without bias),
     each with BatchNorm and LIF neurons behind it as wished, dropout on spikes, mean or max pooling of spikes, Flatten;
-    last, synapses whose currents are the outputs, or LIF neurons and a Gain.
+    last, synapses whose currents are the outputs, or LIF neurons and a Gain. What knows no time stands in `OverTime`.
 
     Args:
         network: the network; it is not changed.
@@ -47,78 +47,61 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         InputError: names the first module that the engine does not know or that stands where it cannot be.
     """
     modules = list(_flat(network))
-    if not modules or not isinstance(modules[0][1], Coding):
-        found = type(modules[0][1]).__name__ if modules else "an empty network"
+    coding_name, coding, _ = modules[0] if modules else ("", network, False)
+    if not isinstance(coding, Coding):
+        found = type(coding).__name__ if modules else "an empty network"
         raise InputError(f"network: expected a Sequential that begins with a Coding; got {found}")
-    walk = _Walk(tuple(input_shape) if input_shape else None)
-    for name, module in modules[1:]:
-        walk.take(name, module)
-    return Program(modules[0][1], modules[0][0], walk.finish())
+    random = [module for _, module, _ in modules if isinstance(module, StochasticLayer) and module.p > 0]
+    if len(set(random)) < len(random):
+        raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
+    walk = _Walk(_checked_shape(input_shape))
+    for name, module, wrapped in modules[1:]:
+        walk.take(name, module, wrapped)
+    return Program(coding, coding_name, walk.finish())
 
 
-def _flat(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The modules of nested Sequentials in order, wrappers over time taken off."""
+def _checked_shape(shape: Sequence[int] | None) -> tuple[int, int, int] | None:
+    if shape is None:
+        return None
+    if len(shape) != 3:
+        raise InputError(f"input_shape: expected channels, height and width; got {tuple(shape)}")
+    for size in shape:
+        check_positive("input_shape", size, integer=True)
+    return shape[0], shape[1], shape[2]
+
+
+def _flat(module: nn.Module, prefix: str = "", wrapped: bool = False) -> Iterator[tuple[str, nn.Module, bool]]:
+    """The modules of nested Sequentials in order, with their names and whether they stand in an `OverTime`."""
     if isinstance(module, nn.Sequential):
-        for name, child in module.named_children():
-            yield from _flat(child, f"{prefix}.{name}" if prefix else name)
+        for name, child in zip(module._modules, module, strict=True):  # named_children leaves out repetitions
+            yield from _flat(child, f"{prefix}.{name}" if prefix else name, wrapped)
     elif isinstance(module, OverTime):
-        yield from _flat(module.module, f"{prefix}.module")
+        yield from _flat(module.module, f"{prefix}.module", True)
     else:
-        yield prefix, module
-
-
-@dataclass
-class _Synapses:
-    """A layer under construction: weights [outputs, inputs], and what is folded into scale and bias."""
-
-    window: Window
-    weight: Tensor
-    bias: Tensor
-    factor: Tensor
-    dropout: Masks | None
-    dropconnect: Masks | None
-    neuron: LIF | None = None
-    gain: float = 1.0
-
-    def layer(self) -> Layer:
-        outputs = len(self.weight)
-        if self.window.pool_kind == "mean":
-            self.factor = self.factor / self.window.pool**2
-        parts = ternary_parts(self.weight)
-        planes = weights = None
-        if parts is None:
-            weights, scale = pad_outputs(self.weight.T, outputs), self.factor
-        else:
-            planes, scale = pack_planes(parts[0].T), self.factor * parts[1].double().reshape(-1)
-        return Layer(
-            window=self.window,
-            outputs=outputs,
-            planes=planes,
-            weights=weights,
-            scale=pad_outputs(scale.expand(outputs), outputs),
-            bias=pad_outputs(self.bias, outputs),
-            neuron=self.neuron.params if self.neuron else None,
-            dropout=self.dropout,
-            dropconnect=self.dropconnect,
-            gain=self.gain,
-        )
+        yield prefix, module, wrapped
 
 
 @dataclass
 class _Walk:
     """Goes through the modules with a map [channels, height, width] in hand."""
 
-    shape: tuple[int, ...] | None
+    shape: tuple[int, int, int] | None
     done: list[Layer] = field(default_factory=list)
-    open: _Synapses | None = None
+    open: Synapses | None = None
     spikes: bool = False  # whether what comes next sees spikes
     pool: int = 1
     pool_kind: str = "mean"
     dropout: Masks | None = None
 
     @torch.no_grad()
-    def take(self, name: str, module: nn.Module) -> None:
-        """Take in the next module."""
+    def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
+        """Take in the next module; `wrapped` is whether it stands in an `OverTime`."""
+        place = f"{type(module).__name__} ({name!r})"
+        timeless = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool2d | nn.MaxPool2d)
+        if (timeless and not wrapped) or (wrapped and isinstance(module, LIF | Dropout)):
+            raise InputError(f"network: expected BatchNorm and pooling, and only such, in an OverTime; got {place}")
+        if self.open is not None and self.open.gain != 1:
+            raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
         if isinstance(module, nn.Linear):
             self._linear(name, module)
         elif isinstance(module, nn.Conv2d):
@@ -133,19 +116,19 @@ class _Walk:
             self._dropout(name, module)
         elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
             self._pooling(name, module)
-        elif isinstance(module, nn.Flatten) and module.start_dim == 2:
+        elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1 if wrapped else 2, -1):
             pass  # a linear layer behind a map is a convolution as large as the map
         elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
             self.open.gain = module.gain
         elif not isinstance(module, nn.Identity):
-            raise InputError(f"network: expected layers that the engine knows; got {type(module).__name__} ({name!r})")
+            raise InputError(f"network: expected layers that the engine knows; got {place}")
 
     def finish(self) -> tuple[Layer, ...]:
         """Close the last layer; its outputs are those of the network."""
         if self.open is None:
             raise InputError("network: expected at least one linear or convolutional layer; got none")
         if self.open.window.out_size != (1, 1) or self.dropout or self.pool != 1:
-            raise InputError("network: expected synapses as the last layer, one value a class; got something after them")
+            raise InputError("network: expected the last layer to give one value a class; got a map, or more behind it")
         self._close()
         return tuple(self.done)
 
@@ -182,6 +165,10 @@ class _Walk:
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
         window = self._window(*self.shape, (module.kernel_size[0], module.kernel_size[1]))
         window = replace(window, stride=stride, padding=int(padding))
+        if module.in_channels != window.channels:
+            raise InputError(f"network: expected {window.channels} inputs of {name!r}; got {module.in_channels}")
+        if min(window.out_size) < 1:
+            raise InputError(f"network: expected a map as large as the kernel of {name!r}; got {window}")
         self._open(name, module, window, module.weight.detach().permute(0, 2, 3, 1).flatten(1))
 
     def _window(self, channels: int, height: int, width: int, kernel: tuple[int, int]) -> Window:
@@ -192,24 +179,26 @@ class _Walk:
         masks = None
         if isinstance(module, DropConnectLinear) and module.p > 0:
             if module.per_input or module.mask != "fixed":
-                raise InputError(f"network: expected dropconnect masks fixed over time, one a sample; got {module} ({name!r})")
+                wanted = "dropconnect masks that are fixed over time and shared by the inputs"
+                raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
             masks = Masks(name, module.p)
-        self.open = _Synapses(
-            window, weight, bias.double(), weight.new_ones(len(weight)).double(), self.dropout, masks
-        )
+        self.open = Synapses(window, weight, bias.double(), weight.new_ones(len(weight)).double(), self.dropout, masks)
         self.pool, self.dropout = 1, None
 
     def _batch_norm(self, name: str, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         synapses = self._synapses(name, module)
         if module.running_mean is None or module.running_var is None:
             raise InputError(f"network: expected BatchNorm with running statistics; got one without ({name!r})")
+        if module.num_features != len(synapses.bias):
+            wanted = f"BatchNorm of the {len(synapses.bias)} channels before it"
+            raise InputError(f"network: expected {wanted}; got one of {module.num_features} ({name!r})")
         factor = (module.running_var.double() + module.eps).rsqrt()
         factor = factor * module.weight.detach().double() if module.affine else factor
         shift = module.bias.detach().double() if module.affine else torch.zeros_like(factor)
         synapses.bias = (synapses.bias - module.running_mean.double()) * factor + shift
         synapses.factor = synapses.factor * factor
 
-    def _synapses(self, name: str, module: nn.Module) -> _Synapses:
+    def _synapses(self, name: str, module: nn.Module) -> Synapses:
         if self.open is None or self.spikes:
             raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
         return self.open
@@ -224,8 +213,13 @@ class _Walk:
     def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
         sides = {*_pair(module.kernel_size), *_pair(module.stride)}
         plain = len(sides) == 1 and set(_pair(module.padding)) == {0} and not module.ceil_mode
+        if isinstance(module, nn.MaxPool2d):
+            plain = plain and set(_pair(module.dilation)) == {1} and not module.return_indices
+        else:
+            plain = plain and module.divisor_override is None
         if not plain or not self.spikes or self.pool != 1:
-            raise InputError(f"network: expected pooling of spikes in squares that do not overlap; got {module} ({name!r})")
+            wanted = "pooling of spikes, once, in squares that do not overlap"
+            raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
         (self.pool,) = sides
         self.pool_kind = "mean" if isinstance(module, nn.AvgPool2d) else "max"
 

@@ -75,7 +75,7 @@ class RunConfig:
     data: str = _choice("digits", "data set", PRESETS)
     family: str = _choice("dropout", "network family", FAMILIES)
     method: str = _choice("float", "training method", METHODS)
-    quantized_part: str = _choice("none", "which layers are ternary", ("none", *PARTS))
+    quantized_part: str = _choice("none", "which layers are ternary; all, for a ternary method", ("none", *PARTS))
     seed: int = _number(0, "seed of validation split, initial weights, data order and masks", _whole)
     hidden: tuple[int, ...] = _number((128, 128), "widths of the hidden layers", _counts)
     steps: int = _number(4, "time steps T", _count)

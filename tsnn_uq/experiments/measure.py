@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
 from tsnn_uq import data
+from tsnn_uq.engine import Engine
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
@@ -22,12 +24,12 @@ def silent(*_: object) -> None:
 
 
 def predict(
-    network: nn.Module, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
+    network: nn.Module | Engine, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
 ) -> Tensor:
-    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws."""
+    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, in the engine too."""
     total = len(dataset)
-    return mc_predict(
-        network,
+    draw = network.mc_predict if isinstance(network, Engine) else partial(mc_predict, network)
+    return draw(
         dataset.images,
         samples=samples,
         generator=generator_for(seed, "predict", dataset.name),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
+from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import load_network
 from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent, uncertainty
@@ -24,6 +25,7 @@ def evaluate_run(
     *,
     samples: int | None = None,
     seed: int | None = None,
+    engine: bool = False,
     data_dir: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def evaluate_run(
         samples: Monte Carlo samples S; ``None`` for the run's own.
         seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
             all runs.
+        engine: whether to run it in the ternary engine (`tsnn_uq.engine`), from the same masks.
         data_dir: where the data lie.
         progress: told how many inputs are done.
 
@@ -58,7 +61,7 @@ def evaluate_run(
 
     def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
         return predict(
-            network,
+            Engine(network, images.images.shape[1:]) if engine else network,
             images,
             samples=samples,
             seed=config.seed if seed is None else seed,

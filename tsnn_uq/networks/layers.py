@@ -52,6 +52,8 @@ class OverTime(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Apply the layer to `inputs` [T, N, ...]."""
+        if inputs.dim() < 3:
+            raise InputError(f"inputs: expected shape [T, N, ...]; got {describe(inputs)}")
         return _over_time(self.module, inputs)
 
 

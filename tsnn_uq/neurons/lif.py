@@ -1,12 +1,16 @@
 """The leaky integrate-and-fire (LIF) neuron: one step, and all time steps at once.
 
-`lif_step` is the definition. `lif_scan` computes the same for a whole window [T, ...] as one autograd
-function with its backward pass written by hand; the tests hold it to the definition, gradients too.
+`lif_step` is the definition. `lif_scan` computes the same for a whole window [T, ...] as one autograd function whose
+forward and backward pass are in `plain` (PyTorch) and `kernels` (compiled); the tests hold both to the definition.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.surrogate import Surrogate, spike, surrogate
 
 __all__ = ["LIF", "LIFParameters", "lif_scan", "lif_step"]
@@ -70,47 +75,38 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
     return spikes, charged * (1 - reset)
 
 
+SCANS = {"cpu": ("numba", "tsnn_uq.neurons.kernels"), "cuda": ("triton", "tsnn_uq.neurons.triton_kernels")}
+"""For a device: the compiler needed, and the module that has the scan."""
+
+
+def _scan_for(current: Tensor) -> ModuleType:
+    """The fastest implementation of the scan for a tensor: a compiled one, or `plain` where that cannot run."""
+    compiler, module = SCANS.get(current.device.type, ("", ""))
+    if current.dtype in (torch.float32, torch.float64) and _is_there(compiler):
+        return importlib.import_module(module)  # late, since compilers are slow to import
+    return plain
+
+
+@lru_cache
+def _is_there(compiler: str) -> bool:
+    return bool(compiler) and importlib.util.find_spec(compiler) is not None
+
+
 class _LIFScan(torch.autograd.Function):
     """`lif_step` over T steps. A current of time length 1 is held for all `steps`."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, steps: int, params: LIFParameters) -> Tensor:
-        charged = current.new_empty(steps, *current.shape[1:])
-        spikes = torch.empty_like(charged)
-        potential = torch.zeros_like(charged[0])
-        for t in range(steps):
-            torch.add(current[min(t, len(current) - 1)], potential, alpha=params.decay, out=charged[t])
-            torch.ge(charged[t], params.threshold, out=spikes[t])
-            if params.reset == "soft":
-                torch.sub(charged[t], spikes[t], alpha=params.threshold, out=potential)
-            else:
-                torch.addcmul(charged[t], charged[t], spikes[t], value=-1, out=potential)
+        charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params)
         ctx.save_for_backward(charged)
-        ctx.params, ctx.current_steps = params, len(current)
+        ctx.params, ctx.held = params, len(current) < steps
         return spikes
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (charged,) = ctx.saved_tensors
-        params: LIFParameters = ctx.params
-        slope = params.surrogate.derivative_(charged - params.threshold)  # ds/dh
-        carry = None  # dv'/dh where it is not 1
-        if params.reset == "hard":
-            carry = (charged < params.threshold).to(slope.dtype)
-            if not params.detach_reset:
-                carry.addcmul_(charged, slope, value=-1)
-        elif not params.detach_reset:
-            carry = (slope * -params.threshold).add_(1)
-        grad_charged = slope.mul_(grads[0])
-        for t in range(len(charged) - 2, -1, -1):
-            if carry is None:
-                grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)
-            else:
-                grad_charged[t].addcmul_(grad_charged[t + 1], carry[t], value=params.decay)
-        if ctx.current_steps < len(charged):
-            grad_charged = grad_charged.sum(0, keepdim=True)
-        return grad_charged, None, None
+        return _scan_for(charged).backward(charged, grads[0].contiguous(), ctx.params, ctx.held), None, None
 
 
 def lif_scan(current: Tensor, params: LIFParameters) -> Tensor:

@@ -161,16 +161,14 @@ class Distill(Indirect):
         temperature: float = 2.0,
         weight: float = 0.5,
         from_teacher: bool = False,
-        mix: float = 0.0,
         **settings: Any,
     ) -> None:
         check_positive("temperature", temperature)
         check_fraction("weight", weight)
         super().__init__(**settings)
         self.teacher, self.temperature, self.weight = teacher, temperature, weight
-        self.from_teacher, self.mix = from_teacher, mix
+        self.from_teacher = from_teacher
         self.wanted = torch.empty(0)
-        self.partners, self.shares_of_partner = torch.empty(0, dtype=torch.long), torch.empty(0)
 
     @torch.no_grad()
     def start(self, model: nn.Module, images: Tensor) -> None:
@@ -185,35 +183,11 @@ class Distill(Indirect):
         self.teacher.eval()
         self.wanted = torch.cat([logits(self.teacher(block)) for block in images.split(500)])
 
-    @torch.no_grad()
-    def batch(self, images: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.mix:
-            self.teacher_logits = self.wanted[indices]
-            return images[indices]
-        self.partners = torch.randperm(len(indices), generator=generator)
-        self.partner_share = self.mix * torch.rand(len(indices), generator=generator)
-        chosen = images[indices]
-        share = self.partner_share.reshape(-1, *[1] * (images.dim() - 1))
-        mixed = chosen.lerp(chosen[self.partners], share)
-        self.teacher_logits = logits(self.teacher(mixed))
-        return mixed
-
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
         """Cross-entropy and distillation, mixed."""
-        teacher = self.teacher_logits.repeat(len(mc_logits), 1)
+        teacher = self.wanted[indices].repeat(len(mc_logits), 1)
         distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
-        if self.weight == 1:
-            return distance
-        if self.mix:
-            from torch.nn import functional
-            mc = mc_logits.flatten(0, 1)
-            k = len(mc_logits)
-            own = functional.cross_entropy(mc, target.repeat(k), reduction="none")
-            other = functional.cross_entropy(mc, target[self.partners].repeat(k), reduction="none")
-            labels = own.lerp(other, self.partner_share.repeat(k)).mean()
-        else:
-            labels = super().loss(mc_logits, target, indices)
-        return (1 - self.weight) * labels + self.weight * distance
+        return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
 
 
 def _copy_weights(teacher: nn.Module, student: nn.Module) -> None:

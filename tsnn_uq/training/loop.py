@@ -154,15 +154,16 @@ def fit(
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(step / total)
-            shown = method.batch(images, batch, generator_for(seed, "batch", step))
             with global_seed(derive_seed(seed, "layers of others", step), images.device):
-                mc_logits = _stochastic_logits(model, shown, passes)
+                mc_logits = _stochastic_logits(model, images[batch], passes)
             if step == 0:
                 check_labels("labels", target, mc_logits.shape[-1], len(images))
             loss = method.loss(mc_logits, target[batch], batch)
             if settings.regularizer_weight:
                 loss = loss + settings.regularizer_weight * regularizer(mc_logits, target[batch])
             if not math.isfinite(value := loss.item()):
+                if checkpoint is not None:  # nothing good comes of going on from there
+                    checkpoint.unlink(missing_ok=True)
                 raise InputError(f"loss: expected a finite number; got {value} at step {step}; lower the learning rate")
             optimizer.zero_grad()
             loss.backward()

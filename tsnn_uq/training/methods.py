@@ -6,7 +6,6 @@ and which terms it adds to the loss. All of a method's memory is in `state_dict`
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,13 +25,6 @@ class Method:
 
     def start(self, model: nn.Module, images: Tensor) -> None:
         """Before the optimizer is built; `images` are those of the training set."""
-
-    def batch(self, images: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """What the network sees of a batch: the images [N, ...] at `indices` [N].
-
-        A method that shows something else draws what is random from `generator`, which is new in each step.
-        """
-        return images[indices]
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """After each step of the optimizer."""

@@ -1,0 +1,69 @@
+"""The scan of LIF neurons in PyTorch: the readable twin of the kernels, and what runs where they cannot.
+
+`tsnn_uq.neurons.lif_step` is the definition of both; the tests hold them to it, gradients too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tsnn_uq.neurons.lif import LIFParameters
+
+__all__ = ["backward", "forward"]
+
+
+def forward(current: Tensor, steps: int, params: LIFParameters) -> tuple[Tensor, Tensor]:
+    """Run neurons from rest over T steps.
+
+    Args:
+        current: input [T, ...], or [1, ...] where it is held.
+        steps: T.
+        params: the neuron.
+
+    Returns:
+        Membrane potentials before the reset, which `backward` needs, and spikes, both [T, ...].
+    """
+    charged = current.new_empty(steps, *current.shape[1:])
+    spikes = torch.empty_like(charged)
+    potential = torch.zeros_like(charged[0])
+    for t in range(steps):
+        torch.add(current[min(t, len(current) - 1)], potential, alpha=params.decay, out=charged[t])
+        torch.ge(charged[t], params.threshold, out=spikes[t])
+        if params.reset == "soft":
+            torch.sub(charged[t], spikes[t], alpha=params.threshold, out=potential)
+        else:
+            torch.addcmul(charged[t], charged[t], spikes[t], value=-1, out=potential)
+    return charged, spikes
+
+
+def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -> Tensor:
+    """Gradient of the current, by the chain rule backward in time.
+
+    Args:
+        charged: potentials before the reset [T, ...].
+        grad: gradient of the spikes [T, ...].
+        params: the neuron.
+        held: whether one current served all steps.
+
+    Returns:
+        [T, ...], or [1, ...] for a current that is held.
+    """
+    slope = params.surrogate.derivative_(charged - params.threshold)  # ds/dh
+    carry = None  # dv'/dh where it is not 1
+    if params.reset == "hard":
+        carry = (charged < params.threshold).to(slope.dtype)
+        if not params.detach_reset:
+            carry.addcmul_(charged, slope, value=-1)
+    elif not params.detach_reset:
+        carry = (slope * -params.threshold).add_(1)
+    grad_charged = slope.mul_(grad)
+    for t in range(len(charged) - 2, -1, -1):
+        if carry is None:
+            grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)
+        else:
+            grad_charged[t].addcmul_(grad_charged[t + 1], carry[t], value=params.decay)
+    return grad_charged.sum(0, keepdim=True) if held else grad_charged
