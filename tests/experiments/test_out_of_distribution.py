@@ -52,7 +52,7 @@ def test_samples_and_seed_are_as_given(folder):
 
 
 def test_the_engine_gives_the_same(folder):
-    """From the same masks: the probabilities of another order of float additions, so a spike in a thousand may differ."""
+    """From the same masks; float sums in another order may decide a spike in a thousand otherwise."""
     own, engine = evaluate_run(folder), evaluate_run(folder, engine=True)
     assert own.pop("data") == engine.pop("data")
     assert engine["accuracy"] == own["accuracy"]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tsnn_uq.neurons import LIFParameters
 
-__all__ = ["Layer", "Masks", "Window", "pack_planes", "pad_outputs", "unpack_planes"]
+__all__ = ["Layer", "Masks", "Window", "drop_weights", "pack_bits", "pack_planes", "pad_outputs", "unpack_planes"]
 
 WORD = 32
 
@@ -123,6 +123,13 @@ def pad_outputs(values: Tensor, outputs: int) -> Tensor:
     return torch.nn.functional.pad(values.float(), (0, -outputs % WORD)).contiguous()
 
 
+def pack_bits(bits: Tensor) -> Tensor:
+    """Bits bool [rows, outputs] as words int32 [rows, words], zeros where there is no output."""
+    padded = torch.nn.functional.pad(bits, (0, -bits.shape[1] % WORD)).cpu().numpy()
+    packed = np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little"))  # as transposed as `bits` otherwise
+    return torch.from_numpy(packed.view("<i4")).to(bits.device)
+
+
 def pack_planes(codes: Tensor) -> Tensor:
     """Ternary codes int8 [inputs, outputs] as planes of bits, int32 [inputs + 1, 2, words].
 
@@ -130,12 +137,15 @@ def pack_planes(codes: Tensor) -> Tensor:
         >>> pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8))[0, :, 0] & 0b111
         tensor([2, 4], dtype=torch.int32)
     """
-    inputs, outputs = codes.shape
-    encoded = np.ones((inputs + 1, -(-outputs // WORD) * WORD), np.uint8)
-    encoded[:inputs, :outputs] = codes.cpu().numpy() + 1
-    encoded[inputs] = 0
-    planes = [np.packbits(bits, axis=1, bitorder="little").view("<i4") for bits in (encoded & 1, encoded >> 1)]
-    return torch.from_numpy(np.stack(planes, axis=1)).to(codes.device)
+    planes = torch.stack([~pack_bits(codes != 0), pack_bits(codes > 0)], dim=1)
+    return torch.cat([planes, planes.new_zeros(1, *planes.shape[1:])])
+
+
+def drop_weights(planes: Tensor, keep: Tensor) -> Tensor:
+    """The planes with the weights made zero that are not kept; keep is bool [inputs, outputs]."""
+    dropped = pack_bits(~keep)
+    low, high = planes[:-1].unbind(1)
+    return torch.cat([torch.stack([low | dropped, high & ~dropped], dim=1), planes[-1:]])
 
 
 def unpack_planes(planes: Tensor, outputs: int) -> Tensor:

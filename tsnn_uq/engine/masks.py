@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from tsnn_uq.engine.layers import WORD, Layer, pack_planes, unpack_planes
+from tsnn_uq.engine.layers import WORD, Layer, drop_weights
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["Draw", "active"]
@@ -66,5 +66,4 @@ class Draw:
         if layer.planes is None:
             assert layer.weights is not None
             return replace(layer, weights=layer.weights * pad(keep, (0, -layer.outputs % WORD)))
-        codes = unpack_planes(layer.planes, layer.outputs) * keep
-        return replace(layer, planes=pack_planes(codes.to(torch.int8)))
+        return replace(layer, planes=drop_weights(layer.planes, keep))
