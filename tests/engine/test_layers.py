@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.helpers.spiking import seeded
-from tsnn_uq.engine.layers import Window, pack_planes, pad_outputs, unpack_planes
+from tsnn_uq.engine.layers import Window, drop_weights, pack_planes, pad_outputs, unpack_planes
 
 BITS = {-1: (0, 0), 0: (1, 0), 1: (0, 1)}  # low and high bit of e = w + 1, as in the head of layers.py
 
@@ -43,6 +43,19 @@ def test_each_bit_is_where_the_table_says(codes):
         padded = weights + [0] * (-len(weights) % 32)
         for output, weight in enumerate(padded):
             assert tuple(plane[output // 32] >> output % 32 & 1 for plane in row) == BITS[weight]
+
+
+@given(code_tensors())
+def test_strides_do_not_matter(codes):
+    assert torch.equal(pack_planes(codes.T.contiguous().T), pack_planes(codes))
+
+
+@given(code_tensors(), st.sampled_from([0.5, 0.0, 1.0]), st.integers(0, 2**20))
+def test_dropped_weights_are_zeros(codes, share, seed):
+    keep = torch.rand(codes.shape, generator=seeded(seed)) < share
+    expected = pack_planes(codes * keep)
+    assert torch.equal(drop_weights(pack_planes(codes), keep), expected)
+    assert torch.equal(drop_weights(pack_planes(codes), keep.T.contiguous().T), expected)
 
 
 def test_outputs_are_padded_with_zeros_to_words():
