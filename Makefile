@@ -34,8 +34,8 @@ test: setup     ## all tests, doctests and README examples
 quick: setup    ## all but the slow tests
 	$(BIN)/python -m pytest -q -n 2 -m 'not slow'
 
-bench: setup    ## a training epoch against snnTorch (needs MNIST)
-	OMP_NUM_THREADS=2 $(BIN)/python -W ignore tests/benchmarks/training_epoch.py
+bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; a quarter of an hour)
+	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run
 
 clean:          ## remove the virtual environment, the demo and compiled kernels
 	rm -rf $(VENV) demo

@@ -1,0 +1,58 @@
+"""Inference with ternary weights, constant current, T = 20: the engine against float32 matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from tests.benchmarks.agreement import require_agreement
+from tests.benchmarks.peers import peer
+from tests.benchmarks.setting import Setting
+from tests.benchmarks.timer import OURS, Work
+from tsnn_uq.coding import constant_current
+from tsnn_uq.engine import Engine
+from tsnn_uq.readout import logits
+
+__all__ = ["dense_and_peers", "single", "whole_batch"]
+
+
+def dense_and_peers(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Logits [N, C] from our own network in float32, and from snnTorch's and SpikingJelly's."""
+    held = constant_current(images.flatten(1), network[0].steps)
+    models: dict[str, tuple[nn.Module, Tensor]] = {
+        "tsnn-uq dense": (network, images),
+        "snntorch": (peer("snntorch", network, 0.0), held),
+        "spikingjelly": (peer("spikingjelly", network, 0.0), held.contiguous()),
+    }
+    return {name: partial(_logits, model.eval(), inputs) for name, (model, inputs) in models.items()}
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    return logits(model(inputs))
+
+
+def whole_batch(setting: Setting) -> Work:
+    """256 images at once."""
+    return Work(_checked(setting.network(), setting.test_images))
+
+
+def single(setting: Setting) -> Work:
+    """One image at once; what is checked are 256."""
+    network, images = setting.network(), setting.test_images
+    _checked(network, images)
+    return Work(_calls(network, images[:1]), turn_seconds=0.2)
+
+
+def _calls(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:
+    return {OURS: partial(Engine(network).logits, images), **dense_and_peers(network, images)}
+
+
+def _checked(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:
+    calls = _calls(network, images)
+    outputs = {name: call() for name, call in calls.items()}
+    require_agreement(outputs.pop(OURS), outputs)
+    return calls
