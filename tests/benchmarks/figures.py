@@ -63,7 +63,7 @@ def _bar(axes: Axes, line: int, row: Row) -> None:
     axes.barh(line, row.ratio - 1, left=1, height=0.75, color=COLORS.get(row.contender, "#777777"))
     outward = 1 if row.ratio >= 1 else -1
     axes.annotate(
-        f"{row.ratio:.2f}" if row.ratio < 9.95 else f"{row.ratio:.1f}",
+        f"{row.ratio:.2f}" if row.ratio < 9.995 else f"{row.ratio:.1f}" if row.ratio < 99.95 else f"{row.ratio:.0f}",
         (row.ratio, line),
         (3 * outward, 0),
         textcoords="offset points",
@@ -74,8 +74,10 @@ def _bar(axes: Axes, line: int, row: Row) -> None:
 
 
 def _ratio_axis(axes: Axes, ratios: Sequence[float]) -> None:
-    low, high = min(0.5, min(ratios) / 1.6), max(2.0, max(ratios) * 1.6)
-    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high]
+    low, high = min(0.8, *ratios), max(1.25, *ratios)
+    room = (high / low) ** 0.1  # for the numbers at the ends of the bars
+    low, high = low / room, high * room
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= tick <= high]
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_xticks(ticks)

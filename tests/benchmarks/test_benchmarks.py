@@ -25,7 +25,7 @@ ROWS = [
     Row("fast", OURS, 0.5, 1.0),
     Row("fast", "snntorch", 1.0, 2.0),
     Row("slow", OURS, 8.0, 1.0),
-    Row("slow", "snntorch", 120.0, 15.0),
+    Row("slow", "snntorch", 4000.0, 500.0),
     Row("slow", "tsnn-uq ternary", 8.4, 1.05),
     Row("slow", "matmul floor", 4.0, 0.5),
 ]
