@@ -150,7 +150,7 @@ def test_rate_coding_is_random_enough():
     [
         (dict(method="direct"), {"factor": 0.8}),
         (dict(method="indirect"), {"factor": 1.1}),
-        (dict(method="distill"), {"factor": 1.1}),
+        (dict(method="distill"), {"factor": 1.17}),
         (dict(method="direct", factor=0.6), {"factor": 0.6}),
         (dict(method="direct", rule="learned"), {"factor": 0.8}),
         (dict(method="indirect", rule="quantile"), {"sparsity": 0.5}),

@@ -37,6 +37,7 @@ def assert_twins(scan, current, grad, params, tolerance):
         charged, spikes = plain.forward(x, steps, params)
         ours, our_spikes = scan.forward(x, steps, params)
         torch.testing.assert_close(ours, charged, rtol=tolerance, atol=tolerance)
+        assert torch.equal(scan.forward(x, steps, params, keep=False)[1], our_spikes)
         sure = (charged - params.threshold).abs() > 10 * tolerance
         assert torch.equal(our_spikes[sure], spikes[sure])
         expected = plain.backward(charged, grad, params, held and steps > 1)

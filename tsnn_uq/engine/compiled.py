@@ -74,10 +74,11 @@ class Compiled:
         steps = max(len(words[0]) for words in packed)  # a mask that is held, beside one that is not, is repeated
         return np.concatenate([np.broadcast_to(w, (len(w), steps, w.shape[2])) for w in packed], axis=2)
 
-    def sample_bytes(self, count: int, steps: int) -> int:
+    def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
         """Bytes that one more sample of `count` inputs takes in `outputs`."""
         per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
-        return 4 * count * (self.mask_words * (steps if per_step else 1) + steps * self.layers[-1].outputs)
+        masks = self.mask_words * (steps if per_step else 1)
+        return 4 * count * (masks + self.layers[-1].outputs * (1 if mean else steps))
 
     def spikes(self, inputs: Tensor, steps: int) -> Words:
         """Spikes of the last layer as words [N, T, words]."""

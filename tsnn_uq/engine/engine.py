@@ -180,7 +180,7 @@ class Engine:
                 yield self._one_sample(images, shared, rest, draw, sample, mean)
             return
         runner = self._runner(rest)
-        together = max(1, int(memory_limit // runner.sample_bytes(len(images), 1 if mean else self.steps)))
+        together = max(1, int(memory_limit // runner.sample_bytes(len(images), self.steps, mean)))
         start = 0
         while start < samples:
             stop = min(start + together, samples, (start // every + 1) * every)
@@ -213,6 +213,8 @@ class Engine:
     def _code(self, images: Tensor, generator: Generator | None) -> Tensor:
         """Input over time, channels last: [T or 1, N, height, width, channels]."""
         coding, window = self._program.coding, self._program.layers[0].window
+        if coding.stochastic and generator is None:
+            raise InputError("generator: expected a torch.Generator, from which the rate coding draws spikes; got None")
         inputs = coding.code(self._checked(images).float(), () if generator is None else (generator,))
         if is_constant_over_time(inputs):
             inputs = inputs[:1]

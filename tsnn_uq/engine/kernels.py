@@ -3,8 +3,8 @@
 A linear layer is a convolution whose kernel is as large as its input, so there is one kind of layer. All arithmetic is
 that of `tsnn_uq.engine.reference`, in the same order, and the tests hold it to that bit for bit.
 
-numba keeps the machine code beside this file and looks at this file alone to tell whether it is still right: after a
-change of `gather`, `sums` or `simd` call ``make clean``.
+numba keeps the machine code of `propagate` on disk, and only this file's text tells whether it is still right. Hence
+`SOURCES`, which a test holds to the files whose code is in it as well.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from tsnn_uq.engine.sums import count_bits, match, to_current, weigh
 
 __all__ = ["propagate"]
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inlined = njit(nogil=True, cache=True, error_model="numpy", inline="always")
+SOURCES = "372a985ec587dd3c"  # of gather, sums and simd, SHA-256
+
+compiled = njit(nogil=True, error_model="numpy")
+inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
-@compiled
+@njit(nogil=True, cache=True, error_model="numpy")
 def propagate(
     layers: Any,
     planes: Any,

@@ -29,10 +29,12 @@ class Reference:
         """One sample's masks, in the form that `outputs` takes."""
         return keep
 
-    def sample_bytes(self, count: int, steps: int) -> int:
-        """Bytes that one more sample of `count` inputs takes in `outputs`."""
-        masks = sum(layer.window.height * layer.window.width * layer.window.channels for layer in self.layers)
-        return count * (masks + 4 * steps * self.layers[-1].outputs)
+    def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
+        """Bytes that one more sample of `count` inputs takes in `outputs`, where samples run one by one."""
+        per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
+        windows = [layer.window for layer in self.layers if layer.dropout is not None]
+        masks = sum(one.height * one.width * one.channels for one in windows) * (steps if per_step else 1)
+        return count * (masks + 4 * self.layers[-1].outputs * (1 if mean else steps))
 
     def spikes(self, inputs: Tensor, steps: int) -> Tensor:
         """Spikes [T, N, height, width, channels] of the last layer."""

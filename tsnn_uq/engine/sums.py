@@ -34,8 +34,8 @@ __all__ = ["BLOCK", "count_bits", "match", "to_current", "weigh"]
 
 BLOCK = 8  # rows that the counters take in together
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inlined = njit(nogil=True, cache=True, error_model="numpy", inline="always")
+compiled = njit(nogil=True, error_model="numpy")
+inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @compiled

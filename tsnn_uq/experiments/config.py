@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # Thresholds chosen on validation splits for accuracy at half of the weights zero or more. Weights that train on
 # while others are fixed grow past a threshold more often, so the indirect methods need a higher one.
-FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.1}
+FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.17}
 SPARSITY = 0.5  # of the rule "quantile"
 
 
@@ -95,8 +95,9 @@ class RunConfig:
     scale: str = _choice("layer", "one scale a layer, one an output channel, or none", SCALES)
     start: float = _number(0.5, "share of the training before the first quantization (indirect)", check_fraction)
     end: float = _number(0.9, "share of the training at the last quantization (indirect)", check_fraction)
-    temperature: float = _number(2.0, "temperature of the distillation", check_positive)
+    temperature: float = _number(4.0, "temperature of the distillation", check_positive)
     distill_weight: float = _number(0.5, "share of the distillation in the loss", check_fraction)
+    student: str = _choice("teacher", "first weights of a distilled network", ("teacher", "own"))
     epochs: int = _number(60, "passes over the training set", _count)
     batch_size: int = _number(32, "inputs in a training step", _count)
     learning_rate: float = _number(2e-3, "peak of the one-cycle learning rate", check_positive)

@@ -130,7 +130,8 @@ def _method(
     run(config.teacher(), runs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=progress)
     teacher = load_network(runs / config.teacher().name)
     set_generator(teacher, generator_for(config.seed, "teacher"))  # a random input coding needs one
-    return training.Distill(teacher, temperature=config.temperature, weight=config.distill_weight, **options)
+    options |= {"temperature": config.temperature, "weight": config.distill_weight}
+    return training.Distill(teacher, from_teacher=config.student == "teacher", **options)
 
 
 def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Progress) -> None:

@@ -28,17 +28,17 @@ GIVEN = 2
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
-def forward(current: Tensor, steps: int, params: LIFParameters) -> tuple[Tensor, Tensor]:
+def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
     """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.plain.forward`."""
-    charged = current.new_empty(steps, *current.shape[1:])
-    spikes = torch.empty_like(charged)
+    spikes = current.new_empty(steps, *current.shape[1:])
+    charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     arrays = [tensor.reshape(len(tensor), -1).numpy() for tensor in (current.detach(), charged, spikes)]
     decay, threshold = (arrays[0].dtype.type(value) for value in (params.decay, params.threshold))
 
     def run(first: int, last: int) -> None:
         _forward(*arrays, decay, threshold, params.reset == "hard", first, last)
 
-    parts(run, charged[0].numel(), least=4 * BLOCK)
+    parts(run, spikes[0].numel(), least=4 * BLOCK)
     return charged, spikes
 
 
@@ -63,15 +63,15 @@ def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -
 def _forward(
     current: Any, charged: Any, spikes: Any, decay: Any, threshold: Any, hard: bool, first: int, last: int
 ) -> None:
-    """Neurons `first` to `last` of current [T or 1, M], charged potentials and spikes [T, M]."""
+    """Neurons `first` to `last` of current [T or 1, M], charged potentials [T or 1, M] and spikes [T, M]."""
     potentials = np.empty(BLOCK, current.dtype)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
         potential = potentials[:size]
         potential[:] = 0
-        for t in range(len(charged)):
+        for t in range(len(spikes)):
             x = current[min(t, len(current) - 1), start : start + size]
-            h = charged[t, start : start + size]
+            h = charged[min(t, len(charged) - 1), start : start + size]
             s = spikes[t, start : start + size]
             for i in range(size):
                 value = decay * potential[i] + x[i]

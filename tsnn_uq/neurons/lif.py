@@ -97,8 +97,10 @@ class _LIFScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, steps: int, params: LIFParameters) -> Tensor:
-        charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params)
-        ctx.save_for_backward(charged)
+        keep = ctx.needs_input_grad[0]
+        charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params, keep)
+        if keep:
+            ctx.save_for_backward(charged)
         ctx.params, ctx.held = params, len(current) < steps
         return spikes
 

@@ -16,27 +16,30 @@ if TYPE_CHECKING:
 __all__ = ["backward", "forward"]
 
 
-def forward(current: Tensor, steps: int, params: LIFParameters) -> tuple[Tensor, Tensor]:
+def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
     """Run neurons from rest over T steps.
 
     Args:
         current: input [T, ...], or [1, ...] where it is held.
         steps: T.
         params: the neuron.
+        keep: whether `backward` will be called, which needs the potentials of all steps.
 
     Returns:
-        Membrane potentials before the reset, which `backward` needs, and spikes, both [T, ...].
+        Membrane potentials before the reset and spikes, both [T, ...]; without `keep`, potentials [1, ...] that
+        mean nothing.
     """
-    charged = current.new_empty(steps, *current.shape[1:])
-    spikes = torch.empty_like(charged)
+    spikes = current.new_empty(steps, *current.shape[1:])
+    charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     potential = torch.zeros_like(charged[0])
     for t in range(steps):
-        torch.add(current[min(t, len(current) - 1)], potential, alpha=params.decay, out=charged[t])
-        torch.ge(charged[t], params.threshold, out=spikes[t])
+        h = charged[t if keep else 0]
+        torch.add(current[min(t, len(current) - 1)], potential, alpha=params.decay, out=h)
+        torch.ge(h, params.threshold, out=spikes[t])
         if params.reset == "soft":
-            torch.sub(charged[t], spikes[t], alpha=params.threshold, out=potential)
+            torch.sub(h, spikes[t], alpha=params.threshold, out=potential)
         else:
-            torch.addcmul(charged[t], charged[t], spikes[t], value=-1, out=potential)
+            torch.addcmul(h, h, spikes[t], value=-1, out=potential)
     return charged, spikes
 
 

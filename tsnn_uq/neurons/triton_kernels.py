@@ -22,10 +22,10 @@ FUSED = {"arctan": 0, "triangle": 1}  # other slopes are computed beforehand
 GIVEN = 2
 
 
-def forward(current: Tensor, steps: int, params: LIFParameters) -> tuple[Tensor, Tensor]:
+def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
     """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.plain.forward`."""
-    charged = current.new_empty(steps, *current.shape[1:])
-    spikes = torch.empty_like(charged)
+    spikes = current.new_empty(steps, *current.shape[1:])
+    charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     neurons = charged[0].numel()
     _forward[(triton.cdiv(neurons, BLOCK),)](
         current,
@@ -36,6 +36,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters) -> tuple[Tensor,
         decay=params.decay,
         threshold=params.threshold,
         held=len(current) < steps,
+        keep=keep,
         hard=params.reset == "hard",
         block=BLOCK,
     )
@@ -77,6 +78,7 @@ def _forward(
     decay: tl.constexpr,  # a number given at run time would be rounded to float32
     threshold: tl.constexpr,
     held: tl.constexpr,
+    keep: tl.constexpr,
     hard: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
@@ -90,7 +92,8 @@ def _forward(
             x = tl.load(current + t * neurons + place, mask=inside)
         h = decay * potential + x
         fires = h >= threshold
-        tl.store(charged + t * neurons + place, h, mask=inside)
+        if keep:
+            tl.store(charged + t * neurons + place, h, mask=inside)
         tl.store(spikes + t * neurons + place, fires.to(h.dtype), mask=inside)
         after = tl.zeros_like(h) if hard else h - threshold
         potential = tl.where(fires, after, h)

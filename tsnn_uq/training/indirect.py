@@ -141,6 +141,7 @@ class Distill(Indirect):
 
     The loss is (1 - weight) * cross-entropy + weight * `tsnn_uq.training.losses.distillation`; as a growing
     share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
+    The last shares are finer than those of `Indirect`: what is fixed last is least sure, and changes most.
 
     Args:
         teacher: a trained float network; it is run once over the training set. One with random input coding
@@ -149,7 +150,8 @@ class Distill(Indirect):
         weight: share of the distillation term in the loss, 0 to 1.
         from_teacher: start from the teacher's weights, so that what the student has to learn is to be ternary; the
             two networks must be alike.
-        settings: those of `Indirect`.
+        shares: as in `Indirect`.
+        settings: the others of `Indirect`.
     """
 
     name = "distill"
@@ -161,11 +163,12 @@ class Distill(Indirect):
         temperature: float = 2.0,
         weight: float = 0.5,
         from_teacher: bool = False,
+        shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0),
         **settings: Any,
     ) -> None:
         check_positive("temperature", temperature)
         check_fraction("weight", weight)
-        super().__init__(**settings)
+        super().__init__(shares=shares, **settings)
         self.teacher, self.temperature, self.weight = teacher, temperature, weight
         self.from_teacher = from_teacher
         self.wanted = torch.empty(0)

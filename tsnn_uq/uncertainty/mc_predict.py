@@ -24,7 +24,7 @@ def mc_predict(
     per_step: bool = False,
     batch_dim: int = 0,
     batch_size: int = 256,
-    memory_limit: int = 256 * 2**20,
+    memory_limit: int = 32 * 2**20,
     readout: Readout | None = None,
     reset: Callable[[nn.Module], object] = rest,
     progress: Callable[[int], object] | None = None,
@@ -48,7 +48,8 @@ def mc_predict(
         per_step: return the prediction after each time step.
         batch_dim: the axis of `inputs` that counts inputs: 0, or 1 for input with time first.
         batch_size: inputs in a block.
-        memory_limit: bytes that the activations and masks of one pass may take, roughly.
+        memory_limit: bytes that the activations and masks of one pass may take, roughly; what fits into a processor's
+            caches is fastest there, a gigabyte or more on a GPU.
         readout: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
         reset: puts `model`'s hidden state to rest before each pass; does so for snnTorch and SpikingJelly.
         progress: called with the number of inputs done after each block.
