@@ -12,6 +12,7 @@ import torch
 from tsnn_uq.engine import Engine, kernels
 from tsnn_uq.engine.gather import pack_spikes
 from tsnn_uq.networks import build
+from tsnn_uq.synapses import kernels as synapses
 
 USE = """
 import torch
@@ -53,8 +54,9 @@ def test_anything_but_0_and_1_is_no_spike(value, place):
     assert not pack_spikes(values, np.zeros((2, 1, 2), np.uint32))
 
 
-def test_machine_code_on_disk_is_that_of_the_sources():
+@pytest.mark.parametrize(("module", "names"), [(kernels, ("gather", "sums", "../simd")), (synapses, ("../simd",))])
+def test_machine_code_on_disk_is_that_of_the_sources(module, names):
     """numba compares the file of the cached function alone; SOURCES makes its text depend on what it calls."""
-    folder = Path(kernels.__file__).parent
-    text = b"".join((folder / f"{name}.py").read_bytes() for name in ("gather", "sums", "simd"))
-    assert hashlib.sha256(text).hexdigest()[:16] == kernels.SOURCES, "set SOURCES in kernels.py to this"
+    folder = Path(module.__file__).parent
+    text = b"".join((folder / f"{name}.py").read_bytes() for name in names)
+    assert hashlib.sha256(text).hexdigest()[:16] == module.SOURCES, "set SOURCES to this"

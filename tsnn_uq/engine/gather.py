@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tsnn_uq.engine.simd import offsets, store
+from tsnn_uq.simd import offsets, store
 
 __all__ = ["SLACK", "gather_spikes", "gather_values", "pack_spikes"]
 

@@ -15,12 +15,12 @@ import numpy as np
 from numba import njit
 
 from tsnn_uq.engine.gather import SLACK, gather_spikes, gather_values
-from tsnn_uq.engine.simd import bits_of, fill, load, select, store
 from tsnn_uq.engine.sums import count_bits, match, to_current, weigh
+from tsnn_uq.simd import bits_of, fill, load, select, store
 
 __all__ = ["propagate"]
 
-SOURCES = "372a985ec587dd3c"  # of gather, sums and simd, SHA-256
+SOURCES = "a592775f967f1ae5"  # of gather, sums and simd, SHA-256
 
 compiled = njit(nogil=True, error_model="numpy")
 inlined = njit(nogil=True, error_model="numpy", inline="always")

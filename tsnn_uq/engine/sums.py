@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tsnn_uq.engine.simd import (
+from tsnn_uq.simd import (
     bit_count,
     fill,
     floats_of,
     integers,
     lanes_of,
     load,
-    load_words,
     minus_ones,
     no_bytes,
     no_words,
@@ -87,30 +86,30 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
             b = start + np.intp(events[np.uintp(k + 1)])
             c = start + np.intp(events[np.uintp(k + 2)])
             d = start + np.intp(events[np.uintp(k + 3)])
-            ones, two_a = _full_add(load_words(planes, a), load_words(planes, b), ones)
-            ones, two_b = _full_add(load_words(planes, c), load_words(planes, d), ones)
-            twos, four_a = _full_add(load_words(planes, a + words), load_words(planes, b + words), twos)
-            twos, four_b = _full_add(load_words(planes, c + words), load_words(planes, d + words), twos)
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            twos, four_a = _full_add(load(planes, a + words), load(planes, b + words), twos)
+            twos, four_b = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_c = _full_add(two_a, two_b, twos)
             a = start + np.intp(events[np.uintp(k + 4)])
             b = start + np.intp(events[np.uintp(k + 5)])
             c = start + np.intp(events[np.uintp(k + 6)])
             d = start + np.intp(events[np.uintp(k + 7)])
-            ones, two_a = _full_add(load_words(planes, a), load_words(planes, b), ones)
-            ones, two_b = _full_add(load_words(planes, c), load_words(planes, d), ones)
-            twos, four_d = _full_add(load_words(planes, a + words), load_words(planes, b + words), twos)
-            twos, four_e = _full_add(load_words(planes, c + words), load_words(planes, d + words), twos)
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            twos, four_d = _full_add(load(planes, a + words), load(planes, b + words), twos)
+            twos, four_e = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_f = _full_add(two_a, two_b, twos)
             fours, eight_a = _full_add(four_a, four_b, fours)
             fours, eight_b = _full_add(four_c, four_d, fours)
             fours, eight_c = _full_add(four_e, four_f, fours)
             eights, sixteen_a = _full_add(eight_a, eight_b, eights)
             eights, sixteen_b = eights ^ eight_c, eights & eight_c
-            sixteens = load_words(counters, 4 * stride + word)
+            sixteens = load(counters, 4 * stride + word)
             sixteens, carry = _full_add(sixteen_a, sixteen_b, sixteens)
             store(counters, 4 * stride + word, sixteens)
             for level in range(5, levels):
-                bits = load_words(counters, level * stride + word)
+                bits = load(counters, level * stride + word)
                 store(counters, level * stride + word, bits ^ carry)
                 carry = bits & carry
         store(counters, word, ones)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.synapses import linear
 
 __all__ = ["Conv2d", "Linear", "OverTime"]
 
@@ -24,7 +25,7 @@ class Linear(nn.Linear):
             raise InputError(f"inputs: expected shape [T, N, {self.in_features}]; got {describe(inputs)}")
         if is_constant_over_time(inputs):
             return super().forward(inputs[0]).expand(len(inputs), -1, -1)
-        return super().forward(inputs)
+        return linear(inputs, self.weight, self.bias)
 
 
 class Conv2d(nn.Conv2d):

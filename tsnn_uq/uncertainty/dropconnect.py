@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.synapses import linear
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
 
 __all__ = ["DropConnectLinear"]
@@ -63,12 +63,12 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
     def _weighted(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """Apply one draw of masks to [T, N, in]."""
         if not self.active:
-            return functional.linear(spikes, weight, self.bias)
+            return linear(spikes, weight, self.bias)
         steps, batch, _ = spikes.shape
         size = self.group_size(batch)
         masks = draw_masks(self._mask_shape(size), self.p, self.generators, weight).flatten(0, -3)
         if len(masks) == 1:
-            return functional.linear(spikes, weight * masks[0], self.bias)
+            return linear(spikes, weight * masks[0], self.bias)
         groups = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [G, T*N/G, in]
         sums = torch.bmm(groups, (weight * masks).transpose(1, 2))
         sums = sums.unflatten(1, (steps, -1)).transpose(0, 1).flatten(1, 2)  # [T, N, out]

@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 __all__ = [
@@ -23,8 +24,8 @@ __all__ = [
     "integers",
     "lanes_of",
     "load",
-    "load_words",
     "minus_ones",
+    "multiply_add",
     "no_bytes",
     "no_words",
     "offsets",
@@ -32,13 +33,8 @@ __all__ = [
     "store",
 ]
 
-ELEMENTS = {
-    "bit": ir.IntType(1),
-    "byte": ir.IntType(8),
-    "int": ir.IntType(32),
-    "float": ir.FloatType(),
-    "word": ir.IntType(32),
-}
+ELEMENTS = {"bit": ir.IntType(1), "byte": ir.IntType(8), "int": ir.IntType(32), "word": ir.IntType(32)}
+ELEMENTS["float"] = ir.FloatType()
 
 
 class Vector(types.Type):
@@ -99,25 +95,16 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
-def _loads(kind: Any, vector: Vector) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, index = arguments
-        pointer = _pointer(context, builder, signature.args[0], array, index, vector.llvm)
-        return builder.load(pointer, align=4)
-
-    return vector(kind, types.intp), generate
-
-
-@intrinsic
-def load_words(typing: Any, array: Any, index: Any) -> Any:
-    """Eight words from `index` of an array of uint32."""
-    return _loads(array, WORDS)
-
-
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """32 floats from `index` of an array of float32."""
-    return _loads(array, FLOATS)
+    """Eight words from `index` on of an array of uint32, or 32 floats of one of float32."""
+    vector = FLOATS if array.dtype == types.float32 else WORDS
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, position = arguments
+        return builder.load(_pointer(context, builder, signature.args[0], values, position, vector.llvm), align=4)
+
+    return vector(array, types.intp), generate
 
 
 @intrinsic
@@ -125,9 +112,8 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     """Write a vector from `index` of an array on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        destination, position, value = arguments
-        pointer = _pointer(context, builder, signature.args[0], destination, position, vector.llvm)
-        builder.store(value, pointer, align=4)
+        values, position, value = arguments
+        builder.store(value, _pointer(context, builder, signature.args[0], values, position, vector.llvm), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -223,6 +209,18 @@ def select(typing: Any, bits: Any, where_set: Any, elsewhere: Any) -> Any:
         return builder.select(*arguments)
 
     return FLOATS(BITS, FLOATS, FLOATS), generate
+
+
+@intrinsic
+def multiply_add(typing: Any, left: Any, right: Any, more: Any) -> Any:
+    """Lane by lane left * right + more, rounded once where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(FLOATS.llvm, [FLOATS.llvm] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{FLOATS.lanes}f32")
+        return builder.call(function, arguments)
+
+    return FLOATS(FLOATS, FLOATS, FLOATS), generate
 
 
 @intrinsic

@@ -1,0 +1,79 @@
+"""A linear layer of inputs that are mostly zero, as spikes are: only active inputs cost anything.
+
+Forward, the rows of the active inputs alone are added up: at a density of 13 to 18 % that takes about 60 % of the time
+of a dense product (784 or 500 to 500, 2,560 rows, two threads), the lists included. For the gradient of the weights it
+pays below 8 % only, since there each addition goes to memory; the gradient of the inputs is dense. Elsewhere this is
+`torch.nn.functional.linear`, which is also what the tests hold it to.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+__all__ = ["linear"]
+
+MOST_ACTIVE = 0.25  # share of the inputs up to which it pays forward
+MOST_ACTIVE_BACKWARD = 0.08
+LEAST_WORK = 2**22  # multiplications of a dense product that is too small to be worth the lists
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Weighted sums of inputs [..., in], as `torch.nn.functional.linear` has it, sparse where that is faster.
+
+    Args:
+        inputs: spikes, or any values, [..., in].
+        weight: [out, in].
+        bias: [out].
+
+    Returns:
+        [..., out].
+    """
+    rows = inputs.numel() // max(inputs.shape[-1], 1)
+    if _may_be_sparse(inputs, weight) and rows * weight.numel() >= LEAST_WORK:
+        from tsnn_uq.synapses.kernels import list_active  # late, since numba is slow to import
+
+        active = list_active(inputs.detach().reshape(rows, -1), MOST_ACTIVE)
+        if active is not None:
+            sums = _SparseLinear.apply(inputs, weight, active)
+            return sums if bias is None else sums + bias
+    return functional.linear(inputs, weight, bias)
+
+
+def _may_be_sparse(inputs: Tensor, weight: Tensor) -> bool:
+    return inputs.device.type == "cpu" and inputs.dtype == weight.dtype == torch.float32 and _numba_is_there()
+
+
+@lru_cache
+def _numba_is_there() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+class _SparseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, active: Any) -> Tensor:
+        from tsnn_uq.synapses.kernels import add_rows
+
+        ctx.active = active if active.share <= MOST_ACTIVE_BACKWARD else None
+        ctx.save_for_backward(weight, None if ctx.active else inputs)
+        return add_rows(active, weight).reshape(*inputs.shape[:-1], len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        from tsnn_uq.synapses.kernels import add_outer
+
+        weight, inputs = ctx.saved_tensors
+        grad_inputs = grads[0] @ weight if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return grad_inputs, None, None
+        grad = grads[0].reshape(-1, len(weight)).contiguous()
+        if ctx.active:
+            return grad_inputs, add_outer(ctx.active, grad, weight.shape[1]), None
+        return grad_inputs, grad.T @ inputs.reshape(len(grad), -1), None
