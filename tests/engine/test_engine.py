@@ -128,7 +128,9 @@ def test_rate_coding_draws_from_the_generator():
     first, again, other = (engine(images(), generator=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    with pytest.raises(InputError, match=r"^generator: expected a torch.Generator, from which the rate coding draws spikes; got None"):
+    with pytest.raises(
+        InputError, match=r"^generator: expected a torch.Generator, from which the rate coding draws spikes; got None"
+    ):
         engine(images())
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
+from tsnn_uq.engine.construction import Synapses
 from tsnn_uq.engine.layers import Layer, Masks, Window
-from tsnn_uq.engine.synapses import Synapses
 from tsnn_uq.networks import OverTime
 from tsnn_uq.neurons import LIF
 from tsnn_uq.readout import Gain
@@ -148,6 +148,8 @@ class _Walk:
     def _linear(self, name: str, module: nn.Linear) -> None:
         self._start(name, module)
         channels, height, width = self.shape or (module.in_features, 1, 1)
+        if not self.done and channels * height * width == module.in_features:
+            channels, height, width = module.in_features, 1, 1  # nothing looks at the image as a map
         window = self._window(channels, height, width, (height // self.pool, width // self.pool))
         if window.inputs != module.in_features:
             raise InputError(f"network: expected {window.inputs} inputs of {name!r}; got {module.in_features}")

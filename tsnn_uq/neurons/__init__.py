@@ -1,6 +1,7 @@
 """Spiking neurons: pure step and scan functions and the thin modules around them."""
 
-from tsnn_uq.neurons.lif import LIF, LIFParameters, lif_scan, lif_step
+from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
+from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.surrogate import SURROGATES, Surrogate, spike, surrogate
 
 __all__ = ["LIF", "SURROGATES", "LIFParameters", "Surrogate", "lif_scan", "lif_step", "spike", "surrogate"]

@@ -7,17 +7,15 @@ forward and one backward. Neurons are independent, so threads share them out and
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
+from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.threads import parts
-
-if TYPE_CHECKING:
-    from tsnn_uq.neurons.lif import LIFParameters
 
 __all__ = ["backward", "forward"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -17,36 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
+from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.neurons import plain
-from tsnn_uq.neurons.surrogate import Surrogate, spike, surrogate
+from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.surrogate import spike
 
-__all__ = ["LIF", "LIFParameters", "lif_scan", "lif_step"]
-
-
-@dataclass(frozen=True)
-class LIFParameters:
-    """What a LIF neuron is made of.
-
-    Attributes:
-        decay: share of the membrane potential left after one step (0 to 1).
-        threshold: potential at which a spike is fired.
-        reset: ``"soft"`` subtracts the threshold after a spike, ``"hard"`` sets the potential to zero.
-        detach_reset: leave the reset out of the gradient (Zenke and Vogels, 2021).
-        surrogate: the surrogate gradient of the spike.
-    """
-
-    decay: float = 0.5
-    threshold: float = 1.0
-    reset: str = "soft"
-    detach_reset: bool = True
-    surrogate: Surrogate = field(default_factory=surrogate)
-
-    def __post_init__(self) -> None:
-        check_fraction("decay", self.decay)
-        check_positive("threshold", self.threshold)
-        check_choice("reset", self.reset, ("soft", "hard"))
+__all__ = ["LIF", "lif_scan", "lif_step"]
 
 
 def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -> tuple[Tensor, Tensor]:

@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tsnn_uq.neurons.lif import LIFParameters
+from tsnn_uq.neurons.parameters import LIFParameters
 
 __all__ = ["backward", "forward"]
 

@@ -5,15 +5,14 @@ The twin of `tsnn_uq.neurons.plain`; the arithmetic of a step is that of `tsnn_u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from tsnn_uq.neurons.lif import LIFParameters
+from tsnn_uq.neurons.parameters import LIFParameters
 
 __all__ = ["backward", "forward"]
 
