@@ -31,6 +31,7 @@ __all__ = [
     "offsets",
     "select",
     "store",
+    "widened",
 ]
 
 ELEMENTS = {"bit": ir.IntType(1), "byte": ir.IntType(8), "int": ir.IntType(32), "word": ir.IntType(32)}
@@ -119,10 +120,11 @@ def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic
-def no_words(typing: Any) -> Any:
-    """Eight words of zeros."""
-    return WORDS(), lambda context, builder, signature, arguments: ir.Constant(WORDS.llvm, None)
+def _zeros(vector: Vector) -> Any:
+    return intrinsic(lambda typing: (vector(), lambda *_: ir.Constant(vector.llvm, None)))
+
+
+no_words, no_bytes = _zeros(WORDS), _zeros(BYTES)
 
 
 @intrinsic
@@ -162,12 +164,6 @@ def bits_of(typing: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def no_bytes(typing: Any) -> Any:
-    """32 bytes of zero."""
-    return BYTES(), lambda context, builder, signature, arguments: ir.Constant(BYTES.llvm, None)
-
-
-@intrinsic
 def minus_ones(typing: Any, bits: Any) -> Any:
     """Bytes that are -1 where a bit is set and 0 elsewhere."""
 
@@ -187,6 +183,12 @@ def integers(typing: Any, low: Any, high: Any) -> Any:
         return builder.or_(small, builder.shl(large, eight))
 
     return INTS(BYTES, BYTES), generate
+
+
+@intrinsic
+def widened(typing: Any, low: Any) -> Any:
+    """32 integers from unsigned bytes."""
+    return INTS(BYTES), lambda context, builder, signature, arguments: builder.zext(arguments[0], INTS.llvm)
 
 
 @intrinsic

@@ -176,8 +176,9 @@ class Engine:
         rest = [active(layer) for layer in layers[first:]]
         shared = None if random_input else self._until(first, images)
         if shared is None or any(layer.dropconnect for layer in rest):
-            for sample in range(samples):
-                yield self._one_sample(images, shared, rest, draw, sample, mean)
+            together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
+            for some in torch.arange(samples).split(together):
+                yield from each(lambda s: self._one_sample(images, shared, rest, draw, s, mean), some.tolist())
             return
         runner = self._runner(rest)
         together = max(1, int(memory_limit // runner.sample_bytes(len(images), self.steps, mean)))

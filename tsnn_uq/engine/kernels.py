@@ -20,7 +20,7 @@ from tsnn_uq.simd import bits_of, fill, load, select, store
 
 __all__ = ["propagate"]
 
-SOURCES = "a592775f967f1ae5"  # of gather, sums and simd, SHA-256
+SOURCES = "4000a32c7dfecbda"  # of gather, sums and simd, SHA-256
 
 compiled = njit(nogil=True, error_model="numpy")
 inlined = njit(nogil=True, error_model="numpy", inline="always")
@@ -80,7 +80,7 @@ def propagate(
             for index in range(len(layers)):
                 layer = layers[index]
                 if layer.keep >= 0:
-                    _mask(layer, keep[s, n], steps, source)
+                    _mask(layer, keep, s, n, steps, source)
                 for position in range(layer.out_height * layer.out_width):
                     potential[:] = 0
                     for t in range(steps):
@@ -117,14 +117,14 @@ def propagate(
                     _add_output(current, outputs, s, t, n, steps)
 
 
-@inlined
-def _mask(layer: Any, keep: Any, steps: int, source: Any) -> None:
-    """Silence the inputs of a layer that this sample drops, in place."""
+@compiled
+def _mask(layer: Any, keep: Any, s: int, n: int, steps: int, source: Any) -> None:
+    """Silence the inputs of a layer that sample `s` drops, in place."""
     size = layer.height * layer.width * layer.words_in
     for t in range(steps):
-        row = keep[min(t, len(keep) - 1)]
+        step = min(t, keep.shape[2] - 1)  # no slices: threads would count references to the same array
         for word in range(size):
-            source[t * size + word] &= row[layer.keep + word]
+            source[t * size + word] &= keep[s, n, step, layer.keep + word]
 
 
 @compiled

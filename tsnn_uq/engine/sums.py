@@ -27,6 +27,7 @@ from tsnn_uq.simd import (
     no_words,
     select,
     store,
+    widened,
 )
 
 __all__ = ["BLOCK", "count_bits", "match", "to_current", "weigh"]
@@ -70,7 +71,7 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
     words = layer.words
     stride = (words + 7) // 8 * 8
     last_row = layer.kernel_height * layer.kernel_width * layer.channels
-    levels = 5
+    levels = 8  # the lower byte of a counter, of which all bits are read
     while 2 * count >> levels:
         levels += 1
     padded = (count + BLOCK - 1) // BLOCK * BLOCK
@@ -125,12 +126,15 @@ def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, 
     stride = (layer.words + 7) // 8 * 8
     for word in range(layer.words):
         low, high = no_bytes(), no_bytes()
-        for level in range(min(levels, 8) - 1, -1, -1):
+        for level in range(7, -1, -1):
             low = low + low - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
-        for level in range(levels - 1, 7, -1):
-            high = high + high - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
+        if levels > 8:
+            for level in range(levels - 1, 7, -1):
+                high = high + high - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
+            sums = floats_of(integers(low, high), np.int32(count))
+        else:
+            sums = floats_of(widened(low), np.int32(count))
         place = layer.scales + 32 * word
-        sums = floats_of(integers(low, high), np.int32(count))
         store(current, 32 * word, sums * load(scales, place) + load(biases, place))
 
 

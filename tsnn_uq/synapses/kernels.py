@@ -22,7 +22,7 @@ from tsnn_uq.threads import parts
 __all__ = ["Active", "add_outer", "add_rows", "list_active"]
 
 STRIP = 64  # outputs in registers together
-SOURCES = "577938e06ff02ada"  # of simd, SHA-256; see `tsnn_uq.engine.kernels`
+SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.engine.kernels`
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 
