@@ -20,6 +20,7 @@ __all__ = ["draw_ratios", "draw_scaling", "save_png"]
 COLORS = {
     "tsnn-uq ternary": "#0072B2",
     "tsnn-uq dense": "#56B4E9",
+    "tsnn-uq float": "#0072B2",
     "snntorch": "#E69F00",
     "spikingjelly": "#009E73",
     "norse": "#CC79A7",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.benchmarks.agreement import require_agreement
-from tests.benchmarks.inference import dense_and_peers
+from tests.benchmarks.inference import dense_and_peers, with_dense_products
 from tests.benchmarks.peers import peer
 from tests.benchmarks.setting import DROP, SAMPLES, STEPS, Setting
 from tests.benchmarks.timer import OURS, Work
@@ -53,8 +53,9 @@ def engine(family: str, setting: Setting) -> Work:
     few, seed = 2, torch.Generator().manual_seed
     theirs = mc_predict(network, images, samples=few, generator=seed(0))
     ours = run.mc_predict(images, samples=few, generator=seed(0))
-    require_agreement(ours.flatten(0, 1), {"tsnn-uq dense": theirs.flatten(0, 1)})
-    calls = {OURS: _call(Engine.mc_predict, run, images), "tsnn-uq dense": _call(mc_predict, network, images)}
+    require_agreement(ours.flatten(0, 1), {"tsnn-uq float": theirs.flatten(0, 1)})
+    calls = {OURS: _call(Engine.mc_predict, run, images), "tsnn-uq float": _call(mc_predict, network, images)}
+    calls["tsnn-uq dense"] = partial(with_dense_products, calls["tsnn-uq float"])
     return Work(calls, most_rounds=ROUNDS)
 
 
