@@ -58,7 +58,7 @@ BUSY = 0.5
 def main(
     rounds: Annotated[
         int, typer.Option(help="Timed rounds; the median counts, of at least 7 for numbers to keep.")
-    ] = 9,
+    ] = 7,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     data_dir: DataDir = None,
     only: Annotated[str, typer.Option(metavar="WORK", help=f"Do one: {', '.join((*WORKS, *OTHERS))}.")] = "",

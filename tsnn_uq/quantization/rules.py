@@ -130,8 +130,14 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
     groups = by_group(weight.detach(), scale)
     magnitude = groups.abs()
     # In place, and with 0 and 1 as floats: a new tensor or a product with booleans costs more than all the rest.
-    codes = magnitude.gt_(rule(magnitude)).mul_(groups).sign_().reshape(weight.shape)
-    return codes, fit_scale(weight, codes, scale)
+    kept = torch.gt(magnitude, rule(magnitude)).to(magnitude.dtype)
+    total = magnitude.mul_(kept).sum(1)
+    codes = kept.mul_(groups).sign_()
+    if scale == "none":
+        fitted = weight.new_ones(1)
+    else:  # what `fit_scale` gives, since w * sign(w) = |w|
+        fitted = total / torch.abs(codes, out=magnitude).sum(1).clamp_(min=1)
+    return codes.reshape(weight.shape), fitted.reshape(-1, *[1] * (weight.dim() - 1))
 
 
 def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:

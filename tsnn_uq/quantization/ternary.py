@@ -21,13 +21,16 @@ __all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
 
 
 class _StraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, ternary: Tensor) -> Tensor:
-        return ternary.clone()
+    """Forward scale * codes, computed in here since what comes in could not go out without a copy."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> Tensor:
+        codes, fitted = ternary_codes(weight, rule, scale)
+        return codes.mul_(fitted)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None
 
 
 class Ternary(nn.Module):
@@ -41,8 +44,7 @@ class Ternary(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
-        codes, scale = ternary_codes(weight, self.rule, self.scale)
-        return _StraightThrough.apply(weight, codes.mul_(scale))
+        return _StraightThrough.apply(weight, self.rule, self.scale)
 
 
 class LearnedTernary(Ternary):
@@ -59,13 +61,14 @@ class LearnedTernary(Ternary):
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
         factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
-        codes, scale = ternary_codes(weight, mean_fraction(factor), self.scale)
+        rule = mean_fraction(factor)
+        _, scale = ternary_codes(weight, rule, self.scale)
         magnitude = by_group(weight.detach(), self.scale).abs()
         mean = magnitude.mean(1, keepdim=True).clamp_(min=torch.finfo(weight.dtype).tiny)
         distance = (magnitude / mean - factor).reshape(weight.shape)
         slope = (1 - distance.abs()).clamp_(min=0).mul_(weight.detach().sign()).mul_(-scale)
         # Adds exactly zero to the value, and the factor's gradient to the backward pass.
-        return _StraightThrough.apply(weight, codes.mul_(scale)) + slope * (self.factor - self.factor.detach())
+        return _StraightThrough.apply(weight, rule, self.scale) + slope * (self.factor - self.factor.detach())
 
 
 def ternarize(

@@ -21,7 +21,7 @@ __all__ = ["linear"]
 
 MOST_ACTIVE = 0.25  # share of the inputs up to which it pays forward
 MOST_ACTIVE_BACKWARD = 0.08
-LEAST_WORK = 2**22  # multiplications of a dense product that is too small to be worth the lists
+LEAST_WORK = 2**26  # multiplications of a dense product; a smaller one is not worth the lists
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
