@@ -125,9 +125,10 @@ def pad_outputs(values: Tensor, outputs: int) -> Tensor:
 
 def pack_bits(bits: Tensor) -> Tensor:
     """Bits bool [rows, outputs] as words int32 [rows, words], zeros where there is no output."""
-    padded = torch.nn.functional.pad(bits, (0, -bits.shape[1] % WORD)).cpu().numpy()
-    packed = np.ascontiguousarray(np.packbits(padded, axis=1, bitorder="little"))  # as transposed as `bits` otherwise
-    return torch.from_numpy(packed.view("<i4")).to(bits.device)
+    rows, outputs = bits.shape
+    padded = np.zeros((rows, -(-outputs // WORD) * WORD), np.bool_)
+    padded[:, :outputs] = bits.cpu().numpy()
+    return torch.from_numpy(np.packbits(padded, axis=1, bitorder="little").view("<i4")).to(bits.device)
 
 
 def pack_planes(codes: Tensor) -> Tensor:

@@ -134,9 +134,8 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
     total = magnitude.mul_(kept).sum(1)
     codes = kept.mul_(groups).sign_()
     if scale == "none":
-        fitted = weight.new_ones(1)
-    else:  # what `fit_scale` gives, since w * sign(w) = |w|
-        fitted = total / torch.abs(codes, out=magnitude).sum(1).clamp_(min=1)
+        return codes.reshape(weight.shape), fit_scale(weight, codes, scale)
+    fitted = total / torch.abs(codes, out=magnitude).sum(1).clamp_(min=1)  # as `fit_scale`, since w * sign(w) = |w|
     return codes.reshape(weight.shape), fitted.reshape(-1, *[1] * (weight.dim() - 1))
 
 
