@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.engine import gather, kernels
-from tsnn_uq.engine.layers import WORD, Layer, unpack_planes
+from tsnn_uq.engine.layers import WORD, Layer, pack_bits, unpack_planes
 from tsnn_uq.threads import parts
 
 __all__ = ["LAYER", "Compiled"]
@@ -70,7 +70,7 @@ class Compiled:
         """One sample's masks as words [N, T or 1, words]."""
         if not keep:
             return np.zeros((1, 1, 0), np.uint32)
-        packed = [_pack(mask.transpose(0, 1).numpy()) for mask in keep]
+        packed = [_pack(mask.transpose(0, 1)) for mask in keep]
         steps = max(len(words[0]) for words in packed)  # a mask that is held, beside one that is not, is repeated
         return np.concatenate([np.broadcast_to(w, (len(w), steps, w.shape[2])) for w in packed], axis=2)
 
@@ -138,17 +138,12 @@ def _by_output(layer: Layer) -> Words:
     assert layer.planes is not None
     window = layer.window
     codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
-    signs = np.concatenate([(codes > 0).numpy(), (codes < 0).numpy()], axis=1)
-    return _pack(signs)
+    return _pack(torch.cat([codes > 0, codes < 0], dim=1))
 
 
-def _pack(keep: NDArray[np.bool_]) -> Words:
+def _pack(bits: Tensor) -> Words:
     """Bits [N, T, height, width, channels] as words [N, T, height * width * words]."""
-    channels = keep.shape[-1]
-    padded = np.zeros((*keep.shape[:-1], -(-channels // WORD) * WORD), np.bool_)
-    padded[..., :channels] = keep
-    words = np.packbits(padded, axis=-1, bitorder="little").view("<u4")
-    return words.reshape(*keep.shape[:2], -1)
+    return pack_bits(bits.flatten(0, -2)).numpy().view(np.uint32).reshape(*bits.shape[:2], -1)
 
 
 def _describe(row: np.void, layer: Layer) -> None:

@@ -58,10 +58,11 @@ def evaluate_run(
         sizes = (f"{list(images.images.shape[2:])} pixels" for images in (own, dataset))
         raise InputError("data: expected images of {}, as the run was trained on; got {}".format(*sizes))
     inputs = len(dataset) + len(own) * foreign
+    model = Engine(network, dataset.images.shape[1:]) if engine else network
 
     def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
         return predict(
-            Engine(network, images.images.shape[1:]) if engine else network,
+            model,
             images,
             samples=samples,
             seed=config.seed if seed is None else seed,

@@ -21,12 +21,13 @@ __all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Forward scale * codes, computed in here since what comes in could not go out without a copy."""
+    """Forward scale * codes and the scale, computed in here since what comes in could not go out without a copy."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
         codes, fitted = ternary_codes(weight, rule, scale)
-        return codes.mul_(fitted)
+        ctx.mark_non_differentiable(fitted)
+        return codes.mul_(fitted), fitted
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -44,7 +45,8 @@ class Ternary(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
-        return _StraightThrough.apply(weight, self.rule, self.scale)
+        ternary, _ = _StraightThrough.apply(weight, self.rule, self.scale)
+        return ternary
 
 
 class LearnedTernary(Ternary):
@@ -61,14 +63,13 @@ class LearnedTernary(Ternary):
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
         factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
-        rule = mean_fraction(factor)
-        _, scale = ternary_codes(weight, rule, self.scale)
+        ternary, scale = _StraightThrough.apply(weight, mean_fraction(factor), self.scale)
         magnitude = by_group(weight.detach(), self.scale).abs()
         mean = magnitude.mean(1, keepdim=True).clamp_(min=torch.finfo(weight.dtype).tiny)
         distance = (magnitude / mean - factor).reshape(weight.shape)
         slope = (1 - distance.abs()).clamp_(min=0).mul_(weight.detach().sign()).mul_(-scale)
         # Adds exactly zero to the value, and the factor's gradient to the backward pass.
-        return _StraightThrough.apply(weight, rule, self.scale) + slope * (self.factor - self.factor.detach())
+        return ternary + slope * (self.factor - self.factor.detach())
 
 
 def ternarize(
