@@ -40,9 +40,10 @@ def assert_twins(scan, current, grad, params, tolerance):
         assert torch.equal(scan.forward(x, steps, params, keep=False)[1], our_spikes)
         sure = (charged - params.threshold).abs() > 10 * tolerance
         assert torch.equal(our_spikes[sure], spikes[sure])
-        expected = plain.backward(charged, grad, params, held and steps > 1)
-        got = scan.backward(charged, grad, params, held and steps > 1)
-        torch.testing.assert_close(got, expected, rtol=20 * tolerance, atol=20 * tolerance)
+        for learns in (False, True):
+            expected = plain.backward(charged, grad, params, held and steps > 1, learns)
+            got = scan.backward(charged, grad, params, held and steps > 1, learns)
+            torch.testing.assert_close(got, expected, rtol=20 * tolerance, atol=20 * tolerance)
 
 
 @pytest.mark.parametrize("params", every_neuron, ids=lambda p: f"{p.reset}-{p.detach_reset}-{p.surrogate.name}")
@@ -66,7 +67,7 @@ def test_threads_change_nothing():
         torch.set_num_threads(threads)
         current, grad = case((3, 5, 9001), torch.float32)
         charged, spikes = kernels.forward(current, 3, LIFParameters())
-        results.append((charged, spikes, kernels.backward(charged, grad, LIFParameters(), False)))
+        results.append((charged, spikes, *kernels.backward(charged, grad, LIFParameters(), False, learns=True)))
     torch.set_num_threads(1)
     for other in results[1:]:
         assert all(map(torch.equal, results[0], other))

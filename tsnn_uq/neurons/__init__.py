@@ -2,6 +2,7 @@
 
 from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
 from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.plif import PLIF
 from tsnn_uq.neurons.surrogate import SURROGATES, Surrogate, spike, surrogate
 
-__all__ = ["LIF", "SURROGATES", "LIFParameters", "Surrogate", "lif_scan", "lif_step", "spike", "surrogate"]
+__all__ = ["LIF", "PLIF", "SURROGATES", "LIFParameters", "Surrogate", "lif_scan", "lif_step", "spike", "surrogate"]

@@ -40,12 +40,16 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
     return charged, spikes
 
 
-def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -> Tensor:
-    """Gradient of the current; see `tsnn_uq.neurons.plain.backward`."""
+def backward(
+    charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the current and of the decay; see `tsnn_uq.neurons.plain.backward`."""
     kind = FUSED.get(params.surrogate.name, GIVEN)
     slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
     grad_current = torch.empty_like(charged[:1] if held else charged)
-    arrays = [tensor.reshape(len(tensor), -1).numpy() for tensor in (charged, slopes, grad, grad_current)]
+    grad_decay = torch.empty_like(charged[:1]) if learns else charged[:0]
+    tensors = (charged, slopes, grad, grad_current, grad_decay)
+    arrays = [tensor.reshape(len(tensor), charged[0].numel()).numpy() for tensor in tensors]
     constants = (arrays[0].dtype.type(value) for value in (params.decay, params.threshold, params.surrogate.alpha))
     decay, threshold, alpha = constants
     hard, attached = params.reset == "hard", not params.detach_reset
@@ -54,7 +58,7 @@ def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -
         _backward(*arrays, decay, threshold, alpha, kind, hard, attached, first, last)
 
     parts(run, charged[0].numel(), least=4 * BLOCK)
-    return grad_current
+    return grad_current, grad_decay[0] if learns else None
 
 
 @compiled
@@ -86,6 +90,7 @@ def _backward(
     slopes: Any,
     grad: Any,
     grad_current: Any,
+    grad_decay: Any,
     decay: Any,
     threshold: Any,
     alpha: Any,
@@ -95,22 +100,31 @@ def _backward(
     first: int,
     last: int,
 ) -> None:
-    """Neurons `first` to `last`; the gradient [1, M] of a current that is held is the sum over its steps."""
+    """Neurons `first` to `last`; the gradient [1, M] of a current that is held is the sum over its steps.
+
+    That of the decay, [1, M], is left out where its array is [0, M].
+    """
     one = threshold / threshold
     stretch = alpha * charged.dtype.type(math.pi / 2)
     carries = np.empty(BLOCK, charged.dtype)
     held = len(grad_current) < len(charged)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
-        carry = carries[:size]  # dL/dv after the step, times the decay
+        carry = carries[:size]  # dL/dh of the step after
         carry[:] = 0
         if held:
             grad_current[0, start : start + size] = 0
+        grad_decay[:, start : start + size] = 0
         for t in range(len(charged) - 1, -1, -1):
             h = charged[t, start : start + size]
             given = slopes[t, start : start + size]
             g = grad[t, start : start + size]
             out = grad_current[0 if held else t, start : start + size]
+            for row in range(len(grad_decay)):  # one, or none
+                total = grad_decay[row, start : start + size]
+                for i in range(size):
+                    after = h[i] * (one - one) if hard else h[i] - threshold
+                    total[i] += carry[i] * (after if h[i] >= threshold else h[i])
             for i in range(size):
                 x = h[i] - threshold
                 if kind == 0:
@@ -126,6 +140,6 @@ def _backward(
                         keep -= h[i] * slope
                 elif attached:
                     keep -= threshold * slope
-                value = g[i] * slope + carry[i] * keep
+                value = g[i] * slope + decay * carry[i] * keep
                 out[i] = out[i] + value if held else value
-                carry[i] = decay * value
+                carry[i] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from dataclasses import replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -69,11 +70,14 @@ def _is_there(compiler: str) -> bool:
 
 
 class _LIFScan(torch.autograd.Function):
-    """`lif_step` over T steps. A current of time length 1 is held for all `steps`."""
+    """`lif_step` over T steps. A current of time length 1 is held for all `steps`.
+
+    A `decay` that is learned [] says once more what stands in `params`, and gets a gradient.
+    """
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, steps: int, params: LIFParameters) -> Tensor:
-        keep = ctx.needs_input_grad[0]
+    def forward(ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters) -> Tensor:
+        keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(charged)
@@ -82,26 +86,33 @@ class _LIFScan(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         (charged,) = ctx.saved_tensors
-        return _scan_for(charged).backward(charged, grads[0].contiguous(), ctx.params, ctx.held), None, None
+        scan, learns = _scan_for(charged), ctx.needs_input_grad[1]
+        current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns)
+        return current, None if decay is None else decay.sum(dtype=torch.float64).to(charged.dtype), None, None
 
 
-def lif_scan(current: Tensor, params: LIFParameters) -> Tensor:
+def lif_scan(current: Tensor, params: LIFParameters, decay: Tensor | None = None) -> Tensor:
     """Run LIF neurons over a whole window, starting from rest.
 
     Args:
         current: input over time, [T, ...]; one that is held over time (stride 0 on the first axis) is
             read once.
         params: the neuron.
+        decay: a decay to take in place of that of `params`, and to learn: one number [], 0 to 1.
 
     Returns:
         Spikes, 0 or 1, of the shape of `current`.
+
+    Raises:
+        InputError: `current` is not [T, N, ...] floats, or `decay` is out of range.
     """
     if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
         raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
     held = current[:1] if is_constant_over_time(current) else current
-    return _LIFScan.apply(held, len(current), params)
+    chosen = params if decay is None else replace(params, decay=decay.item())
+    return _LIFScan.apply(held, decay, len(current), chosen)
 
 
 class LIF(nn.Module):

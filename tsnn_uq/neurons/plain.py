@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsnn_uq.neurons.parameters import LIFParameters
 
-__all__ = ["backward", "forward"]
+__all__ = ["backward", "decay_gradient", "forward"]
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
@@ -40,17 +40,20 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
     return charged, spikes
 
 
-def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -> Tensor:
-    """Gradient of the current, by the chain rule backward in time.
+def backward(
+    charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the current and of the decay, by the chain rule backward in time.
 
     Args:
         charged: potentials before the reset [T, ...].
         grad: gradient of the spikes [T, ...].
         params: the neuron.
         held: whether one current served all steps.
+        learns: whether the gradient of the decay is wanted.
 
     Returns:
-        [T, ...], or [1, ...] for a current that is held.
+        [T, ...], or [1, ...] for a current that is held; and the share of each neuron in the decay's [...], or None.
     """
     slope = params.surrogate.derivative_(charged - params.threshold)  # ds/dh
     carry = None  # dv'/dh where it is not 1
@@ -66,4 +69,13 @@ def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -
             grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)
         else:
             grad_charged[t].addcmul_(grad_charged[t + 1], carry[t], value=params.decay)
-    return grad_charged.sum(0, keepdim=True) if held else grad_charged
+    grad_decay = decay_gradient(charged, grad_charged, params) if learns else None
+    return (grad_charged.sum(0, keepdim=True) if held else grad_charged), grad_decay
+
+
+def decay_gradient(charged: Tensor, grad_charged: Tensor, params: LIFParameters) -> Tensor:
+    """What each neuron adds to the gradient of the decay [...]: the sum over t of dL/dh[t] v[t - 1]."""
+    h = charged[:-1]
+    fires = h >= params.threshold
+    left = h.masked_fill(fires, 0) if params.reset == "hard" else h.sub(fires.to(h.dtype), alpha=params.threshold)
+    return (grad_charged[1:] * left).sum(0)

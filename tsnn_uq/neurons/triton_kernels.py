@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.plain import decay_gradient
 
 __all__ = ["backward", "forward"]
 
@@ -42,8 +43,14 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
     return charged, spikes
 
 
-def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -> Tensor:
-    """Gradient of the current; see `tsnn_uq.neurons.plain.backward`."""
+def backward(
+    charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the current and of the decay; see `tsnn_uq.neurons.plain.backward`."""
+    if learns:
+        grad_charged, _ = backward(charged, grad, params, held=False)
+        grad_decay = decay_gradient(charged, grad_charged, params)
+        return (grad_charged.sum(0, keepdim=True) if held else grad_charged), grad_decay
     kind = FUSED.get(params.surrogate.name, GIVEN)
     slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
     grad_current = torch.empty_like(charged[:1] if held else charged)
@@ -64,7 +71,7 @@ def backward(charged: Tensor, grad: Tensor, params: LIFParameters, held: bool) -
         kind=kind,
         block=BLOCK,
     )
-    return grad_current
+    return grad_current, None
 
 
 @triton.jit

@@ -1,0 +1,58 @@
+"""The parametric LIF (PLIF) neuron: a LIF neuron whose time constant is learned (Fang et al., 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.neurons.lif import lif_scan
+from tsnn_uq.neurons.parameters import LIFParameters
+
+__all__ = ["PLIF"]
+
+
+class PLIF(nn.Module):
+    """A layer of PLIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind.
+
+    h[t] = v[t-1] + (x[t] - v[t-1]) / tau, with 1 / tau = sigmoid(a) and one learned `a` for the layer ("Incorporating
+    Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks", ICCV 2021, equations 6 and 9): a
+    LIF neuron of decay 1 - 1 / tau whose input current is divided by tau.
+
+    Args:
+        params: the neuron; its decay is where learning starts, so that tau begins at 1 / (1 - decay). By default that of
+            the paper: decay 0.5 (tau = 2), threshold 1, reset to zero.
+
+    Attributes:
+        a: the learned parameter [].
+
+    Raises:
+        InputError: the decay is 0 or 1, which no finite `a` gives.
+    """
+
+    def __init__(self, params: LIFParameters | None = None) -> None:
+        super().__init__()
+        self.params = params or LIFParameters(reset="hard")
+        if not 0 < self.params.decay < 1:
+            raise InputError(f"decay: expected above 0 and below 1 for a PLIF neuron; got {self.params.decay}")
+        self.a = nn.Parameter(torch.tensor(-math.log(self.params.decay / (1 - self.params.decay))))
+
+    @property
+    def tau(self) -> float:
+        """The membrane time constant, in time steps."""
+        return 1 / self.a.detach().double().sigmoid().item()
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes of all T steps; see `tsnn_uq.neurons.lif_scan`."""
+        rate = self.a.sigmoid()
+        steps = len(current)
+        charge = rate * (current[:1] if steps and is_constant_over_time(current) else current)
+        return lif_scan(charge.expand(steps, *charge.shape[1:]), self.params, decay=1 - rate)
+
+    def extra_repr(self) -> str:
+        """Parameters, for ``print(network)``."""
+        p = self.params
+        return f"tau={self.tau:.3g}, threshold={p.threshold}, reset={p.reset}, surrogate={p.surrogate.name}"
