@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.coding import CODINGS, Coding, bernoulli_rate, constant_current, is_constant_over_time, latency
+from tsnn_uq.coding import (
+    CODINGS,
+    Coding,
+    bernoulli_rate,
+    constant_current,
+    is_constant_over_time,
+    latency,
+    pack_spikes,
+    unpack_spikes,
+)
 
 intensities = st.sampled_from([0.0, 1.0, 0.5, 1 / 255, 254 / 255]) | st.floats(0, 1, width=32)
 steps_ = st.integers(1, 12)
@@ -162,3 +172,52 @@ def test_rate_without_a_generator_says_what_to_set():
 def test_the_layer_checks_its_arguments(arguments, match):
     with pytest.raises(InputError, match=match):
         Coding(**arguments)
+
+
+@given(st.lists(st.integers(0, 3), max_size=2), st.integers(1, 40), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 9))
+def test_packed_spikes_are_numpys_packed_bits_and_come_back(lead, count, rate, seed):
+    spikes = torch.rand(*lead, count, generator=seeded(seed)) < rate
+    expected = np.packbits(spikes.numpy(), axis=-1, bitorder="little")
+    for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64):
+        packed = pack_spikes(spikes.to(dtype))
+        assert packed.dtype == torch.uint8
+        assert np.array_equal(packed.numpy(), expected)
+        back = unpack_spikes(packed, count, dtype)
+        assert back.dtype == dtype
+        assert torch.equal(back, spikes.to(dtype))
+
+
+def test_each_of_the_256_bytes_is_looked_up_right():
+    packed = torch.arange(256, dtype=torch.uint8).unsqueeze(1)
+    spikes = unpack_spikes(packed, 8)
+    assert spikes.dtype == torch.float32
+    assert [int(sum(bit * 2**place for place, bit in enumerate(row))) for row in spikes.tolist()] == list(range(256))
+
+
+def test_packing_does_not_mind_the_layout_in_memory():
+    spikes = (torch.rand(5, 7, 19, generator=seeded()) < 0.5).transpose(0, 1)
+    packed = pack_spikes(spikes)
+    assert torch.equal(unpack_spikes(packed.transpose(0, 1), 19, torch.bool), spikes.transpose(0, 1))
+
+
+@pytest.mark.parametrize("value", [2, -1, 256, 257, 0.5, 1.5, float("nan"), float("inf")])
+def test_what_is_no_spike_is_not_packed(value):
+    with pytest.raises(InputError, match=r"^spikes: expected only 0 and 1; got other values"):
+        pack_spikes(torch.tensor([0, 1, value]))
+
+
+@pytest.mark.parametrize(
+    ("packed", "count", "match"),
+    [
+        (torch.zeros(2, 2, dtype=torch.uint8), 17, r"^packed: expected uint8 of shape \[..., 3\]; got .*\[2, 2\]"),
+        (torch.zeros(2, 2, dtype=torch.uint8), 8, r"^packed: expected uint8 of shape \[..., 1\]; got .*\[2, 2\]"),
+        (torch.zeros(2, 2), 16, r"^packed: expected uint8 .*; got a float32 tensor"),
+        (torch.tensor(3, dtype=torch.uint8), 8, r"^packed: expected uint8 of shape"),
+        (torch.zeros(2, 2, dtype=torch.uint8), 0, r"^count: expected a positive whole number"),
+    ],
+)
+def test_packed_spikes_must_fit_their_count(packed, count, match):
+    with pytest.raises(InputError, match=match):
+        unpack_spikes(packed, count)
+    with pytest.raises(InputError, match=r"^spikes: expected a tensor of shape \[\.\.\., K\]"):
+        pack_spikes(torch.tensor(1))

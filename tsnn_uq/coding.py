@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import pad
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
 
-__all__ = ["CODINGS", "Coding", "bernoulli_rate", "constant_current", "is_constant_over_time", "latency"]
+__all__ = [
+    "CODINGS",
+    "Coding",
+    "bernoulli_rate",
+    "constant_current",
+    "is_constant_over_time",
+    "latency",
+    "pack_spikes",
+    "unpack_spikes",
+]
 
 CODINGS = ("constant", "rate", "latency")
 
@@ -91,6 +101,59 @@ def latency(x: Tensor, steps: int) -> Tensor:
     first = ((1 - x) * (steps - 1)).round().to(torch.int64)
     spikes = x.new_zeros(steps, *x.shape)
     return spikes.scatter_(0, first.unsqueeze(0), (x > 0).to(x.dtype).unsqueeze(0))
+
+
+def pack_spikes(spikes: Tensor) -> Tensor:
+    """Eight spikes to a byte, the first one into the lowest bit, as ``numpy.packbits(..., bitorder="little")``.
+
+    Args:
+        spikes: [..., K] of 0 and 1, of any dtype.
+
+    Returns:
+        uint8 [..., ceil(K / 8)] on the device of `spikes`; bits after the last spike are zero.
+
+    Raises:
+        InputError: a value is neither 0 nor 1, or `spikes` has no axis.
+
+    Example:
+        >>> pack_spikes(torch.tensor([1, 0, 1, 0, 0, 0, 0, 0, 1])).tolist()
+        [5, 1]
+    """
+    if not spikes.dim():
+        raise InputError(f"spikes: expected a tensor of shape [..., K]; got {describe(spikes)}")
+    bits = spikes.to(torch.uint8)
+    if spikes.dtype != torch.bool and not ((spikes == bits) & (bits <= 1)).all():
+        raise InputError("spikes: expected only 0 and 1; got other values")
+    bits = pad(bits, (0, -bits.shape[-1] % 8))
+    places = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return (bits.unflatten(-1, (bits.shape[-1] // 8, 8)) << places).sum(-1, dtype=torch.uint8)
+
+
+def unpack_spikes(packed: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Give back the spikes that `pack_spikes` packed, looked up a byte at a time.
+
+    Args:
+        packed: uint8 [..., ceil(count / 8)].
+        count: number of spikes K.
+        dtype: of the result.
+
+    Returns:
+        [..., K] of 0 and 1, on the device of `packed`.
+
+    Raises:
+        InputError: `packed` is not uint8, or its last axis does not fit `count`.
+
+    Example:
+        >>> unpack_spikes(torch.tensor([5, 1], dtype=torch.uint8), 9, torch.int64).tolist()
+        [1, 0, 1, 0, 0, 0, 0, 0, 1]
+    """
+    check_positive("count", count, integer=True)
+    if packed.dtype != torch.uint8 or not packed.dim() or packed.shape[-1] != -(-count // 8):
+        raise InputError(f"packed: expected uint8 of shape [..., {-(-count // 8)}]; got {describe(packed)}")
+    byte = torch.arange(256, device=packed.device).unsqueeze(1)
+    table = (byte >> torch.arange(8, device=packed.device) & 1).to(dtype)
+    spikes = table.index_select(0, packed.flatten().int())
+    return spikes.view(*packed.shape[:-1], 8 * packed.shape[-1])[..., :count]
 
 
 class Coding(nn.Module):
