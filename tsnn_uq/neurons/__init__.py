@@ -3,6 +3,22 @@
 from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
 from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.plif import PLIF
+from tsnn_uq.neurons.srm import SRM, srm_potentials, srm_scan
+from tsnn_uq.neurons.srm_parameters import SRMParameters
 from tsnn_uq.neurons.surrogate import SURROGATES, Surrogate, spike, surrogate
 
-__all__ = ["LIF", "PLIF", "SURROGATES", "LIFParameters", "Surrogate", "lif_scan", "lif_step", "spike", "surrogate"]
+__all__ = [
+    "LIF",
+    "PLIF",
+    "SRM",
+    "SURROGATES",
+    "LIFParameters",
+    "SRMParameters",
+    "Surrogate",
+    "lif_scan",
+    "lif_step",
+    "spike",
+    "srm_potentials",
+    "srm_scan",
+    "surrogate",
+]

@@ -1,0 +1,118 @@
+"""The spike response model (SRM) neuron of SLAYER (Shrestha and Orchard, NeurIPS 2018).
+
+Sampled at t = k step, with the sums written out,
+
+    u[t] = sum over k of eps[k] x[t-k] + sum over k of nu[k] s[t-k],  s[t] = 1 where u[t] >= theta,
+    eps(t) = t/tau_s exp(1 - t/tau_s),  nu(t) = -refractory theta t/tau_r exp(1 - t/tau_r).
+
+x is the weighted sum of input spikes: eps and the weights commute. As eps[0] = nu[0] = 0, inputs and spikes act on
+later steps only. The scan has two forms, `srm_plain` (PyTorch) and `srm_kernels` (compiled); the tests hold both to
+the sums above.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tsnn_uq.checks import InputError, describe
+from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.neurons import srm_plain
+from tsnn_uq.neurons.srm_parameters import SRMParameters
+
+__all__ = ["SRM", "srm_potentials", "srm_scan"]
+
+
+def _implementation(current: Tensor) -> ModuleType:
+    """The compiled scan, or `srm_plain` where that cannot run."""
+    if current.device.type == "cpu" and current.dtype in (torch.float32, torch.float64) and _numba_is_there():
+        return importlib.import_module("tsnn_uq.neurons.srm_kernels")  # late, since numba is slow to import
+    return srm_plain
+
+
+@lru_cache
+def _numba_is_there() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _once_if_held(current: Tensor) -> Tensor:
+    if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
+        raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
+    return (current[:1] if is_constant_over_time(current) else current).contiguous()
+
+
+class _SRMScan(torch.autograd.Function):
+    """The scan over T steps. A current of time length 1 is held for all `steps`."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, steps: int, params: SRMParameters) -> Tensor:
+        keep = ctx.needs_input_grad[0]
+        potentials, spikes = _implementation(current).forward(current, steps, params, keep)
+        if keep:
+            ctx.save_for_backward(potentials)
+        ctx.params, ctx.held = params, len(current) < steps
+        return spikes
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (potentials,) = ctx.saved_tensors
+        scan = _implementation(potentials)
+        return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held), None, None
+
+
+def srm_scan(current: Tensor, params: SRMParameters) -> Tensor:
+    """Run SRM neurons over a whole window, starting from rest.
+
+    Backward, the spike's slope is the density of its escape rate, rho(u) = exp(-|u - theta| / (tau_rho theta)) /
+    (tau_rho theta), and dL/dx[t] = sum over k of eps[k] dL/ds[t+k] rho(u[t+k]). Nothing flows back through the
+    refractory response, as in SLAYER's own implementation.
+
+    Args:
+        current: input over time, [T, N, ...]; one that is held over time (stride 0 on the first axis) is read once.
+        params: the neuron.
+
+    Returns:
+        Spikes, 0 or 1, of the shape of `current`.
+
+    Raises:
+        InputError: `current` is not [T, N, ...] floats.
+
+    Example:
+        >>> spikes = srm_scan(torch.full((8, 1), 5.0), SRMParameters())
+        >>> spikes.flatten().tolist()
+        [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
+    """
+    return _SRMScan.apply(_once_if_held(current), len(current), params)
+
+
+@torch.no_grad()
+def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tensor]:
+    """Potentials u [T, N, ...] and spikes [T, N, ...], without gradients; see `srm_scan`."""
+    once = _once_if_held(current)
+    potentials, spikes = _implementation(once).forward(once, len(current), params)
+    return potentials, spikes
+
+
+class SRM(nn.Module):
+    """A layer of SRM neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
+
+    def __init__(self, params: SRMParameters | None = None) -> None:
+        super().__init__()
+        self.params = params or SRMParameters()
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Spikes of all T steps; see `srm_scan`."""
+        return srm_scan(current, self.params)
+
+    def extra_repr(self) -> str:
+        """Parameters, for ``print(network)``."""
+        p = self.params
+        return f"threshold={p.threshold}, tau_s_ms={p.tau_s_ms}, tau_r_ms={p.tau_r_ms}, step_ms={p.step_ms}"
