@@ -23,6 +23,19 @@ TARGET = torch.randint(CLASSES, (INPUTS,), generator=_G)
 UNCERTAINTY = torch.randint(1, 6, (INPUTS,), generator=_G).double() / 8  # exact in half precision, with ties
 OTHER = torch.randint(2, 8, (INPUTS,), generator=_G).double() / 8
 CORRECT = torch.rand(INPUTS, generator=_G) < 0.6
+OVER_TIME = torch.rand(2, 5, INPUTS, CLASSES, generator=_G, dtype=torch.float64).add(0.05)
+OVER_TIME = OVER_TIME / OVER_TIME.sum(-1, keepdim=True)
+LOGITS = torch.randn(INPUTS, CLASSES, generator=_G, dtype=torch.float64)
+# What is no metric but works on predictions or on other metrics, and what metrics return.
+TOOLS = {"average_over_time", "over_time", "time_as_samples"}
+TOOL_CLASSES = {"OverTime", "PerInputMetric"}
+RESULTS = {"BrierParts", "EarlyExitPoints", "ReliabilityBins", "RiskCoveragePoints"}
+METRICS = [name for name in F.__all__ if name not in TOOLS]
+# What has no good default, and functions whose default is a value per input, where their class's is a mean.
+NEEDED = {"early_exit": {"threshold": 0.5}} | {
+    name: {"reduction": "mean"}
+    for name in ("first_stable_step", "energy_score", "maximum_logit_score", "maximum_softmax_score")
+}
 
 
 def class_name(function: str) -> str:
@@ -31,9 +44,14 @@ def class_name(function: str) -> str:
 
 def case(name: str, **options: object) -> MetricTester:
     """The class and the function of this name, with the inputs that its first parameter asks for."""
-    function = getattr(F, name)
+    function, options = getattr(F, name), NEEDED.get(name, {}) | options
     first, second = (*function.__code__.co_varnames[:2],)
+    over_time = {"probs": OVER_TIME, "target": TARGET} if second == "target" else {"probs": OVER_TIME}
+    if name in ("early_exit", "first_stable_step"):
+        return MetricTester(getattr(M, class_name(name)), function, over_time, (2, 0)[: len(over_time)], options)
     kinds = {
+        ("logits", "temperature"): ({"logits": LOGITS}, (0,)),
+        ("logits", "reduction"): ({"logits": LOGITS}, (0,)),
         ("probs", "target"): ({"probs": PROBS.mean(0), "target": TARGET}, (0, 0)),
         ("uncertainty", "correct"): ({"uncertainty": UNCERTAINTY, "correct": CORRECT}, (0, 0)),
         ("in_uncertainty", "out_uncertainty"): ({"in_uncertainty": UNCERTAINTY, "out_uncertainty": OTHER}, (0, 0)),
@@ -41,11 +59,13 @@ def case(name: str, **options: object) -> MetricTester:
     axis = 0 if options.get("sample_dim") == 1 else 1
     monte_carlo = ({"probs": PROBS if axis else PROBS.transpose(0, 1)}, (axis,))
     inputs, axes = kinds.get((first, second), monte_carlo)
+    if name == "maximum_softmax_score":
+        inputs, axes = {"probs": PROBS.mean(0)}, (0,)
     return MetricTester(getattr(M, class_name(name)), function, inputs, axes, options)
 
 
 CASES = [
-    *(case(name) for name in F.__all__),
+    *(case(name) for name in METRICS),
     case("predictive_entropy", base=2, reduction="sum"),
     case("predictive_entropy", normalize=True, reduction="none", sample_dim=1),
     case("mutual_information", base=2.5, reduction="none"),
@@ -62,6 +82,9 @@ CASES = [
     case("accuracy_at_coverage", coverage=0.5),
     case("coverage_at_risk", risk=0.3),
     case("fpr_at_tpr", tpr=0.5),
+    case("early_exit", threshold=1.0, score="entropy"),
+    case("first_stable_step", reduction="none"),
+    case("energy_score", temperature=2.0, reduction="sum"),
 ]
 
 
@@ -97,9 +120,8 @@ class TestContract:
 
 def test_each_function_has_the_class_of_its_name() -> None:
     metrics = {name for name in M.__all__ if isinstance(getattr(M, name), type)}
-    results = {"BrierParts", "ReliabilityBins", "RiskCoveragePoints"}
-    assert metrics - results - {"PerInputMetric"} == {class_name(name) for name in F.__all__}
-    for name in F.__all__:
+    assert metrics - RESULTS - TOOL_CLASSES == {class_name(name) for name in METRICS}
+    for name in METRICS:
         metric = getattr(M, class_name(name))
         assert metric.function is getattr(F, name)
         assert metric.__module__ == metric.function.__module__
@@ -108,7 +130,7 @@ def test_each_function_has_the_class_of_its_name() -> None:
 @pytest.mark.parametrize("tester", CASES, ids=str)
 def test_unknown_options_are_refused(tester: MetricTester) -> None:
     with pytest.raises(ValueError, match="Unexpected keyword arguments: `normalise`"):
-        tester.metric(normalise=True)
+        tester.metric(**tester.options, normalise=True)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +148,9 @@ def test_unknown_options_are_refused(tester: MetricTester) -> None:
         ("AccuracyAtCoverage", {"coverage": 0.0}, "coverage: expected a positive number"),
         ("CoverageAtRisk", {"risk": 1.5}, "risk: expected 0 <= value <= 1"),
         ("FprAtTpr", {"tpr": 95}, "tpr: expected 0 <= value <= 1"),
+        ("EarlyExit", {"threshold": 0.5, "score": "margin"}, "score: expected one of confidence, entropy"),
+        ("EnergyScore", {"temperature": 0}, "temperature: expected a positive number"),
+        ("FirstStableStep", {"reduction": "max"}, "reduction: expected one of"),
     ],
 )
 def test_bad_options_fail_before_any_batch(name: str, options: dict[str, object], message: str) -> None:

@@ -26,7 +26,7 @@ MONTE_CARLO = [
     F.variation_ratio,
     F.pairwise_disagreement,
 ]
-SCORES = [F.negative_log_likelihood, F.brier_score]
+SCORES = [F.negative_log_likelihood, F.brier_score, F.accuracy]
 BINNED = [
     F.expected_calibration_error,
     F.maximum_calibration_error,

@@ -10,16 +10,25 @@ from tsnn_uq.metrics.calibration import (
 )
 from tsnn_uq.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibrationError
 from tsnn_uq.metrics.disagreement import PairwiseDisagreement, VariationRatio
+from tsnn_uq.metrics.early_exit import EarlyExit, EarlyExitPoints, FirstStableStep
 from tsnn_uq.metrics.entropy import ExpectedEntropy, PredictiveEntropy
 from tsnn_uq.metrics.information import ExpectedPairwiseKl, MutualInformation
 from tsnn_uq.metrics.ood import FprAtTpr, OodAuprIn, OodAuprOut, OodAuroc
+from tsnn_uq.metrics.ood_scores import EnergyScore, MaximumLogitScore, MaximumSoftmaxScore
+from tsnn_uq.metrics.over_time import OverTime
 from tsnn_uq.metrics.reliability import BrierDecomposition, BrierParts, ReliabilityBins, ReliabilityCurve
 from tsnn_uq.metrics.risk_areas import Augrc, Aurc, ExcessAurc
-from tsnn_uq.metrics.scores import BrierScore, NegativeLogLikelihood
-from tsnn_uq.metrics.selective import AccuracyAtCoverage, CoverageAtRisk, RiskCoverageCurve, RiskCoveragePoints
+from tsnn_uq.metrics.scores import Accuracy, BrierScore, NegativeLogLikelihood
+from tsnn_uq.metrics.selective import (
+    AccuracyAtCoverage,
+    CoverageAtRisk,
+    RiskCoverageCurve,
+    RiskCoveragePoints,
+)
 from tsnn_uq.metrics.variance import PredictiveStd, PredictiveVariance
 
 __all__ = [
+    "Accuracy",
     "AccuracyAtCoverage",
     "AdaptiveCalibrationError",
     "Augrc",
@@ -30,17 +39,24 @@ __all__ = [
     "ClasswiseCalibrationError",
     "CoverageAtRisk",
     "DebiasedCalibrationError",
+    "EarlyExit",
+    "EarlyExitPoints",
+    "EnergyScore",
     "ExcessAurc",
     "ExpectedCalibrationError",
     "ExpectedEntropy",
     "ExpectedPairwiseKl",
+    "FirstStableStep",
     "FprAtTpr",
     "MaximumCalibrationError",
+    "MaximumLogitScore",
+    "MaximumSoftmaxScore",
     "MutualInformation",
     "NegativeLogLikelihood",
     "OodAuprIn",
     "OodAuprOut",
     "OodAuroc",
+    "OverTime",
     "PairwiseDisagreement",
     "PerInputMetric",
     "PredictiveEntropy",

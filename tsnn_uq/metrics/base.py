@@ -64,7 +64,7 @@ class PerInputMetric(UncertaintyMetric):
 
     is_differentiable = True
     higher_is_better: bool | None = None
-    plot_lower_bound = 0.0
+    plot_lower_bound: float | None = 0.0
     count: Tensor
 
     def __init__(

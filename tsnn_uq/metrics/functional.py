@@ -8,36 +8,47 @@ from tsnn_uq.metrics.calibration import (
 )
 from tsnn_uq.metrics.classwise import adaptive_calibration_error, classwise_calibration_error
 from tsnn_uq.metrics.disagreement import pairwise_disagreement, variation_ratio
+from tsnn_uq.metrics.early_exit import early_exit, first_stable_step
 from tsnn_uq.metrics.entropy import expected_entropy, predictive_entropy
 from tsnn_uq.metrics.information import expected_pairwise_kl, mutual_information
 from tsnn_uq.metrics.ood import fpr_at_tpr, ood_aupr_in, ood_aupr_out, ood_auroc
+from tsnn_uq.metrics.ood_scores import energy_score, maximum_logit_score, maximum_softmax_score
+from tsnn_uq.metrics.over_time import average_over_time, over_time, time_as_samples
 from tsnn_uq.metrics.reliability import brier_decomposition, reliability_curve
 from tsnn_uq.metrics.risk_areas import augrc, aurc, excess_aurc
-from tsnn_uq.metrics.scores import brier_score, negative_log_likelihood
+from tsnn_uq.metrics.scores import accuracy, brier_score, negative_log_likelihood
 from tsnn_uq.metrics.selective import accuracy_at_coverage, coverage_at_risk, risk_coverage_curve
 from tsnn_uq.metrics.variance import predictive_std, predictive_variance
 
 __all__ = [
+    "accuracy",
     "accuracy_at_coverage",
     "adaptive_calibration_error",
     "augrc",
     "aurc",
+    "average_over_time",
     "brier_decomposition",
     "brier_score",
     "classwise_calibration_error",
     "coverage_at_risk",
     "debiased_calibration_error",
+    "early_exit",
+    "energy_score",
     "excess_aurc",
     "expected_calibration_error",
     "expected_entropy",
     "expected_pairwise_kl",
+    "first_stable_step",
     "fpr_at_tpr",
     "maximum_calibration_error",
+    "maximum_logit_score",
+    "maximum_softmax_score",
     "mutual_information",
     "negative_log_likelihood",
     "ood_aupr_in",
     "ood_aupr_out",
     "ood_auroc",
+    "over_time",
     "pairwise_disagreement",
     "predictive_entropy",
     "predictive_std",
@@ -45,5 +56,6 @@ __all__ = [
     "reliability_curve",
     "risk_coverage_curve",
     "rms_calibration_error",
+    "time_as_samples",
     "variation_ratio",
 ]

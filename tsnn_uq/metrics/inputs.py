@@ -13,6 +13,7 @@ __all__ = [
     "Reduction",
     "as_forecast",
     "as_samples",
+    "at_least_float32",
     "average_ties",
     "check_uncertainty",
     "mean_of_samples",
@@ -23,7 +24,8 @@ __all__ = [
 Reduction = Literal["mean", "sum", "none"]
 
 
-def _at_least_float32(probs: Tensor) -> Tensor:
+def at_least_float32(probs: Tensor) -> Tensor:
+    """Half precision widened to float32; wider types as they are."""
     return probs.float() if probs.dtype in (torch.float16, torch.bfloat16) else probs
 
 
@@ -40,7 +42,7 @@ def as_samples(probs: Tensor, sample_dim: int = 0, validate: bool = True) -> Ten
         if probs.shape[sample_dim] == 0:
             raise InputError(f"probs: expected at least one sample along axis {sample_dim}; got {list(probs.shape)}")
         check_probabilities("probs", probs.movedim(sample_dim, 0), "[S, N, C]")
-    return _at_least_float32(probs.movedim(sample_dim, 0))
+    return at_least_float32(probs.movedim(sample_dim, 0))
 
 
 def as_forecast(probs: Tensor, target: Tensor, validate: bool = True) -> tuple[Tensor, Tensor]:
@@ -48,7 +50,7 @@ def as_forecast(probs: Tensor, target: Tensor, validate: bool = True) -> tuple[T
     if validate:
         check_probabilities("probs", probs)
         check_labels("target", target, classes=probs.shape[-1], count=len(probs))
-    return _at_least_float32(probs), target.long()
+    return at_least_float32(probs), target.long()
 
 
 def check_uncertainty(argument: str, uncertainty: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Proper scoring rules: negative log-likelihood and Brier score."""
+"""Proper scoring rules, negative log-likelihood and Brier score; and accuracy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from torch import Tensor
 from tsnn_uq.metrics.base import PerInputMetric
 from tsnn_uq.metrics.inputs import Reduction, as_forecast, mean_prediction, reduce_inputs
 
-__all__ = ["BrierScore", "NegativeLogLikelihood", "brier_score", "negative_log_likelihood"]
+__all__ = [
+    "Accuracy",
+    "BrierScore",
+    "NegativeLogLikelihood",
+    "accuracy",
+    "brier_score",
+    "negative_log_likelihood",
+]
 
 
 def negative_log_likelihood(
@@ -66,6 +73,22 @@ def brier_score(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean",
     return reduce_inputs((probs - truth).square().sum(-1), reduction)
 
 
+def accuracy(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean", validate: bool = True) -> Tensor:
+    """Share of the inputs whose most probable class is the true one; of equally probable classes the first counts.
+
+    Args and errors are those of `negative_log_likelihood`.
+
+    Returns:
+        A scalar or [N] of 0 and 1, in float32 or the dtype of `probs` if wider.
+
+    Example:
+        >>> accuracy(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
+        tensor(0.5000)
+    """
+    probs, target = as_forecast(probs, target, validate)
+    return reduce_inputs((probs.argmax(-1) == target).to(probs.dtype), reduction)
+
+
 class _Score(PerInputMetric):
     higher_is_better = False
 
@@ -91,3 +114,12 @@ class BrierScore(_Score):
 
     function = staticmethod(brier_score)
     plot_upper_bound = 2.0
+
+
+class Accuracy(_Score):
+    """Running `accuracy`; with a `sample_dim` it takes [S, N, C] and scores the mean over it."""
+
+    function = staticmethod(accuracy)
+    is_differentiable = False
+    higher_is_better = True
+    plot_upper_bound = 1.0

@@ -1,0 +1,165 @@
+"""How many time steps a decision needs: until it no longer changes, or until the network is sure enough."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from tsnn_uq.checks import InputError, check_choice, check_labels, check_probabilities, describe
+from tsnn_uq.metrics.base import PerInputMetric, UncertaintyMetric
+from tsnn_uq.metrics.entropy import surprise
+from tsnn_uq.metrics.inputs import Reduction, as_samples, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.over_time import with_samples
+
+__all__ = ["EarlyExit", "EarlyExitPoints", "FirstStableStep", "early_exit", "first_stable_step"]
+
+Score = Literal["confidence", "entropy"]
+
+
+def _mean_over_time(probs: Tensor, validate: bool) -> Tensor:
+    """The mean prediction after each step [T, N, C] of [T, N, C] or [S, T, N, C], in float32 or better."""
+    probs = with_samples(probs)
+    if validate:
+        check_probabilities("probs", probs, "[S, T, N, C]")
+    steps, inputs = probs.shape[1:3]
+    return mean_of_samples(as_samples(probs.flatten(1, 2), validate=False)).unflatten(0, (steps, inputs))
+
+
+def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate: bool = True) -> Tensor:
+    """Number of time steps after which the predicted class no longer changes, 1 to T.
+
+    1 where the decision after the first step is already the last one; T where it still changed at the last step.
+
+    Args:
+        probs: predictions after each step [T, N, C], or [S, T, N, C], whose mean over samples decides. Of equally
+            probable classes the first is predicted.
+        reduction: over the inputs: "none" for a value per input [N], "mean" or "sum".
+        validate: False skips the checks of `probs`.
+
+    Returns:
+        Whole numbers [N] (int64), or a float64 scalar.
+
+    Raises:
+        InputError: `probs` holds no probabilities or has no time axis, an option is unknown, or the mean of no inputs
+            is asked for.
+
+    Example:
+        >>> first_stable_step(torch.tensor([[[0.6, 0.4], [0.6, 0.4]], [[0.3, 0.7], [0.8, 0.2]]]))
+        tensor([2, 1])
+    """
+    decision = _mean_over_time(probs, validate).argmax(-1)
+    numbers = torch.arange(1, len(decision) + 1, device=decision.device)[:, None]
+    steps = 1 + ((decision != decision[-1]) * numbers).amax(0)
+    return steps if reduction == "none" else reduce_inputs(steps.double(), reduction)
+
+
+class EarlyExitPoints(NamedTuple):
+    """Where inputs leave, and how well they do there."""
+
+    steps: Tensor  #: time steps used by each input [N], int64, 1 to T
+    mean_steps: Tensor  #: their mean, a float64 scalar
+    accuracy: Tensor  #: share of inputs that are right when they leave, float64
+    reached: Tensor  #: share of inputs that reached the threshold, float64; the others leave after step T
+
+
+def _points(steps: Tensor, correct: Tensor, reached: Tensor) -> EarlyExitPoints:
+    if len(steps) == 0:
+        raise InputError("probs: expected at least one input; got none (N = 0)")
+    return EarlyExitPoints(steps, *(part.double().mean() for part in (steps, correct, reached)))
+
+
+def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, validate: bool) -> tuple[Tensor, ...]:
+    """Steps used, whether the prediction is right, and whether the threshold was reached: [N] each."""
+    check_choice("score", score, ["confidence", "entropy"])
+    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or threshold != threshold:
+        raise InputError(f"threshold: expected a number; got {describe(threshold)}")
+    mean = _mean_over_time(probs, validate).detach()
+    if validate:
+        check_labels("target", target, classes=mean.shape[-1], count=mean.shape[1])
+    sure = mean.amax(-1) >= threshold if score == "confidence" else surprise(mean).sum(-1) <= threshold
+    reached = sure.any(0)
+    last = torch.where(reached, sure.long().argmax(0), len(mean) - 1)  # argmax is the first step that is sure
+    decision = mean.argmax(-1).gather(0, last[None])[0]
+    return last + 1, decision == target, reached
+
+
+def early_exit(
+    probs: Tensor, target: Tensor, threshold: float, score: Score = "confidence", *, validate: bool = True
+) -> EarlyExitPoints:
+    """Stop each input at the first time step at which the network is sure enough.
+
+    Sure enough is a confidence, the highest mean probability, of at least `threshold`, or an entropy of the mean
+    prediction, in nats, of at most `threshold` (as BranchyNet does: Teerapittayanon et al. 2016, arXiv 1709.01686).
+    What never gets there leaves after step T.
+
+    Args:
+        probs: predictions after each step [T, N, C] or [S, T, N, C].
+        target: class numbers [N].
+        threshold: on the score.
+        score: "confidence" or "entropy".
+        validate: False skips the checks of the inputs.
+
+    Returns:
+        `EarlyExitPoints`.
+
+    Raises:
+        InputError: `probs` holds no probabilities or has no time axis, `target` no labels of their classes, an option
+            is unknown, or there are no inputs.
+
+    Example:
+        >>> probs = torch.tensor([[[0.6, 0.4], [0.9, 0.1]], [[0.2, 0.8], [0.9, 0.1]]])
+        >>> points = early_exit(probs, torch.tensor([1, 0]), threshold=0.8)
+        >>> points.steps, points.mean_steps.item(), points.accuracy.item()
+        (tensor([2, 1]), 1.5, 1.0)
+    """
+    return _points(*_exits(probs, target, threshold, score, validate))
+
+
+class FirstStableStep(PerInputMetric):
+    """Running `first_stable_step`, by default its mean over inputs."""
+
+    function = staticmethod(first_stable_step)
+    is_differentiable = False
+    higher_is_better = False
+
+    def __init__(self, *, reduction: Reduction = "mean", validate: bool = True, **options: Any) -> None:
+        super().__init__(reduction=reduction, sample_dim=None, validate=validate, **options)
+
+    def _try_options(self) -> None:
+        """There are none of its own."""
+
+    def update(self, probs: Tensor) -> None:
+        """Add the inputs of `probs` [T, N, C] or [S, T, N, C]."""
+        self._add(probs)
+
+
+class EarlyExit(UncertaintyMetric):
+    """Running `early_exit`; options `threshold` and `score`. Three small numbers are kept of each input."""
+
+    function = staticmethod(early_exit)
+    higher_is_better = None
+    plot = Metric.plot  # several numbers
+
+    def __init__(self, threshold: float, score: Score = "confidence", *, validate: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.threshold, self.score, self.validate = threshold, score, validate
+        # Bad options fail here, not at the first batch.
+        early_exit(torch.full((1, 1, 2), 0.5), torch.tensor([0]), threshold, score)
+        for name in ("steps", "correct", "reached"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, probs: Tensor, target: Tensor) -> None:
+        """Add the inputs of `probs` [T, N, C] or [S, T, N, C] and `target` [N]."""
+        parts = _exits(probs, target, self.threshold, self.score, self.validate)
+        for name, part in zip(("steps", "correct", "reached"), parts, strict=True):
+            getattr(self, name).append(part)
+
+    def compute(self) -> EarlyExitPoints:
+        """The points of all inputs seen."""
+        kept = [getattr(self, name) for name in ("steps", "correct", "reached")]
+        self._require(all(len(batches) > 0 and sum(map(len, batches)) > 0 for batches in kept))
+        return _points(*map(dim_zero_cat, kept))

@@ -1,0 +1,151 @@
+"""Uncertainty of an input from one forward pass, as the `ood` and `selective` metrics take it: high is unsure.
+
+Of Monte Carlo samples, give the mean prediction, or use `predictive_entropy`, `mutual_information` and the like with
+``reduction="none"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_dims, check_positive, check_probabilities, describe
+from tsnn_uq.metrics.base import PerInputMetric
+from tsnn_uq.metrics.inputs import Reduction, at_least_float32, reduce_inputs
+
+__all__ = [
+    "EnergyScore",
+    "MaximumLogitScore",
+    "MaximumSoftmaxScore",
+    "energy_score",
+    "maximum_logit_score",
+    "maximum_softmax_score",
+]
+
+
+def _as_logits(logits: Tensor, validate: bool) -> Tensor:
+    if validate:
+        check_dims("logits", logits, "[N, C]")
+        if not logits.is_floating_point() or logits.shape[-1] == 0:
+            raise InputError(f"logits: expected floating-point numbers, at least one a row; got {describe(logits)}")
+        if logits.isnan().any():
+            raise InputError(f"logits: expected numbers; got {int(logits.isnan().sum())} NaN")
+    return at_least_float32(logits)
+
+
+def maximum_softmax_score(probs: Tensor, *, reduction: Reduction = "none", validate: bool = True) -> Tensor:
+    r"""One minus the confidence in the predicted class.
+
+    .. math:: 1 - \max_c p_c
+
+    (Hendrycks and Gimpel 2017, arXiv 1610.02136.)
+
+    Args:
+        probs: probabilities [N, C].
+        reduction: over the inputs: "none" for a value per input [N], "mean" or "sum".
+        validate: False skips the checks of `probs`.
+
+    Returns:
+        [N] or a scalar, between 0 and 1 - 1 / C.
+
+    Raises:
+        InputError: `probs` holds no probabilities, an option is unknown, or the mean of no inputs is asked for.
+
+    Example:
+        >>> maximum_softmax_score(torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
+        tensor([0.2500, 0.5000])
+    """
+    if validate:
+        check_probabilities("probs", probs)
+    return reduce_inputs(1 - at_least_float32(probs).amax(-1), reduction)
+
+
+def maximum_logit_score(logits: Tensor, *, reduction: Reduction = "none", validate: bool = True) -> Tensor:
+    r"""Minus the largest logit.
+
+    .. math:: -\max_c z_c
+
+    (Hendrycks et al. 2022, arXiv 1911.11132.) Args and errors are those of `energy_score`.
+
+    Returns:
+        [N] or a scalar.
+
+    Example:
+        >>> maximum_logit_score(torch.tensor([[2.0, -1.0]]))
+        tensor([-2.])
+    """
+    return reduce_inputs(-_as_logits(logits, validate).amax(-1), reduction)
+
+
+def energy_score(
+    logits: Tensor, temperature: float = 1.0, *, reduction: Reduction = "none", validate: bool = True
+) -> Tensor:
+    r"""Free energy of the logits: low where any class has a high one.
+
+    .. math:: E = -T \log \sum_c e^{z_c / T}
+
+    (Liu et al. 2020, arXiv 2010.03759.) Not invariant to a constant added to all logits, so probabilities do not do.
+
+    Args:
+        logits: [N, C].
+        temperature: T, above 0.
+        reduction: over the inputs: "none" for a value per input [N], "mean" or "sum".
+        validate: False skips the checks of `logits`.
+
+    Returns:
+        [N] or a scalar; at most `maximum_logit_score`, and at least that minus T log C.
+
+    Raises:
+        InputError: `logits` has other axes or holds NaN, an option is out of range, or the mean of no inputs is asked
+            for.
+
+    Example:
+        >>> energy_score(torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
+        tensor([-0.6931, -2.0486])
+    """
+    check_positive("temperature", temperature)
+    logits = _as_logits(logits, validate)
+    return reduce_inputs(-temperature * (logits / temperature).logsumexp(-1), reduction)
+
+
+class _PredictionScore(PerInputMetric):
+    """Of [N, C]: one forward pass, so without a sample axis."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(sample_dim=None, **options)
+
+    def _try_options(self) -> None:
+        # Bad options fail here, not at the first batch.
+        type(self).function(torch.full((1, 2), 0.5), **self.options)
+
+
+class MaximumSoftmaxScore(_PredictionScore):
+    """Running `maximum_softmax_score`, by default its mean."""
+
+    function = staticmethod(maximum_softmax_score)
+
+    def update(self, probs: Tensor) -> None:
+        """Add the inputs of `probs` [N, C]."""
+        self._add(probs, **self.options)
+
+
+class _LogitScore(_PredictionScore):
+    plot_lower_bound = None
+
+    def update(self, logits: Tensor) -> None:
+        """Add the inputs of `logits` [N, C]."""
+        self._add(logits, **self.options)
+
+
+class MaximumLogitScore(_LogitScore):
+    """Running `maximum_logit_score`, by default its mean."""
+
+    function = staticmethod(maximum_logit_score)
+
+
+class EnergyScore(_LogitScore):
+    """Running `energy_score`, by default its mean; option `temperature`."""
+
+    function = staticmethod(energy_score)
