@@ -1,15 +1,19 @@
 """Data sets: found or fetched, verified, split and shifted."""
 
+from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
-from tsnn_uq.data.splits import Splits, load, load_test
+from tsnn_uq.data.splits import EVENT_SETS, Splits, load, load_all, load_test
 
 __all__ = [
+    "EVENT_SETS",
     "SHIFTS",
     "SOURCES",
     "Dataset",
+    "EventDataset",
+    "Events",
     "File",
     "Located",
     "Source",
@@ -19,9 +23,12 @@ __all__ = [
     "data_folder",
     "fetch",
     "load",
+    "load_all",
     "load_test",
     "locate",
     "noisy",
+    "parse_events",
     "parse_shift",
+    "read_events",
     "rotated",
 ]

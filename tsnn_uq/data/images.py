@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -50,11 +50,21 @@ class Dataset:
         """Number of images."""
         return len(self.labels)
 
-    def select(self, indices: Tensor) -> Dataset:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a network sees of one input, (channels, height, width), time left out."""
+        return tuple(self.images.shape[1:])
+
+    def select(self, indices: Tensor) -> Self:
         """The images with these `indices` [M], in their order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def subset(self, count: int, *, seed: int = 0) -> Dataset:
+    def joined(self, other: Self) -> Self:
+        """These images and then those of `other`."""
+        images, labels = torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels])
+        return replace(self, images=images, labels=labels)
+
+    def subset(self, count: int, *, seed: int = 0) -> Self:
         """`count` images drawn without replacement; with one seed, a smaller subset is the start of a larger one.
 
         Drawn, since the first half of MNIST's test set is easier than the second.

@@ -1,28 +1,34 @@
-"""Train, validation and test: which image is in which, once and for all."""
+"""Train, validation and test: which input is in which, once and for all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.data.events import Windows
 from tsnn_uq.data.images import Dataset, digits, read_part
+from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES
 from tsnn_uq.data.shifts import apply_shift, parse_shift
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["Splits", "load", "load_test"]
+__all__ = ["EVENT_SETS", "Splits", "load", "load_all", "load_test"]
 
+EVENT_SETS = ("nmnist",)
+PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 DIGITS_TEST = 360
-VALIDATION = {"digits": 180}
+VALIDATION = {"digits": 180, "nmnist-small": 100}
 VALIDATION_ELSE = 5000
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set in three parts without a common image."""
+    """A data set in three parts without a common input."""
 
     train: Dataset
     validation: Dataset
@@ -30,47 +36,83 @@ class Splits:
     name: str
 
 
-def load(name: str, data_dir: str | Path | None = None, *, seed: int = 0, validation: int | None = None) -> Splits:
+class Part(Protocol):
+    """What can be split: images, or recordings that are read no sooner than it is known which go where."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+
+    def __len__(self) -> int:
+        """Number of inputs."""
+
+    def select(self, indices: Tensor) -> Dataset:
+        """The inputs with these `indices` [M], in their order."""
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    validation: int | None = None,
+    bin_ms: float | None = None,
+    steps: int | None = None,
+    skip_bad: bool = False,
+) -> Splits:
     """Load a data set, split for good.
 
     The test part is the official one and the same for every seed (of digits, which has none, 360 images drawn once),
     so no seed can train on what another seed, or `load_test`, tests on. `seed` draws the validation part from the rest.
 
     Args:
-        name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28).
-        data_dir: where files are looked for and fetched to; see `data_folder`.
-        seed: of the choice of the validation images.
-        validation: their number; by default 5,000, and 180 of digits.
+        name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28); or events, as
+            `tsnn_uq.data.EventDataset`: ``"nmnist"`` (34 x 34).
+        data_dir: where files are looked for and fetched to; see `data_folder`. N-MNIST is not fetched.
+        seed: of the choice of the validation inputs.
+        validation: their number; by default 5,000, 180 of digits, and 100 of an N-MNIST that is not the full one
+            (whose parts are then named ``"nmnist-small"``).
+        bin_ms: of events alone: width of a time step in milliseconds, by default 1.
+        steps: of events alone: number of time steps from the recording's start, by default as many as 306 ms need.
+        skip_bad: of recordings in files alone: leave damaged ones out and tell of them in ``skipped``.
 
     Raises:
-        InputError: the name is unknown, a file is damaged or missing and cannot be fetched, or `validation` leaves
-            nothing to train on.
+        InputError: the name is unknown, a file is damaged or missing and cannot be fetched, `validation` leaves
+            nothing to train on, or an argument of events was given for images.
 
     Example:
         >>> splits = load("digits")
         >>> len(splits.train), len(splits.validation), len(splits.test), list(splits.test.images.shape)
         (1257, 180, 360, [360, 1, 8, 8])
     """
-    check_choice("data set", name, ("digits", *SOURCES))
-    rest, test = (
-        _digits() if name == "digits" else tuple(read_part(SOURCES[name], p, data_dir) for p in ("train", "test"))
-    )
+    windows = _check(name, bin_ms, steps, skip_bad)
+    rest, test = (_part(name, part, data_dir, windows, skip_bad) for part in PARTS)
     if validation is None:
-        validation = VALIDATION.get(name, VALIDATION_ELSE)
+        validation = VALIDATION.get(rest.name, VALIDATION_ELSE)
     check_positive("validation", validation, integer=True)
     if validation >= len(rest):
-        raise InputError(f"validation: expected fewer than the {len(rest)} images of {name}; got {validation}")
+        raise InputError(f"validation: expected fewer than the {len(rest)} inputs of {rest.name}; got {validation}")
     order = torch.randperm(len(rest), generator=generator_for(seed, "validation", name))
-    return Splits(rest.select(order[validation:]), rest.select(order[:validation]), test, name)
+    return Splits(rest.select(order[validation:]), rest.select(order[:validation]), _whole(test), rest.name)
 
 
-def load_test(name: str, data_dir: str | Path | None = None, *, seed: int = 0) -> Dataset:
+def load_test(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    bin_ms: float | None = None,
+    steps: int | None = None,
+    skip_bad: bool = False,
+) -> Dataset:
     """Load a test part alone, as it is or shifted; the training files need not be there.
 
     Args:
-        name: as for `load`, and with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g. ``"mnist:rotate=30"``.
+        name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
+            ``"mnist:rotate=30"``.
         data_dir: as for `load`.
-        seed: of a random shift; it does not choose the images.
+        seed: of a random shift; it does not choose the inputs.
+        bin_ms: as for `load`, and so are steps and skip_bad.
 
     Raises:
         InputError: the name or shift is unknown, the amount is bad, or a file is damaged or cannot be had.
@@ -80,11 +122,69 @@ def load_test(name: str, data_dir: str | Path | None = None, *, seed: int = 0) -
         'digits:noise=0.5'
     """
     base, colon, shift = name.partition(":")
-    check_choice("data set", base, ("digits", *SOURCES))
+    windows = _check(base, bin_ms, steps, skip_bad)
     if colon:
         parse_shift(shift)  # before anything is read or fetched
-    test = _digits()[1] if base == "digits" else read_part(SOURCES[base], "test", data_dir)
+        if base in EVENT_SETS:
+            raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
+    test = _whole(_part(base, "test", data_dir, windows, skip_bad))
     return replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
+
+
+def load_all(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    bin_ms: float | None = None,
+    steps: int | None = None,
+    skip_bad: bool = False,
+) -> Dataset:
+    """Load all of a data set as one, the training part and then the test part, e.g. to be folded.
+
+    Args:
+        name: as for `load`, and so are the others.
+        data_dir: where files are looked for.
+        bin_ms: width of a time step in milliseconds.
+        steps: number of time steps.
+        skip_bad: leave damaged recordings out.
+
+    Raises:
+        InputError: as for `load`.
+
+    Example:
+        >>> len(load_all("digits"))
+        1797
+    """
+    windows = _check(name, bin_ms, steps, skip_bad)
+    train, test = (_part(name, part, data_dir, windows, skip_bad) for part in PARTS)
+    return _whole(train).joined(_whole(test))
+
+
+def _check(name: str, bin_ms: float | None, steps: int | None, skip_bad: bool) -> Windows:
+    """How the time is divided, if the name is known and takes the arguments that were given."""
+    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
+    for argument, value, takers in (
+        ("bin_ms", bin_ms, EVENT_SETS),
+        ("steps", steps, EVENT_SETS),
+        ("skip_bad", skip_bad or None, ("nmnist",)),
+    ):
+        if value is not None and name not in takers:
+            raise InputError(f"{argument}: expected with {' or '.join(takers)} alone; got {value} for {name}")
+    return Windows(1.0 if bin_ms is None else bin_ms, steps)
+
+
+def _part(
+    name: str, part: Literal["train", "test"], data_dir: str | Path | None, windows: Windows, skip_bad: bool
+) -> Part:
+    if name == "digits":
+        return _digits()[PARTS.index(part)]
+    if name == "nmnist":
+        return find_recordings(part, data_dir, windows, skip_bad=skip_bad)
+    return read_part(SOURCES[name], part, data_dir)
+
+
+def _whole(part: Part) -> Dataset:
+    return part if isinstance(part, Dataset) else part.select(torch.arange(len(part)))
 
 
 def _digits() -> tuple[Dataset, Dataset]:

@@ -1,0 +1,200 @@
+"""Events of a vision sensor: the layout of N-MNIST's files, and recordings as bits over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_dims, check_labels, check_positive, describe
+from tsnn_uq.data.images import Dataset
+
+__all__ = ["PLACES", "SIDE", "EventDataset", "Events", "Packer", "Windows", "parse_events", "read_events"]
+
+SIDE = 34  # pixels
+PLACES = 2 * SIDE * SIDE  # (polarity, y, x), in this order
+DURATION_MS = 306.0
+LONGEST_US = 1_000_000  # thrice the longest recording; later events are a foreign or damaged file's
+EVENT_BYTES = 5
+
+
+class Events(NamedTuple):
+    """The events of one recording in the order of time, four arrays [E].
+
+    Args:
+        x: column, 0 to 33 from the left.
+        y: row, 0 to 33 from the top.
+        polarity: 1 (ON) where the sensor saw more light, 0 (OFF) where less.
+        time_us: microseconds since the recording's start.
+    """
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    polarity: NDArray[np.int64]
+    time_us: NDArray[np.int64]
+
+    @property
+    def place(self) -> NDArray[np.int64]:
+        """Index [E] into (polarity, y, x) flattened, 0 to 2,311."""
+        return (self.polarity * SIDE + self.y) * SIDE + self.x
+
+
+def parse_events(content: bytes, origin: str) -> Events:
+    """The events in a file of N-MNIST.
+
+    Five bytes an event, the most significant bit first: x in 8 bits, y in 8, polarity in 1 and the time in
+    microseconds in 23 (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using
+    saccades", https://doi.org/10.3389/fnins.2015.00437).
+
+    Args:
+        content: the file's bytes.
+        origin: its path, for error messages.
+
+    Raises:
+        InputError: no event, a length that is no multiple of five bytes, a pixel outside 34 x 34, a time beyond a
+            second, or a time before that of the event before it.
+
+    Example:
+        >>> events = parse_events(bytes([12, 4, 0b10000000, 0x0A, 0xE6]), "00001.bin")
+        >>> [int(field[0]) for field in events]
+        [12, 4, 1, 2790]
+    """
+    if not content or len(content) % EVENT_BYTES:
+        raise InputError(
+            f"{origin}: expected events of five bytes each; got {len(content)} bytes; it is empty, cut off or foreign"
+        )
+    rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, EVENT_BYTES).astype(np.int64)
+    x, y, high, middle, low = rows.T
+    events = Events(x, y, high >> 7, (high & 0x7F) << 16 | middle << 8 | low)
+    _check("a pixel of 34 x 34", (x >= SIDE) | (y >= SIDE), events, origin)
+    _check("a time below a second", events.time_us >= LONGEST_US, events, origin)
+    _check("times in order", np.diff(events.time_us, prepend=0) < 0, events, origin)
+    return events
+
+
+def read_events(path: str | Path) -> Events:
+    """Read one recording of N-MNIST, e.g. ``Test/7/00001.bin``, as `parse_events` does.
+
+    Raises:
+        InputError: the file cannot be read, or is no such recording.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a recording of N-MNIST; {error.strerror}") from error
+    return parse_events(content, str(path))
+
+
+def _check(wanted: str, bad: NDArray[np.bool_], events: Events, origin: str) -> None:
+    if bad.any():
+        place = int(bad.argmax())
+        x, y, _, time = (int(field[place]) for field in events)
+        raise InputError(
+            f"{origin}: expected {wanted}; got x = {x}, y = {y} at {time} us in event {place}; it is damaged or foreign"
+        )
+
+
+class Windows:
+    """How events become spikes in discrete time: window t holds the times from t to t + 1 times `bin_ms`.
+
+    Args:
+        bin_ms: the windows' width in milliseconds.
+        steps: number of windows T from the recording's start; later events are left out. By default as many as
+            306 ms need, which is a recording's usual length; the longest of N-MNIST have about 315 ms.
+
+    Raises:
+        InputError: either is not positive, or `bin_ms` is less than a microsecond.
+
+    Example:
+        >>> Windows(bin_ms=5.0).steps
+        62
+    """
+
+    def __init__(self, bin_ms: float = 1.0, steps: int | None = None) -> None:
+        check_positive("bin_ms", bin_ms)
+        if bin_ms < 1e-3:
+            raise InputError(f"bin_ms: expected at least 0.001, the clock's microsecond; got {bin_ms}")
+        self.bin_ms = bin_ms
+        self.bin_us = round(1000 * bin_ms, 6)  # without the rounding error of 1000 times 16.1
+        self.steps = math.ceil(1000 * DURATION_MS / self.bin_us) if steps is None else steps
+        check_positive("steps", self.steps, integer=True)
+
+
+class Packer:
+    """Packs recordings one after another, in a buffer that is made once.
+
+    Args:
+        windows: of the time.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+        self._bits = np.zeros((windows.steps, PLACES), dtype=np.bool_)
+
+    def pack(self, place: NDArray[Any], time_us: NDArray[Any]) -> Tensor:
+        """Spikes uint8 [T, 289]: a bit is 1 if at least one event of its place [E] falls into its window."""
+        step = (time_us / self.windows.bin_us).astype(np.int64)
+        inside = step < self.windows.steps
+        where = step[inside] * PLACES + place[inside]
+        flat = self._bits.reshape(-1)
+        flat[where] = True
+        packed = torch.from_numpy(np.packbits(self._bits, axis=-1, bitorder="little"))
+        flat[where] = False
+        return packed
+
+
+@dataclass(frozen=True, eq=False)
+class EventDataset(Dataset):
+    """Labelled recordings of events, as spikes in discrete time packed to bits.
+
+    ``tsnn_uq.coding.unpack_spikes(images, 2312)`` gives [N, T, 2312], that is [N, T, 2, 34, 34]: polarity (0 OFF,
+    1 ON), row and column. A set of 60,000 takes 5.3 GB at 1 ms a window and 1.1 GB at 5 ms.
+
+    Args:
+        images: [N, T, 289] uint8, laid out as `tsnn_uq.coding.pack_spikes` does with [N, T, 2312].
+        labels: [N] int64 class numbers.
+        name: what they are; simulated recordings are always named so.
+        classes: number of classes.
+        bin_ms: width of a time step in milliseconds.
+        skipped: what was wrong with each recording that was left out, of the part this was read from.
+
+    Raises:
+        InputError: shapes, dtypes or counts do not fit.
+    """
+
+    bin_ms: float = 1.0
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_dims("images", self.images, "[N, T, 289]")
+        if self.images.dtype != torch.uint8 or self.images.shape[2] != PLACES // 8:
+            raise InputError(f"images: expected packed spikes, uint8 [N, T, 289]; got {describe(self.images)}")
+        check_labels("labels", self.labels, self.classes, count=len(self.images))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a network sees of one input at one time, (polarities, height, width)."""
+        return (2, SIDE, SIDE)
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps T."""
+        return self.images.shape[1]
+
+    def events(self, index: int) -> Events:
+        """Recording `index` as events, each at the start of its window, to be looked at."""
+        bits = np.unpackbits(self.images[index].cpu().numpy(), axis=-1, bitorder="little")
+        step, place = bits.nonzero()
+        polarity, y, x = np.unravel_index(place, self.shape)
+        start = np.ceil(Windows(self.bin_ms, self.steps).bin_us * step)
+        return Events(x, y, polarity, start.astype(np.int64))
+
+    def joined(self, other: Self) -> Self:
+        """These recordings and then those of `other`."""
+        return replace(super().joined(other), skipped=self.skipped + other.skipped)
