@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.helpers.strategies import forecasts
-from tsnn_uq.metrics.bins import all_class_sums, top_label_sums
+from tsnn_uq.metrics.bins import bin_sums
 
 
 def bin_of(confidence: float, bins: int) -> int:
@@ -27,8 +27,8 @@ def test_sums_against_loops(forecast: tuple[Tensor, Tensor], bins: int) -> None:
         top[:, 0, bin_of(confidence, bins)] += (1, confidence, predicted == y)
         for c, p in enumerate(row):
             every[:, c, bin_of(p, bins)] += (1, p, c == y)
-    np.testing.assert_allclose(top_label_sums(probs, target, bins), top, atol=1e-12)
-    np.testing.assert_allclose(all_class_sums(probs, target, bins), every, atol=1e-12)
+    np.testing.assert_allclose(bin_sums(probs, target, bins), top, atol=1e-12)
+    np.testing.assert_allclose(bin_sums(probs, target, bins, "classes"), every, atol=1e-12)
 
 
 @pytest.mark.parametrize("bins", [1, 3, 10, 15, 49, 100])
@@ -36,7 +36,7 @@ def test_the_literal_edge_opens_its_bin(bins: int) -> None:
     for dtype in (torch.float64, torch.float32):
         edges = torch.arange(bins + 1, dtype=torch.float64) / bins
         probs = torch.stack([edges, 1 - edges], 1).to(dtype)
-        counts = all_class_sums(probs, torch.zeros(bins + 1, dtype=torch.long), bins)[0, 0].long().tolist()
+        counts = bin_sums(probs, torch.zeros(bins + 1, dtype=torch.long), bins, "classes")[0, 0].long().tolist()
         if dtype == torch.float64:
             assert counts == [1] * (bins - 1) + [2]  # 1 shares the last bin
         assert sum(counts) == bins + 1
@@ -45,12 +45,12 @@ def test_the_literal_edge_opens_its_bin(bins: int) -> None:
 def test_same_bins_as_numpy_where_edges_are_exact() -> None:
     """With 16 bins every edge is a binary fraction, for us and for numpy."""
     values = torch.arange(65, dtype=torch.float64) / 64
-    ours = all_class_sums(torch.stack([values, 1 - values], 1), torch.zeros(65, dtype=torch.long), 16)[0, 0]
+    ours = bin_sums(torch.stack([values, 1 - values], 1), torch.zeros(65, dtype=torch.long), 16, "classes")[0, 0]
     np.testing.assert_array_equal(ours, np.histogram(values, bins=16, range=(0, 1))[0])
 
 
 def test_zero_and_one_belong_to_a_bin_and_so_do_their_roundings() -> None:
     probs = torch.tensor([[0.0, 1.0], [-1e-6, 1 + 1e-6]])
-    counts = all_class_sums(probs, torch.tensor([0, 1]), 15)[0]
+    counts = bin_sums(probs, torch.tensor([0, 1]), 15, "classes")[0]
     assert counts[0].tolist() == [2] + [0] * 14
     assert counts[1].tolist() == [0] * 14 + [2]

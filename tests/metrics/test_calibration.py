@@ -15,10 +15,13 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tests.helpers.strategies import forecasts
 from tsnn_uq.metrics.functional import (
+    adaptive_calibration_error,
     debiased_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
+    overconfidence_error,
     rms_calibration_error,
+    underconfidence_error,
 )
 
 
@@ -54,6 +57,56 @@ def test_against_loops(forecast: tuple[Tensor, Tensor], bins: int) -> None:
     assert debiased_calibration_error(*forecast, bins).item() == pytest.approx(math.sqrt(max(squared, 0)), abs=1e-7)
     assert 0 <= ece <= rms + 1e-12
     assert rms <= mce + 1e-12 <= 1 + 2e-12
+
+
+@given(forecasts(), st.sampled_from([1, 2, 10, 15]), st.sampled_from(["predicted", "classes"]))
+def test_over_and_underconfidence_add_up(forecast: tuple[Tensor, Tensor], bins: int, of: str) -> None:
+    over, under, both = (
+        metric(*forecast, bins, of=of).item()
+        for metric in (overconfidence_error, underconfidence_error, expected_calibration_error)
+    )
+    assert over + under == pytest.approx(both, abs=1e-12)
+    assert min(over, under) >= 0
+    probs, target = forecast
+    if of == "predicted":
+        bias = (probs.amax(-1) - (probs.argmax(-1) == target).double()).mean().item()
+        assert over - under == pytest.approx(bias, abs=1e-12)
+        found = bins_by_loop(*forecast, bins)
+        surer = sum(count * (conf - accuracy) for count, accuracy, conf in found if conf > accuracy)
+        assert over == pytest.approx(surer / len(target), abs=1e-12)
+    else:
+        assert over == pytest.approx(under, abs=1e-12) or probs.shape[1] > 1
+        assert over - under == pytest.approx(0, abs=1e-12)  # the probabilities sum to one, and so do the truths
+
+
+@given(forecasts(), st.sampled_from([1, 2, 10, 15]))
+def test_all_classes_are_binary_problems(forecast: tuple[Tensor, Tensor], bins: int) -> None:
+    """Each class's probability p as the confidence of a problem of two classes, of which the first is predicted."""
+    probs, target = forecast
+    errors: dict[str, list[float]] = {"l1": [], "max": [], "l2": [], "debiased": []}
+    for c in range(probs.shape[1]):
+        p, hit = probs[:, c], (target == c).double()
+        groups = [rows for b in range(bins) if (rows := [i for i, x in enumerate(p.tolist()) if place(x, bins) == b])]
+        gaps = [(len(rows) / len(p), abs(p[rows].mean() - hit[rows].mean()).item()) for rows in groups]
+        noise = [hit[rows].var(correction=0).item() / (len(rows) - 1) if len(rows) > 1 else math.nan for rows in groups]
+        errors["l1"].append(sum(w * gap for w, gap in gaps))
+        errors["max"].append(max(gap for _, gap in gaps))
+        errors["l2"].append(sum(w * gap**2 for w, gap in gaps))
+        errors["debiased"].append(
+            sum(w * (gap**2 - n) for (w, gap), n in zip(gaps, noise, strict=True) if not math.isnan(n))
+        )
+    values = [
+        expected_calibration_error(*forecast, bins, of="classes"),
+        maximum_calibration_error(*forecast, bins, of="classes"),
+        rms_calibration_error(*forecast, bins, of="classes").square(),
+        debiased_calibration_error(*forecast, bins, of="classes", squared=True),
+    ]
+    wanted = [np.mean(errors["l1"]), max(errors["max"]), np.mean(errors["l2"]), np.mean(errors["debiased"])]
+    assert [value.item() for value in values] == pytest.approx(wanted, abs=1e-12)
+
+
+def place(confidence: float, bins: int) -> int:
+    return max(b for b in range(bins) if b / bins <= confidence)
 
 
 @given(forecasts(), st.randoms(use_true_random=False))
@@ -92,6 +145,28 @@ def test_confidence_one_has_no_bin_of_its_own() -> None:
     assert expected_calibration_error(probs, target, 10).item() == pytest.approx(0.475, abs=1e-12)
     theirs = multiclass_calibration_error(probs, target, num_classes=2, n_bins=10)  # in float32
     assert theirs.item() == pytest.approx(0.525, abs=1e-6)
+
+
+def test_netcal_has_another_ace_and_cannot_do_ours_where_confidences_saturate() -> None:
+    """Its ACE is the mean over *non-empty* equal-width bins, unweighted; its equal-mass bins want distinct edges."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from netcal.metrics import ACE, ECE
+
+    probs = torch.tensor([[0.9, 0.1, 0.0]] * 9 + [[0.5, 0.3, 0.2]], dtype=torch.float64)
+    target = torch.tensor([0] * 6 + [1, 1, 2] + [0])
+    gaps = (0.9 - 6 / 9, 1 - 0.5)
+    assert ACE(4).measure(probs.numpy(), target.numpy()) == pytest.approx(sum(gaps) / 2)
+    assert expected_calibration_error(probs, target, 4).item() == pytest.approx(0.9 * gaps[0] + 0.1 * gaps[1])
+    # Equal mass, with equal confidences in several ranges: 5 ranges of 2, the lowest of which holds 0.5 and one 0.9.
+    lowest = abs((0.5 - 1 + gaps[0]) / 2)
+    assert adaptive_calibration_error(probs, target, 5, of="predicted").item() == pytest.approx(
+        (lowest + 4 * gaps[0]) / 5
+    )
+    sure = torch.eye(3, dtype=torch.float64)[[0] * 8 + [1, 2]]
+    with pytest.raises(ValueError, match="smallest edge difference is numerically 0"):
+        ECE(5, equal_intervals=False).measure(sure.numpy(), target.numpy())
+    assert 0 <= adaptive_calibration_error(sure, target, 5) <= 1
 
 
 def test_same_as_torchmetrics_where_conventions_agree(generator: torch.Generator) -> None:

@@ -41,6 +41,19 @@ def test_adaptive_against_loops(forecast: tuple[Tensor, Tensor], bins: int) -> N
     assert adaptive_calibration_error(*forecast, bins).item() == pytest.approx(np.mean(errors), abs=1e-12)
 
 
+@given(forecasts(), st.sampled_from([1, 2, 3, 10]))
+def test_adaptive_error_of_the_predicted_class(forecast: tuple[Tensor, Tensor], bins: int) -> None:
+    """It is that of a problem of one class, whose truth is whether the prediction is right."""
+    probs, target = forecast
+    confidence, predicted = (x.numpy() for x in probs.max(-1))
+    hit, n, ranges = predicted == target.numpy(), len(target), {}
+    truth = np.array([hit[confidence == p].mean() for p in confidence])
+    for rank, row in enumerate(np.argsort(confidence)):
+        ranges.setdefault(rank * bins // n, []).append(row)
+    wanted = np.mean([abs(np.mean(confidence[rows] - truth[rows])) for rows in ranges.values()])
+    assert adaptive_calibration_error(probs, target, bins, of="predicted").item() == pytest.approx(wanted, abs=1e-12)
+
+
 @given(forecasts(), st.randoms(use_true_random=False))
 def test_inputs_and_classes_come_in_any_order(forecast: tuple[Tensor, Tensor], random) -> None:
     probs, target = forecast

@@ -32,6 +32,8 @@ BINNED = [
     F.maximum_calibration_error,
     F.rms_calibration_error,
     F.debiased_calibration_error,
+    F.overconfidence_error,
+    F.underconfidence_error,
     F.classwise_calibration_error,
     F.adaptive_calibration_error,
     F.reliability_curve,
@@ -101,7 +103,7 @@ class TestMonteCarlo:
         assert metric(probs) == metric(probs.float(), validate=False)
 
 
-@pytest.mark.parametrize("metric", [*SCORES, *BINNED], ids=by_name)
+@pytest.mark.parametrize("metric", [*SCORES, *BINNED, F.smooth_calibration_error], ids=by_name)
 class TestForecasts:
     def test_refuses_what_does_not_fit(self, metric) -> None:
         probs, target = torch.full((3, 4), 0.25), torch.tensor([0, 1, 3])

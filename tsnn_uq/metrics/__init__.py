@@ -6,7 +6,9 @@ from tsnn_uq.metrics.calibration import (
     DebiasedCalibrationError,
     ExpectedCalibrationError,
     MaximumCalibrationError,
+    OverconfidenceError,
     RmsCalibrationError,
+    UnderconfidenceError,
 )
 from tsnn_uq.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibrationError
 from tsnn_uq.metrics.disagreement import PairwiseDisagreement, VariationRatio
@@ -25,6 +27,7 @@ from tsnn_uq.metrics.selective import (
     RiskCoverageCurve,
     RiskCoveragePoints,
 )
+from tsnn_uq.metrics.smooth import SmoothCalibrationError
 from tsnn_uq.metrics.variance import PredictiveStd, PredictiveVariance
 
 __all__ = [
@@ -57,6 +60,7 @@ __all__ = [
     "OodAuprOut",
     "OodAuroc",
     "OverTime",
+    "OverconfidenceError",
     "PairwiseDisagreement",
     "PerInputMetric",
     "PredictiveEntropy",
@@ -67,6 +71,8 @@ __all__ = [
     "RiskCoverageCurve",
     "RiskCoveragePoints",
     "RmsCalibrationError",
+    "SmoothCalibrationError",
+    "UnderconfidenceError",
     "VariationRatio",
     "functional",
 ]

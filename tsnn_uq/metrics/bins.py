@@ -7,16 +7,18 @@ belong to a bin. (Guo et al. 2017 bin (lo, hi] and lose 0; torchmetrics gives 1 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.metrics.base import UncertaintyMetric
 from tsnn_uq.metrics.inputs import as_forecast, mean_prediction
 
-__all__ = ["BinnedMetric", "all_class_sums", "expected_gap", "top_label_sums", "weights_and_gaps"]
+__all__ = ["BinnedMetric", "Of", "bin_sums", "confidences_and_hits", "expected_gap", "weights_and_gaps"]
+
+Of = Literal["predicted", "classes"]
 
 
 def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
@@ -29,19 +31,23 @@ def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
     return values.new_zeros(3, len(confidence), bins).scatter_add(2, index.expand_as(values), values)
 
 
-def top_label_sums(probs: Tensor, target: Tensor, bins: int, validate: bool = True) -> Tensor:
-    """Bin sums [3, 1, bins] of the highest probability and whether its class is true (of tied classes, the first)."""
-    check_positive("bins", bins, integer=True)
+def confidences_and_hits(probs: Tensor, target: Tensor, of: Of, validate: bool) -> tuple[Tensor, Tensor]:
+    """What is to be calibrated and the truth, [N, G] each: the predicted class alone (G = 1), or all C classes.
+
+    The predicted class is the most probable one, of equally probable classes the first.
+    """
+    check_choice("of", of, ["predicted", "classes"])
     probs, target = as_forecast(probs, target, validate)
+    if of == "classes":
+        return probs, torch.nn.functional.one_hot(target, probs.shape[-1])
     confidence, predicted = probs.max(-1, keepdim=True)
-    return _bin_sums(confidence, predicted == target[:, None], bins)
+    return confidence, predicted == target[:, None]
 
 
-def all_class_sums(probs: Tensor, target: Tensor, bins: int, validate: bool = True) -> Tensor:
-    """Bin sums [3, C, bins] of each class's probability and whether that class is true."""
+def bin_sums(probs: Tensor, target: Tensor, bins: int, of: Of = "predicted", validate: bool = True) -> Tensor:
+    """Count, sum of confidences and number of hits in each bin, float64 [3, G, bins]."""
     check_positive("bins", bins, integer=True)
-    probs, target = as_forecast(probs, target, validate)
-    return _bin_sums(probs, torch.nn.functional.one_hot(target, probs.shape[-1]), bins)
+    return _bin_sums(*confidences_and_hits(probs, target, of, validate), bins)
 
 
 def weights_and_gaps(sums: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,16 +65,17 @@ def expected_gap(sums: Tensor) -> Tensor:
 
 
 class BinnedMetric(UncertaintyMetric):
-    """Sums over bins, whatever the number of inputs; a subclass names the sums and the statistic made of them.
+    """Sums over bins, whatever the number of inputs; a subclass names the statistic made of them.
 
     Args:
         bins: number of bins of equal width on [0, 1].
+        of: "predicted" or "classes", where the function has a choice.
         sample_dim: None for `probs` [N, C]; the axis of the samples if batches are [S, N, C], whose mean is taken.
         validate: False skips the checks of the inputs.
         options: of `function`, or of `torchmetrics.Metric`.
     """
 
-    bin_sums: ClassVar[Callable[..., Tensor]] = staticmethod(top_label_sums)
+    of: Of = "predicted"
     statistic: ClassVar[Callable[..., Any]]
     plot_lower_bound: float | None = 0.0
     sums: Tensor
@@ -78,13 +85,14 @@ class BinnedMetric(UncertaintyMetric):
         self.bins, self.sample_dim, self.validate = bins, sample_dim, validate
         # Bad options fail here, not at the first batch.
         type(self).function(torch.full((1, 2), 0.5), torch.tensor([0]), bins, **self.options)
+        self.of = self.options.pop("of", type(self).of)
         # Where classes are kept apart, the first batch widens the second axis to their number.
         self.add_state("sums", torch.zeros(3, 1, bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
         probs = mean_prediction(probs, self.sample_dim, self.validate)
-        self.sums = self.sums + type(self).bin_sums(probs, target, self.bins, self.validate)
+        self.sums = self.sums + bin_sums(probs, target, self.bins, self.of, self.validate)
 
     def compute(self) -> Any:
         """The statistic of all inputs seen."""

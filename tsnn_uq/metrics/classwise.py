@@ -1,4 +1,4 @@
-"""Calibration of the probabilities of all classes, not of the predicted one alone: equal width and equal mass bins."""
+"""Calibration of the probabilities of all classes, not of the predicted one alone; and bins of equal mass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.metrics.base import StoringMetric
-from tsnn_uq.metrics.bins import BinnedMetric, all_class_sums, expected_gap
+from tsnn_uq.metrics.bins import BinnedMetric, Of, bin_sums, confidences_and_hits, expected_gap
 from tsnn_uq.metrics.inputs import as_forecast, average_ties, mean_prediction
 
 __all__ = [
@@ -25,17 +25,20 @@ def classwise_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *
 
     .. math:: \frac1C \sum_c \sum_b \frac{n_{bc}}{N} \left| \mathrm{freq}_{bc} - \mathrm{conf}_{bc} \right|
 
-    (Kull et al. 2019, arXiv 1910.12656.) The mean, not the sum, over classes. Args, value and errors as for
+    (Kull et al. 2019, arXiv 1910.12656.) The mean, not the sum, over classes: it is `expected_calibration_error` with
+    ``of="classes"`` under its usual name. Args, value and errors as for
     `expected_calibration_error`.
 
     Example:
         >>> classwise_calibration_error(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]))
         tensor(0.2500, dtype=torch.float64)
     """
-    return expected_gap(all_class_sums(probs, target, bins, validate))
+    return expected_gap(bin_sums(probs, target, bins, "classes", validate))
 
 
-def adaptive_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *, validate: bool = True) -> Tensor:
+def adaptive_calibration_error(
+    probs: Tensor, target: Tensor, bins: int = 15, *, of: Of = "classes", validate: bool = True
+) -> Tensor:
     r"""Calibration error over bins of equal mass, per class, mean over bins and classes: Nixon's *Adaptive* error.
 
     .. math:: \frac{1}{C R} \sum_c \sum_r \left| \mathrm{freq}_{rc} - \mathrm{conf}_{rc} \right|
@@ -49,6 +52,7 @@ def adaptive_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *,
         probs: probabilities [N, C].
         target: class numbers [N].
         bins: number R of ranges.
+        of: "classes", or "predicted" for the confidence of the predicted class alone (C = 1 in the formula).
         validate: False skips the checks of the inputs.
 
     Returns:
@@ -60,12 +64,11 @@ def adaptive_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *,
         tensor(0.1500, dtype=torch.float64)
     """
     check_positive("bins", bins, integer=True)
-    probs, target = as_forecast(probs, target, validate)
-    if len(probs) == 0:
+    confidence, hit = confidences_and_hits(probs, target, of, validate)
+    if len(confidence) == 0:
         raise InputError("probs: expected at least one input to measure calibration on; got none (N = 0)")
-    truth = torch.nn.functional.one_hot(target, probs.shape[-1])
-    pairs = zip(probs.detach().T, truth.T, strict=True)
-    return torch.stack([_equal_mass_gap(confidence, hit, bins) for confidence, hit in pairs]).mean()
+    pairs = zip(confidence.detach().T, hit.T, strict=True)
+    return torch.stack([_equal_mass_gap(group, truth, bins) for group, truth in pairs]).mean()
 
 
 def _equal_mass_gap(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
@@ -79,12 +82,12 @@ class ClasswiseCalibrationError(BinnedMetric):
     """Running `classwise_calibration_error`; options as in `BinnedMetric`."""
 
     function = staticmethod(classwise_calibration_error)
-    bin_sums = staticmethod(all_class_sums)
+    of = "classes"
     statistic = staticmethod(expected_gap)
 
 
 class AdaptiveCalibrationError(StoringMetric):
-    """`adaptive_calibration_error` of all inputs seen, which are kept; a `sample_dim` as in `BinnedMetric`."""
+    """`adaptive_calibration_error` of all inputs seen, which are kept; `sample_dim` and `of` as in `BinnedMetric`."""
 
     function = staticmethod(adaptive_calibration_error)
     names = ("probs", "target")
@@ -92,7 +95,8 @@ class AdaptiveCalibrationError(StoringMetric):
 
     def __init__(self, bins: int = 15, *, sample_dim: int | None = None, **options: Any) -> None:
         super().__init__(bins=bins, **options)
-        check_positive("bins", bins, integer=True)
+        # Bad options fail here, not at the first batch.
+        adaptive_calibration_error(torch.full((1, 2), 0.5), torch.tensor([0]), **self.options)
         self.sample_dim = sample_dim
 
     def update(self, probs: Tensor, target: Tensor) -> None:

@@ -4,7 +4,9 @@ from tsnn_uq.metrics.calibration import (
     debiased_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
+    overconfidence_error,
     rms_calibration_error,
+    underconfidence_error,
 )
 from tsnn_uq.metrics.classwise import adaptive_calibration_error, classwise_calibration_error
 from tsnn_uq.metrics.disagreement import pairwise_disagreement, variation_ratio
@@ -18,6 +20,7 @@ from tsnn_uq.metrics.reliability import brier_decomposition, reliability_curve
 from tsnn_uq.metrics.risk_areas import augrc, aurc, excess_aurc
 from tsnn_uq.metrics.scores import accuracy, brier_score, negative_log_likelihood
 from tsnn_uq.metrics.selective import accuracy_at_coverage, coverage_at_risk, risk_coverage_curve
+from tsnn_uq.metrics.smooth import smooth_calibration_error
 from tsnn_uq.metrics.variance import predictive_std, predictive_variance
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "ood_aupr_out",
     "ood_auroc",
     "over_time",
+    "overconfidence_error",
     "pairwise_disagreement",
     "predictive_entropy",
     "predictive_std",
@@ -56,6 +60,8 @@ __all__ = [
     "reliability_curve",
     "risk_coverage_curve",
     "rms_calibration_error",
+    "smooth_calibration_error",
     "time_as_samples",
+    "underconfidence_error",
     "variation_ratio",
 ]

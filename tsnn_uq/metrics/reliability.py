@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from tsnn_uq.checks import check_fraction, check_positive
-from tsnn_uq.metrics.bins import BinnedMetric, all_class_sums, top_label_sums, weights_and_gaps
+from tsnn_uq.metrics.bins import BinnedMetric, bin_sums, weights_and_gaps
 from tsnn_uq.metrics.inputs import mean_prediction
 from tsnn_uq.metrics.scores import brier_score
 
@@ -73,7 +73,7 @@ def reliability_curve(
         >>> reliability_curve(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2).accuracy
         tensor([   nan, 0.5000], dtype=torch.float64)
     """
-    return _reliability(top_label_sums(probs, target, bins, validate), level)
+    return _reliability(bin_sums(probs, target, bins, validate=validate), level)
 
 
 class BrierParts(NamedTuple):
@@ -117,7 +117,7 @@ def brier_decomposition(probs: Tensor, target: Tensor, bins: int = 15, *, valida
         >>> [round(part.item(), 3) for part in brier_decomposition(probs, torch.tensor([0, 0, 1, 0]), bins=4)]
         [0.125, 0.125, 0.375, 0.0]
     """
-    sums = all_class_sums(probs, target, bins, validate)
+    sums = bin_sums(probs, target, bins, "classes", validate)
     return _parts(sums, brier_score(probs.detach().double(), target, reduction="sum", validate=False))
 
 
@@ -134,7 +134,7 @@ class BrierDecomposition(BinnedMetric):
     """Running `brier_decomposition`; options as in `BinnedMetric`."""
 
     function = staticmethod(brier_decomposition)
-    bin_sums = staticmethod(all_class_sums)
+    of = "classes"
     higher_is_better = None
     plot = Metric.plot  # four numbers
     score: Tensor
