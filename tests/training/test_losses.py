@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.training.losses import distillation
+from tsnn_uq.training.losses import distillation, spike_count
 
 STUDENT = [[1.0, 2.0, -1.0], [0.0, 0.0, 0.0]]
 TEACHER = [[0.5, 2.5, 0.0], [3.0, -3.0, 0.0]]
@@ -48,3 +50,55 @@ def test_the_gradient_is_right_and_equal_predictions_have_none():
 def test_other_shapes_are_refused_not_broadcast():
     with pytest.raises(InputError, match=r"teacher: expected logits like the student's, .*\[2, 3\]; got .*\[2, 1\]"):
         distillation(torch.zeros(2, 3), torch.zeros(2, 1), 2.0)
+
+
+@given(st.data(), st.integers(1, 5), st.integers(1, 4))
+def test_spike_count_is_the_sum_written_out(data, inputs, classes):
+    number = st.integers(0, 300)
+    counts = data.draw(st.lists(st.lists(number, min_size=classes, max_size=classes), min_size=inputs, max_size=inputs))
+    target = data.draw(st.lists(st.integers(0, classes - 1), min_size=inputs, max_size=inputs))
+    others = data.draw(number)
+    right = others + data.draw(st.integers(1, 60))
+    expected = 0.0
+    for row, label in zip(counts, target, strict=True):
+        for place, count in enumerate(row):
+            expected += 0.5 * (count - (right if place == label else others)) ** 2 / inputs
+    got = spike_count(torch.tensor(counts, dtype=torch.float64), torch.tensor(target), (right, others))
+    assert got.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_spike_counts_have_the_gradient_of_slayer_up_to_its_factor():
+    """SLAYER's error at each of T steps is (count - wanted) / T; ours reaches every spike of the window alike."""
+    spikes = (
+        torch.rand(20, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round().requires_grad_()
+    )
+    target = torch.tensor([3, 0, 1])
+    spike_count(spikes.sum(0), target, (9, 2)).backward()
+    wanted = torch.full((3, 4), 2.0, dtype=torch.float64)
+    wanted[[0, 1, 2], target] = 9
+    error = (spikes.detach().sum(0) - wanted) / 20
+    torch.testing.assert_close(spikes.grad, (error * 20 / 3).expand(20, 3, 4))
+
+
+def test_wanted_counts_cost_nothing():
+    counts = torch.tensor([[5.0, 30.0, 5.0], [30.0, 5.0, 5.0]], requires_grad=True)
+    loss = spike_count(counts, torch.tensor([1, 0]), (30, 5))
+    loss.backward()
+    assert loss == 0
+    assert not counts.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("counts", "target", "wanted", "message"),
+    [
+        ((2, 3, 4), [0, 1], (9, 1), r"counts: expected a tensor of shape \[N, C\]"),
+        ((2, 3), [0, 3], (9, 1), "target: expected labels from 0 to 2; got 0 to 3"),
+        ((2, 3), [0], (9, 1), "target: expected 2 labels, one per input; got 1"),
+        ((2, 3), [0, 1], (1, 9), r"wanted: expected more spikes of the right class .*; got \(1, 9\)"),
+        ((2, 3), [0, 1], (1, -9), "wanted: expected more spikes of the right class"),
+        ((2, 3), [0, 1], (math.nan, 0), "wanted: expected more spikes of the right class"),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(counts, target, wanted, message):
+    with pytest.raises(InputError, match=message):
+        spike_count(torch.zeros(counts), torch.tensor(target), wanted)
