@@ -127,7 +127,7 @@ def test_steps_must_be_a_positive_whole_number(code, steps):
         code(torch.ones(1), steps)
 
 
-@pytest.mark.parametrize("kind", CODINGS)
+@pytest.mark.parametrize("kind", [kind for kind in CODINGS if kind != "events"])
 def test_the_layer_is_the_function_times_gain(kind):
     x = torch.rand(3, 1, 4, 4, generator=seeded())
     layer = Coding(kind, steps=6, gain=2.5)
@@ -164,7 +164,7 @@ def test_rate_without_a_generator_says_what_to_set():
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"kind": "latncy"}, "^kind: expected one of constant, rate, latency; .*mean 'latency'"),
+        ({"kind": "latncy"}, "^kind: expected one of constant, .*mean 'latency'"),
         ({"steps": 0}, "^steps: expected a positive whole number"),
         ({"gain": 0.0}, "^gain: expected a positive number"),
     ],

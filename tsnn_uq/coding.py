@@ -19,7 +19,7 @@ __all__ = [
     "unpack_spikes",
 ]
 
-CODINGS = ("constant", "rate", "latency")
+CODINGS = ("constant", "rate", "latency", "events")
 
 
 def constant_current(x: Tensor, steps: int) -> Tensor:
@@ -160,7 +160,8 @@ class Coding(nn.Module):
     """The first layer of a network: images [N, ...] to input over time [T, N, ...].
 
     Args:
-        kind: ``"constant"`` (`constant_current`), ``"rate"`` (`bernoulli_rate`) or ``"latency"`` (`latency`).
+        kind: ``"constant"`` (`constant_current`), ``"rate"`` (`bernoulli_rate`) or ``"latency"`` (`latency`); with
+            ``"events"`` the inputs are recordings, and are over time already.
         steps: number of time steps T.
         gain: factor on what the code puts out: the current of intensity 1, or of a spike.
 
@@ -191,16 +192,21 @@ class Coding(nn.Module):
         return self.kind == "rate"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Code `images` [N, ...] as [T, N, ...]; errors as in `code`."""
+        """Code `images` [N, ...], or recordings packed to bits [N, T, bytes], as [T, N, ...]; errors as in `code`."""
         return self.code(images, self.generators)
 
     def code(self, images: Tensor, generators: tuple[Generator, ...]) -> Tensor:
         """Code `images` [N, ...] as [T, N, ...], drawing from `generators` in place of the module's own.
 
         Raises:
-            InputError: the kind is ``"rate"`` and no generators are set, or it is not ``"constant"`` and a value is
-                outside [0, 1].
+            InputError: the kind is ``"rate"`` and no generators are set, ``"rate"`` or ``"latency"`` and a value is
+                outside [0, 1], or ``"events"`` and there are not T steps of packed spikes.
         """
+        if self.kind == "events":
+            if images.dtype != torch.uint8 or images.dim() != 3 or images.shape[1] != self.steps:
+                wanted = f"recordings packed to bits, uint8 [N, {self.steps}, bytes]"
+                raise InputError(f"images: expected {wanted}; got {describe(images)}")
+            return images.transpose(0, 1)
         if self.kind == "constant":
             return constant_current(images if self.gain == 1 else self.gain * images, self.steps)
         if self.kind == "latency":

@@ -26,6 +26,11 @@ RANGES = {
     "distill_weight": fractions,
     "weight_decay": fractions,
     "train_limit": st.integers(0, 10**6),
+    "float_epochs": st.integers(0, 10**6),
+    "start_from": st.sampled_from(["", "own", "float", "some/folder"]),
+    "float_learning_rate": st.just(0.0) | positive,
+    "wanted_counts": st.tuples(counts, counts),
+    **dict.fromkeys(("tau_s", "tau_r", "tau_rho", "bin_ms"), positive),
     **dict.fromkeys(("steps", "epochs", "batch_size", "samples", "bins", "threads"), counts),
 }
 CHOICES = {item.name: item.metadata["choices"] for item in fields(RunConfig) if "choices" in item.metadata}
@@ -42,6 +47,8 @@ def configs(draw):
     if values["method"] != "float":
         values["quantized_part"] = draw(st.sampled_from(["all", "conv", "fc"]))
         values["factor"] = draw(st.sampled_from([0.0, 0.7]))
+    if values["loss"] == "spike-count":
+        values["readout"] = "spikes"
     if draw(st.booleans()):
         values |= {"regularizer": "variance", "regularizer_weight": draw(positive)}
     return RunConfig(**values)
@@ -87,7 +94,7 @@ def test_a_part_of_a_file_is_filled_up_with_what_suits_the_data_set(tmp_path):
         ("hidden = 128", "toml: hidden: expected a list; got 128"),
         ('hidden = ["128"]', "toml: hidden: expected a positive whole number; got '128'"),
         ("hidden = []", r"toml: hidden: expected a tuple of at least one whole number; got \(\)"),
-        ("family = 1", "toml: family: expected text; got 1"),
+        ("family = 1", "toml: family: expected one of .*; got 1"),
         ('data = "minst"', r"toml: data: expected one of .*; got 'minst' \(did you mean 'mnist'\?\)"),
         ("data = [1]", r"toml: data: expected one of .*; got \[1\]"),
         ("epochs = 0", "toml: epochs: expected a positive whole number; got 0"),
@@ -106,7 +113,10 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        (dict(family="dropot"), r"family: expected one of dropconnect, dropout; got 'dropot' \(did you mean 'dropout'"),
+        (
+            dict(family="dropot"),
+            r"family: expected one of dropconnect, .*; got 'dropot' \(did you mean 'dropout'",
+        ),
         (dict(method="indirekt"), r"method: expected one of .*; got 'indirekt' \(did you mean 'indirect'\?\)"),
         (dict(method="direct"), "quantized_part: expected one of all, conv, fc; got 'none'"),
         (dict(quantized_part="all"), "quantized_part: expected one of none; got 'all'"),
@@ -131,6 +141,8 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
         (dict(method="indirect", rule="learned"), "rule: expected one that is not learned for method indirect; choose"),
         (dict(method="distill", rule="learned"), "rule: expected one that is not learned for method distill; choose"),
         (dict(method="direct", rule="mean-rounding", factor=0.5), "factor: expected 0, since the rule mean-rounding"),
+        (dict(loss="spike-count"), "loss: expected readout spikes and two wanted_counts for spike-count; got current"),
+        (dict(start_from=3), "from: expected text; got 3"),
         (dict(method="direct", rule="quantile", factor=1.0), "sparsity: expected 0 <= value < 1; got 1.0"),
     ],
 )
@@ -168,10 +180,28 @@ def test_a_teacher_is_the_float_run_with_the_same_budget():
     assert (teacher.name, student.name) == ("dropconnect-none-float-3", "dropconnect-all-distill-3")
     differing = {key for key, value in asdict(student).items() if asdict(teacher)[key] != value}
     assert differing == {"method", "quantized_part"}
+    assert teacher.teacher() == teacher
+
+
+def test_a_float_run_to_start_from_may_have_its_own_budget():
+    config = tiny(method="direct", start_from="float", float_epochs=9, float_learning_rate=0.5)
+    float_run = config.teacher()
+    assert (float_run.epochs, float_run.learning_rate, float_run.first_weights) == (9, 0.5, "own")
+    assert float_run.teacher() == float_run
+    assert (config.needs_float, float_run.needs_float, tiny(method="direct").needs_float) == (True, False, False)
+
+
+def test_a_student_starts_from_its_teacher_unless_told_otherwise():
+    student = tiny(method="distill")
+    assert (student.first_weights, student.needs_float) == ("float", True)
+    own = tiny(method="distill", start_from="own")
+    assert (own.first_weights, own.needs_float) == ("own", True)
 
 
 def test_what_is_given_goes_before_the_file_and_that_before_the_preset(tmp_path):
     assert make_run(None, {}) == RunConfig(**PRESETS["digits"])
+    assert make_run(None, {"family": "plif"}) == RunConfig(**preset("digits", "plif"))
+    assert make_run(None, {"family": "plif", "data": "mnist", "p": 0.1}).hidden == (128, 128, 2048)
     assert make_run(None, {"data": "mnist"}) == RunConfig(**preset("mnist"))
     assert make_run(None, {"method": "direct"}).quantized_part == "all"
     assert make_run(None, {"method": "direct", "quantized_part": "fc"}).quantized_part == "fc"
@@ -182,5 +212,8 @@ def test_what_is_given_goes_before_the_file_and_that_before_the_preset(tmp_path)
     assert make_run(path, {"method": "float"}).quantized_part == "none"
     other = make_run(path, {"data": "mnist"})
     assert (other.hidden, other.epochs, other.steps) == ((500, 500, 500), 18, 2)
+    alike, unlike = (make_run(path, {"method": "float", "family": family}) for family in ("dropconnect", "plif"))
+    assert (alike.hidden, alike.epochs, alike.reset) == ((8,), 7, "soft")
+    assert (unlike.hidden, unlike.epochs, unlike.reset) == ((16, 16, 128), 20, "hard")
     with pytest.raises(InputError, match=r"data: expected one of digits, .*; got 'digit'"):
         make_run(None, {"data": "digit"})

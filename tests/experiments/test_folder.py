@@ -29,7 +29,7 @@ def copy(done, tmp_path):
 
 
 def test_initial_weights_belong_to_the_seed():
-    one, again, other = (build_network(tiny(seed=seed), pixels=64, classes=10) for seed in (0, 0, 1))
+    one, again, other = (build_network(tiny(seed=seed), shape=(1, 8, 8), classes=10) for seed in (0, 0, 1))
     assert same(one, again)
     assert not same(one, other)
 
@@ -37,7 +37,7 @@ def test_initial_weights_belong_to_the_seed():
 def test_the_settings_reach_the_network():
     settings = dict(family="dropconnect", hidden=(8, 4), p=0.3, mask="per-step", coding="latency", readout="spikes")
     neurons = dict(decay=0.25, threshold=2.0, reset="hard", sharpness=3.0, steps=5)
-    text = repr(build_network(tiny(**settings, **neurons), pixels=64, classes=10))
+    text = repr(build_network(tiny(**settings, **neurons), shape=(1, 8, 8), classes=10))
     for part in ("'latency', steps=5", "in_features=64, out_features=8", "p=0.3, mask=per-step", "Gain"):
         assert part in text
     for part in ("decay=0.25", "threshold=2.0", "hard"):
@@ -47,7 +47,7 @@ def test_the_settings_reach_the_network():
 @pytest.mark.parametrize("settings", [{}, {"sharpness": 4.0}, {"surrogate": "sigmoid"}])
 def test_the_surrogate_gradient_is_the_chosen_one(settings):
     def gradient(**chosen):
-        network = build_network(tiny(threshold=0.1, **chosen), pixels=64, classes=10).eval()
+        network = build_network(tiny(threshold=0.1, **chosen), shape=(1, 8, 8), classes=10).eval()
         network(torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)).square().sum().backward()
         return next(network.parameters()).grad
 
@@ -109,8 +109,8 @@ def test_damaged_weights_are_one_line(copy):
 
 
 def test_weights_of_another_network_are_one_line(copy, done):
-    other = build_network(tiny(hidden=(9,)), pixels=64, classes=10)
-    save_weights(copy / "weights.safetensors", other, header={"size": {"pixels": 64, "classes": 10}})
+    other = build_network(tiny(hidden=(9,)), shape=(1, 8, 8), classes=10)
+    save_weights(copy / "weights.safetensors", other, header={"size": {"shape": [1, 8, 8], "classes": 10}})
     with pytest.raises(InputError, match=r"expected weights of the network in config\.toml; got others"):
         load_network(copy)
     save_weights(copy / "weights.safetensors", other, header={})

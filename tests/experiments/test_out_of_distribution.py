@@ -101,7 +101,7 @@ def test_detection_is_the_area_under_the_curve_of_each_score(generator):
 
 
 def test_bad_calls_are_refused(folder, foreign, tmp_path):
-    with pytest.raises(InputError, match=r"data: expected images of \[8, 8\] pixels, .*; got \[9, 9\]"):
+    with pytest.raises(InputError, match=r"data: expected inputs of shape \[1, 8, 8\], .*; got \[1, 9, 9\]"):
         evaluate_run(folder, "large")
     with pytest.raises(
         InputError, match=r"data set: expected one of digits, .*; got 'digit' \(did you mean 'digits'\?\)"

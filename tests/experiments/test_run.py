@@ -49,7 +49,7 @@ def test_the_row_says_what_the_files_hold(tmp_path, family, method):
         "validation_accuracy": history["validation_accuracy"][-1],
         "train_seconds": history["seconds"],
         "epochs": 2,
-        "steps": 2,
+        "steps": config.steps,
         "samples": 2,
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)

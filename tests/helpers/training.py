@@ -8,11 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.networks import build
+from tsnn_uq.neurons import LIFParameters, SRMParameters
 from tsnn_uq.training import METHODS, FitSettings, Method
 
 __all__ = ["STEPS", "TINY", "images", "method", "mlp", "network", "same"]
 
 TINY = FitSettings(epochs=2, batch_size=6, learning_rate=0.05)
+EAGER = LIFParameters(threshold=0.2, reset="hard")  # a few small weights are enough for a spike
+SMALL: dict[str, dict[str, Any]] = {
+    "": {"sizes": (16, 8, 3), "steps": 2},
+    "plif": {"shape": (1, 4, 4), "classes": 3, "hidden": (3, 3, 8), "steps": 2, "neuron": EAGER},
+    "slayer": {
+        "shape": (1, 4, 4),
+        "classes": 3,
+        "hidden": (8,),
+        "steps": 6,
+        "coding": "latency",
+        "srm": SRMParameters(step_ms=5.0),
+    },
+}
+"""Options of a family, and of those that have none of their own."""
 STEPS = 6  # 16 images in batches of 6, twice
 
 
@@ -24,8 +39,7 @@ def images(count: int = 16, classes: int = 3, seed: int = 0) -> tuple[Tensor, Te
 
 def network(family: str = "dropout", seed: int = 0, **options: Any) -> nn.Module:
     """A network of one of our families for `images`."""
-    options = {"sizes": (16, 8, 3), "steps": 2, **options}
-    return build(family, generator=torch.Generator().manual_seed(seed), **options)
+    return build(family, generator=torch.Generator().manual_seed(seed), **(SMALL.get(family, SMALL[""]) | options))
 
 
 def mlp(seed: int = 0) -> nn.Module:

@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import CODINGS
-from tsnn_uq.networks import FAMILIES, READOUTS, build, dropconnect, dropout
+from tsnn_uq.networks import READOUTS, build, dropconnect, dropout
 from tsnn_uq.neurons import LIF, LIFParameters, lif_step
 from tsnn_uq.uncertainty import MASK_MODES, set_generator, stochastic_layers
 
 SIZES = (6, 8, 7, 3)
+FAMILIES = ("dropconnect", "dropout")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -27,7 +28,7 @@ def test_the_network_of_the_paper_has_897000_weights_and_no_biases(family):
 
 @pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("mask", MASK_MODES)
-@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("coding", [coding for coding in CODINGS if coding != "events"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_go_in_and_outputs_over_time_come_out(family, coding, mask, readout):
     network = build(
@@ -96,7 +97,7 @@ def test_all_neurons_are_of_the_kind_asked_for():
         ({"steps": 0}, r"^steps: expected a positive whole number; got 0"),
         ({"p": 1.0}, r"^p: expected 0 <= value < 1; got 1.0"),
         ({"mask": "each"}, r"^mask: expected one of fixed, per-step; got 'each'"),
-        ({"coding": "rat"}, r"^kind: expected one of constant, rate, latency; got 'rat' \(did you mean 'rate'\?\)"),
+        ({"coding": "rat"}, r"^kind: expected one of constant, .*; got 'rat' \(did you mean 'rate'\?\)"),
         ({"readout": "spike"}, r"^readout: expected one of current, spikes; got 'spike' \(did you mean 'spikes'\?\)"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.helpers.training import network as tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.networks import FAMILIES, build
 
@@ -14,7 +15,7 @@ def seeded(seed: int) -> torch.Generator:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_come_from_the_generator_alone(family):
     def weights(seed: int) -> torch.Tensor:
-        network = build(family, generator=seeded(seed), sizes=(4, 3, 2))
+        network = tiny(family, seed)
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
     with torch.random.fork_rng(devices=[]):
@@ -33,5 +34,7 @@ def test_two_networks_of_one_generator_differ():
 
 
 def test_an_unknown_family_is_refused():
-    with pytest.raises(InputError, match=r"^family: expected one of dropconnect, dropout; got 'dropot' \(did you mean"):
+    with pytest.raises(
+        InputError, match=r"^family: expected one of dropconnect, dropout, plif, slayer; got 'dropot' \(did you mean"
+    ):
         build("dropot", generator=seeded(0))

@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import PRESETS, RunConfig
+from tsnn_uq.experiments import RunConfig
+from tsnn_uq.experiments.presets import VARIABLE
 
 __all__ = [
     "CheckpointSeconds",
@@ -86,20 +87,19 @@ def _option(item: Field[Any]) -> Any:
     choices: Iterable[str] = item.metadata.get("choices", ())
     text = f"{about}: {', '.join(choices)}." if choices else f"{about}."
     wanted = {"int": int, "float": float}.get(str(item.type), str)
-    varies = any(item.name in values for values in PRESETS.values())
     option = typer.Option(
-        f"--{item.name.replace('_', '-')}",
+        item.metadata.get("option") or f"--{item.name.replace('_', '-')}",
         help=text,
-        show_default="suits the data set" if varies else str(item.default),
+        show_default="suits data and family" if item.name in VARIABLE else str(item.default) or False,
         rich_help_panel="Settings of a run",
     )
     return Annotated[wanted | None, option]
 
 
 def _parsed(name: str, value: Any) -> Any:
-    if name != "hidden":
+    if not isinstance(getattr(RunConfig, name), tuple):
         return value
     try:
         return tuple(int(part) for part in names(value))
     except ValueError as error:
-        raise InputError(f"hidden: expected whole numbers with commas, e.g. 500,500; got {value!r}") from error
+        raise InputError(f"{name}: expected whole numbers with commas, e.g. 500,500; got {value!r}") from error

@@ -1,9 +1,10 @@
 """Experiments: a configuration in, trained networks, predictions and rows of a table out."""
 
-from tsnn_uq.experiments.config import PRESETS, RunConfig, make_run, preset
+from tsnn_uq.experiments.config import RunConfig, make_run
 from tsnn_uq.experiments.folder import load_network, read_predictions
 from tsnn_uq.experiments.grid import Grid, make_grid
 from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
+from tsnn_uq.experiments.presets import PRESETS, preset
 from tsnn_uq.experiments.run import run
 from tsnn_uq.experiments.sweep import sweep, waves
 

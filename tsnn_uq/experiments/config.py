@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.coding import CODINGS
+from tsnn_uq.experiments.fields import choice, count, counts, not_negative, number, probability, text, whole
+from tsnn_uq.experiments.presets import PRESETS, preset, suits_alike
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
 from tsnn_uq.neurons import SURROGATES
@@ -16,52 +18,14 @@ from tsnn_uq.quantization import PARTS, RULES, SCALES, make_rule
 from tsnn_uq.training import METHODS, REGULARIZERS
 from tsnn_uq.uncertainty import MASK_MODES
 
-__all__ = ["PRESETS", "RunConfig", "from_table", "make_run", "preset", "run_name"]
-
-# What suits a data set where the user does not say otherwise.
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"hidden": (128, 128), "epochs": 60, "batch_size": 32},
-    "mnist": {"hidden": (500, 500, 500), "epochs": 18, "batch_size": 128},
-    "fashion-mnist": {"hidden": (500, 500, 500), "epochs": 18, "batch_size": 128},
-}
+__all__ = ["RunConfig", "from_table", "make_run", "run_name"]
 
 # Thresholds chosen on validation splits for accuracy at half of the weights zero or more. Weights that train on
 # while others are fixed grow past a threshold more often, so the indirect methods need a higher one.
 FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.17}
 SPARSITY = 0.5  # of the rule "quantile"
 
-
-def _choice(default: str, about: str, choices: Iterable[str]) -> Any:
-    return field(default=default, metadata={"about": about, "choices": tuple(choices)})
-
-
-def _number(default: float | tuple[int, ...], about: str, check: Callable[[str, Any], None]) -> Any:
-    return field(default=default, metadata={"about": about, "check": check})
-
-
-def _count(argument: str, value: int) -> None:
-    check_positive(argument, value, integer=True)
-
-
-def _counts(argument: str, values: tuple[int, ...]) -> None:
-    if not isinstance(values, tuple) or not values:
-        raise InputError(f"{argument}: expected a tuple of at least one whole number; got {values!r}")
-    for value in values:
-        _count(argument, value)
-
-
-def _not_negative(argument: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise InputError(f"{argument}: expected a number of at least 0; got {value!r}")
-
-
-def _whole(argument: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f"{argument}: expected a whole number of at least 0; got {value!r}")
-
-
-def _probability(argument: str, value: float) -> None:
-    check_fraction(argument, value, below_one=True)
+LOSSES = ("cross-entropy", "spike-count")
 
 
 @dataclass(frozen=True)
@@ -72,42 +36,54 @@ class RunConfig:
         InputError: a value that is no choice or out of range, or values that do not go together.
     """
 
-    data: str = _choice("digits", "data set", PRESETS)
-    family: str = _choice("dropout", "network family", FAMILIES)
-    method: str = _choice("float", "training method", METHODS)
-    quantized_part: str = _choice("none", "which layers are ternary; all, for a ternary method", ("none", *PARTS))
-    seed: int = _number(0, "seed of validation split, initial weights, data order and masks", _whole)
-    hidden: tuple[int, ...] = _number((128, 128), "widths of the hidden layers", _counts)
-    steps: int = _number(4, "time steps T", _count)
-    p: float = _number(0.2, "probability of dropping a unit (dropout) or a weight (dropconnect)", _probability)
-    mask: str = _choice("fixed", "masks fixed over the time steps of a sample, or redrawn each step", MASK_MODES)
-    coding: str = _choice("constant", "input coding", CODINGS)
-    readout: str = _choice("current", "mean output current, or output spikes", READOUTS)
-    decay: float = _number(0.5, "share of the membrane potential left after a step", check_fraction)
-    threshold: float = _number(1.0, "membrane potential of a spike", check_positive)
-    reset: str = _choice("soft", "reset by subtracting the threshold, or to zero", ("soft", "hard"))
-    surrogate: str = _choice("arctan", "surrogate gradient", SURROGATES)
-    sharpness: float = _number(2.0, "sharpness alpha of the surrogate gradient", check_positive)
-    rule: str = _choice("mean-fraction", "threshold rule of the ternary weights", [*RULES, "learned"])
-    factor: float = _number(
-        0.0, "threshold / mean magnitude, or the sparsity of the rule quantile; 0 for the method's own", _not_negative
+    data: str = choice("digits", "data set", PRESETS)
+    family: str = choice("dropout", "network family", FAMILIES)
+    method: str = choice("float", "training method", METHODS)
+    quantized_part: str = choice("none", "which layers are ternary; all, for a ternary method", ("none", *PARTS))
+    seed: int = number(0, "seed of validation split, initial weights, data order and masks", whole)
+    hidden: tuple[int, ...] = number((128, 128), "widths of the hidden layers", counts)
+    steps: int = number(4, "time steps T", count)
+    p: float = number(0.2, "probability of dropping a unit (dropout) or a weight (dropconnect)", probability)
+    mask: str = choice("fixed", "masks fixed over the time steps of a sample, or redrawn each step", MASK_MODES)
+    coding: str = choice("constant", "input coding", CODINGS)
+    readout: str = choice("current", "mean output current, or output spikes", READOUTS)
+    decay: float = number(0.5, "share of the membrane potential left after a step", check_fraction)
+    threshold: float = number(1.0, "membrane potential of a spike", check_positive)
+    tau_s: float = number(10.0, "time constant of the synapse's response (SLAYER), in ms", check_positive)
+    tau_r: float = number(1.0, "time constant of the refractory response (SLAYER), in ms", check_positive)
+    tau_rho: float = number(1.0, "width of the escape-rate gradient (SLAYER), in thresholds", check_positive)
+    bin_ms: float = number(1.0, "length of a time step (SLAYER), and of a bin of events, in ms", check_positive)
+    reset: str = choice("soft", "reset by subtracting the threshold, or to zero", ("soft", "hard"))
+    surrogate: str = choice("arctan", "surrogate gradient", SURROGATES)
+    sharpness: float = number(2.0, "sharpness alpha of the surrogate gradient", check_positive)
+    rule: str = choice("mean-fraction", "threshold rule of the ternary weights", [*RULES, "learned"])
+    factor: float = number(
+        0.0, "threshold / mean magnitude, or the sparsity of the rule quantile; 0 for the method's own", not_negative
     )
-    scale: str = _choice("layer", "one scale a layer, one an output channel, or none", SCALES)
-    start: float = _number(0.5, "share of the training before the first quantization (indirect)", check_fraction)
-    end: float = _number(0.9, "share of the training at the last quantization (indirect)", check_fraction)
-    temperature: float = _number(4.0, "temperature of the distillation", check_positive)
-    distill_weight: float = _number(0.5, "share of the distillation in the loss", check_fraction)
-    student: str = _choice("teacher", "first weights of a distilled network", ("teacher", "own"))
-    epochs: int = _number(60, "passes over the training set", _count)
-    batch_size: int = _number(32, "inputs in a training step", _count)
-    learning_rate: float = _number(2e-3, "peak of the one-cycle learning rate", check_positive)
-    weight_decay: float = _number(0.01, "decoupled weight decay (AdamW)", check_fraction)
-    regularizer: str = _choice("none", "uncertainty term in the loss", REGULARIZERS)
-    regularizer_weight: float = _number(0.0, "weight of the uncertainty term", _not_negative)
-    train_limit: int = _number(0, "use only so many training images; 0 for all", _whole)
-    samples: int = _number(32, "Monte Carlo samples S of the evaluation", _count)
-    bins: int = _number(15, "bins of the calibration error", _count)
-    threads: int = _number(1, "threads of one run; a result's last digits depend on it", _count)
+    scale: str = choice("layer", "one scale a layer, one an output channel, or none", SCALES)
+    start: float = number(0.5, "share of the training before the first quantization (indirect)", check_fraction)
+    end: float = number(0.9, "share of the training at the last quantization (indirect)", check_fraction)
+    temperature: float = number(4.0, "temperature of the distillation", check_positive)
+    distill_weight: float = number(0.5, "share of the distillation in the loss", check_fraction)
+    start_from: str = text(
+        "",
+        "first weights: own random ones, those of the float run, or of a run's folder; the method's choice",
+        "--from",
+    )
+    loss: str = choice("cross-entropy", "loss of the logits, or of the numbers of output spikes", LOSSES)
+    wanted_counts: tuple[int, ...] = number((60, 10), "output spikes of the right class, and of the others", counts)
+    epochs: int = number(60, "passes over the training set", count)
+    float_epochs: int = number(0, "epochs of the float run that another starts from; 0 for the same", whole)
+    batch_size: int = number(32, "inputs in a training step", count)
+    learning_rate: float = number(2e-3, "peak of the one-cycle learning rate", check_positive)
+    float_learning_rate: float = number(0.0, "the same of the float run; 0 for the same", not_negative)
+    weight_decay: float = number(0.01, "decoupled weight decay (AdamW)", check_fraction)
+    regularizer: str = choice("none", "uncertainty term in the loss", REGULARIZERS)
+    regularizer_weight: float = number(0.0, "weight of the uncertainty term", not_negative)
+    train_limit: int = number(0, "use only so many training images; 0 for all", whole)
+    samples: int = number(32, "Monte Carlo samples S of the evaluation", count)
+    bins: int = number(15, "bins of the calibration error", count)
+    threads: int = number(1, "threads of one run; a result's last digits depend on it", count)
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -115,7 +91,7 @@ class RunConfig:
             if "choices" in item.metadata:
                 check_choice(item.name, value, item.metadata["choices"])
             else:
-                item.metadata["check"](item.name, value)
+                item.metadata["check"](item.metadata.get("option", item.name).lstrip("-"), value)
         check_choice("quantized_part", self.quantized_part, ("none",) if self.method == "float" else PARTS)
         if self.p == 0 and self.coding != "rate":
             raise InputError("p: expected above 0, since otherwise nothing would be random; got 0")
@@ -123,6 +99,9 @@ class RunConfig:
             raise InputError(f"start: expected at most end, {self.end}; got {self.start}")
         if self.method != "float":
             self._check_rule()
+        if self.loss == "spike-count" and (self.readout != "spikes" or len(self.wanted_counts) != 2):
+            wanted = "readout spikes and two wanted_counts for spike-count"
+            raise InputError(f"loss: expected {wanted}; got {self.readout} and {list(self.wanted_counts)}")
         if (self.regularizer == "none") != (self.regularizer_weight == 0):
             raise InputError(
                 "regularizer_weight: expected above 0 with a regularizer and 0 without; "
@@ -152,9 +131,31 @@ class RunConfig:
             return {"sparsity": self.factor or SPARSITY}
         return {"factor": self.factor or FACTORS[self.method]}
 
+    @property
+    def first_weights(self) -> str:
+        """Where they come from: ``"own"``, ``"float"``, or the path of a run's folder or of a folder of runs.
+
+        A distilled network starts from its teacher's unless it is told not to: all it has to learn is to be ternary.
+        """
+        return self.start_from or ("float" if self.method == "distill" else "own")
+
+    @property
+    def needs_float(self) -> bool:
+        """Whether `teacher` has to be there first."""
+        return self.method == "distill" or self.first_weights == "float"
+
     def teacher(self) -> RunConfig:
-        """The float run with the same budget, seed and network: a distilled run's teacher."""
-        return replace(self, method="float", quantized_part="none")
+        """The float run with the same seed and network: a distilled run's teacher, and where others may start."""
+        return replace(
+            self,
+            method="float",
+            quantized_part="none",
+            start_from="",
+            epochs=self.float_epochs or self.epochs,
+            learning_rate=self.float_learning_rate or self.learning_rate,
+            float_epochs=0,
+            float_learning_rate=0.0,
+        )
 
     def save(self, path: Path) -> None:
         """Write as TOML, atomically."""
@@ -172,18 +173,16 @@ class RunConfig:
     @classmethod
     def from_toml(cls, table: Mapping[str, Any], source: Path) -> RunConfig:
         """Make a run from what stands in the file `source`; errors as in `load`."""
-        suits = preset(check_choice(f"{source}: data", table.get("data", "digits"), PRESETS))
+        suits = preset(
+            check_choice(f"{source}: data", table.get("data", "digits"), PRESETS),
+            check_choice(f"{source}: family", table.get("family", "dropout"), FAMILIES),
+        )
         return from_table(cls, suits | dict(table), source)
 
 
 def run_name(family: str, part: str, method: str, seed: int) -> str:
     """Name of a run's folder."""
     return f"{family}-{part}-{method}-{seed}"
-
-
-def preset(data: str) -> dict[str, Any]:
-    """The settings that suit a data set: widths, epochs and batch size."""
-    return {"data": data, **PRESETS[check_choice("data", data, PRESETS)]}
 
 
 def make_run(config: Path | None, settings: dict[str, Any]) -> RunConfig:
@@ -193,8 +192,9 @@ def make_run(config: Path | None, settings: dict[str, Any]) -> RunConfig:
     """
     base: dict[str, Any] = dict(vars(RunConfig.load(config))) if config else {}
     data = settings.get("data", base.get("data", "digits"))
-    if data != base.get("data"):
-        base |= preset(data)
+    family = settings.get("family", base.get("family", "dropout"))
+    if data != base.get("data") or not suits_alike(base["family"], family, data):
+        base |= preset(data, family)
     merged = base | settings
     if "quantized_part" not in settings:
         part = merged.get("quantized_part", "none")

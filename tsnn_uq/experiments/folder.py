@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.files import read_json, read_tensors
-from tsnn_uq.networks import build
-from tsnn_uq.neurons import LIFParameters, surrogate
+from tsnn_uq.networks import FAMILIES, build
+from tsnn_uq.neurons import LIFParameters, SRMParameters, surrogate
 from tsnn_uq.quantization.saving import load_weights
 from tsnn_uq.seeds import generator_for
 
@@ -62,25 +65,37 @@ def recorded(path: Path, name: str) -> Any:
         raise InputError(f"{path}: expected {what}; delete {path.parent} to do the run again") from error
 
 
-def build_network(config: RunConfig, pixels: int, classes: int) -> nn.Module:
-    """The untrained network of a run for images of so many pixels, its weights drawn from the run's seed."""
+def build_network(config: RunConfig, shape: Sequence[int], classes: int) -> nn.Module:
+    """The untrained network of a run for inputs of a `shape` without time, its weights drawn from the run's seed."""
     neuron = LIFParameters(
         decay=config.decay,
         threshold=config.threshold,
         reset=config.reset,
         surrogate=surrogate(config.surrogate, config.sharpness),
     )
-    return build(
-        config.family,
-        generator=generator_for(config.seed, "weights"),
-        sizes=(pixels, *config.hidden, classes),
-        steps=config.steps,
-        p=config.p,
-        mask=config.mask,
-        coding=config.coding,
-        readout=config.readout,
-        neuron=neuron,
+    srm = SRMParameters(
+        threshold=config.threshold,
+        tau_s_ms=config.tau_s,
+        tau_r_ms=config.tau_r,
+        tau_rho=config.tau_rho,
+        step_ms=config.bin_ms,
     )
+    offered = {
+        "sizes": (math.prod(shape), *config.hidden, classes),
+        "shape": tuple(shape),
+        "classes": classes,
+        "hidden": config.hidden,
+        "steps": config.steps,
+        "p": config.p,
+        "mask": config.mask,
+        "coding": config.coding,
+        "readout": config.readout,
+        "neuron": neuron,
+        "srm": srm,
+    }
+    taken = inspect.signature(FAMILIES[config.family]).parameters
+    options = {name: value for name, value in offered.items() if name in taken}
+    return build(config.family, generator=generator_for(config.seed, "weights"), **options)
 
 
 def load_network(folder: Path) -> nn.Module:

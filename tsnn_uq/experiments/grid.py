@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.experiments.config import RunConfig, from_table, preset
+from tsnn_uq.experiments.config import RunConfig, from_table
+from tsnn_uq.experiments.presets import preset, suits_alike
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import PARTS
@@ -41,16 +42,21 @@ class Grid:
                 raise InputError(f"{argument}: expected at least one name, each once; got {list(names)}")
             for name in names:
                 check_choice(argument, name, choices)
+        for family in self.families[1:]:
+            if not suits_alike(self.families[0], family, self.run.data):
+                wanted = f"families that the settings of {self.families[0]} suit"
+                raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
 
     def runs(self) -> list[RunConfig]:
         """The runs of the grid; a float network has no quantized part and stands once for all of them."""
         kinds = [(method, part) for method in self.methods for part in (("none",) if method == "float" else self.parts)]
-        return [
+        runs = [
             replace(self.run, family=family, method=method, quantized_part=part, seed=seed)
             for family in self.families
             for method, part in kinds
             for seed in range(self.seeds)
         ]
+        return [run.teacher() if run.method == "float" else run for run in runs]
 
     def common(self) -> dict[str, Any]:
         """The settings that all runs have in common."""
@@ -69,7 +75,10 @@ class Grid:
             raise InputError(f"{path}: expected a table [run]; got {run!r}")
         for name in sorted(AXES.keys() & run.keys()):
             raise InputError(f"{path}: [run]: expected no {name}; write {AXES[name]} = ... above [run]")
-        table["run"] = RunConfig.from_toml(run, path)
+        families = table.get("families")
+        first = families[0] if isinstance(families, list) and families else "dropout"
+        check_choice(f"{path}: families", first, FAMILIES)
+        table["run"] = _without_axes(RunConfig.from_toml({"family": first} | run, path))
         return from_table(cls, table, path)
 
 
@@ -85,11 +94,19 @@ def make_grid(
 ) -> Grid:
     """A grid from a file or the data set's preset, with what was given put over it; empty means not given."""
     if config is None:
-        grid = Grid(run=RunConfig(**preset(data or "digits")))
+        suits = preset(data or "digits", families[0] if families else "dropout")
+        grid = Grid(run=_without_axes(RunConfig(**suits)))
     else:
         grid = Grid.load(config)
-        if data and data != grid.run.data:
-            settings = preset(data) | settings
+        family = families[0] if families else grid.families[0]
+        if (data or grid.run.data) != grid.run.data or not suits_alike(grid.families[0], family, grid.run.data):
+            settings = preset(data or grid.run.data, family) | {"family": grid.run.family} | settings
     axes = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
     given = {name: value for name, value in axes.items() if value not in ((), None)}
     return replace(grid, **given, run=replace(grid.run, **settings))  # type: ignore[arg-type]
+
+
+def _without_axes(run: RunConfig) -> RunConfig:
+    """What a grid says in place of its run stands there at the default."""
+    default = RunConfig()
+    return replace(run, **{name: getattr(default, name) for name in AXES})

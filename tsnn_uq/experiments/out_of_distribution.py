@@ -12,6 +12,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import load_network
+from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent, uncertainty
 from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.metrics import functional as metrics
@@ -51,12 +52,12 @@ def evaluate_run(
     network, config = load_network(folder), RunConfig.load(folder / "config.toml")
     name = config.data if name is None else name
     samples = config.samples if samples is None else samples
-    dataset = data.load_test(name, data_dir, seed=seed or 0)
+    dataset = load_test(config, name, data_dir, seed=seed or 0)
     foreign = name.partition(":")[0] != config.data
-    own = data.load_test(config.data, data_dir) if foreign else dataset
-    if dataset.images[0].numel() != own.images[0].numel():
-        sizes = (f"{list(images.images.shape[2:])} pixels" for images in (own, dataset))
-        raise InputError("data: expected images of {}, as the run was trained on; got {}".format(*sizes))
+    own = load_test(config, config.data, data_dir) if foreign else dataset
+    if dataset.shape != own.shape:
+        wanted = f"inputs of shape {list(own.shape)}, as the run was trained on"
+        raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")
     inputs = len(dataset) + len(own) * foreign
     model = Engine(network, dataset.images.shape[1:]) if engine else network
 

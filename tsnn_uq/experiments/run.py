@@ -15,10 +15,11 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cost import cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, load_network, recorded, require_same
+from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent
+from tsnn_uq.experiments.train import require_first_weights, train
 from tsnn_uq.files import remove_leftovers, write_json, write_tensors
-from tsnn_uq.quantization import PARTS, select_layers
-from tsnn_uq.quantization.saving import save_weights
+from tsnn_uq.quantization import PARTS
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
 
@@ -37,7 +38,7 @@ def run(
 
     Args:
         config: the run.
-        runs: where run folders lie; a distilled run looks for its teacher there, and trains it if need be.
+        runs: where run folders lie; a run that needs the float one looks for it there, and trains it if need be.
         data_dir: where the data lie; see `tsnn_uq.data.load`.
         checkpoint_seconds: least time between two checkpoints.
         progress: told what is done.
@@ -52,12 +53,14 @@ def run(
     require_feasible(config, runs)
     if not is_finished(folder):
         with use_threads(config.threads):
-            splits = data.load(config.data, data_dir, seed=config.seed)
+            splits = load_splits(config, data_dir)
             remove_leftovers(folder)
             config.save(folder / "config.toml")
             if not (folder / "weights.safetensors").exists():
-                method = _method(config, runs, data_dir, checkpoint_seconds, progress)
-                _train(config, folder, splits, method, checkpoint_seconds, progress)
+                if config.needs_float:
+                    options = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds, "progress": progress}
+                    run(config.teacher(), runs, **options)  # type: ignore[arg-type]
+                train(config, runs, splits, checkpoint_seconds, progress)
             (folder / "checkpoint.safetensors").unlink(missing_ok=True)
             _evaluate(config, folder, splits, progress)
     return recorded(folder / "result.json", "row")
@@ -67,71 +70,19 @@ def require_feasible(config: RunConfig, runs: Path) -> None:
     """Raise now what would stop a run later.
 
     Raises:
-        InputError: its folder holds the work of a run with other settings, or its network has no layers of the
-            quantized part.
+        InputError: its folder holds the work of a run with other settings, its network has no layers of the quantized
+            part, or it is to start from a run that is not there or has another network.
     """
     folder = runs / config.name
+    require_first_weights(config)
     if is_begun(folder):
         require_same(folder, asdict(config), asdict(RunConfig.load(folder / "config.toml")))
     if config.method != "float":
-        small = build_network(replace(config, hidden=(1,)), pixels=1, classes=1)
+        side = 2 ** len(config.hidden)  # large enough for any pooling
+        small = build_network(replace(config, hidden=(1,) * len(config.hidden)), shape=(1, side, side), classes=1)
         if not any(PARTS[config.quantized_part](name, module) for name, module in small.named_modules()):
             problem = f"the family {config.family} has none"
             raise InputError(f"quantized_part: expected layers of the kind {config.quantized_part!r}; {problem}")
-
-
-def _train(
-    config: RunConfig,
-    folder: Path,
-    splits: data.Splits,
-    method: training.Method,
-    checkpoint_seconds: float,
-    progress: Progress,
-) -> None:
-    train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
-    size = {"pixels": train.images[0].numel(), "classes": train.classes}
-    network = build_network(config, **size)
-    history = training.fit(
-        network,
-        (train.images, train.labels),
-        seed=config.seed,
-        method=method,
-        regularizer=training.make_regularizer(config.regularizer),
-        settings=training.FitSettings(
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            regularizer_weight=config.regularizer_weight,
-        ),
-        validation=(splits.validation.images, splits.validation.labels),
-        checkpoint=folder / "checkpoint.safetensors",
-        checkpoint_seconds=checkpoint_seconds,
-        fingerprint=asdict(config),
-        progress=lambda done, total: progress("train", done, total),
-    )
-    ternary = [] if config.method == "float" else list(select_layers(network, config.quantized_part))
-    write_json(folder / "history.json", asdict(history))
-    save_weights(folder / "weights.safetensors", network, ternary=ternary, header={"size": size})
-
-
-def _method(
-    config: RunConfig, runs: Path, data_dir: Path | None, checkpoint_seconds: float, progress: Progress
-) -> training.Method:
-    if config.method == "float":
-        return training.Float()
-    options: dict[str, Any] = {"layers": config.quantized_part, "rule": config.rule, "scale": config.scale}
-    options |= config.rule_options()
-    if config.method == "direct":
-        return training.Direct(**options)
-    options |= {"start": config.start, "end": config.end}
-    if config.method == "indirect":
-        return training.Indirect(**options)
-    run(config.teacher(), runs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=progress)
-    teacher = load_network(runs / config.teacher().name)
-    set_generator(teacher, generator_for(config.seed, "teacher"))  # a random input coding needs one
-    options |= {"temperature": config.temperature, "weight": config.distill_weight}
-    return training.Distill(teacher, from_teacher=config.student == "teacher", **options)
 
 
 def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Progress) -> None:

@@ -32,17 +32,18 @@ RunProgress = Callable[[str, str, int, int], object]
 def waves(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
     """Runs in the order in which they can be done: those in one wave do not need each other.
 
-    Distilled runs come after all others, and the teachers that are not among the runs are added.
+    Those that are taught by a float run, or start from one, come after all others; float runs that are not among the
+    runs are added.
     """
-    first = [config for config in configs if config.method != "distill"]
-    second = [config for config in configs if config.method == "distill"]
+    first = [config for config in configs if not config.needs_float]
+    second = [config for config in configs if config.needs_float]
     teachers = [config.teacher() for config in second]
     first += [teacher for teacher in dict.fromkeys(teachers) if teacher not in first]
     return [wave for wave in (first, second) if wave]
 
 
 def count_runs(configs: Sequence[RunConfig], runs: Path) -> int:
-    """How many runs `sweep` has still to do, the teachers of distilled ones among them."""
+    """How many runs `sweep` has still to do, the float ones that others need among them."""
     return sum(not is_finished(runs / config.name) for wave in waves(configs) for config in wave)
 
 

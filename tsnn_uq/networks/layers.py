@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
-from tsnn_uq.synapses import linear
+from tsnn_uq.synapses import linear, linear_of_bits
 
 __all__ = ["Conv2d", "Linear", "OverTime"]
 
@@ -16,11 +17,14 @@ __all__ = ["Conv2d", "Linear", "OverTime"]
 class Linear(nn.Linear):
     """Linear layer over time, [T, N, in] to [T, N, out]: one matrix product for all steps.
 
-    Input that is held over time (stride 0 on the first axis) is multiplied once, and so is the output held.
+    Input that is held over time (stride 0 on the first axis) is multiplied once, and so is the output held. Spikes may
+    come packed, eight to a byte; see `tsnn_uq.coding.pack_spikes`.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Weighted sums of `inputs` [T, N, in]."""
+        """Weighted sums of `inputs` [T, N, in], or of packed ones, uint8 [T, N, ceil(in / 8)]."""
+        if inputs.dtype == torch.uint8:
+            return linear_of_bits(inputs, self.weight, self.bias)
         if inputs.dim() != 3 or inputs.shape[-1] != self.in_features:
             raise InputError(f"inputs: expected shape [T, N, {self.in_features}]; got {describe(inputs)}")
         if is_constant_over_time(inputs):

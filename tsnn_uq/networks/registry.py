@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from tsnn_uq.checks import check_choice
-from tsnn_uq.networks import fully_connected
+from tsnn_uq.networks import convolutional, fully_connected, spike_response
 
 __all__ = ["FAMILIES", "build"]
 
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "dropconnect": fully_connected.dropconnect,
     "dropout": fully_connected.dropout,
+    "plif": convolutional.plif,
+    "slayer": spike_response.slayer,
 }
 
 

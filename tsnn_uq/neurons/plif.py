@@ -23,7 +23,7 @@ class PLIF(nn.Module):
     LIF neuron of decay 1 - 1 / tau whose input current is divided by tau.
 
     Args:
-        params: the neuron; its decay is where learning starts, so that tau begins at 1 / (1 - decay). By default that of
+        params: the neuron; its decay is where learning starts, so that tau begins at 1 / (1 - decay). By default as in
             the paper: decay 0.5 (tau = 2), threshold 1, reset to zero.
 
     Attributes:

@@ -139,7 +139,7 @@ def _put_back(weight: Tensor, fixed: Tensor, codes: Tensor, scale: Tensor) -> No
 class Distill(Indirect):
     """The indirect method with a float teacher: ternarization-aware distillation.
 
-    The loss is (1 - weight) * cross-entropy + weight * `tsnn_uq.training.losses.distillation`; as a growing
+    The loss is (1 - weight) * criterion + weight * `tsnn_uq.training.losses.distillation`; as a growing
     share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
     The last shares are finer than those of `Indirect`: what is fixed last is least sure, and changes most.
 
@@ -148,8 +148,6 @@ class Distill(Indirect):
             needs its generator set.
         temperature: softens both predictions.
         weight: share of the distillation term in the loss, 0 to 1.
-        from_teacher: start from the teacher's weights, so that what the student has to learn is to be ternary; the
-            two networks must be alike.
         shares: as in `Indirect`.
         settings: the others of `Indirect`.
     """
@@ -162,7 +160,6 @@ class Distill(Indirect):
         *,
         temperature: float = 2.0,
         weight: float = 0.5,
-        from_teacher: bool = False,
         shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0),
         **settings: Any,
     ) -> None:
@@ -170,31 +167,18 @@ class Distill(Indirect):
         check_fraction("weight", weight)
         super().__init__(shares=shares, **settings)
         self.teacher, self.temperature, self.weight = teacher, temperature, weight
-        self.from_teacher = from_teacher
         self.wanted = torch.empty(0)
 
     @torch.no_grad()
     def start(self, model: nn.Module, images: Tensor) -> None:
-        """Ask the teacher about every training image, with nothing random switched on.
-
-        Raises:
-            InputError: with `from_teacher`, the networks are not alike.
-        """
+        """Ask the teacher about every training image, with nothing random switched on."""
         super().start(model, images)
-        if self.from_teacher:
-            _copy_weights(self.teacher, model)
         self.teacher.eval()
         self.wanted = torch.cat([logits(self.teacher(block)) for block in images.split(500)])
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
-        """Cross-entropy and distillation, mixed."""
+        """The criterion and distillation, mixed."""
         teacher = self.wanted[indices].repeat(len(mc_logits), 1)
         distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
         return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
 
-
-def _copy_weights(teacher: nn.Module, student: nn.Module) -> None:
-    try:
-        student.load_state_dict(teacher.state_dict())
-    except RuntimeError as error:
-        raise InputError("teacher: expected a network like the student, to start from; got another one") from error

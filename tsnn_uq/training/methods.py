@@ -6,6 +6,8 @@ and which terms it adds to the loss. All of a method's memory is in `state_dict`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,9 +21,14 @@ class Method:
     """Plain full-precision training, and the hooks that the other methods fill.
 
     `progress` is the share of all optimizer steps that are done, 0 to 1.
+
+    Attributes:
+        criterion: the loss (logits [N, C], target [N]) -> scalar, mean over inputs; cross-entropy (nats) unless another
+            is put there.
     """
 
     name = "float"
+    criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(functional.cross_entropy)
 
     def start(self, model: nn.Module, images: Tensor) -> None:
         """Before the optimizer is built; `images` are those of the training set."""
@@ -30,14 +37,14 @@ class Method:
         """After each step of the optimizer."""
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
-        """The loss of a batch: cross-entropy (nats), mean over passes and inputs.
+        """The loss of a batch: `criterion`, mean over passes and inputs.
 
         Args:
             mc_logits: logits [M, N, C] of M stochastic passes.
             target: labels [N].
             indices: positions of the inputs in the training set [N].
         """
-        return functional.cross_entropy(mc_logits.flatten(0, 1), target.repeat(len(mc_logits)))
+        return self.criterion(mc_logits.flatten(0, 1), target.repeat(len(mc_logits)))
 
     def finish(self, model: nn.Module) -> None:
         """After the last step."""

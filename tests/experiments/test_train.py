@@ -1,0 +1,99 @@
+"""Where first weights come from, which loss is taken, and what is refused before any work is lost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.helpers.experiments import tiny
+from tests.helpers.training import same
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import load_network, run
+from tsnn_uq.experiments.folder import build_network
+from tsnn_uq.experiments.train import _method, _take_first_weights
+from tsnn_uq.training.losses import spike_count
+
+
+@pytest.fixture(scope="module")
+def float_runs(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("float")
+    run(tiny(), runs)
+    return runs
+
+
+def begun(config, runs):
+    network = build_network(config, (1, 8, 8), 10)
+    _take_first_weights(network, config, runs)
+    return network.eval()
+
+
+def test_weights_are_a_runs_own_unless_it_is_told_where_to_start(float_runs, tmp_path):
+    folder = float_runs / tiny().name
+    trained = load_network(folder)
+    own = build_network(tiny(), (1, 8, 8), 10)
+    assert same(begun(tiny(method="direct"), float_runs), own)
+    assert same(begun(tiny(method="distill", start_from="own"), float_runs), own)
+    for config, runs in (
+        (tiny(method="direct", start_from="float"), float_runs),
+        (tiny(method="direct", start_from=str(folder)), tmp_path),
+        (tiny(method="indirect", start_from=str(float_runs)), tmp_path),
+        (tiny(method="distill"), float_runs),
+    ):
+        assert same(begun(config, runs), trained)
+    assert not same(trained, own)
+
+
+def test_the_float_run_is_trained_if_it_is_missing(tmp_path):
+    config = tiny(method="direct", start_from="float", float_epochs=1, float_learning_rate=1e-3)
+    row = run(config, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [config.name, config.teacher().name]
+    assert row["method"] == "direct"
+    assert run(config.teacher(), tmp_path)["epochs"] == 1
+
+
+def test_training_goes_on_from_a_runs_weights(float_runs, tmp_path):
+    """A direct network that hardly learns keeps the codes of the float network it starts from."""
+    config = tiny(method="direct", start_from=str(float_runs), learning_rate=1e-9, epochs=1)
+    run(config, tmp_path)
+    layers = [(load_network(folder)) for folder in (float_runs / tiny().name, tmp_path / config.name)]
+    for weight, ternary in zip(*(network.parameters() for network in layers), strict=True):
+        codes = torch.where(weight.abs() > 0.8 * weight.abs().mean(), weight.sign(), 0)
+        assert (ternary.sign() == codes).double().mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        (dict(hidden=(9,)), r"from: expected a run with hidden = \(9,\); got \(8,\) in .*dropout-none-float-0"),
+        (dict(family="dropconnect"), "from: expected a run with family = 'dropconnect'; got 'dropout' in "),
+    ],
+)
+def test_a_run_of_another_network_is_refused_before_anything_is_done(float_runs, tmp_path, settings, match):
+    folder = float_runs / tiny().name
+    with pytest.raises(InputError, match=match):
+        run(tiny(method="direct", start_from=str(folder), **settings), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_not_there_is_refused(float_runs, tmp_path):
+    for place, seed in ((tmp_path / "nowhere", 0), (float_runs, 7)):
+        with pytest.raises(
+            InputError, match=r"from: expected own, float, the folder of a finished training or one that"
+        ):
+            run(tiny(method="direct", start_from=str(place), seed=seed), tmp_path)
+
+
+def test_a_run_of_another_shape_of_data_is_refused(float_runs):
+    config = tiny(method="direct", start_from=str(float_runs))
+    network = build_network(config, (1, 9, 9), 10)
+    with pytest.raises(InputError, match=r"from: expected a run with a network like this one; got .*size mismatch"):
+        _take_first_weights(network, config, float_runs)
+
+
+def test_the_loss_is_the_chosen_one(tmp_path):
+    counts, target = torch.rand(1, 6, 10) * 30, torch.arange(6)
+    config = tiny(family="slayer", loss="spike-count", wanted_counts=(20, 3))
+    value = _method(config, tmp_path).loss(counts, target, target)
+    torch.testing.assert_close(value, spike_count(counts[0], target, (20.0, 3.0)))
+    row = run(config, tmp_path)
+    assert 0 <= row["accuracy"] <= 1

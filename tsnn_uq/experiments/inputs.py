@@ -1,0 +1,28 @@
+"""The data of a run: a data set as its settings want it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tsnn_uq import data
+from tsnn_uq.experiments.config import RunConfig
+
+__all__ = ["load_splits", "load_test"]
+
+EVENT_SETS = ("nmnist", "nmnist-simulated")
+
+
+def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
+    """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
+    return data.load(config.data, data_dir, seed=config.seed, **_binning(config, config.data))
+
+
+def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
+    """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`."""
+    return data.load_test(name, data_dir, seed=seed, **_binning(config, name))
+
+
+def _binning(config: RunConfig, name: str) -> dict[str, Any]:
+    of_events = name.partition(":")[0] in EVENT_SETS
+    return {"bin_ms": config.bin_ms, "steps": config.steps} if of_events else {}

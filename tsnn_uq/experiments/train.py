@@ -1,0 +1,116 @@
+"""The training stage of a run: first weights, method, loss, and what is written at the end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tsnn_uq import data, training
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.experiments.folder import build_network, load_network
+from tsnn_uq.experiments.measure import Progress
+from tsnn_uq.files import write_json
+from tsnn_uq.quantization import select_layers
+from tsnn_uq.quantization.saving import save_weights
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.training.losses import spike_count
+from tsnn_uq.uncertainty import set_generator
+
+__all__ = ["require_first_weights", "train"]
+
+
+def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds: float, progress: Progress) -> None:
+    """Train a run's network, or go on with it, and write its history and weights into its folder under `runs`.
+
+    The float run that it needs has to be finished.
+    """
+    folder = runs / config.name
+    part = splits.train.subset(config.train_limit) if config.train_limit else splits.train
+    size: dict[str, Any] = {"shape": list(part.shape), "classes": part.classes}
+    network = build_network(config, **size)
+    _take_first_weights(network, config, runs)
+    history = training.fit(
+        network,
+        (part.images, part.labels),
+        seed=config.seed,
+        method=_method(config, runs),
+        regularizer=training.make_regularizer(config.regularizer),
+        settings=training.FitSettings(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            regularizer_weight=config.regularizer_weight,
+        ),
+        validation=(splits.validation.images, splits.validation.labels),
+        checkpoint=folder / "checkpoint.safetensors",
+        checkpoint_seconds=checkpoint_seconds,
+        fingerprint=asdict(config),
+        progress=lambda done, total: progress("train", done, total),
+    )
+    ternary = [] if config.method == "float" else list(select_layers(network, config.quantized_part))
+    write_json(folder / "history.json", asdict(history))
+    save_weights(folder / "weights.safetensors", network, ternary=ternary, header={"size": size})
+
+
+def require_first_weights(config: RunConfig) -> None:
+    """Raise unless the run that a run starts from is there and has a network like it.
+
+    Raises:
+        InputError: says what was found in its place.
+    """
+    if config.first_weights in ("own", "float"):
+        return
+    folder = _source(config)
+    if not (folder / "weights.safetensors").exists():
+        wanted = f"own, float, the folder of a finished training or one that has {config.teacher().name} in it"
+        raise InputError(f"from: expected {wanted}; got {config.first_weights!r}")
+    source = RunConfig.load(folder / "config.toml")
+    for name in ("family", "hidden"):
+        ours, theirs = getattr(config, name), getattr(source, name)
+        if ours != theirs:
+            raise InputError(f"from: expected a run with {name} = {ours!r}; got {theirs!r} in {folder}")
+
+
+def _source(config: RunConfig) -> Path:
+    """The folder of a run, or, in a folder of runs, that of the float one with the same family and seed."""
+    given = Path(config.first_weights).expanduser()
+    return given if (given / "config.toml").exists() else given / config.teacher().name
+
+
+def _take_first_weights(network: nn.Module, config: RunConfig, runs: Path) -> None:
+    if config.first_weights == "own":
+        return
+    folder = runs / config.teacher().name if config.first_weights == "float" else _source(config)
+    try:
+        network.load_state_dict(load_network(folder).state_dict())
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise InputError(f"from: expected a run with a network like this one; got {folder}: {problem}") from error
+
+
+def _method(config: RunConfig, runs: Path) -> training.Method:
+    method = _quantizing_method(config, runs)
+    if config.loss == "spike-count":
+        method.criterion = partial(spike_count, wanted=(config.wanted_counts[0], config.wanted_counts[1]))
+    return method
+
+
+def _quantizing_method(config: RunConfig, runs: Path) -> training.Method:
+    if config.method == "float":
+        return training.Float()
+    options: dict[str, Any] = {"layers": config.quantized_part, "rule": config.rule, "scale": config.scale}
+    options |= config.rule_options()
+    if config.method == "direct":
+        return training.Direct(**options)
+    options |= {"start": config.start, "end": config.end}
+    if config.method == "indirect":
+        return training.Indirect(**options)
+    teacher = load_network(runs / config.teacher().name)
+    set_generator(teacher, generator_for(config.seed, "teacher"))  # a random input coding needs one
+    return training.Distill(teacher, temperature=config.temperature, weight=config.distill_weight, **options)
