@@ -26,6 +26,7 @@ RANGES = {
     "distill_weight": fractions,
     "weight_decay": fractions,
     "train_limit": st.integers(0, 10**6),
+    "folds": st.just(0) | st.integers(3, 9),
     "float_epochs": st.integers(0, 10**6),
     "start_from": st.sampled_from(["", "own", "float", "some/folder"]),
     "float_learning_rate": st.just(0.0) | positive,
@@ -129,6 +130,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
         (dict(p=0.0), "p: expected above 0, since otherwise nothing would be random; got 0"),
         (dict(factor=-0.1), r"factor: expected a number of at least 0; got -0\.1"),
         (dict(factor=math.inf), "factor: expected a number of at least 0; got inf"),
+        (dict(folds=2), "folds: expected 0, or at least 3: to test, to validate and to train; got 2"),
         (dict(start=0.5, end=0.4), "start: expected at most end, 0.4; got 0.5"),
         (
             dict(regularizer="variance"),

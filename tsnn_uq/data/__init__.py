@@ -2,6 +2,7 @@
 
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
+from tsnn_uq.data.folds import load_fold
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
@@ -24,6 +25,7 @@ __all__ = [
     "fetch",
     "load",
     "load_all",
+    "load_fold",
     "load_test",
     "locate",
     "noisy",

@@ -41,6 +41,7 @@ class RunConfig:
     method: str = choice("float", "training method", METHODS)
     quantized_part: str = choice("none", "which layers are ternary; all, for a ternary method", ("none", *PARTS))
     seed: int = number(0, "seed of validation split, initial weights, data order and masks", whole)
+    folds: int = number(0, "K of a K-fold cross-validation, whose fold is the seed modulo K; 0 for none", whole)
     hidden: tuple[int, ...] = number((128, 128), "widths of the hidden layers", counts)
     steps: int = number(4, "time steps T", count)
     p: float = number(0.2, "probability of dropping a unit (dropout) or a weight (dropconnect)", probability)
@@ -95,6 +96,8 @@ class RunConfig:
         check_choice("quantized_part", self.quantized_part, ("none",) if self.method == "float" else PARTS)
         if self.p == 0 and self.coding != "rate":
             raise InputError("p: expected above 0, since otherwise nothing would be random; got 0")
+        if self.folds in (1, 2):
+            raise InputError(f"folds: expected 0, or at least 3: to test, to validate and to train; got {self.folds}")
         if self.start > self.end:
             raise InputError(f"start: expected at most end, {self.end}; got {self.start}")
         if self.method != "float":

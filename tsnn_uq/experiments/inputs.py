@@ -8,19 +8,34 @@ from typing import Any
 from tsnn_uq import data
 from tsnn_uq.experiments.config import RunConfig
 
-__all__ = ["load_splits", "load_test"]
+__all__ = ["is_kindred", "load_splits", "load_test"]
 
 EVENT_SETS = ("nmnist", "nmnist-simulated")
 
 
 def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
-    return data.load(config.data, data_dir, seed=config.seed, **_binning(config, config.data))
+    binning = _binning(config, config.data)
+    if config.folds:
+        return data.load_fold(config.data, data_dir, folds=config.folds, seed=config.seed, **binning)
+    return data.load(config.data, data_dir, seed=config.seed, **binning)
 
 
 def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
-    """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`."""
+    """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
+
+    Of recordings that a run on simulated ones has not seen, or the other way round, it is all of them.
+    """
+    if is_kindred(config.data, name):
+        return data.load_all(name, data_dir, **_binning(config, name))
+    if config.folds and name.partition(":")[0] == config.data:
+        return load_splits(config, data_dir).test
     return data.load_test(name, data_dir, seed=seed, **_binning(config, name))
+
+
+def is_kindred(one: str, other: str) -> bool:
+    """Whether two data sets are different recordings of the same classes."""
+    return one != other and one in EVENT_SETS and other in EVENT_SETS
 
 
 def _binning(config: RunConfig, name: str) -> dict[str, Any]:

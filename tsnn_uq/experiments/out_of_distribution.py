@@ -12,7 +12,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import load_network
-from tsnn_uq.experiments.inputs import load_test
+from tsnn_uq.experiments.inputs import is_kindred, load_test
 from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent, uncertainty
 from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.metrics import functional as metrics
@@ -53,7 +53,7 @@ def evaluate_run(
     name = config.data if name is None else name
     samples = config.samples if samples is None else samples
     dataset = load_test(config, name, data_dir, seed=seed or 0)
-    foreign = name.partition(":")[0] != config.data
+    foreign = name.partition(":")[0] != config.data and not is_kindred(config.data, name)
     own = load_test(config, config.data, data_dir) if foreign else dataset
     if dataset.shape != own.shape:
         wanted = f"inputs of shape {list(own.shape)}, as the run was trained on"

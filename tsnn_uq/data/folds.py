@@ -1,0 +1,71 @@
+"""Cross-validation: every input of a data set is tested on once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.data.splits import Splits, load_all
+from tsnn_uq.seeds import generator_for
+
+__all__ = ["load_fold"]
+
+
+def load_fold(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    folds: int,
+    seed: int,
+    bin_ms: float | None = None,
+    steps: int | None = None,
+) -> Splits:
+    """Load all of a data set, split for one fold of a repeated cross-validation.
+
+    Seeds 0 .. folds - 1 are the folds of one division of the data into parts as equal as can be, class by class; their
+    test parts have no common input and together all of them. The next `folds` seeds are those of the next division.
+    The validation part is drawn from what is left and as large as the test part.
+
+    Args:
+        name: as for `tsnn_uq.data.load`, and so are the others.
+        data_dir: where files are looked for.
+        folds: parts of a division, at least 3 (one to test, one to validate, the rest to train).
+        seed: which fold of which division.
+        bin_ms: of events alone.
+        steps: of events alone.
+
+    Raises:
+        InputError: `folds` or `seed` is out of range, or what `load` raises.
+
+    Example:
+        >>> parts = [load_fold("digits", folds=5, seed=seed).test for seed in range(5)]
+        >>> [len(part) for part in parts], sum(map(len, parts))
+        ([360, 360, 359, 359, 359], 1797)
+    """
+    check_positive("folds", folds, integer=True)
+    if folds < 3:
+        raise InputError(f"folds: expected at least 3: to test, to validate and to train; got {folds}")
+    if seed < 0:
+        raise InputError(f"seed: expected a whole number of at least 0; got {seed}")
+    everything = load_all(name, data_dir, bin_ms=bin_ms, steps=steps)
+    division, fold = divmod(seed, folds)
+    part = _parts(everything.labels, folds, generator_for(division, "folds", name))
+    test, validation = part == fold, part == (fold + 1) % folds
+    return Splits(
+        everything.select((~test & ~validation).nonzero()[:, 0]),
+        everything.select(validation.nonzero()[:, 0]),
+        everything.select(test.nonzero()[:, 0]),
+        everything.name,
+    )
+
+
+def _parts(labels: Tensor, folds: int, generator: torch.Generator) -> Tensor:
+    """The part [N] of each input: a random order, dealt out class by class."""
+    order = torch.randperm(len(labels), generator=generator)
+    dealt = order[labels[order].argsort(stable=True)]
+    part = torch.empty_like(labels)
+    part[dealt] = torch.arange(len(labels)) % folds
+    return part
