@@ -63,8 +63,12 @@ def _guard(command: typer.Typer) -> None:
 def compare(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the table, the figures and the runs.")],
-    data: Annotated[str, typer.Option(help="Data set: digits (built in), mnist or fashion-mnist.")] = "",
-    family: Annotated[str, typer.Option(help="Network families, with commas: dropout, dropconnect.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Data set: digits (built in), mnist, fashion-mnist, nmnist or nmnist-simulated.")
+    ] = "",
+    family: Annotated[
+        str, typer.Option(help="Network families, with commas: dropout, dropconnect, slayer, plif; or all.")
+    ] = "",
     part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.")] = "",
     methods: Annotated[str, typer.Option(help="Methods, with commas: float, direct, indirect, distill.")] = "",
     seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
@@ -77,15 +81,16 @@ def compare(
     """Train float and ternary networks with several seeds, and compare how sure they are.
 
     Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures
-    into --out. Killed and called again, it goes on where it was.
+    into --out. Families that want settings of their own get folders of their own there, and table.csv has all of them
+    in the layout of the paper's table. Killed and called again, it goes on where it was.
     """
     from tsnn_uq.experiments.compare import compare as run_comparison
-    from tsnn_uq.experiments.grid import make_grid
+    from tsnn_uq.experiments.families import compare_families, grid_folder, make_grids
     from tsnn_uq.experiments.sweep import count_runs
 
-    grid = make_grid(
+    grids = make_grids(
         config,
-        data=data or None,
+        data=names(data),
         families=names(family),
         parts=names(part),
         methods=names(methods),
@@ -93,10 +98,15 @@ def compare(
         settings=settings,
     )
     require_writable(out)
-    with RunBars(console, runs=count_runs(grid.runs(), out / "runs")) as bars:
-        results = run_comparison(
-            grid, out, jobs=jobs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars
-        )
+    single = len(grids) == 1
+    folders = [out] if single else [grid_folder(out, grid) for grid in grids]
+    runs = sum(count_runs(grid.runs(), folder / "runs") for grid, folder in zip(grids, folders, strict=True))
+    with RunBars(console, runs=runs) as bars:
+        options: dict[str, Any] = {"jobs": jobs, "data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
+        if single:
+            results = run_comparison(grids[0], out, progress=bars, **options)
+        else:
+            results = compare_families(grids, out, progress=bars, **options)
     console.print(results.table)
     for path in results.files:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ SUITS_FAMILY: dict[str, dict[str, Any]] = {
     "slayer": {"threshold": 10.0, "readout": "spikes", "learning_rate": 1e-2},
 }
 SUITS_BOTH: dict[tuple[str, str], dict[str, Any]] = {
-    ("plif", "digits"): {"hidden": (16, 16, 128), "epochs": 20, "batch_size": 32},
+    ("plif", "digits"): {"hidden": (16, 16, 128), "epochs": 20, "batch_size": 32, "learning_rate": 5e-3},
     ("plif", "mnist"): {"hidden": (128, 128, 2048), "epochs": 8},
     ("plif", "fashion-mnist"): {"hidden": (128, 128, 2048), "epochs": 8},
     ("slayer", "digits"): {"coding": "latency", "steps": 20},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
-from tsnn_uq.cost import cost, count_layers
+from tsnn_uq.cost import LayerCount, cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, load_network, recorded, require_same
 from tsnn_uq.experiments.inputs import load_splits
@@ -91,10 +91,12 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
     validation_accuracy = recorded(folder / "history.json", "validation_accuracy")
     probs = predict(network, splits.test, samples=config.samples, seed=config.seed, progress=progress)
     set_generator(network, generator_for(config.seed, "evaluate"))  # a random input coding needs one
-    price = cost(count_layers(network, splits.test.images[:1]), steps=config.steps)
+    layers = count_layers(network, splits.test.images[:1])
+    price = cost(layers, steps=config.steps)
     row = {
         "dataset": config.data,
         "family": config.family,
+        "configuration": configuration(layers),
         "quantized_part": config.quantized_part,
         "method": config.method,
         "seed": config.seed,
@@ -115,6 +117,12 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
     tensors = {"probs": probs, "labels": splits.test.labels}
     write_tensors(folder / "predictions.safetensors", tensors, {"kind": "predictions"})
     write_json(folder / "result.json", {"row": row})
+
+
+def configuration(layers: Sequence[LayerCount]) -> str:
+    """Which layers a network has, as the paper's table says it: ``"FC"``, or such as ``"2Conv+2FC"``."""
+    convolutions, full = (sum(layer.kind == kind for layer in layers) for kind in ("conv", "fc"))
+    return f"{convolutions}Conv+{full}FC" if convolutions else "FC"
 
 
 @contextmanager
