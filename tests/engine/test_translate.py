@@ -147,16 +147,26 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     "dropout-at-the-end": ([Linear(72, 3), LIF(), Dropout()], "the last layer to give one value a class"),
     "dropout-on-images": (
         [Dropout(0.5), Linear(72, 3)],
-        r"dropout on spikes, before any pooling; got it elsewhere \('1'\)",
+        r"dropout on spikes, once; got it elsewhere \('1'\)",
     ),
-    "dropout-on-currents": ([Linear(72, 3), Dropout(0.5), LIF()], r"before any pooling; got it elsewhere \('2'\)"),
+    "dropout-on-currents": ([Linear(72, 3), Dropout(0.5), LIF()], r"on spikes, once; got it elsewhere \('2'\)"),
     "dropout-on-dropout": (
         [Linear(72, 3), LIF(), Dropout(), Dropout()],
-        r"before any pooling; got it elsewhere \('4'\)",
+        r"on spikes, once; got it elsewhere \('4'\)",
     ),
-    "dropout-on-pooled": (
-        [Conv2d(2, 3, 3), LIF(), OverTime(nn.MaxPool2d(2)), Dropout()],
-        r"before any pooling; got it elsewhere \('4'\)",
+    "dropout-on-both-sides-of-pooling": (
+        [Conv2d(2, 3, 3), LIF(), Dropout(), OverTime(nn.MaxPool2d(2)), Dropout()],
+        r"on spikes, once; got it elsewhere \('5'\)",
+    ),
+    "means-of-odd-numbers": (
+        [Linear(72, 5), LIF(), OverTime(nn.AvgPool1d(2))],
+        r"means of as many outputs for each class, which do not overlap; got AvgPool1d\(.*\) \('3.module'\)",
+    ),
+    "means-that-overlap": ([Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(3, 2))], "which do not overlap; got AvgPool1d"),
+    "means-of-nothing": ([OverTime(nn.AvgPool1d(2)), Linear(36, 3)], "which do not overlap; got AvgPool1d"),
+    "means-inside": (
+        [Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(2)), Linear(3, 3)],
+        r"Gain as the last layer; got Linear \('4'\) behind it",
     ),
     "masks-per-step": (
         [DropConnectLinear(72, 3, p=0.5, mask="per-step")],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.engine import gather, kernels
-from tsnn_uq.engine.layers import WORD, Layer, pack_bits, unpack_planes
+from tsnn_uq.engine.layers import WORD, Layer, pack_bits, unpack_planes, vote
 from tsnn_uq.threads import parts
 
 __all__ = ["LAYER", "Compiled"]
@@ -94,7 +94,7 @@ class Compiled:
         shape = (max(1, len(masks)), 1 if mean else steps, count, self.layers[-1].outputs)
         outputs = torch.zeros(shape)
         self._propagate(inputs, steps, keep, NO_WORDS, outputs.numpy())
-        return outputs
+        return vote(outputs, self.layers[-1])
 
     def _propagate(
         self, inputs: Tensor | Words, steps: int, keep: Words | None, out: Words, outputs: NDArray[np.float32]

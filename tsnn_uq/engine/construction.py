@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tsnn_uq.engine.layers import Layer, Masks, Window, pack_planes, pad_outputs
-from tsnn_uq.neurons import LIF
+from tsnn_uq.neurons import LIFParameters
 from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["Synapses"]
@@ -23,8 +23,9 @@ class Synapses:
     factor: Tensor
     dropout: Masks | None
     dropconnect: Masks | None
-    neuron: LIF | None = None
+    neuron: LIFParameters | None = None
     gain: float = 1.0
+    votes: int = 1
 
     def layer(self) -> Layer:
         """The finished layer, its weights at two bits where they are ternary."""
@@ -44,8 +45,9 @@ class Synapses:
             weights=weights,
             scale=pad_outputs(scale.expand(outputs), outputs),
             bias=pad_outputs(self.bias, outputs),
-            neuron=self.neuron.params if self.neuron else None,
+            neuron=self.neuron,
             dropout=self.dropout,
             dropconnect=self.dropconnect,
             gain=self.gain,
+            votes=self.votes,
         )

@@ -67,11 +67,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Masks:
-    """Where a layer is random: the name and settings of the stochastic layer that draws its masks."""
+    """Where a layer is random: the name and settings of the stochastic layer that draws its masks.
+
+    ``pooled`` is whether masks are drawn for the pooled map; then all of a square stays, or nothing of it.
+    """
 
     name: str
     p: float
     per_step: bool = False
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class Layer:
         dropout: masks on the incoming spikes.
         dropconnect: masks on the weights.
         gain: factor on the spikes of a last layer.
+        votes: outputs of a last layer whose mean is that of one class.
     """
 
     window: Window
@@ -101,6 +106,7 @@ class Layer:
     dropout: Masks | None = None
     dropconnect: Masks | None = None
     gain: float = 1.0
+    votes: int = 1
 
     @property
     def words(self) -> int:
@@ -116,6 +122,11 @@ class Layer:
     def weight_bytes(self) -> int:
         """Bytes of the weights in memory, scales and biases apart."""
         return sum(tensor.nbytes for tensor in (self.planes, self.weights) if tensor is not None)
+
+
+def vote(outputs: Tensor, layer: Layer) -> Tensor:
+    """Outputs [..., C] of the classes, from those of the last layer's neurons [..., C * votes]."""
+    return outputs if layer.votes == 1 else outputs.unflatten(-1, (-1, layer.votes)).mean(-1)
 
 
 def pad_outputs(values: Tensor, outputs: int) -> Tensor:

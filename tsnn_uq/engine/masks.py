@@ -51,9 +51,15 @@ class Draw:
         assert layer.dropout is not None
         window, device = layer.window, layer.scale.device
         steps = self.steps if layer.dropout.per_step else 1
-        mask = torch.empty(steps, self.count, window.channels, window.height, window.width, device=device)
+        side = window.pool if layer.dropout.pooled else 1
+        height, width = window.height // side, window.width // side
+        mask = torch.empty(steps, self.count, window.channels, height, width, device=device)
         mask.uniform_(generator=self.generator(layer.dropout.name, sample, device))
-        return (mask >= layer.dropout.p).permute(0, 1, 3, 4, 2)
+        keep = (mask >= layer.dropout.p).permute(0, 1, 3, 4, 2)
+        if side > 1:  # what is left over at the edges is in no square
+            keep = keep.repeat_interleave(side, 2).repeat_interleave(side, 3)
+            keep = pad(keep, (0, 0, 0, window.width - width * side, 0, window.height - height * side))
+        return keep
 
     def weights(self, layer: Layer, sample: int) -> Layer:
         """The layer with the weights that dropconnect drops in one sample gone; the same for all inputs."""

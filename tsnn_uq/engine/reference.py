@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tsnn_uq.engine.layers import Layer, unpack_planes
+from tsnn_uq.engine.layers import Layer, unpack_planes, vote
 from tsnn_uq.neurons import LIFParameters
 
 __all__ = ["Reference", "currents", "fire"]
@@ -54,7 +54,7 @@ class Reference:
         """
         gain = self.layers[-1].gain
         samples = [self._propagate(inputs, steps, keep).flatten(2) * gain for keep in masks]
-        return torch.stack([_mean(one) if mean else one for one in samples])
+        return vote(torch.stack([_mean(one) if mean else one for one in samples]), self.layers[-1])
 
     def _propagate(self, inputs: Tensor, steps: int, keep: Sequence[Tensor]) -> Tensor:
         waiting = iter(keep)

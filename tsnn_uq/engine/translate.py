@@ -13,7 +13,7 @@ from tsnn_uq.coding import Coding
 from tsnn_uq.engine.construction import Synapses
 from tsnn_uq.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import OverTime
-from tsnn_uq.neurons import LIF
+from tsnn_uq.neurons import LIF, PLIF
 from tsnn_uq.readout import Gain
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
 
@@ -33,8 +33,9 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     """Translate a trained network: a Sequential of what `tsnn_uq.networks` and `tsnn_uq.neurons` have.
 
     That is: Coding first; then synapses (linear, dropconnect or convolution, ternary or float, with or without bias),
-    each with BatchNorm and LIF neurons behind it as wished, dropout on spikes, mean or max pooling of spikes, Flatten;
-    last, synapses whose currents are the outputs, or LIF neurons and a Gain. What knows no time stands in `OverTime`.
+    each with BatchNorm and LIF or PLIF neurons behind it as wished, dropout on spikes, pooled ones too, mean or max
+    pooling of spikes, Flatten; last, synapses whose currents are the outputs, or neurons and a Gain, before it perhaps
+    means of as many outputs for each class. What knows no time stands in `OverTime`.
 
     Args:
         network: the network; it is not changed.
@@ -97,10 +98,10 @@ class _Walk:
     def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
         """Take in the next module; `wrapped` is whether it stands in an `OverTime`."""
         place = f"{type(module).__name__} ({name!r})"
-        timeless = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool2d | nn.MaxPool2d)
-        if (timeless and not wrapped) or (wrapped and isinstance(module, LIF | Dropout)):
+        timeless = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d)
+        if (timeless and not wrapped) or (wrapped and isinstance(module, LIF | PLIF | Dropout)):
             raise InputError(f"network: expected BatchNorm and pooling, and only such, in an OverTime; got {place}")
-        if self.open is not None and self.open.gain != 1:
+        if self.open is not None and (self.open.gain != 1 or (self.open.votes > 1 and not isinstance(module, Gain))):
             raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
         if isinstance(module, nn.Linear):
             self._linear(name, module)
@@ -108,14 +109,14 @@ class _Walk:
             self._convolution(name, module)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             self._batch_norm(name, module)
-        elif isinstance(module, LIF):
-            synapses = self._synapses(name, module)
-            synapses.neuron = module
-            self.spikes = True
+        elif isinstance(module, LIF | PLIF):
+            self._neurons(name, module)
         elif isinstance(module, Dropout):
             self._dropout(name, module)
         elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
             self._pooling(name, module)
+        elif isinstance(module, nn.AvgPool1d):
+            self._vote(name, module)
         elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1 if wrapped else 2, -1):
             pass  # a linear layer behind a map is a convolution as large as the map
         elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
@@ -200,6 +201,21 @@ class _Walk:
         synapses.bias = (synapses.bias - module.running_mean.double()) * factor + shift
         synapses.factor = synapses.factor * factor
 
+    def _neurons(self, name: str, module: LIF | PLIF) -> None:
+        synapses = self._synapses(name, module)
+        synapses.neuron = module.params
+        if isinstance(module, PLIF):  # a LIF neuron whose input current is divided by tau
+            synapses.neuron = replace(module.params, decay=1 - 1 / module.tau)
+            synapses.bias, synapses.factor = synapses.bias / module.tau, synapses.factor / module.tau
+        self.spikes = True
+
+    def _vote(self, name: str, module: nn.AvgPool1d) -> None:
+        sizes = [_pair(size)[0] for size in (module.kernel_size, module.stride, module.padding)]
+        if self.open is None or sizes != [sizes[0], sizes[0], 0] or len(self.open.weight) % sizes[0]:
+            wanted = "means of as many outputs for each class, which do not overlap"
+            raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
+        self.open.votes = sizes[0]
+
     def _synapses(self, name: str, module: nn.Module) -> Synapses:
         if self.open is None or self.spikes:
             raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
@@ -208,9 +224,9 @@ class _Walk:
     def _dropout(self, name: str, module: Dropout) -> None:
         if module.p == 0:
             return
-        if not self.spikes or self.dropout or self.pool != 1:
-            raise InputError(f"network: expected dropout on spikes, before any pooling; got it elsewhere ({name!r})")
-        self.dropout = Masks(name, module.p, module.mask == "per-step")
+        if not self.spikes or self.dropout:
+            raise InputError(f"network: expected dropout on spikes, once; got it elsewhere ({name!r})")
+        self.dropout = Masks(name, module.p, module.mask == "per-step", pooled=self.pool > 1)
 
     def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
         sides = {*_pair(module.kernel_size), *_pair(module.stride)}
