@@ -163,6 +163,23 @@ def evaluate(
     _print_values(f"{folder}", values)
 
 
+@app.command("cost")
+def cost_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    samples: Annotated[int, typer.Option(help="Monte Carlo samples S of one prediction.")] = 1,
+    accounting: Annotated[
+        str, typer.Option(help="layer: each by its own sparsity; paper: all by the network's.")
+    ] = "layer",
+) -> None:
+    """Show what a trained network stores and does for one input, layer by layer.
+
+    FLOPs are those of one time step of one pass, energy is that of all time steps of all passes.
+    """
+    from tsnn_uq.experiments.cost_table import cost_of_run, render_cost
+
+    console.print(render_cost(*cost_of_run(folder, samples=samples, accounting=accounting)))
+
+
 @app.command("data")
 def data_command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Fetch and verify this data set.")] = "",

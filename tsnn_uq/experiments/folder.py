@@ -29,6 +29,7 @@ __all__ = [
     "is_finished",
     "load_network",
     "read_predictions",
+    "read_size",
     "recorded",
     "require_same",
 ]
@@ -114,6 +115,12 @@ def load_network(folder: Path) -> nn.Module:
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
     return network.eval()
+
+
+def read_size(folder: Path) -> dict[str, Any]:
+    """Shape of an input without time, and number of classes, of a run's network."""
+    _, header = load_weights(folder / "weights.safetensors")
+    return header["size"]
 
 
 def read_predictions(folder: Path) -> tuple[Tensor, Tensor]:

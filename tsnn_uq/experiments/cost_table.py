@@ -1,0 +1,87 @@
+"""What a trained run costs, layer by layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cost import Cost, LayerCount, cost, count_layers
+from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.experiments.folder import load_network, read_size
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import set_generator
+
+__all__ = ["cost_of_run", "render_cost"]
+
+
+def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") -> tuple[tuple[LayerCount, ...], Cost]:
+    """Count and price the network of a run.
+
+    Args:
+        folder: the run's folder.
+        samples: Monte Carlo samples S of one prediction.
+        accounting: ``"layer"`` or ``"paper"``; see `tsnn_uq.cost.cost`.
+
+    Returns:
+        The counts of its layers, and what they cost for the run's time steps.
+
+    Raises:
+        InputError: no trained run there, or an argument out of range.
+    """
+    network, config = load_network(folder), RunConfig.load(folder / "config.toml")
+    set_generator(network, generator_for(config.seed, "cost"))  # a random input coding needs one
+    layers = count_layers(network, _example(config, read_size(folder)["shape"]))
+    return layers, cost(layers, steps=config.steps, samples=samples, accounting=accounting)
+
+
+def _example(config: RunConfig, shape: list[int]) -> Tensor:
+    """An input without an event, or a black image."""
+    values = torch.Size(shape).numel()
+    if config.coding == "events":
+        return torch.zeros(1, config.steps, -(-values // 8), dtype=torch.uint8)
+    return torch.zeros(1, *shape)
+
+
+def render_cost(layers: tuple[LayerCount, ...], total: Cost) -> Table:
+    """The counts and costs for a terminal, a row a layer and one for all.
+
+    Raises:
+        InputError: they are not of the same layers.
+    """
+    if [layer.name for layer in layers] != [layer.name for layer in total.layers]:
+        raise InputError("total: expected the cost of the same layers; got that of others")
+    table = Table(
+        "layer", "kind", *("weights", "zero %", "MACs a step", "skipped %", "storage B", "FLOPs", "energy pJ")
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for layer, price in zip(layers, total.layers, strict=True):
+        kind = f"{layer.kind}, ternary" if layer.ternary else layer.kind
+        table.add_row(
+            layer.name,
+            kind,
+            f"{layer.weights:,}",
+            f"{100 * layer.sparsity:.2f}",
+            f"{layer.macs:,}",
+            f"{100 * price.skipped:.2f}",
+            f"{price.storage_bytes:,}",
+            f"{price.flops:,.0f}",
+            f"{price.energy_pj:.4g}",
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        f"{sum(layer.weights for layer in layers):,}",
+        f"{100 * total.sparsity:.2f}",
+        f"{sum(layer.macs for layer in layers):,}",
+        "",
+        f"{total.storage_bytes:,}",
+        f"{total.flops:,.0f}",
+        f"{total.energy_pj:.4g}",
+    )
+    return table
