@@ -25,11 +25,20 @@ OTHER = torch.randint(2, 8, (INPUTS,), generator=_G).double() / 8
 CORRECT = torch.rand(INPUTS, generator=_G) < 0.6
 OVER_TIME = torch.rand(2, 5, INPUTS, CLASSES, generator=_G, dtype=torch.float64).add(0.05)
 OVER_TIME = OVER_TIME / OVER_TIME.sum(-1, keepdim=True)
+OTHER_CORRECT, SETS = torch.rand(INPUTS, generator=_G) < 0.8, torch.rand(INPUTS, CLASSES, generator=_G) < 0.5
 LOGITS = torch.randn(INPUTS, CLASSES, generator=_G, dtype=torch.float64)
 # What is no metric but works on predictions or on other metrics, and what metrics return.
-TOOLS = {"average_over_time", "over_time", "time_as_samples"}
-TOOL_CLASSES = {"OverTime", "PerInputMetric"}
-RESULTS = {"BrierParts", "EarlyExitPoints", "ReliabilityBins", "RiskCoveragePoints"}
+TOOLS = {"average_over_time", "conformal_sets", "over_time", "paired_bootstrap", "time_as_samples"}
+TOOL_CLASSES = {"ConformalClassifier", "ConformalSets", "OverTime", "PairedBootstrap", "PerInputMetric"}
+RESULTS = {
+    "BootstrapInterval",
+    "BrierParts",
+    "ConformalPoints",
+    "EarlyExitPoints",
+    "McnemarResult",
+    "ReliabilityBins",
+    "RiskCoveragePoints",
+}
 METRICS = [name for name in F.__all__ if name not in TOOLS]
 # What has no good default, and functions whose default is a value per input, where their class's is a mean.
 NEEDED = {"early_exit": {"threshold": 0.5}} | {
@@ -50,6 +59,9 @@ def case(name: str, **options: object) -> MetricTester:
     if name in ("early_exit", "first_stable_step"):
         return MetricTester(getattr(M, class_name(name)), function, over_time, (2, 0)[: len(over_time)], options)
     kinds = {
+        ("first_correct", "second_correct"): ({"first_correct": CORRECT, "second_correct": OTHER_CORRECT}, (0, 0)),
+        ("sets", "target"): ({"sets": SETS, "target": TARGET}, (0, 0)),
+        ("sets", "reduction"): ({"sets": SETS}, (0,)),
         ("logits", "temperature"): ({"logits": LOGITS}, (0,)),
         ("logits", "reduction"): ({"logits": LOGITS}, (0,)),
         ("probs", "target"): ({"probs": PROBS.mean(0), "target": TARGET}, (0, 0)),
@@ -86,6 +98,8 @@ CASES = [
     case("accuracy_at_coverage", coverage=0.5),
     case("coverage_at_risk", risk=0.3),
     case("fpr_at_tpr", tpr=0.5),
+    case("mcnemar_test", mid_p=True),
+    case("set_size", reduction="none"),
     case("early_exit", threshold=1.0, score="entropy"),
     case("first_stable_step", reduction="none"),
     case("energy_score", temperature=2.0, reduction="sum"),

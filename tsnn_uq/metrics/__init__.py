@@ -11,10 +11,13 @@ from tsnn_uq.metrics.calibration import (
     UnderconfidenceError,
 )
 from tsnn_uq.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibrationError
+from tsnn_uq.metrics.comparison import BootstrapInterval, PairedBootstrap
+from tsnn_uq.metrics.conformal import ConformalClassifier, ConformalPoints, ConformalSets
 from tsnn_uq.metrics.disagreement import PairwiseDisagreement, VariationRatio
 from tsnn_uq.metrics.early_exit import EarlyExit, EarlyExitPoints, FirstStableStep
 from tsnn_uq.metrics.entropy import ExpectedEntropy, PredictiveEntropy
 from tsnn_uq.metrics.information import ExpectedPairwiseKl, MutualInformation
+from tsnn_uq.metrics.mcnemar import McnemarResult, McnemarTest
 from tsnn_uq.metrics.ood import FprAtTpr, OodAuprIn, OodAuprOut, OodAuroc
 from tsnn_uq.metrics.ood_scores import EnergyScore, MaximumLogitScore, MaximumSoftmaxScore
 from tsnn_uq.metrics.over_time import OverTime
@@ -27,6 +30,7 @@ from tsnn_uq.metrics.selective import (
     RiskCoverageCurve,
     RiskCoveragePoints,
 )
+from tsnn_uq.metrics.sets import SetCoverage, SetSize
 from tsnn_uq.metrics.smooth import SmoothCalibrationError
 from tsnn_uq.metrics.variance import PredictiveStd, PredictiveVariance
 
@@ -36,10 +40,14 @@ __all__ = [
     "AdaptiveCalibrationError",
     "Augrc",
     "Aurc",
+    "BootstrapInterval",
     "BrierDecomposition",
     "BrierParts",
     "BrierScore",
     "ClasswiseCalibrationError",
+    "ConformalClassifier",
+    "ConformalPoints",
+    "ConformalSets",
     "CoverageAtRisk",
     "DebiasedCalibrationError",
     "EarlyExit",
@@ -54,6 +62,8 @@ __all__ = [
     "MaximumCalibrationError",
     "MaximumLogitScore",
     "MaximumSoftmaxScore",
+    "McnemarResult",
+    "McnemarTest",
     "MutualInformation",
     "NegativeLogLikelihood",
     "OodAuprIn",
@@ -61,6 +71,7 @@ __all__ = [
     "OodAuroc",
     "OverTime",
     "OverconfidenceError",
+    "PairedBootstrap",
     "PairwiseDisagreement",
     "PerInputMetric",
     "PredictiveEntropy",
@@ -71,6 +82,8 @@ __all__ = [
     "RiskCoverageCurve",
     "RiskCoveragePoints",
     "RmsCalibrationError",
+    "SetCoverage",
+    "SetSize",
     "SmoothCalibrationError",
     "UnderconfidenceError",
     "VariationRatio",

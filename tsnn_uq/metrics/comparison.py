@@ -1,0 +1,181 @@
+"""Two models on the same inputs: is the difference between them more than the luck of the test set?"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
+from tsnn_uq.metrics.base import UncertaintyMetric
+
+__all__ = ["BootstrapInterval", "PairedBootstrap", "paired_bootstrap"]
+
+_INDICES = 2**21  # drawn at a time
+
+
+class BootstrapInterval(NamedTuple):
+    """A difference and how sure it is, float64; scalars, or the shape of the metric's value."""
+
+    difference: Tensor  #: the metric of the first model minus that of the second
+    low: Tensor  #: lower end of the interval
+    high: Tensor  #: upper end
+    standard_error: Tensor  #: standard deviation of the resampled differences
+
+
+def _as_arguments(argument: str, inputs: Tensor | Sequence[Tensor], axis: int) -> list[Tensor]:
+    """The tensors with their inputs along the first axis."""
+    tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor) or not -tensor.dim() <= axis < tensor.dim():
+            raise InputError(f"{argument}: expected tensors with an axis {axis} of inputs; got {describe(tensor)}")
+    return [tensor.movedim(axis, 0) for tensor in tensors]
+
+
+def _check_lengths(groups: Sequence[Sequence[Tensor]]) -> int:
+    lengths = [[len(tensor) for tensor in tensors] for tensors in groups]
+    different = {length for group in lengths for length in group}
+    if len(different) != 1 or different == {0}:
+        found = " and ".join(map(str, filter(None, lengths)))
+        raise InputError(f"first, second: expected the same inputs of both models, one or more; got {found} of them")
+    return different.pop()
+
+
+def paired_bootstrap(
+    metric: Callable[..., Tensor],
+    first: Tensor | Sequence[Tensor],
+    second: Tensor | Sequence[Tensor],
+    *shared: Tensor,
+    generator: torch.Generator,
+    input_dim: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+    **options: Any,
+) -> BootstrapInterval:
+    """Percentile interval of the difference of a metric between two models, by resampling inputs in pairs.
+
+    Both models are measured on the same resampled inputs, so what is hard for both cancels (Efron and Tibshirani 1993,
+    chapters 13 and 8). A metric that is a mean over inputs (one that has a `reduction`) is measured once, and only its
+    values are resampled; any other is measured on each resample. The interval is for new *inputs*; seeds of training
+    are another source of chance.
+
+    Args:
+        metric: a function of this collection, or any that returns a tensor, called as ``metric(*first, *shared)``.
+        first: what the metric is given of the first model: a tensor, or several, such as (uncertainty, correct).
+        second: the same of the second model, for the same inputs in the same order.
+        shared: what both share, e.g. the labels [N]; the inputs are on the first axis.
+        generator: of the resamples; on the CPU, so that every device draws the same.
+        input_dim: the axis of the inputs in `first` and `second`: 0, or 1 of Monte Carlo probabilities [S, N, C].
+        resamples: how often to resample.
+        level: coverage of the interval, above 0 and below 1.
+        options: of the metric.
+
+    Returns:
+        `BootstrapInterval`: 0 outside of it speaks for a difference.
+
+    Raises:
+        InputError: the models' inputs differ in number, there are none, an option is out of range, the metric's value
+            is not finite, or what the metric refuses.
+
+    Example:
+        >>> from tsnn_uq.metrics.functional import accuracy
+        >>> target = torch.zeros(100, dtype=torch.long)
+        >>> good, bad = torch.tensor([[0.9, 0.1]] * 100), torch.tensor([[0.9, 0.1]] * 60 + [[0.2, 0.8]] * 40)
+        >>> interval = paired_bootstrap(accuracy, good, bad, target, generator=torch.Generator().manual_seed(0))
+        >>> [round(part.item(), 2) for part in interval]
+        [0.4, 0.3, 0.5, 0.05]
+    """
+    check_positive("resamples", resamples, integer=True)
+    if resamples == 1:
+        raise InputError("resamples: expected two or more; got 1")
+    check_fraction("level", level, below_one=True)
+    check_positive("level", level)
+    models = [_as_arguments("first", first, input_dim), _as_arguments("second", second, input_dim)]
+    count = _check_lengths([*models, list(shared)])
+    blocks = _blocks(count, resamples, generator, models[0][0].device)
+    known = inspect.signature(metric).parameters
+
+    def measure(tensors: list[Tensor], labels: Sequence[Tensor], **more: Any) -> Tensor:
+        inputs = (tensor.movedim(0, input_dim) for tensor in tensors)
+        return metric(*inputs, *labels, **(options | more)).detach().double()
+
+    if "reduction" in known and options.get("reduction", "mean") == "mean":
+        each = measure(models[0], shared, reduction="none") - measure(models[1], shared, reduction="none")
+        difference, draws = each.mean(0), torch.cat([each[rows].mean(1) for rows in blocks])
+    else:
+        unchecked = {"validate": False} if "validate" in known else {}  # the whole is checked once
+        difference = measure(models[0], shared) - measure(models[1], shared)
+        draws = torch.stack([_on_rows(measure, models, shared, row, unchecked) for block in blocks for row in block])
+    if not (difference.isfinite().all() and draws.isfinite().all()):
+        raise InputError("metric: expected finite values to take differences of; got infinity or NaN")
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
+    low, high = draws.quantile(ends, dim=0)
+    return BootstrapInterval(difference, low, high, draws.std(0))
+
+
+def _blocks(count: int, resamples: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
+    """Row numbers of the resamples, [resamples, count] in blocks of bounded size."""
+    size = max(1, _INDICES // count)
+    for start in range(0, resamples, size):
+        shape = (min(size, resamples - start), count)
+        yield torch.randint(count, shape, generator=generator, device=generator.device).to(device)
+
+
+def _on_rows(
+    measure: Callable[..., Tensor],
+    models: list[list[Tensor]],
+    shared: Sequence[Tensor],
+    rows: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    labels = [tensor[rows] for tensor in shared]
+    first, second = (measure([tensor[rows] for tensor in model], labels, **options) for model in models)
+    return first - second
+
+
+class PairedBootstrap(UncertaintyMetric):
+    """Running `paired_bootstrap` of one tensor a model; all inputs are kept, as every resample needs them.
+
+    Args:
+        metric: a function, as in `paired_bootstrap`.
+        seed: of the resamples.
+        options: of `paired_bootstrap`, of `metric`, or of `torchmetrics.Metric`.
+    """
+
+    function = staticmethod(paired_bootstrap)
+    higher_is_better = None
+    plot = Metric.plot  # several numbers
+    first: Any
+    second: Any
+    target: Any
+
+    def __init__(self, metric: Callable[..., Tensor], *, seed: int = 0, **options: Any) -> None:
+        own = {*inspect.signature(paired_bootstrap).parameters, *inspect.signature(metric).parameters}
+        super().__init__(**{name: value for name, value in options.items() if name not in own})
+        self.metric, self.seed = metric, seed
+        self.options = {name: value for name, value in options.items() if name in own}
+        for name in ("first", "second", "target"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, first: Tensor, second: Tensor, target: Tensor | None = None) -> None:
+        """Keep what the metric is given of both models, and the labels [N] where it wants them."""
+        axis = self.options.get("input_dim", 0)
+        parts = {"first": _as_arguments("first", first, axis), "second": _as_arguments("second", second, axis)}
+        parts["target"] = [] if target is None else [target]
+        if len(parts["first"][0]) > 0:  # an empty batch is none
+            _check_lengths([*parts.values()])
+        for name, part in parts.items():
+            getattr(self, name).extend(part)
+
+    def compute(self) -> BootstrapInterval:
+        """The interval for all inputs seen."""
+        self._require(len(self.first) > 0)
+        axis, labels = self.options.get("input_dim", 0), [dim_zero_cat(self.target)] if len(self.target) else []
+        first, second = (dim_zero_cat(kept).movedim(0, axis) for kept in (self.first, self.second))
+        generator = torch.Generator().manual_seed(self.seed)
+        return paired_bootstrap(self.metric, first, second, *labels, generator=generator, **self.options)
