@@ -59,7 +59,8 @@ def test_every_setting_of_a_run_is_an_option(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     text = call("train", "--help")[1]
     for item in fields(RunConfig):
-        assert re.search(rf"--{item.name.replace('_', '-')}\b", text), item.name
+        option = item.metadata.get("option", f"--{item.name.replace('_', '-')}")
+        assert re.search(rf"{option}\b", text), item.name
 
 
 def test_train_then_evaluate(call, tmp_path):
@@ -92,7 +93,7 @@ def test_compare_and_again_from_its_configuration(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "--family", "dropuot"], r"expected one of .*dropout; got 'dropuot' \(did you mean 'dropout'\?\)"),
+        (["compare", "--family", "dropuot"], r"expected one of .*dropout, .*; got 'dropuot' \(did you mean 'dropout'\?\)"),
         (["compare", "--methods", "flaot"], r"got 'flaot' \(did you mean 'float'\?\)"),
         (["compare", "--data", "mnits"], r"data: expected one of .* \(did you mean 'mnist'\?\)"),
         (["compare", "--seeds", "0"], r"seeds: expected a positive whole number; got 0"),

@@ -14,6 +14,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cli.options import names, with_run_options
 from tsnn_uq.experiments import RunConfig
 
+OPTIONS = {item.name: item.metadata.get("option", f"--{item.name.replace('_', '-')}") for item in fields(RunConfig)}
 received: list[dict[str, Any]] = []
 app = typer.Typer()
 
@@ -50,21 +51,29 @@ def test_what_is_not_given_is_not_passed_on():
 def test_every_field_can_be_given_and_makes_the_same_run():
     default = RunConfig(hidden=(8, 4), method="direct", quantized_part="fc")
     values = {item.name: getattr(default, item.name) for item in fields(RunConfig) if item.name not in ("data", "seed")}
-    text = {name: ",".join(map(str, value)) if name == "hidden" else str(value) for name, value in values.items()}
-    assert call(*(f"--{name.replace('_', '-')}={value}" for name, value in text.items())).exit_code == 0
-    assert received[0]["settings"] == values
+    text = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in values.items()
+    }
+    given = {name: value for name, value in values.items() if value is not False and value != ""}
+    assert call(*(f"{OPTIONS[name]}={text[name]}" for name in given)).exit_code == 0
+    assert received[0]["settings"] == given
     assert RunConfig(**received[0]["settings"]) == default
-    assert all(type(received[0]["settings"][name]) is type(value) for name, value in values.items())
+    assert all(type(received[0]["settings"][name]) is type(value) for name, value in given.items())
+
+
+def test_switches_and_texts_can_be_given():
+    assert call("--skip-bad", "--from", "some/folder").exit_code == 0
+    assert received[0]["settings"] == {"skip_bad": True, "start_from": "some/folder"}
 
 
 def test_the_help_says_what_each_setting_is_its_choices_and_its_default():
     text = " ".join(call("--help").output.split())
     for item in fields(RunConfig):
-        assert (f"--{item.name.replace('_', '-')} " in text) == (item.name != "data")
+        assert (f"{OPTIONS[item.name]} " in text) == (item.name != "data")
         if item.name not in ("data", "seed"):
             assert item.metadata["about"][1:40] in text
             assert ", ".join(item.metadata.get("choices", ()))[:20] in text
-    assert "suits the data set" in text
+    assert "suits data and family" in text
     assert "[default: (arctan)]" in text
     assert text.count("--seed") == 1
 

@@ -86,7 +86,7 @@ def _option(item: Field[Any]) -> Any:
     about = item.metadata["about"][0].upper() + item.metadata["about"][1:]
     choices: Iterable[str] = item.metadata.get("choices", ())
     text = f"{about}: {', '.join(choices)}." if choices else f"{about}."
-    wanted = {"int": int, "float": float}.get(str(item.type), str)
+    wanted = {"int": int, "float": float, "bool": bool}.get(str(item.type), str)
     option = typer.Option(
         item.metadata.get("option") or f"--{item.name.replace('_', '-')}",
         help=text,

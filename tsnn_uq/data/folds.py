@@ -22,6 +22,7 @@ def load_fold(
     seed: int,
     bin_ms: float | None = None,
     steps: int | None = None,
+    skip_bad: bool = False,
 ) -> Splits:
     """Load all of a data set, split for one fold of a repeated cross-validation.
 
@@ -36,6 +37,7 @@ def load_fold(
         seed: which fold of which division.
         bin_ms: of events alone.
         steps: of events alone.
+        skip_bad: of recordings alone.
 
     Raises:
         InputError: `folds` or `seed` is out of range, or what `load` raises.
@@ -50,7 +52,7 @@ def load_fold(
         raise InputError(f"folds: expected at least 3: to test, to validate and to train; got {folds}")
     if seed < 0:
         raise InputError(f"seed: expected a whole number of at least 0; got {seed}")
-    everything = load_all(name, data_dir, bin_ms=bin_ms, steps=steps)
+    everything = load_all(name, data_dir, bin_ms=bin_ms, steps=steps, skip_bad=skip_bad)
     division, fold = divmod(seed, folds)
     part = _parts(everything.labels, folds, generator_for(division, "folds", name))
     test, validation = part == fold, part == (fold + 1) % folds

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.coding import CODINGS
-from tsnn_uq.experiments.fields import choice, count, counts, not_negative, number, probability, text, whole
+from tsnn_uq.experiments.fields import choice, count, counts, not_negative, number, probability, switch, text, whole
 from tsnn_uq.experiments.presets import PRESETS, preset, suits_alike
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
@@ -41,6 +41,7 @@ class RunConfig:
     method: str = choice("float", "training method", METHODS)
     quantized_part: str = choice("none", "which layers are ternary; all, for a ternary method", ("none", *PARTS))
     seed: int = number(0, "seed of validation split, initial weights, data order and masks", whole)
+    skip_bad: bool = switch("leave damaged recordings out, and count them, in place of an error")
     folds: int = number(0, "K of a K-fold cross-validation, whose fold is the seed modulo K; 0 for none", whole)
     hidden: tuple[int, ...] = number((128, 128), "widths of the hidden layers", counts)
     steps: int = number(4, "time steps T", count)
@@ -206,7 +207,7 @@ def make_run(config: Path | None, settings: dict[str, Any]) -> RunConfig:
 
 
 Config = TypeVar("Config")
-KINDS = {str: "text", int: "a whole number", float: "a number", tuple: "a list"}
+KINDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", tuple: "a list"}
 
 
 def from_table(kind: type[Config], table: Mapping[str, Any], source: Path) -> Config:

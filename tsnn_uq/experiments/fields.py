@@ -8,7 +8,7 @@ from typing import Any
 
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 
-__all__ = ["any_text", "choice", "count", "counts", "not_negative", "number", "probability", "text", "whole"]
+__all__ = ["any_text", "choice", "count", "counts", "not_negative", "number", "probability", "switch", "text", "whole"]
 
 
 def choice(default: str, about: str, choices: Iterable[str]) -> Any:
@@ -17,6 +17,16 @@ def choice(default: str, about: str, choices: Iterable[str]) -> Any:
 
 def text(default: str, about: str, option: str) -> Any:
     return field(default=default, metadata={"about": about, "check": any_text, "option": option})
+
+
+def switch(about: str) -> Any:
+    """A setting that is off unless it is switched on."""
+    return field(default=False, metadata={"about": about, "check": _on_or_off})
+
+
+def _on_or_off(argument: str, value: bool) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{argument}: expected true or false; got {value!r}")
 
 
 def number(default: float | tuple[int, ...], about: str, check: Callable[[str, Any], None]) -> Any:

@@ -39,5 +39,8 @@ def is_kindred(one: str, other: str) -> bool:
 
 
 def _binning(config: RunConfig, name: str) -> dict[str, Any]:
-    of_events = name.partition(":")[0] in EVENT_SETS
-    return {"bin_ms": config.bin_ms, "steps": config.steps} if of_events else {}
+    base = name.partition(":")[0]
+    if base not in EVENT_SETS:
+        return {}
+    skipping = {"skip_bad": config.skip_bad} if base == "nmnist" else {}
+    return {"bin_ms": config.bin_ms, "steps": config.steps, **skipping}

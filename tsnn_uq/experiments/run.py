@@ -114,6 +114,9 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
         "mask": config.mask,
         "regularizer": config.regularizer,
     }
+    if config.skip_bad:
+        parts = (splits.train, splits.validation, splits.test)
+        row["skipped"] = len({problem for part in parts for problem in getattr(part, "skipped", ())})
     tensors = {"probs": probs, "labels": splits.test.labels}
     write_tensors(folder / "predictions.safetensors", tensors, {"kind": "predictions"})
     write_json(folder / "result.json", {"row": row})
