@@ -1,0 +1,115 @@
+"""Vector, Dirichlet and beta scaling: first-order conditions, netcal, and maps they can express."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.metrics.functional import negative_log_likelihood
+from tsnn_uq.recalibration import BetaScaling, DirichletScaling, TemperatureScaling, VectorScaling
+
+
+def simulated(inputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictions, labels, and the distribution of these: the predictions scaled class by class."""
+    probs = (2 * torch.randn(inputs, 3, generator=generator, dtype=torch.float64)).softmax(-1)
+    truth = (torch.tensor([0.5, 1.0, 0.3]) * probs.log() + torch.tensor([0.5, 0.0, -1.0])).softmax(-1)
+    return probs, torch.multinomial(truth, 1, generator=generator)[:, 0], truth
+
+
+def loss_by_numpy(kind: str, x: np.ndarray, probs: np.ndarray, target: np.ndarray) -> float:
+    logs, c = np.log(probs), probs.shape[1]
+    penalty = 0.0
+    if kind == "vector":
+        logits = logs * x[:c] + x[c:]
+    elif kind == "dirichlet":
+        w, b = x[: c * c].reshape(c, c), x[c * c :]
+        logits = logs @ w.T + b
+        off = w[~np.eye(c, dtype=bool)]
+        penalty = 1e-3 * np.mean(off**2) + 1e-3 * np.mean(b**2)
+    else:
+        logits = logs * x[:c] - np.log1p(-probs) * x[c : 2 * c] + x[2 * c :]
+    logits = logits - logits.max(-1, keepdims=True)
+    return float(np.mean(np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(target)), target])) + penalty
+
+
+@pytest.mark.parametrize(
+    ("kind", "scaling"), [("vector", VectorScaling()), ("dirichlet", DirichletScaling()), ("beta", BetaScaling())]
+)
+def test_least_loss_by_another_optimizer(kind: str, scaling, generator: torch.Generator) -> None:
+    probs, target, _ = simulated(300, generator)
+    found = scaling.fit(probs, target).parameters.numpy()
+    arguments = probs.numpy(), target.numpy()
+    best = loss_by_numpy(kind, found, *arguments)
+    start = np.full(len(found), 0.5)
+    bounds = [(0, None)] * 6 + [(None, None)] * 3 if kind == "beta" else None
+    other = minimize(lambda x: loss_by_numpy(kind, x, *arguments), start, method="SLSQP", bounds=bounds, tol=1e-12)
+    assert best <= other.fun + 1e-9
+    assert best == pytest.approx(other.fun, abs=1e-5)
+    if kind == "beta":
+        assert (found[:6] >= 0).all()
+    scaled = scaling.transform(probs)
+    penalty = best - negative_log_likelihood(scaled, target).item()
+    assert penalty == pytest.approx(0, abs=1e-9) or kind == "dirichlet"
+
+
+def test_against_netcal(generator: torch.Generator) -> None:
+    """The same models; netcal stops early, so its loss is a little higher."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from netcal.scaling import BetaCalibration, LogisticCalibration
+
+    probs, target, _ = simulated(300, generator)
+    for scaling, theirs in [(VectorScaling(), LogisticCalibration()), (BetaScaling(), BetaCalibration())]:
+        ours = scaling.fit(probs, target).transform(probs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs.fit(probs.numpy(), target.numpy(), tensorboard=False)
+        other = torch.as_tensor(theirs.transform(probs.numpy()))
+        gap = negative_log_likelihood(other, target) - negative_log_likelihood(ours, target)
+        assert -1e-9 <= gap.item() < 1e-4
+        torch.testing.assert_close(ours, other, rtol=0, atol=0.02)
+
+
+def test_undoes_what_it_can_express(generator: torch.Generator) -> None:
+    probs, target, truth = simulated(20_000, generator)
+    for scaling in (VectorScaling(), DirichletScaling()):
+        repaired = scaling.fit(probs, target).transform(probs)
+        assert (repaired - truth).abs().mean() < 0.01 < (probs - truth).abs().mean()
+    weight = VectorScaling().fit(probs, target).parameters[:3]
+    assert weight.tolist() == pytest.approx([0.5, 1.0, 0.3], abs=0.1)
+
+
+def test_richer_maps_fit_no_worse(generator: torch.Generator) -> None:
+    probs, target, _ = simulated(500, generator)
+    losses = [
+        negative_log_likelihood(scaling.fit(probs, target).transform(probs), target).item()
+        for scaling in (TemperatureScaling(), VectorScaling(), DirichletScaling(0, 0))
+    ]
+    assert losses == sorted(losses, reverse=True)
+    held_still = DirichletScaling(off_diagonal=1e6, intercept=1e6).fit(probs, target)
+    assert held_still.parameters[[1, 2, 3, 5, 6, 7, 9, 10, 11]].abs().max() < 1e-4
+
+
+def test_samples_are_mapped_one_by_one_and_their_mean_is_likely(generator: torch.Generator) -> None:
+    logits = torch.randn(4, 300, 3, generator=generator, dtype=torch.float64)
+    probs = (3 * logits).softmax(-1)
+    target = torch.multinomial(logits.softmax(-1).mean(0), 1, generator=generator)[:, 0]
+    for scaling in (VectorScaling(), DirichletScaling(), BetaScaling()):
+        mapped = scaling.fit(probs, target).transform(probs)
+        torch.testing.assert_close(mapped[2], scaling.transform(probs[2]))
+        before, after = (negative_log_likelihood(p.mean(0), target) for p in (probs, mapped))
+        assert after < before
+
+
+def test_bad_options() -> None:
+    with pytest.raises(InputError, match="off_diagonal: expected a number of 0 or more; got -1"):
+        DirichletScaling(off_diagonal=-1)
+    with pytest.raises(InputError, match="intercept: expected a number of 0 or more; got inf"):
+        DirichletScaling(intercept=math.inf)

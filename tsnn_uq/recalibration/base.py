@@ -1,0 +1,87 @@
+"""What all recalibrations share: reading their inputs, and `fit` before `transform`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_labels, check_probabilities, describe
+
+__all__ = ["Recalibrator", "log_probabilities", "mean_log_probabilities"]
+
+
+def log_probabilities(probs: Tensor, validate: bool = True) -> Tensor:
+    """Logarithms in float64 of probabilities [N, C] or [S, N, C]: logits, up to a constant a row.
+
+    A probability that underflowed to 0 counts as the smallest normal number of its dtype, and exact zeros as that too.
+    """
+    if validate:
+        if not isinstance(probs, Tensor) or probs.dim() not in (2, 3):
+            raise InputError(f"probs: expected a tensor of shape [N, C] or [S, N, C]; got {describe(probs)}")
+        check_probabilities("probs", probs, "[N, C]" if probs.dim() == 2 else "[S, N, C]")
+    return probs.detach().double().clamp_min(torch.finfo(probs.dtype).tiny).log()
+
+
+def mean_log_probabilities(logits: Tensor) -> Tensor:
+    """Log-probabilities [N, C] of the prediction of logits [N, C], or of the mean one of [S, N, C]."""
+    logs = logits.log_softmax(-1)
+    return logs if logs.dim() == 2 else logs.logsumexp(0) - torch.tensor(len(logs), dtype=logs.dtype).log()
+
+
+class Recalibrator(ABC):
+    """A map from probabilities to better calibrated ones, fitted on held-out inputs.
+
+    `fit` it on a validation split, never on the test inputs that are to be reported. Monte Carlo probabilities
+    [S, N, C] are mapped sample by sample, and fitted so that their *mean* prediction is likely, where a class says so.
+    """
+
+    classes: int | None = None  #: C, once fitted
+
+    def fit(self, probs: Tensor, target: Tensor, *, validate: bool = True) -> Any:
+        """Fit to held-out predictions.
+
+        Args:
+            probs: probabilities [N, C], or [S, N, C] where the class takes samples.
+            target: class numbers [N].
+            validate: False skips the checks of the inputs.
+
+        Returns:
+            The recalibrator itself.
+
+        Raises:
+            InputError: `probs` holds no probabilities or has other axes, `target` no labels of their classes, or there
+                are no inputs.
+        """
+        logs = log_probabilities(probs, validate)
+        if validate:
+            check_labels("target", target, classes=logs.shape[-1], count=logs.shape[-2])
+        if 0 in logs.shape:
+            raise InputError(f"probs: expected at least one input to fit to; got {describe(probs)}")
+        self.classes = logs.shape[-1]
+        self._fit(probs, logs, target.long())
+        return self
+
+    def transform(self, probs: Tensor, *, validate: bool = True) -> Tensor:
+        """Recalibrated probabilities, in the shape of `probs` [N, C] or [S, N, C] and in float32 or its wider dtype.
+
+        Raises:
+            InputError: `fit` was not called, `probs` holds no probabilities, or of other classes than those fitted.
+        """
+        if self.classes is None:
+            raise InputError(f"{type(self).__name__}: expected fit before transform; call it on held-out predictions")
+        logs = log_probabilities(probs, validate)
+        if logs.shape[-1] != self.classes:
+            raise InputError(f"probs: expected the {self.classes} classes it was fitted to; got {describe(probs)}")
+        dtype = torch.promote_types(probs.dtype, torch.float32)
+        return self._transform(probs, logs).to(dtype)
+
+    @abstractmethod
+    def _fit(self, probs: Tensor, logs: Tensor, target: Tensor) -> None:
+        """Fit to probabilities, their float64 logarithms and int64 labels."""
+
+    @abstractmethod
+    def _transform(self, probs: Tensor, logs: Tensor) -> Tensor:
+        """Probabilities in float64."""
