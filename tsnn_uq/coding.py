@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
+from tsnn_uq.held import hold, is_held
 
 __all__ = [
     "CODINGS",
@@ -42,7 +43,7 @@ def constant_current(x: Tensor, steps: int) -> Tensor:
                 [0.5000]])
     """
     check_positive("steps", steps, integer=True)
-    return x.unsqueeze(0).expand(steps, *x.shape)
+    return hold(x, steps)
 
 
 def is_constant_over_time(x: Tensor) -> bool:
@@ -52,7 +53,7 @@ def is_constant_over_time(x: Tensor) -> bool:
         >>> is_constant_over_time(constant_current(torch.ones(2), 4)), is_constant_over_time(torch.ones(4, 2))
         (True, False)
     """
-    return x.shape[0] == 1 or (x.shape[0] > 1 and x.stride(0) == 0)
+    return is_held(x)
 
 
 def bernoulli_rate(x: Tensor, steps: int, generator: Generator) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.held import hold, one_step
 from tsnn_uq.synapses import linear, linear_of_bits
 
 __all__ = ["Conv2d", "Linear", "OverTime"]
@@ -28,7 +29,7 @@ class Linear(nn.Linear):
         if inputs.dim() != 3 or inputs.shape[-1] != self.in_features:
             raise InputError(f"inputs: expected shape [T, N, {self.in_features}]; got {describe(inputs)}")
         if is_constant_over_time(inputs):
-            return super().forward(inputs[0]).expand(len(inputs), -1, -1)
+            return hold(super().forward(one_step(inputs)), len(inputs))
         return linear(inputs, self.weight, self.bias)
 
 
@@ -65,6 +66,5 @@ class OverTime(nn.Module):
 def _over_time(layer: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Fold time into the batch, and out again."""
     if is_constant_over_time(inputs):
-        output = layer(inputs[0])
-        return output.expand(len(inputs), *output.shape)
+        return hold(layer(one_step(inputs)), len(inputs))
     return layer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.held import is_held, one_step
 from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.surrogate import spike
@@ -110,7 +110,7 @@ def lif_scan(current: Tensor, params: LIFParameters, decay: Tensor | None = None
     """
     if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
         raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
-    held = current[:1] if is_constant_over_time(current) else current
+    held = one_step(current).unsqueeze(0) if is_held(current) else current
     chosen = params if decay is None else replace(params, decay=decay.item())
     return _LIFScan.apply(held, decay, len(current), chosen)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.neurons.lif import lif_scan
 from tsnn_uq.neurons.parameters import LIFParameters
 
@@ -49,8 +49,8 @@ class PLIF(nn.Module):
         """Spikes of all T steps; see `tsnn_uq.neurons.lif_scan`."""
         rate = self.a.sigmoid()
         steps = len(current)
-        charge = rate * (current[:1] if steps and is_constant_over_time(current) else current)
-        return lif_scan(charge.expand(steps, *charge.shape[1:]), self.params, decay=1 - rate)
+        charge = hold(rate * one_step(current), steps) if steps and is_held(current) else rate * current
+        return lif_scan(charge, self.params, decay=1 - rate)
 
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""

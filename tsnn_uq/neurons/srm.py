@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.held import is_held, one_step
 from tsnn_uq.neurons import srm_plain
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
@@ -45,7 +45,7 @@ def _numba_is_there() -> bool:
 def _once_if_held(current: Tensor) -> Tensor:
     if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
         raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
-    return (current[:1] if is_constant_over_time(current) else current).contiguous()
+    return (one_step(current).unsqueeze(0) if is_held(current) else current).contiguous()
 
 
 class _SRMScan(torch.autograd.Function):

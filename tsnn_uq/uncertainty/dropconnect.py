@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.coding import is_constant_over_time, unpack_spikes
+from tsnn_uq.held import hold, one_step
 from tsnn_uq.synapses import linear
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
 
@@ -50,14 +51,16 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         return not self.per_input
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Weighted sums of `spikes` [T, N, in]; an input that is held over time is multiplied once."""
+        """Weighted sums of `spikes` [T, N, in], or packed ones; an input that is held over time is multiplied once."""
+        if spikes.dtype == torch.uint8:
+            spikes = unpack_spikes(spikes, self.in_features, self.weight.dtype)
         if spikes.dim() != 3 or spikes.shape[-1] != self.in_features:
             raise InputError(f"spikes: expected shape [T, N, {self.in_features}]; got {describe(spikes)}")
         weight = self.weight  # once, since a ternary one is computed at each access
         if self.active and self.mask == "per-step":
             return torch.cat([self._weighted(step, weight) for step in spikes.split(1)])
         if is_constant_over_time(spikes):
-            return self._weighted(spikes[:1], weight).expand(len(spikes), -1, -1)
+            return hold(self._weighted(one_step(spikes).unsqueeze(0), weight)[0], len(spikes))
         return self._weighted(spikes, weight)
 
     def _weighted(self, spikes: Tensor, weight: Tensor) -> Tensor:
