@@ -105,10 +105,10 @@ def first(outputs: Any) -> Tensor:
 
 PEERS: dict[str, tuple[Callable[[float], nn.Module], dict[str, Any]]] = {
     "snntorch hidden": (snntorch_hidden, {}),
-    "snntorch loop": (snntorch_loop, {"readout": lambda outputs: outputs[1]}),
+    "snntorch loop": (snntorch_loop, {"output": lambda outputs: outputs[1]}),
     "spikingjelly multi": (spikingjelly_multi_step, {"batch_dim": 1}),
     "spikingjelly single": (spikingjelly_single_step, {}),
-    "norse": (norse_lifted, {"batch_dim": 1, "readout": first}),
+    "norse": (norse_lifted, {"batch_dim": 1, "output": first}),
 }
 
 

@@ -145,7 +145,7 @@ def test_no_state_of_another_library_leaks_between_passes(name, memory_limit):
 @pytest.mark.parametrize("name", PEERS)
 def test_the_hidden_state_of_another_library_is_restored(name):
     network, inputs, options = peer(name, 0.5)
-    read = options.get("readout", lambda outputs: outputs)
+    read = options.get("output", lambda outputs: outputs)
     network.eval()
     read(network(inputs))  # now there is state
     went_on = read(network(inputs))

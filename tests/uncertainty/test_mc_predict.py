@@ -291,11 +291,11 @@ def test_a_readout_makes_logits_of_what_the_model_returns():
     plain, pair = Unsplit(*spiking()), Pair(*spiking())
     predictions = [
         mc_predict(plain, images(), samples=3, generator=seeded(1)),
-        mc_predict(pair, images(), samples=3, generator=seeded(1), readout=lambda outputs: outputs[0]),
+        mc_predict(pair, images(), samples=3, generator=seeded(1), output=lambda outputs: outputs[0]),
     ]
     assert torch.equal(*predictions)
     with pytest.raises(
-        InputError, match=r"^model: expected outputs of shape \[T, 7, C\] or .*; got a tuple; give a readout="
+        InputError, match=r"^model: expected outputs of shape \[T, 7, C\] or .*; got a tuple of 2; say .* output="
     ):
         mc_predict(pair, images(), samples=3, generator=seeded(1))
 

@@ -1,7 +1,9 @@
 """Stochastic layers and Monte Carlo prediction."""
 
+from tsnn_uq.uncertainty.conversion import KINDS, make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
+from tsnn_uq.uncertainty.foreign import rest
 from tsnn_uq.uncertainty.masks import MASK_MODES, StochasticLayer, draw_masks, set_generator
 from tsnn_uq.uncertainty.mc_moments import mc_moments
 from tsnn_uq.uncertainty.mc_predict import mc_predict
@@ -9,15 +11,19 @@ from tsnn_uq.uncertainty.moments import Moments
 from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train, stochastic_layers
 
 __all__ = [
+    "KINDS",
     "MASK_MODES",
     "DropConnectLinear",
     "Dropout",
     "Moments",
     "StochasticLayer",
     "draw_masks",
+    "make_deterministic",
+    "make_stochastic",
     "mc_moments",
     "mc_predict",
     "only_stochastic_layers_train",
+    "rest",
     "set_generator",
     "stochastic_layers",
 ]

@@ -1,13 +1,20 @@
-"""What other libraries' layers need: which of them are random, and how their hidden state is put to rest."""
+"""What other libraries' layers need: which are random, how long they keep a mask, how their state is put to rest."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from tsnn_uq.coding import Coding
+from tsnn_uq.seeds import derive_seed, global_seed
 from tsnn_uq.uncertainty.masks import StochasticLayer
+from tsnn_uq.uncertainty.timing import Timing
 
-__all__ = ["is_random", "rest"]
+__all__ = ["StepByStep", "is_random", "mask_mode", "rest"]
 
 
 def is_random(module: nn.Module) -> bool:
@@ -26,12 +33,53 @@ def is_random(module: nn.Module) -> bool:
 def rest(model: nn.Module) -> None:
     """Put every spiking layer of snnTorch and SpikingJelly to rest; found by walking the modules.
 
-    Norse passes its state in and out and needs nothing. SpikingJelly's dropout keeps its mask until a reset,
-    so this also makes it draw anew.
+    Norse passes its state in and out and needs nothing. Dropouts that keep a mask until a reset, SpikingJelly's and
+    those of `make_stochastic`, draw anew.
     """
     for module in model.modules():
-        # SpikingJelly's MemoryModule and snnTorch's neurons
-        for state, method in (("_memories", "reset"), ("mem", "reset_mem")):
+        # SpikingJelly's MemoryModule, snnTorch's neurons, ours
+        for state, method in (("_memories", "reset"), ("mem", "reset_mem"), ("held", "reset")):
             reset = getattr(module, method, None)
             if hasattr(module, state) and callable(reset):
                 reset()
+
+
+def mask_mode(layer: nn.Module) -> str:
+    """What a random layer of another library does by itself: SpikingJelly's keep a mask, all others redraw it."""
+    return "fixed" if hasattr(layer, "_memories") and getattr(layer, "invariant", True) else "per-step"
+
+
+class StepByStep:
+    """Takes the place of a layer's ``forward``: steps one at a time, with one random draw for all or one for each.
+
+    For a fixed mask each step of a sample draws from the same seed. So it works for any layer that draws from
+    torch's global generator, whatever it draws.
+
+    Args:
+        layer: the layer.
+        timing: how it is called.
+        fixed: whether all steps of a sample share a draw.
+    """
+
+    def __init__(self, layer: nn.Module, timing: Timing, *, fixed: bool) -> None:
+        self.forward: Callable[..., Tensor] = layer.forward
+        self.layer, self.timing, self.fixed = layer, timing, fixed
+        self.begin(0)
+
+    def begin(self, seed: int) -> None:
+        """Start a pass whose draws come from `seed`."""
+        self.seed, self.calls = seed, 0
+
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """What the layer returns for the inputs of a call, in the layout in which they came."""
+        seed = derive_seed(self.seed, self.calls % self.timing.places)
+        self.calls += 1
+        # A step keeps the time axis where there is one, since some layers insist on it.
+        steps = inputs.split(1) if self.timing.time_axis else inputs.chunk(self.timing.folded)
+        return torch.cat([self._step(step, seed, args, kwargs) for step in steps])
+
+    def _step(self, step: Tensor, seed: int, args: Any, kwargs: Any) -> Tensor:
+        memories = vars(self.layer).get("_memories", {})
+        memories.update(vars(self.layer).get("_memories_rv", {}))  # SpikingJelly's mask, to be drawn anew
+        with global_seed(seed, step.device) if self.fixed else nullcontext():
+            return self.forward(step, *args, **kwargs)

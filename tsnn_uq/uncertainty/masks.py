@@ -58,6 +58,10 @@ class StochasticLayer(nn.Module):
         check_choice("mask", mask, MASK_MODES)
         self.p, self.mask = p, mask
 
+    def begin(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw from `generators` from now on, starting with the next pass."""
+        self.generators = tuple(generators)
+
     @property
     def active(self) -> bool:
         """Whether a forward pass is random now."""
@@ -91,5 +95,7 @@ def set_generator(model: nn.Module, *generators: torch.Generator) -> None:
         generators: one for the whole batch, or G for its G equal parts.
     """
     for module in model.modules():
-        if isinstance(module, StochasticLayer | Coding):
+        if isinstance(module, StochasticLayer):
+            module.begin(generators)
+        elif isinstance(module, Coding):
             module.generators = generators

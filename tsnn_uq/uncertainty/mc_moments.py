@@ -7,25 +7,28 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.checks import InputError
 from tsnn_uq.uncertainty.foreign import rest
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
-from tsnn_uq.uncertainty.passes import Readout, random_passes
+from tsnn_uq.uncertainty.passes import random_passes
+from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling, shares
 
 __all__ = ["mc_moments"]
 
 
 @torch.no_grad()
 def mc_moments(
-    model: nn.Module,
+    model: Networks,
     inputs: Tensor,
     *,
-    samples: int = 32,
-    generator: torch.Generator,
+    samples: int | None = None,
+    generator: torch.Generator | None = None,
     tolerance: float | None = None,
+    mask: str | None = None,
     batch_dim: int = 0,
     batch_size: int = 256,
     memory_limit: int = 32 * 2**20,
-    readout: Readout | None = None,
+    output: Output | None = None,
     reset: Callable[[nn.Module], object] = rest,
     progress: Callable[[int], object] | None = None,
 ) -> Moments:
@@ -44,13 +47,14 @@ def mc_moments(
         model: see `mc_predict`, as for all that is not said here.
         inputs: what the model takes, N inputs along `batch_dim`.
         samples: S, the number of draws; with a `tolerance`, the most.
-        generator: where the randomness comes from; it advances by one draw.
+        generator: where the randomness comes from; each network advances it by one draw.
         tolerance: the standard error of a probability at which to stop, 0 < tolerance; None never stops.
+        mask: ``"fixed"`` over the time steps of a sample, redrawn ``"per-step"``, or None.
         batch_dim: the axis of `inputs` that counts inputs.
         batch_size: inputs in a block.
         memory_limit: bytes that the activations and masks of one pass may take, roughly; what fits into a processor's
             caches is fastest there, a gigabyte or more on a GPU.
-        readout: from what the model returns to outputs [T, N, C] or [N, C].
+        output: from what the model returns to outputs [T, N, C] or [N, C].
         reset: puts `model`'s hidden state to rest before each pass.
         progress: called with the number of inputs done after each block.
 
@@ -58,23 +62,22 @@ def mc_moments(
         Statistics of N inputs, among them how many samples each had.
 
     Raises:
-        InputError: as `mc_predict`; or the tolerance is not a positive number.
+        InputError: as `mc_predict`; or the tolerance is not a positive number, or given for several networks.
     """
     every = samples_at_once(tolerance)
-    with random_passes(
-        model,
-        inputs,
-        samples=samples,
-        generator=generator,
-        batch_dim=batch_dim,
-        batch_size=batch_size,
-        memory_limit=memory_limit,
-        readout=readout,
-        reset=reset,
-        progress=progress,
-    ) as blocks:
-        parts = []
-        for passes in blocks:
-            as_mc_predict = tolerance is None and not passes.drawn_sample_by_sample
-            parts.append(gather_moments(passes.probabilities(samples if as_mc_predict else every), tolerance))
-    return Moments.cat(parts)
+    sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)
+    networks = shares(model, inputs, sampling)
+    if tolerance is not None and len(networks) > 1:
+        raise InputError(
+            f"tolerance: expected None for {len(networks)} networks, each of which counts; got {tolerance}"
+        )
+    moments = None
+    for network, share in networks:
+        with random_passes(network, inputs, share) as blocks:
+            parts = []
+            for passes in blocks:
+                as_mc_predict = tolerance is None and not passes.drawn_sample_by_sample
+                parts.append(gather_moments(passes.probabilities(share.count if as_mc_predict else every), tolerance))
+        moments = Moments.cat(parts) if moments is None else moments.merge(Moments.cat(parts))
+    assert moments is not None  # there is a network
+    return moments

@@ -3,116 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from tsnn_uq.checks import InputError, check_positive, describe
+from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import Coding, is_constant_over_time
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
+from tsnn_uq.uncertainty.arrange import arrange
+from tsnn_uq.uncertainty.conversion import DroppedWeight
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
+from tsnn_uq.uncertainty.foreign import StepByStep
 from tsnn_uq.uncertainty.masks import StochasticLayer
+from tsnn_uq.uncertainty.sampling import Sampling
+from tsnn_uq.uncertainty.shared import split
 from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train
 
-__all__ = ["Passes", "Readout", "random_passes"]
-
-Readout = Callable[[Any], Tensor]
+__all__ = ["Passes", "random_passes"]
 
 
 @contextmanager
-def random_passes(
-    model: nn.Module,
-    inputs: Tensor,
-    *,
-    samples: int,
-    generator: torch.Generator,
-    batch_dim: int,
-    batch_size: int,
-    memory_limit: int,
-    readout: Readout | None,
-    reset: Callable[[nn.Module], object],
-    progress: Callable[[int], object] | None,
-) -> Iterator[Iterator[Passes]]:
+def random_passes(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Iterator[Iterator[Passes]]:
     """Context in which `model` is random: an iterator over blocks of inputs, each with its passes still to be run.
 
-    Arguments and errors are those of `tsnn_uq.uncertainty.mc_predict`. A block's passes have to be run before the
-    next block is asked for. It is a context rather than a generator of blocks so that the model is restored at once
-    when whoever runs the passes fails.
+    A block's passes have to be run before the next block is asked for. It is a context rather than a generator of
+    blocks so that the model is restored at once when whoever runs the passes fails.
+
+    Args:
+        model: a network.
+        inputs: what it takes.
+        sampling: how samples are drawn.
+
+    Raises:
+        InputError: see `tsnn_uq.uncertainty.mc_predict`.
     """
-    _check(inputs, batch_dim, samples, batch_size, memory_limit, generator)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    with only_stochastic_layers_train(model) as layers:
-        rested = partial(reset, model)
-        shared, stochastic, axis = _split(model, layers, inputs, batch_dim, rested)
+    seed = sampling.seed()
+    with only_stochastic_layers_train(model, required=sampling.random) as layers:
+        rested = partial(sampling.reset, model)
+        stepped = arrange(model, layers, sampling.mask, inputs, sampling.batch_dim, rested)
+        shared, stochastic, axis = split(model, layers, inputs, sampling.batch_dim, rested)
 
         def blocks() -> Iterator[Passes]:
             done = 0
-            for block, part in enumerate(inputs.split(batch_size, dim=batch_dim)):
+            for block, part in enumerate(inputs.split(sampling.batch_size, dim=sampling.batch_dim)):
                 rested()
-                yield Passes(
-                    model=stochastic,
-                    inputs=shared(part),
-                    batch_dim=axis,
-                    count=part.shape[batch_dim],
-                    samples=samples,
-                    memory_limit=memory_limit,
-                    readout=readout,
-                    reset=rested,
-                    layers=layers,
-                    seed=seed,
-                    block=block,
-                )
-                done += part.shape[batch_dim]
-                if progress:
-                    progress(done)
+                count = part.shape[sampling.batch_dim]
+                yield Passes(stochastic, shared(part), axis, count, sampling, rested, layers, stepped, seed, block)
+                done += count
+                if sampling.progress:
+                    sampling.progress(done)
 
         yield blocks()
-
-
-def _check(
-    inputs: Tensor, batch_dim: int, samples: int, batch_size: int, memory_limit: int, generator: torch.Generator
-) -> None:
-    check_positive("samples", samples, integer=True)
-    check_positive("batch_size", batch_size, integer=True)
-    check_positive("memory_limit", memory_limit)
-    if not isinstance(generator, torch.Generator):
-        raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
-    if not isinstance(inputs, Tensor) or not 0 <= batch_dim < inputs.dim() or inputs.shape[batch_dim] == 0:
-        raise InputError(f"inputs: expected at least one input along axis {batch_dim}; got {describe(inputs)}")
-
-
-def _split(
-    model: nn.Module, layers: Mapping[str, nn.Module], inputs: Tensor, batch_dim: int, reset: Callable[[], object]
-) -> tuple[nn.Module, nn.Module, int]:
-    """Split a Sequential before its first stochastic child; the last value is the batch axis in between."""
-    whole = nn.Identity(), model, batch_dim
-    if type(model) is not nn.Sequential:
-        return whole
-    names = list(model._modules)
-    first = min(names.index(name.split(".")[0]) for name in layers)
-    if first == 0:
-        return whole
-    axis = _batch_axis(model[:first], inputs.narrow(batch_dim, 0, 1), batch_dim, reset)
-    return whole if axis is None else (model[:first], model[first:], axis)
-
-
-def _batch_axis(before: nn.Module, one: Tensor, batch_dim: int, reset: Callable[[], object]) -> int | None:
-    """The axis that counts inputs in what `before` returns: the only one that grows, from 1 to 2, with them."""
-    shapes: list[list[int]] = []
-    for inputs in (one, torch.cat([one, one], batch_dim)):
-        reset()
-        output = before(inputs)
-        shapes.append(list(output.shape) if isinstance(output, Tensor) else [])
-    single, double = shapes
-    for axis, size in enumerate(single):
-        if size == 1 and [*single[:axis], 2, *single[axis + 1 :]] == double:
-            return axis
-    return None
 
 
 @dataclass(frozen=True)
@@ -124,11 +70,10 @@ class Passes:
         inputs: what it takes, for the inputs of the block.
         batch_dim: the axis of `inputs` that counts inputs.
         count: inputs in the block.
-        samples: S.
-        memory_limit: bytes that the activations and masks of one pass may take, roughly.
-        readout: from what the model returns to outputs [T, N, C] or [N, C].
+        sampling: how samples are drawn.
         reset: puts hidden state to rest.
         layers: the random layers of the whole model, by name.
+        stepped: layers that are called one step at a time, by name.
         seed: seed of all draws of a call.
         block: number of the block.
     """
@@ -137,11 +82,10 @@ class Passes:
     inputs: Tensor
     batch_dim: int
     count: int
-    samples: int
-    memory_limit: int
-    readout: Readout | None
+    sampling: Sampling
     reset: Callable[[], object]
     layers: Mapping[str, nn.Module]
+    stepped: Mapping[str, StepByStep]
     seed: int
     block: int
 
@@ -169,10 +113,12 @@ class Passes:
             first = self._fold(0, 1)
         yield first
         # An activation, its input, its mask and one temporary are alive together.
-        together = max(1, int(self.memory_limit // max(4 * largest.bytes, 1)))
+        together = max(1, int(self.sampling.memory_limit // max(4 * largest.bytes, 1)))
+        if self._dropped_weights():
+            together = 1  # a layer has one weight in a pass
         start = 1
-        while start < self.samples:
-            stop = min(start + together, self.samples, (start // every + 1) * every)
+        while start < self.sampling.count:
+            stop = min(start + together, self.sampling.count, (start // every + 1) * every)
             yield self._fold(start, stop - start)
             start = stop
 
@@ -180,26 +126,45 @@ class Passes:
         """Run samples `start` .. `start + samples - 1` as one batch."""
         self._seed_layers(range(start, start + samples))
         self.reset()
-        with global_seed(derive_seed(self.seed, "global", self.block, start), self.inputs.device):
+        with self._weights_once(), global_seed(derive_seed(self.seed, "global", self.block, start), self.inputs.device):
             outputs = self.model(_repeat(self.inputs, samples, self.batch_dim))
-        if self.readout is not None:
-            outputs = self.readout(outputs)
-        count = self.count
-        if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3) or outputs.shape[-2] != samples * count:
-            got = describe(outputs) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        if self.sampling.output is not None:
+            outputs = self.sampling.output(outputs)
+        folded = samples * self.count
+        if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3) or outputs.shape[-2] != folded:
             raise InputError(
-                f"model: expected outputs of shape [T, {samples * count}, C] or [{samples * count}, C] for "
-                f"{samples} samples of {count} inputs; got {got}; give a readout= or batch_dim="
+                f"model: expected outputs of shape [T, {folded}, C] or [{folded}, C] for {samples} samples of "
+                f"{self.count} inputs; got {_found(outputs)}"
             )
-        return list(outputs.split(count, dim=-2))
+        return list(outputs.split(self.count, dim=-2))
+
+    def _dropped_weights(self) -> list[DroppedWeight]:
+        return [layer for layer in self.layers.values() if isinstance(layer, DroppedWeight)]
+
+    def _weights_once(self) -> AbstractContextManager[None]:
+        """Context of a pass in which a ternary weight is computed once for all steps, unless each has its own."""
+        per_step = any(layer.mask == "per-step" for layer in self._dropped_weights())
+        return nullcontext() if per_step else parametrize.cached()
 
     def _seed_layers(self, samples: range) -> None:
         device = self.inputs.device
         for name, layer in self.layers.items():
             # A mask on weights belongs to the sample alone; one on units to the sample and these inputs.
             scope = "all" if getattr(layer, "shared_by_inputs", False) else self.block
-            if isinstance(layer, StochasticLayer | Coding):
+            if isinstance(layer, StochasticLayer):
+                layer.begin([generator_for(self.seed, name, scope, s, device=device) for s in samples])
+            elif isinstance(layer, Coding):
                 layer.generators = tuple(generator_for(self.seed, name, scope, s, device=device) for s in samples)
+        for name, stepped in self.stepped.items():
+            stepped.begin(derive_seed(self.seed, name, self.block, samples.start))
+
+
+def _found(outputs: object) -> str:
+    """What a model returned in place of outputs, and what may help."""
+    if isinstance(outputs, Tensor):
+        return f"{describe(outputs)}; give an output= that turns it into such, or another batch_dim="
+    several = f" of {len(outputs)}" if isinstance(outputs, tuple | list) else ""
+    return f"a {type(outputs).__name__}{several}; say what to take, such as output=lambda returned: returned[0]"
 
 
 def _repeat(inputs: Tensor, samples: int, batch_dim: int) -> Tensor:
@@ -223,10 +188,11 @@ class _LargestTensor:
         for handle in self.handles:
             handle.remove()
 
-    def _note(self, module: nn.Module, inputs: object, output: object) -> None:
-        for tensor in output if isinstance(output, tuple) else (output,):
+    def _note(self, module: nn.Module, _: object, output: object) -> None:
+        masks = vars(module).get("_memories", {}).values()  # SpikingJelly's, on weights one for each input
+        for tensor in (*masks, *(output if isinstance(output, tuple) else (output,))):
             if isinstance(tensor, Tensor):
                 self.bytes = max(self.bytes, tensor.nbytes)
         if isinstance(module, DropConnectLinear):
-            masks = 1 if module.shared_by_inputs else self.count
-            self.bytes = max(self.bytes, masks * module.weight.nbytes)
+            inputs = 1 if module.shared_by_inputs else self.count
+            self.bytes = max(self.bytes, inputs * module.weight.nbytes)

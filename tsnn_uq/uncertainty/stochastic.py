@@ -20,21 +20,25 @@ def stochastic_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def only_stochastic_layers_train(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
+def only_stochastic_layers_train(model: nn.Module, *, required: bool = True) -> Iterator[dict[str, nn.Module]]:
     """Put stochastic layers into training mode and all others, BatchNorm too, into evaluation mode.
 
     A stochastic layer's children are others: a block with dropout and BatchNorm keeps its statistics.
 
     On leaving, mode, hidden state, buffers and generators of every module are again what they were.
 
+    Args:
+        model: any module.
+        required: whether there has to be a stochastic layer.
+
     Raises:
-        InputError: nothing in the model is random.
+        InputError: nothing in the model is random, and something is required to be.
     """
     layers = stochastic_layers(model)
-    if not layers:
+    if required and not layers:
         raise InputError(
-            "model: expected a stochastic layer, such as a Dropout with p > 0; found none "
-            "(a functional dropout inside forward() cannot be switched on from outside: use a module)"
+            "model: expected a stochastic layer, such as a Dropout with p > 0; found none (make_stochastic puts one "
+            "in; a functional dropout inside forward() cannot be switched on from outside: use a module)"
         )
     originals = [(module, _lend_copies(module)) for module in model.modules()]
     try:
