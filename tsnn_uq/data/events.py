@@ -30,7 +30,7 @@ class Events(NamedTuple):
     Args:
         x: column, 0 to 33 from the left.
         y: row, 0 to 33 from the top.
-        polarity: 1 (ON) where the sensor saw more light, 0 (OFF) where less.
+        polarity: 1 (ON) where the sensor saw more light, 0 (OFF) where less; N-MNIST has OFF where a digit arrives.
         time_us: microseconds since the recording's start.
     """
 

@@ -15,15 +15,18 @@ from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES
 from tsnn_uq.data.shifts import apply_shift, parse_shift
+from tsnn_uq.data.simulated import simulated_recordings
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["EVENT_SETS", "Splits", "load", "load_all", "load_test"]
 
-EVENT_SETS = ("nmnist",)
+EVENT_SETS = ("nmnist", "nmnist-simulated")
 PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 DIGITS_TEST = 360
 VALIDATION = {"digits": 180, "nmnist-small": 100}
 VALIDATION_ELSE = 5000
+# The real recordings of a small N-MNIST show these images, and are to test what was trained on simulated ones.
+LEFT_OUT = {"nmnist-simulated": 1000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,8 @@ def load(
 
     Args:
         name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28); or events, as
-            `tsnn_uq.data.EventDataset`: ``"nmnist"`` (34 x 34).
+            `tsnn_uq.data.EventDataset`: ``"nmnist"`` (34 x 34), or ``"nmnist-simulated"``, simulated from MNIST, whose
+            first 1,000 training images are left out, since N-MNIST's first 1,000 recordings show them.
         data_dir: where files are looked for and fetched to; see `data_folder`. N-MNIST is not fetched.
         seed: of the choice of the validation inputs.
         validation: their number; by default 5,000, 180 of digits, and 100 of an N-MNIST that is not the full one
@@ -90,9 +94,11 @@ def load(
     if validation is None:
         validation = VALIDATION.get(rest.name, VALIDATION_ELSE)
     check_positive("validation", validation, integer=True)
-    if validation >= len(rest):
-        raise InputError(f"validation: expected fewer than the {len(rest)} inputs of {rest.name}; got {validation}")
-    order = torch.randperm(len(rest), generator=generator_for(seed, "validation", name))
+    left_out = LEFT_OUT.get(name, 0)
+    count = len(rest) - left_out
+    if validation >= count:
+        raise InputError(f"validation: expected fewer than the {count} inputs of {rest.name}; got {validation}")
+    order = left_out + torch.randperm(count, generator=generator_for(seed, "validation", name))
     return Splits(rest.select(order[validation:]), rest.select(order[:validation]), _whole(test), rest.name)
 
 
@@ -180,6 +186,8 @@ def _part(
         return _digits()[PARTS.index(part)]
     if name == "nmnist":
         return find_recordings(part, data_dir, windows, skip_bad=skip_bad)
+    if name == "nmnist-simulated":
+        return simulated_recordings(part, data_dir, windows)
     return read_part(SOURCES[name], part, data_dir)
 
 
