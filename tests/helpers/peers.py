@@ -98,8 +98,40 @@ def norse_lifted(p: float) -> nn.Module:
     return norse.SequentialState(*map(norse.Lift, (nn.Linear(4, 16), neuron, nn.Dropout(p), nn.Linear(16, 3))))
 
 
+def norse_loop(p: float) -> nn.Module:
+    """The loop over time in the forward, state handed from step to step; [N, 4] in."""
+    norse = library("norse.torch")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.drop, self.fc2 = nn.Linear(4, 16), nn.Dropout(p), nn.Linear(16, 3)
+            self.neuron = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(500.0)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            state, outputs = None, []
+            for _ in range(STEPS):
+                spikes, state = self.neuron(self.fc1(4 * x), state)
+                outputs.append(self.fc2(self.drop(spikes)))
+            return torch.stack(outputs)
+
+    return Net()
+
+
+def spikingjelly_folded(p: float) -> nn.Module:
+    """Layers of torch that see all steps folded into the batch; [T, N, 4] in, [T, N, 3] out."""
+    library("spikingjelly")
+    from spikingjelly.activation_based import layer, neuron
+
+    return nn.Sequential(
+        layer.SeqToANNContainer(nn.Linear(4, 16)),
+        neuron.LIFNode(decay_input=False, step_mode="m"),
+        layer.SeqToANNContainer(nn.Dropout(p), nn.Linear(16, 3)),
+    )
+
+
 def first(outputs: Any) -> Tensor:
-    """The readout of networks that give a tuple."""
+    """The outputs of a network that returns a tuple."""
     return outputs[0]
 
 
@@ -108,7 +140,9 @@ PEERS: dict[str, tuple[Callable[[float], nn.Module], dict[str, Any]]] = {
     "snntorch loop": (snntorch_loop, {"output": lambda outputs: outputs[1]}),
     "spikingjelly multi": (spikingjelly_multi_step, {"batch_dim": 1}),
     "spikingjelly single": (spikingjelly_single_step, {}),
+    "spikingjelly folded": (spikingjelly_folded, {"batch_dim": 1}),
     "norse": (norse_lifted, {"batch_dim": 1, "output": first}),
+    "norse loop": (norse_loop, {}),
 }
 
 

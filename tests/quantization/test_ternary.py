@@ -252,7 +252,7 @@ def test_networks_of_other_libraries_become_ternary_where_they_are(name):
     layers = select_layers(model)
     assert ternarize(model) == list(layers)
     assert len(layers) == 2
-    read = options.get("readout", lambda outputs: outputs)
+    read = options.get("output", lambda outputs: outputs)
     read(model(inputs)).sum().backward()
     for layer in layers.values():
         assert is_ternary(layer.weight, "layer")

@@ -19,7 +19,9 @@ WHERE_THE_DROPOUT_IS = {
     "snntorch loop": "drop",
     "spikingjelly multi": "2",
     "spikingjelly single": "layers.2",
+    "spikingjelly folded": "2.0",
     "norse": "2.lifted_module",
+    "norse loop": "drop",
 }
 
 

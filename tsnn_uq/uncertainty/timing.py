@@ -135,7 +135,7 @@ class _Calls:
 
     def steps(self, calls: int) -> int:
         """The calls of a layer that has one in each step: the most of any layer that divide `calls`."""
-        return max((count for count in self.counts.values() if count and calls % count == 0), default=1)
+        return max((count for count in self.counts.values() if count and calls % count == 0), default=calls)
 
 
 def _units(module: nn.Module) -> Iterator[nn.Module]:
