@@ -3,6 +3,7 @@
 from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
 from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.plif import PLIF
+from tsnn_uq.neurons.potentials import watch_potentials
 from tsnn_uq.neurons.srm import SRM, srm_potentials, srm_scan
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 from tsnn_uq.neurons.surrogate import SURROGATES, Surrogate, spike, surrogate
@@ -21,4 +22,5 @@ __all__ = [
     "srm_potentials",
     "srm_scan",
     "surrogate",
+    "watch_potentials",
 ]

@@ -14,13 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.held import is_held, one_step
 from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.potentials import Watch, Watched
 from tsnn_uq.neurons.surrogate import spike
 
 __all__ = ["LIF", "lif_scan", "lif_step"]
@@ -72,28 +73,33 @@ def _is_there(compiler: str) -> bool:
 class _LIFScan(torch.autograd.Function):
     """`lif_step` over T steps. A current of time length 1 is held for all `steps`.
 
-    A `decay` that is learned [] says once more what stands in `params`, and gets a gradient.
+    A `decay` that is learned [] says once more what stands in `params`, and gets a gradient. Potentials are given out
+    beside the spikes if they are `watched`; only the plain scan takes a gradient of theirs.
     """
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters) -> Tensor:
-        keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+    def forward(
+        ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters, watched: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1] or watched
         charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(charged)
         ctx.params, ctx.held = params, len(current) < steps
-        return spikes
+        return (spikes, charged) if watched else spikes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (charged,) = ctx.saved_tensors
-        scan, learns = _scan_for(charged), ctx.needs_input_grad[1]
-        current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns)
-        return current, None if decay is None else decay.sum(dtype=torch.float64).to(charged.dtype), None, None
+        scan, learns = _scan_for(charged) if len(grads) == 1 else plain, ctx.needs_input_grad[1]
+        current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns, *grads[1:])
+        return current, None if decay is None else decay.sum(dtype=torch.float64).to(charged.dtype), None, None, None
 
 
-def lif_scan(current: Tensor, params: LIFParameters, decay: Tensor | None = None) -> Tensor:
+def lif_scan(
+    current: Tensor, params: LIFParameters, decay: Tensor | None = None, *, watch: Watch | None = None
+) -> Tensor:
     """Run LIF neurons over a whole window, starting from rest.
 
     Args:
@@ -101,6 +107,7 @@ def lif_scan(current: Tensor, params: LIFParameters, decay: Tensor | None = None
             read once.
         params: the neuron.
         decay: a decay to take in place of that of `params`, and to learn: one number [], 0 to 1.
+        watch: called with the membrane potentials before the reset [T, ...], which carry gradients.
 
     Returns:
         Spikes, 0 or 1, of the shape of `current`.
@@ -112,10 +119,14 @@ def lif_scan(current: Tensor, params: LIFParameters, decay: Tensor | None = None
         raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
     held = one_step(current).unsqueeze(0) if is_held(current) else current
     chosen = params if decay is None else replace(params, decay=decay.item())
-    return _LIFScan.apply(held, decay, len(current), chosen)
+    if watch is None:
+        return _LIFScan.apply(held, decay, len(current), chosen, False)
+    spikes, charged = _LIFScan.apply(held, decay, len(current), chosen, True)
+    watch(charged)
+    return spikes
 
 
-class LIF(nn.Module):
+class LIF(Watched):
     """A layer of LIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
 
     def __init__(self, params: LIFParameters | None = None) -> None:
@@ -124,7 +135,7 @@ class LIF(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all T steps; see `lif_scan`."""
-        return lif_scan(current, self.params)
+        return lif_scan(current, self.params, watch=self.watch)
 
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""

@@ -41,7 +41,12 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
 
 
 def backward(
-    charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
+    charged: Tensor,
+    grad: Tensor,
+    params: LIFParameters,
+    held: bool,
+    learns: bool = False,
+    grad_potential: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients of the current and of the decay, by the chain rule backward in time.
 
@@ -51,6 +56,7 @@ def backward(
         params: the neuron.
         held: whether one current served all steps.
         learns: whether the gradient of the decay is wanted.
+        grad_potential: gradient of the potentials themselves [T, ...], where something else depends on them.
 
     Returns:
         [T, ...], or [1, ...] for a current that is held; and the share of each neuron in the decay's [...], or None.
@@ -64,6 +70,8 @@ def backward(
     elif not params.detach_reset:
         carry = (slope * -params.threshold).add_(1)
     grad_charged = slope.mul_(grad)
+    if grad_potential is not None:
+        grad_charged.add_(grad_potential)
     for t in range(len(charged) - 2, -1, -1):
         if carry is None:
             grad_charged[t].add_(grad_charged[t + 1], alpha=params.decay)

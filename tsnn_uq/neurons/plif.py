@@ -11,11 +11,12 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.neurons.lif import lif_scan
 from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.potentials import Watched
 
 __all__ = ["PLIF"]
 
 
-class PLIF(nn.Module):
+class PLIF(Watched):
     """A layer of PLIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind.
 
     h[t] = v[t-1] + (x[t] - v[t-1]) / tau, with 1 / tau = sigmoid(a) and one learned `a` for the layer ("Incorporating
@@ -50,7 +51,7 @@ class PLIF(nn.Module):
         rate = self.a.sigmoid()
         steps = len(current)
         charge = hold(rate * one_step(current), steps) if steps and is_held(current) else rate * current
-        return lif_scan(charge, self.params, decay=1 - rate)
+        return lif_scan(charge, self.params, decay=1 - rate, watch=self.watch)
 
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""

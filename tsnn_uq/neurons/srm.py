@@ -19,12 +19,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.held import is_held, one_step
 from tsnn_uq.neurons import srm_plain
+from tsnn_uq.neurons.potentials import Watch, Watched
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
 __all__ = ["SRM", "srm_potentials", "srm_scan"]
@@ -49,26 +50,31 @@ def _once_if_held(current: Tensor) -> Tensor:
 
 
 class _SRMScan(torch.autograd.Function):
-    """The scan over T steps. A current of time length 1 is held for all `steps`."""
+    """The scan over T steps. A current of time length 1 is held for all `steps`.
+
+    Potentials are given out beside the spikes if they are `watched`; only the plain scan takes a gradient of theirs.
+    """
 
     @staticmethod
-    def forward(ctx: Any, current: Tensor, steps: int, params: SRMParameters) -> Tensor:
-        keep = ctx.needs_input_grad[0]
+    def forward(
+        ctx: Any, current: Tensor, steps: int, params: SRMParameters, watched: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        keep = ctx.needs_input_grad[0] or watched
         potentials, spikes = _implementation(current).forward(current, steps, params, keep)
         if keep:
             ctx.save_for_backward(potentials)
         ctx.params, ctx.held = params, len(current) < steps
-        return spikes
+        return (spikes, potentials) if watched else spikes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (potentials,) = ctx.saved_tensors
-        scan = _implementation(potentials)
-        return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held), None, None
+        scan = _implementation(potentials) if len(grads) == 1 else srm_plain
+        return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held, *grads[1:]), None, None, None
 
 
-def srm_scan(current: Tensor, params: SRMParameters) -> Tensor:
+def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = None) -> Tensor:
     """Run SRM neurons over a whole window, starting from rest.
 
     Backward, the spike's slope is the density of its escape rate, rho(u) = exp(-|u - theta| / (tau_rho theta)) /
@@ -78,6 +84,7 @@ def srm_scan(current: Tensor, params: SRMParameters) -> Tensor:
     Args:
         current: input over time, [T, N, ...]; one that is held over time (stride 0 on the first axis) is read once.
         params: the neuron.
+        watch: called with the potentials u [T, N, ...], which carry gradients.
 
     Returns:
         Spikes, 0 or 1, of the shape of `current`.
@@ -90,7 +97,12 @@ def srm_scan(current: Tensor, params: SRMParameters) -> Tensor:
         >>> spikes.flatten().tolist()
         [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
-    return _SRMScan.apply(_once_if_held(current), len(current), params)
+    once = _once_if_held(current)
+    if watch is None:
+        return _SRMScan.apply(once, len(current), params, False)
+    spikes, potentials = _SRMScan.apply(once, len(current), params, True)
+    watch(potentials)
+    return spikes
 
 
 @torch.no_grad()
@@ -101,7 +113,7 @@ def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tens
     return potentials, spikes
 
 
-class SRM(nn.Module):
+class SRM(Watched):
     """A layer of SRM neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
 
     def __init__(self, params: SRMParameters | None = None) -> None:
@@ -110,7 +122,7 @@ class SRM(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all T steps; see `srm_scan`."""
-        return srm_scan(current, self.params)
+        return srm_scan(current, self.params, watch=self.watch)
 
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""

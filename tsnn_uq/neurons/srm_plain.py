@@ -42,7 +42,9 @@ def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = Tru
     return potentials, spikes
 
 
-def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool) -> Tensor:
+def backward(
+    potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool, grad_potential: Tensor | None = None
+) -> Tensor:
     """Gradient of the current: the credit of each potential, dL/du = dL/ds rho(u), through eps backward in time.
 
     Args:
@@ -50,12 +52,15 @@ def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool
         grad: gradient of the spikes [T, ...].
         params: the neuron.
         held: whether one current served all steps.
+        grad_potential: gradient of the potentials themselves [T, ...], where something else depends on them.
 
     Returns:
         [T, ...], or [1, ...] for a current that is held.
     """
     decay, gain = params.response
     credit = (potentials - params.threshold).abs_().mul_(-1 / params.width).exp_().mul_(1 / params.width).mul_(grad)
+    if grad_potential is not None:
+        credit.add_(grad_potential)
     charge, response = torch.zeros_like(credit[0]), torch.zeros_like(credit[0])
     for t in range(len(credit) - 1, -1, -1):
         response.add_(charge).mul_(decay)

@@ -11,7 +11,7 @@ from tsnn_uq.quantization.rules import (
     quantile,
     ternary_codes,
 )
-from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, freeze, ternarize
+from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, float_weights, freeze, ternarize
 from tsnn_uq.quantization.where import PARTS, select_layers
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Ternary",
     "by_group",
     "fit_scale",
+    "float_weights",
     "freeze",
     "make_rule",
     "mean_fraction",

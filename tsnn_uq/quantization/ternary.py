@@ -7,6 +7,8 @@ module's own. Nothing else of the module changes, whichever library it is from.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.quantization.rules import RULES, SCALES, Rule, by_group, make_rule, mean_fraction, ternary_codes
 from tsnn_uq.quantization.where import Where, select_layers
 
-__all__ = ["LearnedTernary", "Ternary", "freeze", "ternarize"]
+__all__ = ["LearnedTernary", "Ternary", "float_weights", "freeze", "ternarize"]
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -35,7 +37,13 @@ class _StraightThrough(torch.autograd.Function):
 
 
 class Ternary(nn.Module):
-    """Parametrization weight -> scale * codes with a straight-through gradient."""
+    """Parametrization weight -> scale * codes with a straight-through gradient.
+
+    Attributes:
+        bypassed: give the float weight instead; see `float_weights`.
+    """
+
+    bypassed = False
 
     def __init__(self, rule: Rule, scale: str = "layer") -> None:
         check_choice("scale", scale, SCALES)
@@ -45,6 +53,8 @@ class Ternary(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
+        if self.bypassed:
+            return weight
         ternary, _ = _StraightThrough.apply(weight, self.rule, self.scale)
         return ternary
 
@@ -62,6 +72,8 @@ class LearnedTernary(Ternary):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
+        if self.bypassed:
+            return weight
         factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
         ternary, scale = _StraightThrough.apply(weight, mean_fraction(factor), self.scale)
         magnitude = by_group(weight.detach(), self.scale).abs()
@@ -119,6 +131,37 @@ def _parametrization(rule: str, scale: str, options: dict[str, float]) -> Ternar
     if unknown:
         raise InputError(f"rule: 'learned' takes the option factor; got {', '.join(sorted(unknown))}")
     return LearnedTernary(scale=scale, **options)
+
+
+@contextmanager
+def float_weights(model: nn.Module) -> Iterator[None]:
+    """Context in which layers that `ternarize` made ternary compute with the float copies of their weights.
+
+    Gradients reach the float copies as those of any weight.
+
+    Raises:
+        InputError: there are none; `freeze` drops them, and the indirect methods keep none.
+
+    Example:
+        >>> from tsnn_uq.quantization import float_weights, ternarize
+        >>> layer = nn.Linear(4, 2)
+        >>> before = layer.weight.clone()
+        >>> names = ternarize(layer)
+        >>> with float_weights(layer):
+        ...     torch.equal(layer.weight, before)
+        True
+    """
+    steps = [module for module in model.modules() if isinstance(module, Ternary)]
+    if not steps:
+        why = "freeze drops them, and only the method direct keeps them"
+        raise InputError(f"model: expected ternary layers with float copies of their weights ({why}); found none")
+    try:
+        for step in steps:
+            step.bypassed = True
+        yield
+    finally:
+        for step in steps:
+            step.bypassed = False
 
 
 def freeze(model: nn.Module) -> list[str]:

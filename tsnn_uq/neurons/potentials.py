@@ -1,0 +1,64 @@
+"""Membrane potentials for whoever asks, from the very pass that makes the spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+
+__all__ = ["Watch", "Watched", "watch_potentials"]
+
+Watch = Callable[[Tensor], object]
+
+
+class Watched(nn.Module):
+    """A layer of neurons whose membrane potentials may be watched.
+
+    Attributes:
+        watch: called in each forward pass with the potentials [T, N, ...]; None, and nothing is spent on it.
+    """
+
+    watch: Watch | None = None
+
+
+@contextmanager
+def watch_potentials(model: nn.Module, see: Watch) -> Iterator[None]:
+    """Context in which `see` is called with the membrane potentials of each layer of LIF, PLIF and SRM neurons.
+
+    They come as distances from the threshold in thresholds, h / theta - 1 with the potential h before the reset: what
+    is 0 or more fires. Gradients flow through them as `tsnn_uq.neurons.lif_step` has it, and of SRM neurons through the
+    response to the input alone.
+
+    Args:
+        model: any module.
+        see: takes [T, N, ...], layer by layer in the order of the forward pass.
+
+    Raises:
+        InputError: there are no such layers.
+
+    Example:
+        >>> import torch
+        >>> from tsnn_uq.neurons import LIF, watch_potentials
+        >>> with watch_potentials(layer := LIF(), lambda distance: print(distance.flatten())):
+        ...     spikes = layer(torch.tensor([[0.8], [0.8]]))
+        tensor([-0.2000,  0.2000])
+    """
+    layers = [module for module in model.modules() if isinstance(module, Watched)]
+    if not layers:
+        raise InputError("model: expected layers of LIF, PLIF or SRM neurons, whose potentials are wanted; found none")
+    try:
+        for layer in layers:
+            layer.watch = partial(_tell, see, cast(Any, layer).params.threshold)
+        yield
+    finally:
+        for layer in layers:
+            layer.watch = None
+
+
+def _tell(see: Watch, threshold: float, potentials: Tensor) -> None:
+    see(potentials / threshold - 1)
