@@ -226,3 +226,5 @@ def _keep_weights(layer: nn.Module, dropped: list[int]) -> None:
     shared = type(layer)
     layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    for name in [name for name in layer._parameters if name != "weight"]:
+        layer._parameters[name] = layer._parameters.pop(name)  # weight comes first again, as optimizers count them

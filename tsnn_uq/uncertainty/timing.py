@@ -113,7 +113,7 @@ class _Calls:
     def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
         self.layers = layers
         watched = set(layers.values())
-        self.units = [unit for unit in _units(model) if unit not in watched]
+        self.units = [unit for unit in _units(model) if watched.isdisjoint(unit.modules())]
         self.inputs: dict[str, list[Tensor]] = {name: [] for name in layers}
         self.counts: dict[nn.Module, int] = dict.fromkeys(self.units, 0)
 
