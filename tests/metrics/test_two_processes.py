@@ -1,0 +1,41 @@
+"""Gathering over devices: two processes, and two metrics merged, hold what one would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.metric_tester import MetricTester, same
+from tests.metrics.test_contract import CASES
+
+
+def test_two_processes_agree_on_what_all_inputs_give(tmp_path: Path) -> None:
+    """Each has a part of the inputs, five and seven; `compute` gathers both (gloo, on this machine)."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.metrics.two_processes"]
+    pair = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    try:
+        results = [process.communicate(timeout=300) for process in pair]
+    finally:
+        for process in pair:
+            process.kill()
+    for process, (output, errors) in zip(pair, results, strict=True):
+        assert process.returncode == 0, errors[-2000:]
+        assert output.split()[-1] == str(len(CASES))
+
+
+@pytest.mark.parametrize("tester", CASES, ids=str)
+def test_merged_states(tester: MetricTester) -> None:
+    one, other = tester.make(), tester.make()
+    first, second = tester.batches([5])
+    one.update(**first)
+    other.update(**second)
+    other.merge_state(one)
+    same(other.compute(), tester.expected())
