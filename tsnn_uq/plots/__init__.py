@@ -1,6 +1,7 @@
 """Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
 
 from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
+from tsnn_uq.plots.events import event_picture, event_raster
 from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
 from tsnn_uq.plots.style import METHOD_COLORS, save_figure, style
 
@@ -8,6 +9,8 @@ __all__ = [
     "METHOD_COLORS",
     "entropy_histogram",
     "entropy_table",
+    "event_picture",
+    "event_raster",
     "reliability_diagram",
     "reliability_table",
     "save_figure",
