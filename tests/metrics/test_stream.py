@@ -41,9 +41,9 @@ def test_all_but_a_few_need_constant_memory_and_those_say_so() -> None:
 
 
 def test_a_stream_leaves_nothing_behind() -> None:
-    """100,000 predictions of 10 classes and their samples are 16 MB; five times as many do not take more."""
-    report = run("--inputs", "100000", "--batch", "10000")
-    assert report["growth MB"] < 16
+    """200,000 predictions of 10 classes and their samples are 32 MB; the second half takes no more than the first."""
+    report = run("--inputs", "200000", "--batch", "10000")
+    assert report["growth MB"] < 8
     assert report["numbers kept"] < 10_000
 
 
@@ -52,4 +52,4 @@ def test_ten_million_predictions_stream_through() -> None:
     """1.6 GB in all, in batches of 16 MB."""
     report = run()
     assert report["inputs"] == 10_000_000
-    assert report["growth MB"] < 100
+    assert report["growth MB"] < 100  # allocators wander; the second half alone is 800 MB
