@@ -94,6 +94,7 @@ def event_picture(events: Sequence[Array], *, saccades_ms: Sequence[float] = SAC
             axes.set(title=f"{span}\n{on:,} ON, {off:,} OFF", xlabel="Column x", xticks=[0, 33], yticks=[0, 33])
         row[0].set_ylabel("Row y")
         _draw_legend(figure, scale)
+        figure.draw_without_rendering()  # with square panels, the layout settles at the second drawing
     return figure
 
 
