@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from tsnn_uq.synapses import kernels, linear
+from tsnn_uq.checks import InputError
+from tsnn_uq.coding import pack_spikes, unpack_spikes
+from tsnn_uq.synapses import kernels, linear, linear_of_bits
 
 module = importlib.import_module("tsnn_uq.synapses.linear")  # the package's name for it is the function
 
@@ -56,6 +58,20 @@ def test_kernels_add_up_what_is_active(rows, inputs, outputs, share, seed):
     assert torch.equal(kernels.add_outer(active, grad, inputs), grad.T @ spikes)
 
 
+@pytest.mark.parametrize("size", [5, 32, 70])
+def test_only_zeros_are_left_out(size):
+    """However small, and what is no number is not zero; minus zero is."""
+    values = torch.zeros(3, size)
+    values[0, :4] = torch.tensor([float("nan"), -0.0, 1e-45, -2.0])
+    values[2, -1] = float("inf")
+    active = kernels.list_active(values, most=1.0)
+    assert active.starts.tolist() == [0, 3, 3, 4]
+    assert active.places.tolist() == [0, 2, 3, size - 1]
+    torch.testing.assert_close(
+        torch.from_numpy(active.values), torch.tensor([float("nan"), 1e-45, -2, float("inf")]), equal_nan=True
+    )
+
+
 def test_too_many_active_inputs_are_not_listed():
     spikes, *_ = case(100, 50, 10, 0.5)
     assert kernels.list_active(spikes, most=0.25) is None
@@ -96,3 +112,69 @@ def test_elsewhere_it_is_the_dense_product(share, dtype, numba, monkeypatch):
 def test_a_transposed_input_is_read_in_its_order():
     spikes, weight, _ = case(40, 30, 20, 0.1)
     torch.testing.assert_close(linear(spikes.T.contiguous().T, weight), functional.linear(spikes, weight))
+
+
+def with_junk(spikes):
+    """Packed spikes, with all bits set that are no inputs."""
+    packed = pack_spikes(spikes)
+    if spikes.shape[-1] % 8:
+        packed[..., -1] |= (0xFF << spikes.shape[-1] % 8) & 0xFF
+    return packed
+
+
+@pytest.mark.usefixtures("any_size")
+@settings(max_examples=60)
+@given(
+    st.integers(1, 70),
+    st.sampled_from([1, 7, 8, 9, 31, 32, 33, 70]),
+    st.sampled_from([1, 10, 65]),
+    st.sampled_from([0.0, 0.03, 0.15, 0.6]),
+    st.integers(0, 9),
+)
+def test_sums_of_bits_are_those_of_the_spikes(rows, inputs, outputs, share, seed):
+    """Small whole numbers, so that sums are exact in any order; below, between and above the shares that are listed."""
+    spikes, weight, grad = case(rows, inputs, outputs, share, seed)
+    grad = grad.round()
+    weight = weight.round().requires_grad_()
+    packed = with_junk(spikes)
+    before = packed.clone()
+    sums = linear_of_bits(packed, weight)
+    expected = functional.linear(unpack_spikes(packed, inputs), weight)
+    assert torch.equal(sums, expected)
+    (ours,), (theirs,) = (torch.autograd.grad(result, weight, grad) for result in (sums, expected))
+    assert torch.equal(ours, theirs)
+    assert torch.equal(packed, before)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_few_bits_are_never_unpacked(monkeypatch):
+    spikes, weight, grad = case(90, 70, 10, 0.05)
+    expected = gradients(functional.linear, spikes, weight, grad)
+    monkeypatch.setattr(module, "unpack_spikes", None)
+    weight.requires_grad_()
+    sums = linear_of_bits(pack_spikes(spikes), weight)
+    sums.backward(grad)
+    torch.testing.assert_close(sums, expected[0])
+    torch.testing.assert_close(weight.grad, expected[2])
+
+
+@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("any_size")
+def test_axes_and_biases_of_bits_with_numba_and_without(numba, dtype, monkeypatch):
+    monkeypatch.setattr(module, "_numba_is_there", lambda: numba)
+    spikes, weight, _ = (tensor.to(dtype) for tensor in case(60, 30, 20, 0.1))
+    bias = torch.arange(20, dtype=dtype)
+    packed = pack_spikes(spikes)
+    expected = functional.linear(spikes, weight, bias)
+    torch.testing.assert_close(linear_of_bits(packed.reshape(3, 4, 5, 4), weight, bias), expected.reshape(3, 4, 5, 20))
+    torch.testing.assert_close(linear_of_bits(packed.T.contiguous().T, weight, bias), expected)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [torch.zeros(3, 4), torch.zeros(3, 3, dtype=torch.uint8), torch.zeros(3, 5, dtype=torch.uint8), torch.tensor(0)],
+)
+def test_bits_that_do_not_fit_are_refused(packed):
+    with pytest.raises(InputError, match=r"packed: expected uint8 of shape \[..., 4\]; got a "):
+        linear_of_bits(packed, torch.zeros(2, 30))

@@ -1,5 +1,5 @@
 """Sums of weights over the inputs that are active."""
 
-from tsnn_uq.synapses.linear import linear
+from tsnn_uq.synapses.linear import linear, linear_of_bits
 
-__all__ = ["linear"]
+__all__ = ["linear", "linear_of_bits"]

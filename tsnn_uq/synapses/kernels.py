@@ -1,7 +1,8 @@
 """The compiled sums over active inputs.
 
-Active inputs stand as lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. 64 outputs at
-a time are added up in registers, or for the gradient in a strip of the weights that stays in the cache. Each number is
+Active inputs stand as lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
+from one bit an input, so that the inputs themselves are read once, or never where they come packed. 64 outputs at a
+time are added up in registers, or for the gradient in a strip of the weights that stays in the cache. Each number is
 summed in the order of the inputs, or of the rows, by one thread.
 """
 
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tsnn_uq.simd import fill, load, multiply_add, store
+from tsnn_uq.simd import BITS, FLOATS, bit_count, bits_of, fill, load, multiply_add, store
 from tsnn_uq.threads import parts
 
-__all__ = ["Active", "add_outer", "add_rows", "list_active"]
+__all__ = ["Active", "add_outer", "add_rows", "list_active", "list_packed"]
 
 STRIP = 64  # outputs in registers together
 SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.engine.kernels`
@@ -40,14 +43,34 @@ class Active:
 def list_active(inputs: Tensor, most: float) -> Active | None:
     """List the inputs [M, in] that are not zero; ``None`` if they are more than the share `most`."""
     array = inputs.contiguous().numpy()
-    starts = np.zeros(len(array) + 1, np.int64)
-    parts(lambda first, last: _count(array, starts, first, last), len(array), least=64)
+    bits = np.empty((len(array), -(-array.shape[1] // 32)), np.uint32)
+    parts(lambda first, last: _mark(array, bits, first, last), len(array), least=64)
+    active = _list_bits(bits, most, array.size)
+    if active is not None:
+        arrays = (array, active.starts, active.places, active.values)
+        parts(lambda first, last: _look_up(*arrays, first, last), len(array), least=64)
+    return active
+
+
+def list_packed(packed: Tensor, inputs: int, most: float) -> Active | None:
+    """`list_active` of bits, uint8 [M, ceil(in / 8)], the first in the lowest; what follows the last is ignored."""
+    bits = np.zeros((len(packed), -(-inputs // 32)), np.uint32)
+    bits.view(np.uint8)[:, : packed.shape[1]] = packed.numpy()
+    if inputs % 32:
+        bits[:, -1] &= np.uint32(2 ** (inputs % 32) - 1)
+    return _list_bits(bits, most, len(packed) * inputs)
+
+
+def _list_bits(bits: NDArray[np.uint32], most: float, size: int) -> Active | None:
+    """List what is set in bits [M, words] of so many inputs, with values of 1."""
+    starts = np.zeros(len(bits) + 1, np.int64)
+    parts(lambda first, last: _count(bits, starts, first, last), len(bits), least=64)
     np.cumsum(starts, out=starts)
-    if starts[-1] > most * array.size:
+    if starts[-1] > most * size:
         return None
-    places, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.float32)
-    parts(lambda first, last: _list(array, starts, places, values, first, last), len(array), least=64)
-    return Active(starts, places, values, len(places) / max(array.size, 1))
+    places = np.empty(starts[-1], np.int32)
+    parts(lambda first, last: _list(bits, starts, places, first, last), len(bits), least=64)
+    return Active(starts, places, np.ones(len(places), np.float32), len(places) / max(size, 1))
 
 
 def add_rows(active: Active, weight: Tensor) -> Tensor:
@@ -71,27 +94,57 @@ def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
     return columns.transpose(1, 2).flatten(0, 1)[:outputs]
 
 
+@intrinsic
+def _not_zero(typing: Any, values: Any) -> Any:
+    """Lanes of 32 floats that are not zero; not a number is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fcmp_unordered("!=", arguments[0], ir.Constant(FLOATS.llvm, None))
+
+    return BITS(FLOATS), generate
+
+
 @compiled
-def _count(inputs: Any, starts: Any, first: int, last: int) -> None:
+def _mark(inputs: Any, bits: Any, first: int, last: int) -> None:
+    size = inputs.shape[1]
+    flat = inputs.reshape(-1)
+    edge = np.zeros(32, np.float32)
     for m in range(first, last):
-        row = inputs[m]
-        count = 0
-        for i in range(len(row)):
-            count += row[i] != 0
+        for word in range(size // 32):
+            bits[m, word] = bits_of(_not_zero(load(flat, m * size + 32 * word)))
+        if size % 32:
+            edge[: size % 32] = inputs[m, size - size % 32 :]
+            bits[m, size // 32] = bits_of(_not_zero(load(edge, 0)))
+
+
+@compiled
+def _count(bits: Any, starts: Any, first: int, last: int) -> None:
+    for m in range(first, last):
+        count = np.int64(0)
+        for word in range(bits.shape[1]):
+            count += bit_count(bits[m, word])
         starts[m + 1] = count
 
 
 @compiled
-def _list(inputs: Any, starts: Any, places: Any, values: Any, first: int, last: int) -> None:
+def _list(bits: Any, starts: Any, places: Any, first: int, last: int) -> None:
+    one = np.uint32(1)
     for m in range(first, last):
-        row = inputs[m]
-        k, end = starts[m], starts[m + 1]
-        for i in range(len(row)):
-            if k == end:
-                break
-            places[k] = i  # what is written for a zero is written over, or never read
-            values[k] = row[i]
-            k += row[i] != 0
+        k = starts[m]
+        for number in range(bits.shape[1]):
+            word = bits[m, number]
+            while word != 0:
+                rest = np.uint32(word & (word - one))  # without its lowest bit
+                places[k] = 32 * number + bit_count(np.uint32((word ^ rest) - one))
+                word = rest
+                k += 1
+
+
+@compiled
+def _look_up(inputs: Any, starts: Any, places: Any, values: Any, first: int, last: int) -> None:
+    for m in range(first, last):
+        for k in range(starts[m], starts[m + 1]):
+            values[k] = inputs[m, places[k]]
 
 
 @compiled
