@@ -189,15 +189,12 @@ def data_command(
     from tsnn_uq import data as datasets
 
     if name:
-        for path in datasets.fetch(name, data_dir):
+        for path in datasets.prepare(name, data_dir):
             console.print(f"verified {path}", highlight=False, soft_wrap=True)
         return
     table = Table("data set", "file", "state", "where", title=f"data folder: {datasets.data_folder(data_dir)}")
-    table.add_row("digits", "", "built in", "scikit-learn")
-    for source in datasets.SOURCES.values():
-        for located in datasets.locate(source.name, data_dir):
-            where = str(located.path or f"fetch with: tsnn-uq data {source.name}")
-            table.add_row(source.name, located.file.name, located.state, where)
+    for entry in datasets.overview(data_dir):
+        table.add_row(*entry)
     console.print(table)
 
 

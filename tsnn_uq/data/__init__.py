@@ -1,5 +1,6 @@
 """Data sets: found or fetched, verified, split and shifted."""
 
+from tsnn_uq.data.available import Entry, overview, prepare
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
@@ -13,6 +14,7 @@ __all__ = [
     "SHIFTS",
     "SOURCES",
     "Dataset",
+    "Entry",
     "EventDataset",
     "Events",
     "File",
@@ -29,8 +31,10 @@ __all__ = [
     "load_test",
     "locate",
     "noisy",
+    "overview",
     "parse_events",
     "parse_shift",
+    "prepare",
     "read_events",
     "rotated",
 ]

@@ -1,0 +1,74 @@
+"""Which data sets there are, where they lie, and making one ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.data.events import read_events
+from tsnn_uq.data.folder import fetch, locate
+from tsnn_uq.data.nmnist import find_recordings
+from tsnn_uq.data.registry import SOURCES
+from tsnn_uq.data.simulated import cached, simulated_recordings
+from tsnn_uq.data.splits import EVENT_SETS, PARTS
+
+__all__ = ["Entry", "overview", "prepare"]
+
+
+class Entry(NamedTuple):
+    """One line of the overview: a data set, a file or part of it, its state, and where it is or how to have it."""
+
+    name: str
+    what: str
+    state: str
+    where: str
+
+
+def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
+    """All data sets, file by file or part by part, as they are found; nothing is fetched, made or changed.
+
+    Args:
+        data_dir: as for `tsnn_uq.data.data_folder`.
+    """
+    yield Entry("digits", "", "built in", "scikit-learn")
+    for name in SOURCES:
+        for located in locate(name, data_dir):
+            yield Entry(name, located.file.name, located.state, str(located.path or f"fetch with: tsnn-uq data {name}"))
+    for part in PARTS:
+        try:
+            found = find_recordings(part, data_dir)
+            yield Entry(found.name, f"{part}: {len(found):,} recordings", "found", str(found.files[0][0].parents[1]))
+        except InputError as error:
+            yield Entry("nmnist", part, "missing", str(error).rpartition("; ")[2])
+    for part in PARTS:
+        path = cached(part, data_dir)
+        state = "simulated" if path else "not yet simulated"
+        yield Entry("nmnist-simulated", part, state, str(path or "simulate with: tsnn-uq data nmnist-simulated"))
+
+
+def prepare(name: str, data_dir: str | Path | None = None) -> list[Path]:
+    """Make a data set ready to be loaded: fetch and verify its files, read all its recordings, or simulate them.
+
+    Args:
+        name: as for `tsnn_uq.data.load`.
+        data_dir: as for `tsnn_uq.data.data_folder`.
+
+    Returns:
+        Its files, or of N-MNIST the folders of its parts.
+
+    Raises:
+        InputError: `name` is unknown, or a file is damaged, or missing and cannot be fetched.
+    """
+    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
+    if name == "nmnist":
+        parts = [find_recordings(part, data_dir) for part in PARTS]
+        for path, _ in (file for part in parts for file in part.files):
+            read_events(path)
+        return [part.files[0][0].parents[1] for part in parts]
+    if name == "nmnist-simulated":
+        for part in PARTS:
+            simulated_recordings(part, data_dir)
+        return [made for part in PARTS if (made := cached(part, data_dir))]
+    return fetch(name, data_dir)
