@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 BELOW_EXPERIMENTS = {
     "checks",
     "coding",
+    "comparison",
     "cost",
     "data",
     "engine",
@@ -39,7 +40,7 @@ MAY_IMPORT = {
     "seeds": {"checks"},
     "threads": set(),
     "simd": set(),
-    "synapses": {"simd", "threads"},
+    "synapses": {"checks", "coding", "simd", "threads"},
     "metrics": {"checks"},
     "recalibration": {"checks"},
     "held": set(),
