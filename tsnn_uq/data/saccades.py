@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 KNOT_US = 5_000
 # The digit's centre on the sensor, (column, row) every 5 ms: down, up to the right, and back to the left.
 PATH = (
-    (14.02, 14.74), (14.08, 14.78), (14.01, 14.82), (13.97, 15.02), (13.91, 15.29), (13.88, 15.64), (13.86, 15.99),
+    (14.02, 14.76), (14.02, 14.77), (14.00, 14.82), (13.97, 15.02), (13.91, 15.29), (13.88, 15.64), (13.86, 15.99),
     (13.82, 16.58), (13.87, 17.01), (13.90, 17.66), (13.94, 18.30), (14.18, 18.91), (14.51, 19.34), (14.88, 19.76),
     (15.19, 20.04), (15.47, 20.18), (15.49, 20.22), (15.55, 20.30), (15.60, 20.27), (15.66, 20.18), (15.78, 20.09),
     (15.78, 20.02), (15.89, 19.95), (15.98, 19.97), (16.09, 19.96), (16.27, 19.87), (16.56, 19.71), (16.95, 19.34),
@@ -205,7 +205,7 @@ def _tell(
     off, on, place = pixel
     # What it saw before the recording is not known: its last event may lie anywhere within its thresholds.
     reference = levels[0] + off - (off + on) * rng.random()
-    factor, ready = 1 + jitter * rng.standard_normal(), 0.0
+    factor, ready = 1 + jitter * rng.standard_normal(), -np.inf
     for k in range(1, len(levels)):
         change = levels[k] - levels[k - 1]
         while change != 0:
@@ -216,7 +216,7 @@ def _tell(
             part = min(max((goal - levels[k - 1]) / change, 0.0), 1.0)
             time = max(times[k - 1] + part * (times[k] - times[k - 1]), ready)
             ready, reference, factor = time + refractory, goal, 1 + jitter * rng.standard_normal()
-            if time < end:
+            if 0 <= time < end:
                 count = _send(time, rises * SIDE * SIDE + place, words, count)
     return count
 
