@@ -86,11 +86,11 @@ def loop(network: nn.Module, inputs: Tensor, options: dict, samples: int) -> Ten
 @pytest.mark.parametrize("name", PEERS)
 def test_folded_samples_have_the_moments_of_a_loop_over_samples(name):
     network, inputs, options = peer(name, 0.5)
-    folded = mc_predict(network, inputs, samples=600, generator=seeded(1), **options)
-    looped = loop(network.eval(), inputs, options, 300)
+    folded = mc_predict(network, inputs, samples=400, generator=seeded(1), **options)
+    looped = loop(network.eval(), inputs, options, 200)
     for power in (1, 2):
         ours, theirs = folded**power, looped**power
-        error = (ours.var(0) / 600 + theirs.var(0) / 300).sqrt()
+        error = (ours.var(0) / 400 + theirs.var(0) / 200).sqrt()
         assert ((ours.mean(0) - theirs.mean(0)).abs() <= 5 * error + 1e-6).all()
 
 
@@ -235,14 +235,33 @@ class Unbatched(Elsewhere):
         return x * self.drop(torch.ones(3))
 
 
+class ByKeyword(Elsewhere):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(input=x)
+
+
+class Counting(Elsewhere):
+    """Calls its dropout as often as there are inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.drop(x) for _ in x]).mean(0)
+
+
 @pytest.mark.parametrize(
     ("network", "inputs", "mask", "match"),
     [
         (
+            ByKeyword(),
+            torch.rand(COUNT, 3),
+            "fixed",
+            r"^model: expected 'drop' to be called with its input in first pl",
+        ),
+        (Counting(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' .* as often for 2 inputs as for 3; got"),
+        (
             Folded(),
             torch.rand(COUNT, STEPS, 4),
             "fixed",
-            r"^model: expected 'drop' to be given .* with time first; got",
+            r"^model: expected 'drop' to be given .* with time first, .* got",
         ),
         (Unbatched(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' to be given .* got shape \[3\] for 3"),
         (Elsewhere(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' to be called in forward\(\); it is not"),

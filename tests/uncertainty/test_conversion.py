@@ -285,6 +285,8 @@ def test_masks_in_training_are_those_of_the_generator():
         InputError, match=r"^inputs: expected 2 axes, or 3 with time first; got a float32 tensor of sha"
     ):
         layer(torch.ones(4))
+    with pytest.raises(InputError, match=r"^inputs: expected Linear to be given its input in first place; got keyword"):
+        layer(input=torch.ones(2, 4))
     make_deterministic(layer)
     make_stochastic(layer, "dropconnect", p=0.5)
     set_generator(layer, seeded(0))

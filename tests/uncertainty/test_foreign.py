@@ -156,3 +156,27 @@ def test_the_hidden_state_of_another_library_is_restored(name):
     network(inputs)
     mc_predict(network, inputs, samples=3, generator=seeded(1), **options)
     assert torch.equal(read(network(inputs)), went_on)
+
+
+class Remembering(nn.Module):
+    """Keeps its potential in a place that nobody knows of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.potential = nn.Dropout(1e-12), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.potential = self.drop(x) if self.potential is None else self.potential[: len(x)].mean() + x
+        return self.potential
+
+
+def test_other_state_is_reset_by_a_function():
+    def reset(network: Remembering) -> None:
+        network.potential = None
+
+    network, inputs = Remembering(), torch.rand(4, 3, generator=seeded(0))
+    options = {"samples": 3, "generator": seeded(1), "batch_size": 2}
+    network(inputs)
+    probs = mc_predict(network, inputs, reset=reset, **options)
+    torch.testing.assert_close(probs, inputs.softmax(-1).expand(3, -1, -1))
+    assert network.potential is not None  # and is left as it was

@@ -1,6 +1,6 @@
 """Stochastic layers and Monte Carlo prediction."""
 
-from tsnn_uq.uncertainty.conversion import KINDS, make_deterministic, make_stochastic
+from tsnn_uq.uncertainty.conversion import make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
 from tsnn_uq.uncertainty.foreign import rest
@@ -11,7 +11,6 @@ from tsnn_uq.uncertainty.moments import Moments
 from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train, stochastic_layers
 
 __all__ = [
-    "KINDS",
     "MASK_MODES",
     "DropConnectLinear",
     "Dropout",

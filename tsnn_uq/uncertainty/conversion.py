@@ -213,6 +213,10 @@ def _drop_inputs(layer: nn.Module, dropout: InputDropout) -> None:
 
 
 def _through_dropout(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not given:
+        raise InputError(
+            f"inputs: expected {type(layer).__name__} to be given its input in first place; got keywords alone"
+        )
     return layer.input_dropout(given[0]), *given[1:]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -69,24 +70,25 @@ def timings(
 
 
 def _timing(name: str, few: _Calls, more: _Calls) -> Timing:
-    calls = list(zip(few.inputs[name], more.inputs[name], strict=True))
-    if not calls:
+    calls = few.inputs[name], more.inputs[name]
+    if not calls[1]:
         raise InputError(
             f"model: expected {name!r} to be called in forward(); it is not (are its weights used by a function?)"
         )
-    layouts = {_layout(*call) for call in calls}
+    layouts = {_layout(*pair) for pair in zip(*calls, strict=True)} if len(calls[0]) == len(calls[1]) else {None}
     if len(layouts) != 1 or None in layouts:
-        shapes = list(calls[0][1].shape)
         raise InputError(
-            f"model: expected {name!r} to be given [N, ...], [T, N, ...] or [T * N, ...] with time first; "
-            f"got shape {shapes} for {COUNTS[1]} inputs"
+            f"model: expected {name!r} to be given [N, ...], [T, N, ...] or [T * N, ...] with time first, as often for "
+            f"{COUNTS[0]} inputs as for {COUNTS[1]}; got shape {list(calls[1][0].shape)} for {COUNTS[1]}"
         )
     ((time_axis, folded),) = (layout for layout in layouts if layout is not None)
-    return Timing(time_axis, folded, places=len(calls) // few.steps(len(calls)))
+    return Timing(time_axis, folded, places=len(calls[1]) // more.steps(len(calls[1])))
 
 
 def _layout(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
     """Whether there is a time axis, and how many steps are folded into the batch; None where neither can be told."""
+    if few.dim() != more.dim():
+        return None
     grown = [axis for axis, sizes in enumerate(zip(few.shape, more.shape, strict=True)) if sizes[0] != sizes[1]]
     if grown == [1] and (few.shape[1], more.shape[1]) == COUNTS:
         return True, 1
@@ -120,15 +122,18 @@ class _Calls:
     def __enter__(self) -> _Calls:
         self.handles = [unit.register_forward_hook(self._count) for unit in self.units]
         for name, layer in self.layers.items():
-            note = self.inputs[name].append
             # Before other hooks, so that it sees what the layer was called with.
-            hook = layer.register_forward_pre_hook(lambda _, given, note=note: note(given[0]), prepend=True)
-            self.handles.append(hook)
+            self.handles.append(layer.register_forward_pre_hook(partial(self._note, name), prepend=True))
         return self
 
     def __exit__(self, *_: object) -> None:
         for handle in self.handles:
             handle.remove()
+
+    def _note(self, name: str, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if not given:
+            raise InputError(f"model: expected {name!r} to be called with its input in first place; got keywords alone")
+        self.inputs[name].append(given[0])
 
     def _count(self, unit: nn.Module, *_: object) -> None:
         self.counts[unit] += 1
