@@ -22,6 +22,7 @@ RANGES = {
     "sharpness": positive,
     "learning_rate": positive,
     "temperature": positive,
+    "regularizer_warm_up": fractions,
     "decay": fractions,
     "distill_weight": fractions,
     "weight_decay": fractions,
@@ -40,7 +41,7 @@ CHOICES = {item.name: item.metadata["choices"] for item in fields(RunConfig) if 
 @st.composite
 def configs(draw):
     """Settings from all over their ranges; what has to go together does."""
-    independent = [name for name in CHOICES if name not in ("method", "quantized_part", "rule", "regularizer")]
+    independent = [name for name in CHOICES if name not in ("method", "quantized_part", "rule")]
     values = {name: draw(st.sampled_from(CHOICES[name])) for name in independent}
     values |= {name: draw(values) for name, values in RANGES.items()}
     values["start"], values["end"] = sorted(draw(st.tuples(fractions, fractions)))
@@ -52,6 +53,8 @@ def configs(draw):
         values["readout"] = "spikes"
     if draw(st.booleans()):
         values |= {"regularizer": "variance", "regularizer_weight": draw(positive)}
+    elif draw(st.booleans()):
+        values["regularizer"] = f"entropy:{draw(positive)}+membrane:{draw(positive)}"
     return RunConfig(**values)
 
 
@@ -140,6 +143,19 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
             dict(regularizer_weight=1.0),
             "regularizer_weight: expected above 0 with a regularizer .* got 1.0 with 'none'",
         ),
+        (
+            dict(regularizer="variance:5+entropy:1", regularizer_weight=1.0),
+            r"regularizer_weight: .*, or with weights in its text; got 1.0 with 'variance:5\+entropy:1'",
+        ),
+        (dict(regularizer="varaince:5"), r"regularizer: expected one of none, .*; got 'varaince' \(did you mean 'var"),
+        (dict(regularizer="variance+entropy"), "regularizer: expected name:weight.name:weight with weights above 0"),
+        (dict(regularizer=5), "regularizer: expected text; got 5"),
+        (dict(regularizer_warm_up=1.5), "regularizer_warm_up: expected 0 <= value <= 1; got 1.5"),
+        (
+            dict(method="indirect", regularizer="quantization-gap:1"),
+            "regularizer: expected no quantization-gap with indirect .only direct keeps the float copy",
+        ),
+        (dict(coding="events", regularizer="outliers:0.5"), "regularizer: expected no outliers of events; they are"),
         (dict(method="indirect", rule="learned"), "rule: expected one that is not learned for method indirect; choose"),
         (dict(method="distill", rule="learned"), "rule: expected one that is not learned for method distill; choose"),
         (dict(method="direct", rule="mean-rounding", factor=0.5), "factor: expected 0, since the rule mean-rounding"),
@@ -190,6 +206,8 @@ def test_a_float_run_to_start_from_may_have_its_own_budget():
     float_run = config.teacher()
     assert (float_run.epochs, float_run.learning_rate, float_run.first_weights) == (9, 0.5, "own")
     assert float_run.teacher() == float_run
+    both = tiny(method="direct", start_from="some/runs")
+    assert both.teacher().first_weights == "some/runs"
     assert (config.needs_float, float_run.needs_float, tiny(method="direct").needs_float) == (True, False, False)
 
 

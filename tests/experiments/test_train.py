@@ -10,7 +10,8 @@ from tests.helpers.training import same
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import load_network, run
 from tsnn_uq.experiments.folder import build_network
-from tsnn_uq.experiments.train import _method, _take_first_weights
+from tsnn_uq.experiments.train import _method, _regularizer, _take_first_weights
+from tsnn_uq.training import OutlierExposure, QuantizationGapRegularizer, Regularizer, VarianceRegularizer, WeightedSum
 from tsnn_uq.training.losses import spike_count
 
 
@@ -83,6 +84,21 @@ def test_a_run_that_is_not_there_is_refused(float_runs, tmp_path):
             run(tiny(method="direct", start_from=str(place), seed=seed), tmp_path)
 
 
+def test_a_run_does_not_start_from_itself(float_runs):
+    config = tiny(start_from=str(float_runs), seed=0)
+    with pytest.raises(InputError, match="from: expected another folder than that of the run itself; got"):
+        run(config, float_runs)
+
+
+def test_float_and_ternary_may_start_from_the_same_run_for_the_same_budget(float_runs, tmp_path):
+    first = load_network(float_runs / tiny().name)
+    for method in ("float", "direct"):
+        config = tiny(method=method, start_from=str(float_runs))
+        assert same(begun(config, tmp_path), first)
+    student = tiny(method="distill", start_from=str(float_runs))
+    assert student.teacher() == tiny(start_from=str(float_runs))
+
+
 def test_a_run_of_another_shape_of_data_is_refused(float_runs):
     config = tiny(method="direct", start_from=str(float_runs))
     network = build_network(config, (1, 9, 9), 10)
@@ -97,3 +113,25 @@ def test_the_loss_is_the_chosen_one(tmp_path):
     torch.testing.assert_close(value, spike_count(counts[0], target, (20.0, 3.0)))
     row = run(config, tmp_path)
     assert 0 <= row["accuracy"] <= 1
+
+
+def test_the_uncertainty_term_and_its_weight():
+    one = tiny(regularizer="variance", regularizer_weight=3.0)
+    assert _regularizer(one) == (VarianceRegularizer(), 3.0)
+    both = tiny(method="direct", regularizer="outliers:0.5+quantization-gap:2")
+    assert _regularizer(both) == (WeightedSum([(0.5, OutlierExposure()), (2.0, QuantizationGapRegularizer())]), 1.0)
+    of_float = both.teacher()
+    assert _regularizer(of_float) == (WeightedSum([(0.5, OutlierExposure())]), 1.0)
+    term, weight = _regularizer(tiny(regularizer="quantization-gap", regularizer_weight=2.0))
+    assert (type(term), weight) == (Regularizer, 0.0)
+    term, weight = _regularizer(tiny())
+    assert (type(term), weight) == (Regularizer, 0.0)
+
+
+def test_a_sum_of_terms_with_a_warm_up_trains(tmp_path):
+    steep = {"method": "direct", "learning_rate": 0.05}
+    config = tiny(**steep, regularizer="variance:5+outliers:0.5", regularizer_warm_up=0.5)
+    row = run(config, tmp_path)
+    assert row["regularizer"] == "variance:5+outliers:0.5"
+    plain = run(tiny(**steep), tmp_path / "plain")
+    assert row["predictive_variance"] != plain["predictive_variance"]

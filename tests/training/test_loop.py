@@ -21,10 +21,13 @@ from tsnn_uq.training import (
     VarianceRegularizer,
     accuracy,
     fit,
+    make_regularizer,
 )
-from tsnn_uq.training.loop import one_cycle
+from tsnn_uq.training.schedules import one_cycle, warmed_up
 
 REGULARIZED = FitSettings(epochs=2, batch_size=6, learning_rate=0.05, regularizer_weight=0.5)
+WARMING_UP = replace(REGULARIZED, regularizer_warm_up=0.6)
+SUM = "variance:5+outliers:0.5+membrane:0.1"
 
 
 class Stop(Exception):
@@ -50,6 +53,11 @@ WAYS = {
     "regularized": lambda: (network("dropconnect"), method("indirect"), VarianceRegularizer(), REGULARIZED),
     "rate-coded": lambda: (network(coding="rate"), Float(), VarianceRegularizer(), REGULARIZED),
     "plain": lambda: (mlp(), Direct(), None, TINY),
+    "sum": lambda: (network(), Direct(), make_regularizer(SUM), WARMING_UP),
+    "sum-plif": lambda: (network("plif"), Direct(), make_regularizer(SUM), WARMING_UP),
+    "sum-dropconnect": lambda: (network("dropconnect"), method("distill"), make_regularizer(SUM), WARMING_UP),
+    "gap": lambda: (network("plif"), Direct(), make_regularizer("quantization-gap"), REGULARIZED),
+    "gap-plain": lambda: (mlp(), Direct(), make_regularizer("quantization-gap:1+outliers:1"), REGULARIZED),
 }
 
 
@@ -139,7 +147,7 @@ def test_two_passes_are_one_batch_with_two_masks():
     pixels = images(1)[0].expand(6, -1, -1, -1)
     data = (pixels, torch.zeros(6, dtype=torch.long))
     settings = FitSettings(epochs=1, batch_size=6, regularizer_weight=1.0)
-    fit(model, data, seed=0, regularizer=VarianceRegularizer(), settings=settings)
+    fit(model, data, seed=0, regularizer=VarianceRegularizer(share=1.0), settings=settings)
     assert batches == [12]
     first, second = outputs[0].unflatten(1, (2, 6)).unbind(1)
     assert (first == first[:, :1]).all()  # one mask for all inputs of a pass
@@ -168,6 +176,38 @@ def test_a_regularizer_of_ones_own_is_added_with_its_weight():
         for regularizer, settings in ((None, TINY), (One(), REGULARIZED))
     )
     assert regularized == pytest.approx([value + 0.5 for value in plain])
+
+
+def test_images_of_several_passes_count_as_often_in_the_loss():
+    calls = []
+
+    class Recorded(Float):
+        def loss(self, mc_logits, target, indices):
+            calls.append((list(mc_logits.shape), target, indices))
+            return super().loss(mc_logits, target, indices)
+
+    pixels, labels = images()
+    fit(network(), (pixels, labels), seed=0, method=Recorded(), regularizer=VarianceRegularizer(), settings=REGULARIZED)
+    assert [shape for shape, _, _ in calls[:3]] == [[1, 8, 3], [1, 8, 3], [1, 6, 3]]
+    for _, target, indices in calls:
+        assert torch.equal(target, labels[indices])
+        counts = indices.bincount()
+        assert counts[counts > 0].tolist().count(2) == 2  # a quarter of six, rounded so that the groups are equal
+
+
+def test_the_weight_grows_over_the_warm_up():
+    class One(Regularizer):
+        def term(self, forward):
+            return 1 + 0 * forward.mc_logits.sum()
+
+    plain, warming = (
+        fit(network(), images(), seed=0, regularizer=regularizer, settings=settings).loss
+        for regularizer, settings in ((None, TINY), (One(), WARMING_UP))
+    )
+    factors = [min(1, step / STEPS / 0.6) for step in range(STEPS)]
+    expected = [plain[0] + 0.5 * sum(factors[:3]) / 3, plain[1] + 0.5 * sum(factors[3:]) / 3]
+    assert warming == pytest.approx(expected)
+    assert [warmed_up(progress, 0.0) for progress in (0.0, 1.0)] == [1, 1]
 
 
 def test_afterwards_a_batch_of_any_size_fits():
@@ -265,6 +305,7 @@ def test_what_does_not_fit_is_said_in_one_line(change, match):
         (dict(batch_size=1.5), "batch_size: expected a positive whole number; got 1.5"),
         (dict(learning_rate=math.nan), "learning_rate: expected a positive number; got nan"),
         (dict(weight_decay=-0.1), "weight_decay: expected 0 <= value <= 1; got -0.1"),
+        (dict(regularizer_warm_up=2.0), "regularizer_warm_up: expected 0 <= value <= 1; got 2.0"),
         (dict(regularizer_weight=-1), "regularizer_weight: expected a number of at least 0; got -1"),
         (dict(regularizer_weight=math.nan), "regularizer_weight: expected a number of at least 0; got nan"),
     ],
@@ -322,8 +363,11 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tmp_path, change):
 def test_a_checkpoint_belongs_to_its_regularizer(tmp_path):
     call = {"seed": 0, "settings": REGULARIZED, "checkpoint": tmp_path / "file", "checkpoint_seconds": 0}
     fit(network(), images(), regularizer=VarianceRegularizer(), **call)
-    with pytest.raises(InputError, match="file: expected a checkpoint of the same settings; they differ; delete it"):
-        fit(network(), images(), regularizer=EntropyRegularizer(), **call)
+    for other in (EntropyRegularizer(), VarianceRegularizer(share=0.5)):
+        with pytest.raises(
+            InputError, match="file: expected a checkpoint of the same settings; they differ; delete it"
+        ):
+            fit(network(), images(), regularizer=other, **call)
 
 
 def test_checkpoints_come_no_more_often_than_wanted(tmp_path):

@@ -15,7 +15,7 @@ from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
 from tsnn_uq.neurons import SURROGATES
 from tsnn_uq.quantization import PARTS, RULES, SCALES, make_rule
-from tsnn_uq.training import METHODS, REGULARIZERS
+from tsnn_uq.training import METHODS, REGULARIZERS, regularizer_terms
 from tsnn_uq.uncertainty import MASK_MODES
 
 __all__ = ["RunConfig", "from_table", "make_run", "run_name"]
@@ -80,8 +80,13 @@ class RunConfig:
     learning_rate: float = number(2e-3, "peak of the one-cycle learning rate", check_positive)
     float_learning_rate: float = number(0.0, "the same of the float run; 0 for the same", not_negative)
     weight_decay: float = number(0.01, "decoupled weight decay (AdamW)", check_fraction)
-    regularizer: str = choice("none", "uncertainty term in the loss", REGULARIZERS)
-    regularizer_weight: float = number(0.0, "weight of the uncertainty term", not_negative)
+    regularizer: str = text(
+        "none",
+        f"uncertainty term in the loss ({', '.join(REGULARIZERS)}), or a sum such as variance:5+outliers:0.5",
+        "--regularizer",
+    )
+    regularizer_weight: float = number(0.0, "weight of an uncertainty term that has none by itself", not_negative)
+    regularizer_warm_up: float = number(0.0, "share of the training over which that weight grows", check_fraction)
     train_limit: int = number(0, "use only so many training images; 0 for all", whole)
     samples: int = number(32, "Monte Carlo samples S of the evaluation", count)
     bins: int = number(15, "bins of the calibration error", count)
@@ -106,11 +111,20 @@ class RunConfig:
         if self.loss == "spike-count" and (self.readout != "spikes" or len(self.wanted_counts) != 2):
             wanted = "readout spikes and two wanted_counts for spike-count"
             raise InputError(f"loss: expected {wanted}; got {self.readout} and {list(self.wanted_counts)}")
-        if (self.regularizer == "none") != (self.regularizer_weight == 0):
+        self._check_regularizer()
+
+    def _check_regularizer(self) -> None:
+        terms = regularizer_terms(self.regularizer)
+        if ("none" in terms or None not in terms.values()) != (self.regularizer_weight == 0):
             raise InputError(
-                "regularizer_weight: expected above 0 with a regularizer and 0 without; "
+                "regularizer_weight: expected above 0 with a regularizer and 0 without, or with weights in its text; "
                 f"got {self.regularizer_weight} with {self.regularizer!r}"
             )
+        if "quantization-gap" in terms and self.method not in ("direct", "float"):
+            remedy = "only direct keeps the float copy of ternary weights"
+            raise InputError(f"regularizer: expected no quantization-gap with {self.method} ({remedy})")
+        if "outliers" in terms and self.coding == "events":
+            raise InputError("regularizer: expected no outliers of events; they are made of images")
 
     def _check_rule(self) -> None:
         if self.rule == "learned":
@@ -149,12 +163,15 @@ class RunConfig:
         return self.method == "distill" or self.first_weights == "float"
 
     def teacher(self) -> RunConfig:
-        """The float run with the same seed and network: a distilled run's teacher, and where others may start."""
+        """The float run with the same seed and network: a distilled run's teacher, and where others may start.
+
+        Where all start from a run's folder, it does so too, for the same budget.
+        """
         return replace(
             self,
             method="float",
             quantized_part="none",
-            start_from="",
+            start_from="" if self.first_weights in ("own", "float") else self.start_from,
             epochs=self.float_epochs or self.epochs,
             learning_rate=self.float_learning_rate or self.learning_rate,
             float_epochs=0,

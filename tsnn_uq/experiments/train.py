@@ -34,18 +34,20 @@ def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds
     size: dict[str, Any] = {"shape": list(part.shape), "classes": part.classes}
     network = build_network(config, **size)
     _take_first_weights(network, config, runs)
+    regularizer, weight = _regularizer(config)
     history = training.fit(
         network,
         (part.images, part.labels),
         seed=config.seed,
         method=_method(config, runs),
-        regularizer=training.make_regularizer(config.regularizer),
+        regularizer=regularizer,
         settings=training.FitSettings(
             epochs=config.epochs,
             batch_size=config.batch_size,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
-            regularizer_weight=config.regularizer_weight,
+            regularizer_weight=weight,
+            regularizer_warm_up=config.regularizer_warm_up,
         ),
         validation=(splits.validation.images, splits.validation.labels),
         checkpoint=folder / "checkpoint.safetensors",
@@ -58,8 +60,8 @@ def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds
     save_weights(folder / "weights.safetensors", network, ternary=ternary, header={"size": size})
 
 
-def require_first_weights(config: RunConfig) -> None:
-    """Raise unless the run that a run starts from is there and has a network like it.
+def require_first_weights(config: RunConfig, runs: Path) -> None:
+    """Raise unless the run that a run in the folder `runs` starts from is there and has a network like it.
 
     Raises:
         InputError: says what was found in its place.
@@ -67,6 +69,8 @@ def require_first_weights(config: RunConfig) -> None:
     if config.first_weights in ("own", "float"):
         return
     folder = _source(config)
+    if folder.resolve() == (runs / config.name).resolve():
+        raise InputError(f"from: expected another folder than that of the run itself; got {folder}")
     if not (folder / "weights.safetensors").exists():
         wanted = f"own, float, the folder of a finished training or one that has {config.teacher().name} in it"
         raise InputError(f"from: expected {wanted}; got {config.first_weights!r}")
@@ -92,6 +96,13 @@ def _take_first_weights(network: nn.Module, config: RunConfig, runs: Path) -> No
     except RuntimeError as error:
         problem = str(error).splitlines()[-1].strip()
         raise InputError(f"from: expected a run with a network like this one; got {folder}: {problem}") from error
+
+
+def _regularizer(config: RunConfig) -> tuple[training.Regularizer, float]:
+    """The uncertainty term and its weight, 1 where its text has weights; a float network has no quantization gap."""
+    without = ("quantization-gap",) if config.method == "float" else ()
+    regularizer = training.make_regularizer(config.regularizer, without=without)
+    return regularizer, 0.0 if type(regularizer) is training.Regularizer else config.regularizer_weight or 1.0
 
 
 def _method(config: RunConfig, runs: Path) -> training.Method:

@@ -1,31 +1,54 @@
 """One training loop; methods and regularizers are small objects put into it."""
 
+from tsnn_uq.training.forward import Forward, forward_batch
 from tsnn_uq.training.indirect import Distill, Indirect
 from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
     REGULARIZERS,
+    AccuracyUncertaintyRegularizer,
+    ContrastRegularizer,
     EntropyRegularizer,
+    InformationRegularizer,
+    KernelCalibrationRegularizer,
+    MembraneRegularizer,
+    OutlierExposure,
+    QuantizationGapRegularizer,
     Regularizer,
+    SoftBinnedRegularizer,
     VarianceRegularizer,
+    WeightedSum,
     make_regularizer,
+    regularizer_terms,
 )
 
 __all__ = [
     "METHODS",
     "REGULARIZERS",
+    "AccuracyUncertaintyRegularizer",
+    "ContrastRegularizer",
     "Direct",
     "Distill",
     "EntropyRegularizer",
     "FitSettings",
     "Float",
+    "Forward",
     "History",
     "Indirect",
+    "InformationRegularizer",
+    "KernelCalibrationRegularizer",
+    "MembraneRegularizer",
     "Method",
+    "OutlierExposure",
+    "QuantizationGapRegularizer",
     "Regularizer",
+    "SoftBinnedRegularizer",
     "VarianceRegularizer",
+    "WeightedSum",
     "accuracy",
     "fit",
+    "forward_batch",
     "make_regularizer",
+    "regularizer_terms",
 ]

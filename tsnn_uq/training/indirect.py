@@ -181,4 +181,3 @@ class Distill(Indirect):
         teacher = self.wanted[indices].repeat(len(mc_logits), 1)
         distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
         return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
-

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, describe
 from tsnn_uq.readout import logits
-from tsnn_uq.seeds import derive_seed, generator_for, global_seed
+from tsnn_uq.seeds import generator_for
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
+from tsnn_uq.training.forward import forward_batch
 from tsnn_uq.training.methods import Float, Method
 from tsnn_uq.training.regularizers import Regularizer
+from tsnn_uq.training.schedules import one_cycle, warmed_up
 from tsnn_uq.uncertainty import set_generator
 
-__all__ = ["FitSettings", "History", "accuracy", "fit", "one_cycle"]
+__all__ = ["FitSettings", "History", "accuracy", "fit"]
 
 Labelled = tuple[Tensor, Tensor]
 """Images [N, ...] and labels [N]."""
@@ -34,9 +36,10 @@ class FitSettings:
     Args:
         epochs: passes over the training set.
         batch_size: inputs in a step; the last of an epoch may have fewer.
-        learning_rate: peak of the learning rate, see `one_cycle`.
+        learning_rate: peak of the learning rate, see `tsnn_uq.training.schedules.one_cycle`.
         weight_decay: decoupled weight decay, times the learning rate in each step.
         regularizer_weight: factor of the regularizer in the loss.
+        regularizer_warm_up: share of the training over which that factor grows from 0, linearly.
     """
 
     epochs: int = 15
@@ -44,12 +47,14 @@ class FitSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     regularizer_weight: float = 0.0
+    regularizer_warm_up: float = 0.0
 
     def __post_init__(self) -> None:
         check_positive("epochs", self.epochs, integer=True)
         check_positive("batch_size", self.batch_size, integer=True)
         check_positive("learning_rate", self.learning_rate)
         check_fraction("weight_decay", self.weight_decay)
+        check_fraction("regularizer_warm_up", self.regularizer_warm_up)
         if not 0 <= self.regularizer_weight < math.inf:
             raise InputError(f"regularizer_weight: expected a number of at least 0; got {self.regularizer_weight!r}")
 
@@ -61,25 +66,6 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: float = 0.0
-
-
-def one_cycle(progress: float, warm_up: float = 0.3) -> float:
-    """Learning rate as a share of its peak: cosine from 1/25 to 1, then cosine to 0 (Smith and Topin, 2019).
-
-    The shape of ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults, and with 0 at the end instead of a
-    10,000th of the start; of n steps, step k = 0 .. n - 1 has the progress k / n here and k / (n - 1) there.
-
-    Args:
-        progress: share of the steps that are done, 0 to 1.
-        warm_up: progress at the peak.
-
-    Example:
-        >>> one_cycle(0.0), one_cycle(0.3), one_cycle(1.0)
-        (0.04, 1.0, 0.0)
-    """
-    if progress < warm_up:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / warm_up)) / 2
-    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
 
 
 def fit(
@@ -98,16 +84,17 @@ def fit(
 ) -> History:
     """Train a network, in place; with a method that quantizes, its weights are ternary afterwards.
 
-    All randomness comes from `seed`: the order of the data and the masks. With a `checkpoint` path, an
-    interrupted call made again goes on from the last checkpoint and ends with the same numbers, bit for bit,
-    as one that was not interrupted.
+    All randomness comes from `seed`: the order of the data, the masks and what a regularizer draws. With a
+    `checkpoint` path, an interrupted call made again goes on from the last checkpoint and ends with the same numbers,
+    bit for bit, as one that was not interrupted.
 
     Args:
         model: a network that gives outputs [T, N, C] or [N, C].
         train: images [N, ...] and labels [N].
         seed: seed of the run.
         method: `Float` (default), `Direct`, `Indirect` or `Distill`.
-        regularizer: a term of the stochastic logits, added with ``settings.regularizer_weight``.
+        regularizer: a term of the loss, added with ``settings.regularizer_weight``. Images that it takes through
+            several passes count in the method's loss as often.
         settings: budget and optimizer.
         validation: images and labels whose accuracy is noted after each epoch; nothing is chosen by it.
         checkpoint: where to write checkpoints; ``None`` for none.
@@ -154,13 +141,13 @@ def fit(
             model.train()
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(step / total)
-            with global_seed(derive_seed(seed, "layers of others", step), images.device):
-                mc_logits = _stochastic_logits(model, images[batch], passes)
+            forward = forward_batch(model, images[batch], target[batch], regularizer, seed=seed, step=step)
             if step == 0:
-                check_labels("labels", target, mc_logits.shape[-1], len(images))
-            loss = method.loss(mc_logits, target[batch], batch)
+                check_labels("labels", target, forward.mc_logits.shape[-1], len(images))
+            loss = method.loss(forward.all_logits[None], forward.of_all(target[batch]), forward.of_all(batch))
             if settings.regularizer_weight:
-                loss = loss + settings.regularizer_weight * regularizer(mc_logits, target[batch])
+                weight = settings.regularizer_weight * warmed_up(step / total, settings.regularizer_warm_up)
+                loss = loss + weight * regularizer.term(forward)
             if not math.isfinite(value := loss.item()):
                 if checkpoint is not None:  # nothing good comes of going on from there
                     checkpoint.unlink(missing_ok=True)
@@ -199,17 +186,8 @@ def _identity(
     settings: FitSettings, seed: int, method: Method, regularizer: Regularizer, inputs: int, more: object
 ) -> dict[str, Any]:
     """What a checkpoint has to agree with, as it comes back from JSON (where a tuple is a list)."""
-    names = {"method": method.name, "regularizer": type(regularizer).__name__}
+    names = {"method": method.name, "regularizer": repr(regularizer)}
     return json.loads(json.dumps({"settings": asdict(settings), "seed": seed, "inputs": inputs, **names, "more": more}))
-
-
-def _stochastic_logits(model: nn.Module, images: Tensor, passes: int) -> Tensor:
-    """Logits [M, N, C] of M passes folded into one batch."""
-    outputs = logits(model(torch.cat([images] * passes)))
-    if len(outputs) != passes * len(images):
-        wanted = f"[T, {passes * len(images)}, C] or [{passes * len(images)}, C]"
-        raise InputError(f"model: expected outputs of shape {wanted}; got {len(outputs)} rows of logits")
-    return outputs.unflatten(0, (passes, -1))
 
 
 @torch.no_grad()

@@ -1,0 +1,204 @@
+"""Regularizers that logits and labels are not enough for: quantization gap, membrane potentials, outliers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers.training import images, mlp, network
+from tsnn_uq.checks import InputError
+from tsnn_uq.data.outliers import outliers
+from tsnn_uq.metrics.functional import predictive_variance
+from tsnn_uq.neurons import watch_potentials
+from tsnn_uq.quantization import freeze, ternarize
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.training import (
+    Direct,
+    FitSettings,
+    Indirect,
+    MembraneRegularizer,
+    OutlierExposure,
+    QuantizationGapRegularizer,
+    fit,
+    forward_batch,
+)
+from tsnn_uq.training.regularizers import divergence_from_uniform, quantization_gap, spike_variance
+from tsnn_uq.uncertainty import set_generator
+
+
+def one_forward(model, regularizer, data=None, step=0):
+    set_generator(model, *[torch.Generator().manual_seed(step)] * regularizer.passes)
+    return forward_batch(model.train(), *(data or images()), regularizer, seed=0, step=step)
+
+
+def double(generator, passes=2):
+    return torch.randn(passes, 5, 4, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+# The quantization gap.
+
+
+def test_the_gap_is_a_divergence_of_means_and_a_distance_of_variances(generator):
+    ternary, full = double(generator), double(generator)
+    p, q = (logits.detach().softmax(-1) for logits in (full, ternary))
+    expected = 0.0
+    for n in range(5):
+        for a, b in zip(p[:, n].mean(0).tolist(), q[:, n].mean(0).tolist(), strict=True):
+            expected += a * math.log(a / b) / 5
+        variances = [predictive_variance(probs[:, n : n + 1], unbiased=True).item() for probs in (p, q)]
+        expected += 0.7 * abs(variances[0] - variances[1]) / 5
+    assert quantization_gap(ternary, full, variance=0.7).item() == pytest.approx(expected, abs=1e-12)
+    assert quantization_gap(full, full).item() == pytest.approx(0, abs=1e-12)
+    assert torch.autograd.gradcheck(quantization_gap, (ternary, full))
+    assert torch.autograd.gradcheck(lambda *both: quantization_gap(*both, variance=0), (double(generator, 1),) * 2)
+
+
+def test_the_gap_is_that_of_the_same_network_before_it_was_ternary():
+    """The float copy under the same masks: what the network gave before, from the same state of the generator."""
+    regularizer, model = QuantizationGapRegularizer(share=0.5), network(p=0.3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight *= 4  # many spikes
+    before = one_forward(model, regularizer).mc_logits
+    ternarize(model)
+    forward = one_forward(model, regularizer)
+    value = regularizer.term(forward)
+    torch.testing.assert_close(value, quantization_gap(forward.mc_logits, before))
+    assert value > 0.01
+    value.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+    freeze(model)
+    torch.testing.assert_close(one_forward(model, regularizer).mc_logits, forward.mc_logits)
+
+
+def test_a_network_trained_with_the_gap_loses_less_by_quantization():
+    def gap_after(weight):
+        model, data, gaps = network(p=0.3), images(), []
+
+        class Measured(Direct):
+            def finish(self, model):
+                for step in range(20):
+                    gaps.append(regularizer.term(one_forward(model, regularizer, data, step)).item())
+
+        regularizer = QuantizationGapRegularizer(share=1.0)
+        settings = FitSettings(epochs=30, batch_size=16, learning_rate=0.05, regularizer_weight=weight)
+        fit(model, data, seed=0, method=Measured(), regularizer=regularizer if weight else None, settings=settings)
+        return sum(gaps)
+
+    assert gap_after(3.0) < 0.7 * gap_after(0.0)
+
+
+def test_without_a_float_copy_there_is_no_gap():
+    match = r"model: expected ternary layers with float copies of their weights .*; found none"
+    settings = FitSettings(epochs=1, regularizer_weight=1.0)
+    with pytest.raises(InputError, match=match):
+        fit(network(), images(), seed=0, method=Indirect(), regularizer=QuantizationGapRegularizer(), settings=settings)
+    with pytest.raises(InputError, match=r"full: expected logits \[M, N, C\] like .*; got .*\[2, 3, 4\]"):
+        quantization_gap(torch.zeros(2, 5, 4), torch.zeros(2, 3, 4))
+
+
+# Membrane potentials.
+
+
+@pytest.mark.parametrize("width", [0.1, 1.0])
+def test_the_variance_of_a_spike_is_that_of_its_probability(width, generator):
+    distance = torch.randn(50, dtype=torch.float64, generator=generator).requires_grad_()
+    q = [1 / (1 + math.exp(-x / width)) for x in distance.tolist()]
+    expected = torch.tensor([4 * p * (1 - p) for p in q], dtype=torch.float64)
+    torch.testing.assert_close(spike_variance(distance, width), expected)
+    assert torch.autograd.gradcheck(lambda x: spike_variance(x, width), distance)
+
+
+@pytest.mark.parametrize("family", ["dropout", "plif", "slayer"])
+def test_the_membrane_term_is_the_mean_over_layers(family):
+    model, regularizer = network(family, p=0.0), MembraneRegularizer(0.3)
+    forward = one_forward(model, regularizer)
+    seen = []
+    with watch_potentials(model, seen.append):
+        model(forward.images)
+    means = [spike_variance(distance, 0.3).mean() for distance in seen]
+    torch.testing.assert_close(regularizer.term(forward), sum(means) / len(means))
+    regularizer.term(forward).backward()
+    weights = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    assert weights[0].grad.abs().sum() > 0
+
+
+def test_training_with_it_drives_potentials_away_from_the_threshold():
+    def after(weight):
+        model, regularizer = network(p=0.0), MembraneRegularizer(0.3)
+        settings = FitSettings(epochs=30, batch_size=16, learning_rate=0.02, regularizer_weight=weight)
+        fit(model, images(), seed=0, regularizer=regularizer if weight else None, settings=settings)
+        return regularizer.term(one_forward(model, regularizer)).item()
+
+    assert after(3.0) < 0.5 * after(0.0)
+
+
+def test_a_network_without_our_neurons_has_no_potentials():
+    with pytest.raises(InputError, match="model: expected layers of LIF, PLIF or SRM neurons"):
+        one_forward(mlp(), MembraneRegularizer())
+    with pytest.raises(InputError, match="width: expected a positive number; got 0"):
+        MembraneRegularizer(0)
+
+
+# Outliers.
+
+
+def test_the_divergence_from_uniform_is_written_out(generator):
+    logits = double(generator)[0]
+    probs = logits.detach().softmax(-1)
+    expected = sum(0.25 * math.log(0.25 / p) for p in probs.flatten().tolist()) / 5
+    assert divergence_from_uniform(logits).item() == pytest.approx(expected, abs=1e-12)
+    assert divergence_from_uniform(torch.full((3, 7), 2.0)).item() == pytest.approx(0, abs=1e-6)
+    assert torch.autograd.gradcheck(divergence_from_uniform, logits)
+
+
+def test_outliers_go_through_the_network_beside_the_images():
+    model, regularizer = network(p=0.0), OutlierExposure(0.5)
+    forward = one_forward(model, regularizer, step=3)
+    made = outliers(forward.images[:8], generator_for(0, "extra inputs", 3))
+    torch.testing.assert_close(forward.extra_logits, model(made).mean(0))
+    torch.testing.assert_close(forward.first_logits, model(forward.images).mean(0))
+    torch.testing.assert_close(regularizer.term(forward), divergence_from_uniform(forward.extra_logits))
+    other = one_forward(model, regularizer, step=4)
+    assert not torch.equal(other.extra_logits, forward.extra_logits)
+
+
+def test_a_batch_too_small_for_outliers_has_none():
+    class Two(OutlierExposure):
+        passes = 2
+
+    regularizer = Two()
+    forward = one_forward(network(), regularizer, images(1))
+    assert len(forward.extra_logits) == 0
+    assert regularizer.term(forward).item() == 0
+
+
+def test_a_network_exposed_to_outliers_is_unsure_of_others():
+    labels = torch.arange(60) % 3
+    pixels = 0.1 * torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(60), 0, labels] += 0.9  # class k has row k lit
+    unseen = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    def after(weight):
+        model = network(p=0.0)
+        settings = FitSettings(epochs=20, batch_size=20, learning_rate=0.02, regularizer_weight=weight)
+        fit(model, (pixels, labels), seed=0, regularizer=OutlierExposure() if weight else None, settings=settings)
+        predicted = model(pixels).mean(0).argmax(-1)
+        return divergence_from_uniform(model(unseen).mean(0)).item(), (predicted == labels).double().mean().item()
+
+    (plain, _), (exposed, accuracy) = after(0.0), after(0.5)
+    assert exposed < 0.5 * plain
+    assert accuracy == 1
+
+
+def test_events_have_no_outliers():
+    class Reads(nn.Module):
+        def forward(self, packed):
+            return packed.flatten(1)[:, :3].float().requires_grad_()
+
+    events = torch.zeros(8, 6, 2, dtype=torch.uint8), torch.zeros(8, dtype=torch.long)
+    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\); got a uint8"):
+        one_forward(Reads(), OutlierExposure(), events)

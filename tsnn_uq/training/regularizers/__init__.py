@@ -1,0 +1,39 @@
+"""Uncertainty regularizers: (mc_logits [M, N, C], target [N]) -> scalar, or more, to add to any loss."""
+
+from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
+from tsnn_uq.training.regularizers.calibration import (
+    AccuracyUncertaintyRegularizer,
+    KernelCalibrationRegularizer,
+    SoftBinnedRegularizer,
+)
+from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_from_uniform
+from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
+from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
+from tsnn_uq.training.regularizers.registry import REGULARIZERS, make_regularizer, regularizer_terms
+from tsnn_uq.training.regularizers.spread import (
+    ContrastRegularizer,
+    EntropyRegularizer,
+    InformationRegularizer,
+    VarianceRegularizer,
+)
+
+__all__ = [
+    "REGULARIZERS",
+    "AccuracyUncertaintyRegularizer",
+    "ContrastRegularizer",
+    "EntropyRegularizer",
+    "InformationRegularizer",
+    "KernelCalibrationRegularizer",
+    "MembraneRegularizer",
+    "OutlierExposure",
+    "QuantizationGapRegularizer",
+    "Regularizer",
+    "SoftBinnedRegularizer",
+    "VarianceRegularizer",
+    "WeightedSum",
+    "divergence_from_uniform",
+    "make_regularizer",
+    "quantization_gap",
+    "regularizer_terms",
+    "spike_variance",
+]

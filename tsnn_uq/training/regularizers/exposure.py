@@ -1,0 +1,63 @@
+"""Exposure to outliers: be unsure on purpose where there is nothing to know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Generator, Tensor
+
+from tsnn_uq.checks import check_fraction, check_positive
+from tsnn_uq.data.outliers import outliers
+from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.regularizers.base import WholePassRegularizer
+
+__all__ = ["OutlierExposure", "divergence_from_uniform"]
+
+
+def divergence_from_uniform(logits: Tensor) -> Tensor:
+    """KL(uniform || softmax of `logits`), in nats: the cross-entropy to the uniform distribution minus log C.
+
+    Args:
+        logits: [..., C].
+
+    Returns:
+        Scalar, mean over all but the classes.
+
+    Example:
+        >>> import torch
+        >>> divergence_from_uniform(torch.zeros(2, 10))
+        tensor(0.)
+    """
+    return -logits.log_softmax(-1).mean() - math.log(logits.shape[-1])
+
+
+@dataclass(frozen=True)
+class OutlierExposure(WholePassRegularizer):
+    """`divergence_from_uniform` of the predictions of outliers (Hendrycks, Mazeika and Dietterich, 2019).
+
+    The outliers are made of the batch's own images (`tsnn_uq.data.outliers`) and go through the network in the same
+    batch, so that, as in the authors' implementation, BatchNorm's statistics are of both. Images only, no events.
+
+    Args:
+        extra_share: outliers, as a share of the batch's images, above 0.
+
+    Raises:
+        InputError: the share is out of range.
+    """
+
+    extra_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_fraction("extra_share", self.extra_share)
+        check_positive("extra_share", self.extra_share)
+
+    def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
+        """The outliers; raises `InputError` if the inputs are not images."""
+        return outliers(images[: math.ceil(self.extra_share * len(images))], generator)
+
+    def term(self, forward: Forward) -> Tensor:
+        """The divergence, a scalar; 0 in a batch too small for an outlier."""
+        if len(forward.extra_logits) == 0:
+            return forward.mc_logits.new_zeros(())
+        return divergence_from_uniform(forward.extra_logits)

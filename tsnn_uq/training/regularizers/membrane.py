@@ -1,0 +1,76 @@
+"""Membrane potentials away from the threshold, where noise decides about a spike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import check_positive
+from tsnn_uq.neurons import watch_potentials
+from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.regularizers.base import WholePassRegularizer
+
+__all__ = ["MembraneRegularizer", "spike_variance"]
+
+
+def spike_variance(distance: Tensor, width: float) -> Tensor:
+    """Variance of a spike under noise, as a share of the largest: 4 q (1 - q) with q = sigmoid(distance / width).
+
+    With logistic noise of scale `width` on the potential, q is the probability of a spike (the escape rate of Gerstner
+    et al., *Neuronal Dynamics*, section 9.1, for a logistic threshold). 1 at the threshold, and 0 far from it.
+
+    Args:
+        distance: potentials minus threshold, any shape.
+        width: scale of the noise, in the unit of `distance`.
+
+    Returns:
+        Of the shape of `distance`, from 0 to 1.
+
+    Example:
+        >>> spike_variance(torch.tensor([0.0, 1.0]), width=0.25)
+        tensor([1.0000, 0.0707])
+    """
+    return 1 - (distance / (2 * width)).tanh() ** 2
+
+
+@dataclass(frozen=True)
+class MembraneRegularizer(WholePassRegularizer):
+    """The `spike_variance` of all neurons of LIF, PLIF and SRM layers: mean over steps, neurons, inputs, then layers.
+
+    Potentials that keep away from the threshold give spikes that a mask or a quantized weight does not flip. (The
+    distribution of potentials was regularized before, by Guo et al., "RecDis-SNN", CVPR 2022, for the quantization
+    error of the spikes.) The gradient goes through the very scan of the spikes; see
+    `tsnn_uq.neurons.watch_potentials`.
+
+    Args:
+        width: scale of the noise, in thresholds.
+
+    Raises:
+        InputError: width not above 0.
+    """
+
+    width: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_positive("width", self.width)
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[list[Tensor]]:
+        """Context that gives, for each layer, the mean of each row of the batch."""
+        seen: list[Tensor] = []
+
+        def see(distance: Tensor) -> None:
+            seen.append(spike_variance(distance, self.width).transpose(0, 1).flatten(1).mean(1))
+
+        with watch_potentials(model, see):
+            yield seen
+
+    def term(self, forward: Forward) -> Tensor:
+        """The mean, a scalar; of images alone."""
+        rows = torch.stack(forward.seen, 1)  # [R, layers]
+        repeated, single, _ = forward.layout.split(rows)
+        return torch.cat([repeated.flatten(0, 1), single]).mean()

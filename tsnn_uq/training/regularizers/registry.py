@@ -1,0 +1,99 @@
+"""Regularizers by name, alone and summed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Container
+from functools import partial
+
+from tsnn_uq.checks import InputError, check_choice, describe
+from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
+from tsnn_uq.training.regularizers.calibration import (
+    AccuracyUncertaintyRegularizer,
+    KernelCalibrationRegularizer,
+    SoftBinnedRegularizer,
+)
+from tsnn_uq.training.regularizers.exposure import OutlierExposure
+from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer
+from tsnn_uq.training.regularizers.membrane import MembraneRegularizer
+from tsnn_uq.training.regularizers.spread import (
+    ContrastRegularizer,
+    EntropyRegularizer,
+    InformationRegularizer,
+    VarianceRegularizer,
+)
+
+__all__ = ["REGULARIZERS", "make_regularizer", "regularizer_terms"]
+
+REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
+    "none": Regularizer,
+    "variance": VarianceRegularizer,
+    "entropy": EntropyRegularizer,
+    "information": InformationRegularizer,
+    "variance-contrast": partial(ContrastRegularizer, of="variance"),
+    "entropy-contrast": partial(ContrastRegularizer, of="entropy"),
+    "information-contrast": partial(ContrastRegularizer, of="information"),
+    "accuracy-uncertainty": AccuracyUncertaintyRegularizer,
+    "soft-binned": SoftBinnedRegularizer,
+    "kernel-calibration": KernelCalibrationRegularizer,
+    "quantization-gap": QuantizationGapRegularizer,
+    "membrane": MembraneRegularizer,
+    "outliers": OutlierExposure,
+}
+
+
+def regularizer_terms(text: str) -> dict[str, float | None]:
+    """Names and weights of the terms that a text names: one name, or a sum with a weight to each.
+
+    Args:
+        text: such as ``"variance"`` or ``"variance:5+outliers:0.5"``.
+
+    Returns:
+        The weight of each name; None for one name alone.
+
+    Raises:
+        InputError: unknown name, a name twice, or a weight that is missing or no number above 0.
+
+    Example:
+        >>> regularizer_terms("variance:5+outliers:0.5")
+        {'variance': 5.0, 'outliers': 0.5}
+    """
+    terms: dict[str, float | None] = {}
+    if not isinstance(text, str):
+        raise InputError(f"regularizer: expected text; got {describe(text)}")
+    parts = re.split(r"\+(?=\D)", text)  # not at that of 1e+3
+    for part in parts:
+        name, colon, number = part.partition(":")
+        check_choice("regularizer", name, REGULARIZERS)
+        if name in terms or (name == "none" and (colon or len(parts) > 1)):
+            raise InputError(f"regularizer: expected each name once, and none alone; got {describe(text)}")
+        terms[name] = _weight(number, text) if colon or len(parts) > 1 else None
+    return terms
+
+
+def make_regularizer(text: str, *, without: Container[str] = ()) -> Regularizer:
+    """A regularizer by its name, or a sum of several.
+
+    Args:
+        text: as for `regularizer_terms`, and so are the errors.
+        without: names of terms to leave out; where none is left, the regularizer is that of ``"none"``.
+
+    Example:
+        >>> make_regularizer("variance:5+outliers:0.5")
+        WeightedSum(parts=[(5.0, VarianceRegularizer(passes=2, share=0.25)), (0.5, OutlierExposure(extra_share=0.25))])
+    """
+    terms = {name: weight for name, weight in regularizer_terms(text).items() if name not in without}
+    weighted = [(weight, REGULARIZERS[name]()) for name, weight in terms.items() if weight]
+    return WeightedSum(weighted) if weighted else REGULARIZERS[next(iter(terms), "none")]()
+
+
+def _weight(number: str, text: str) -> float:
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        wanted = "name:weight+name:weight with weights above 0, e.g. variance:5+outliers:0.5"
+        raise InputError(f"regularizer: expected {wanted}; got {describe(text)}")
+    return value

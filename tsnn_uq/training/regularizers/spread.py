@@ -1,0 +1,122 @@
+"""How far the stochastic passes are apart, and how unsure their mean is: everywhere, or by whether it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.metrics.functional import mutual_information, predictive_entropy, predictive_variance
+from tsnn_uq.training.regularizers.base import Regularizer
+
+__all__ = [
+    "MEASURES",
+    "ContrastRegularizer",
+    "EntropyRegularizer",
+    "InformationRegularizer",
+    "VarianceRegularizer",
+]
+
+# Those that are reported; of the variance the estimator that two passes do not bias.
+MEASURES: dict[str, Callable[..., Tensor]] = {
+    "variance": partial(predictive_variance, unbiased=True, validate=False),
+    "entropy": partial(predictive_entropy, validate=False),
+    "information": partial(mutual_information, validate=False),
+}
+
+
+@dataclass(frozen=True)
+class SpreadRegularizer(Regularizer):
+    """A measure of the uncertainty of M stochastic passes, mean over inputs.
+
+    Args:
+        passes: M.
+        share: share of a batch's images that get all passes, above 0.
+
+    Raises:
+        InputError: too few passes, or a share out of range.
+    """
+
+    passes: int = 2
+    share: float = 0.25
+    measure: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_positive("passes", self.passes, integer=True)
+        if self.passes < 2 and self.measure != "entropy":
+            raise InputError(f"passes: expected at least two, whose {self.measure} is taken; got {self.passes}")
+        check_fraction("share", self.share)
+        check_positive("share", self.share)
+
+    def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
+        """The measure, a scalar."""
+        return MEASURES[self.measure](self.probabilities(mc_logits))
+
+
+class VarianceRegularizer(SpreadRegularizer):
+    """Predictive variance (`tsnn_uq.metrics.functional.predictive_variance`), summed over classes, mean over inputs.
+
+    The unbiased estimator: for M = 2, sum_c (p_1c - p_2c)^2 / 2.
+    """
+
+    measure = "variance"
+
+
+class EntropyRegularizer(SpreadRegularizer):
+    """Predictive entropy (nats) of the mean prediction, mean over inputs."""
+
+    measure = "entropy"
+
+
+class InformationRegularizer(SpreadRegularizer):
+    """Mutual information (nats) of prediction and network, mean over inputs: what of the entropy is disagreement.
+
+    Of M passes it is at most log M, and on average below that of many.
+    """
+
+    measure = "information"
+
+
+@dataclass(frozen=True)
+class ContrastRegularizer(SpreadRegularizer):
+    """A measure of uncertainty where the mean prediction is right, minus the same where it is wrong.
+
+    mean over right inputs - `wrong` * mean over wrong inputs; 0 for either where there are none. To be less uncertain
+    where it is right and more where it is wrong is what Krishnan and Tickoo (2020) ask of a network; see
+    `AccuracyUncertaintyRegularizer` for their own loss.
+
+    Args:
+        passes: stochastic passes M.
+        share: share of a batch's images that get all passes, above 0.
+        of: ``"variance"``, ``"entropy"`` or ``"information"``.
+        wrong: weight of the wrong inputs; 0 leaves them alone.
+
+    Raises:
+        InputError: unknown measure, too few passes, or a number out of range.
+    """
+
+    of: str = "variance"
+    wrong: float = 1.0
+
+    @property
+    def measure(self) -> str:  # type: ignore[override]
+        """The same as `of`."""
+        return self.of
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, MEASURES)
+        if self.wrong:
+            check_positive("wrong", self.wrong)
+        super().__post_init__()
+
+    def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
+        """The difference, a scalar."""
+        probs = self.probabilities(mc_logits)
+        uncertainty = MEASURES[self.of](probs, reduction="none")
+        right = probs.detach().mean(0).argmax(-1) == target
+        where_right, where_wrong = ((uncertainty * where).sum() / where.sum().clamp_min(1) for where in (right, ~right))
+        return where_right - self.wrong * where_wrong
