@@ -2,6 +2,7 @@
 
 from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
 from tsnn_uq.plots.events import event_picture, event_raster
+from tsnn_uq.plots.posteriors import posterior_differences
 from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
 from tsnn_uq.plots.style import METHOD_COLORS, save_figure, style
 
@@ -11,6 +12,7 @@ __all__ = [
     "entropy_table",
     "event_picture",
     "event_raster",
+    "posterior_differences",
     "reliability_diagram",
     "reliability_table",
     "save_figure",
