@@ -16,7 +16,7 @@ from tsnn_uq.networks import Conv2d, Linear, OverTime, build
 from tsnn_uq.neurons import LIF, LIFParameters
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.readout import Gain
-from tsnn_uq.uncertainty import DropConnectLinear, Dropout
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout, make_stochastic
 
 SHAPE = (2, 6, 6)
 
@@ -111,6 +111,14 @@ def test_a_network_begins_with_a_coding(made, found):
 def test_the_shape_of_an_image_is_checked(shape, match):
     with pytest.raises(InputError, match=rf"^input_shape: {match}$"):
         translate(network(Conv2d(1, 2, 3), LIF()), shape)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "dropconnect"])
+def test_what_make_stochastic_put_inside_a_layer_is_refused(kind):
+    made = build("dropout", generator=seeded(0), sizes=(12, 40, 10))
+    make_stochastic(made, kind, layers="fc")
+    with pytest.raises(InputError, match="network: expected random layers in the Sequential; got one inside a layer"):
+        translate(made.eval())
 
 
 TWICE = Dropout(0.5)

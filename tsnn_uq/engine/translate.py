@@ -53,6 +53,10 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         found = type(coding).__name__ if modules else "an empty network"
         raise InputError(f"network: expected a Sequential that begins with a Coding; got {found}")
     random = [module for _, module, _ in modules if isinstance(module, StochasticLayer) and module.p > 0]
+    if {module for module in network.modules() if isinstance(module, StochasticLayer) and module.p > 0} - set(random):
+        raise InputError(
+            "network: expected random layers in the Sequential; got one inside a layer: make_deterministic it"
+        )
     if len(set(random)) < len(random):
         raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
     walk = _Walk(_checked_shape(input_shape))
