@@ -15,7 +15,7 @@ from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
 from tsnn_uq.neurons import SURROGATES
 from tsnn_uq.quantization import PARTS, RULES, SCALES, make_rule
-from tsnn_uq.training import METHODS, REGULARIZERS, regularizer_terms
+from tsnn_uq.training import METHODS, REGULARIZERS, check_regularizer
 from tsnn_uq.uncertainty import MASK_MODES
 
 __all__ = ["RunConfig", "from_table", "make_run", "run_name"]
@@ -111,20 +111,8 @@ class RunConfig:
         if self.loss == "spike-count" and (self.readout != "spikes" or len(self.wanted_counts) != 2):
             wanted = "readout spikes and two wanted_counts for spike-count"
             raise InputError(f"loss: expected {wanted}; got {self.readout} and {list(self.wanted_counts)}")
-        self._check_regularizer()
-
-    def _check_regularizer(self) -> None:
-        terms = regularizer_terms(self.regularizer)
-        if ("none" in terms or None not in terms.values()) != (self.regularizer_weight == 0):
-            raise InputError(
-                "regularizer_weight: expected above 0 with a regularizer and 0 without, or with weights in its text; "
-                f"got {self.regularizer_weight} with {self.regularizer!r}"
-            )
-        if "quantization-gap" in terms and self.method not in ("direct", "float"):
-            remedy = "only direct keeps the float copy of ternary weights"
-            raise InputError(f"regularizer: expected no quantization-gap with {self.method} ({remedy})")
-        if "outliers" in terms and self.coding == "events":
-            raise InputError("regularizer: expected no outliers of events; they are made of images")
+        events = self.coding == "events"
+        check_regularizer(self.regularizer, self.regularizer_weight, method=self.method, events=events)
 
     def _check_rule(self) -> None:
         if self.rule == "learned":

@@ -19,6 +19,7 @@ from tsnn_uq.training.regularizers import (
     SoftBinnedRegularizer,
     VarianceRegularizer,
     WeightedSum,
+    check_regularizer,
     make_regularizer,
     regularizer_terms,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "VarianceRegularizer",
     "WeightedSum",
     "accuracy",
+    "check_regularizer",
     "fit",
     "forward_batch",
     "make_regularizer",

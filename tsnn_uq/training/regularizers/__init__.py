@@ -9,7 +9,7 @@ from tsnn_uq.training.regularizers.calibration import (
 from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_from_uniform
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
-from tsnn_uq.training.regularizers.registry import REGULARIZERS, make_regularizer, regularizer_terms
+from tsnn_uq.training.regularizers.registry import REGULARIZERS, check_regularizer, make_regularizer, regularizer_terms
 from tsnn_uq.training.regularizers.spread import (
     ContrastRegularizer,
     EntropyRegularizer,
@@ -31,6 +31,7 @@ __all__ = [
     "SoftBinnedRegularizer",
     "VarianceRegularizer",
     "WeightedSum",
+    "check_regularizer",
     "divergence_from_uniform",
     "make_regularizer",
     "quantization_gap",

@@ -24,7 +24,7 @@ from tsnn_uq.training.regularizers.spread import (
     VarianceRegularizer,
 )
 
-__all__ = ["REGULARIZERS", "make_regularizer", "regularizer_terms"]
+__all__ = ["REGULARIZERS", "check_regularizer", "make_regularizer", "regularizer_terms"]
 
 REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "none": Regularizer,
@@ -86,6 +86,29 @@ def make_regularizer(text: str, *, without: Container[str] = ()) -> Regularizer:
     terms = {name: weight for name, weight in regularizer_terms(text).items() if name not in without}
     weighted = [(weight, REGULARIZERS[name]()) for name, weight in terms.items() if weight]
     return WeightedSum(weighted) if weighted else REGULARIZERS[next(iter(terms), "none")]()
+
+
+def check_regularizer(text: str, weight: float, *, method: str, events: bool) -> None:
+    """Raise unless a term of the loss has a weight, and goes with the method and the data.
+
+    Args:
+        text: as for `regularizer_terms`.
+        weight: of a name alone; 0 for none, and for a text with weights.
+        method: name of the training method.
+        events: whether the inputs are events.
+
+    Raises:
+        InputError: as in `regularizer_terms`, or the reason why not.
+    """
+    terms = regularizer_terms(text)
+    if ("none" in terms or None not in terms.values()) != (weight == 0):
+        wanted = "above 0 with a regularizer and 0 without, or with weights in its text"
+        raise InputError(f"regularizer_weight: expected {wanted}; got {weight} with {text!r}")
+    if "quantization-gap" in terms and method not in ("direct", "float"):
+        remedy = "only direct keeps the float copy of ternary weights"
+        raise InputError(f"regularizer: expected no quantization-gap with {method} ({remedy})")
+    if "outliers" in terms and events:
+        raise InputError("regularizer: expected no outliers of events; they are made of images")
 
 
 def _weight(number: str, text: str) -> float:
