@@ -17,7 +17,7 @@ def test_every_input_is_tested_on_once_and_never_trained_on_in_the_same_fold():
     for seed in range(4):
         splits = load_fold("digits", folds=4, seed=seed)
         parts = [rows(part) for part in (splits.train, splits.validation, splits.test)]
-        assert sorted(sum(parts, [])) == everything
+        assert sorted(parts[0] + parts[1] + parts[2]) == everything
         tested += parts[2]
     assert sorted(tested) == everything
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.compare import Comparison, compare
 from tsnn_uq.experiments.grid import Grid, make_grid
-from tsnn_uq.experiments.inputs import EVENT_SETS
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.paper_table import paper_table
 from tsnn_uq.experiments.presets import suits_alike

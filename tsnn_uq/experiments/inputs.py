@@ -10,8 +10,6 @@ from tsnn_uq.experiments.config import RunConfig
 
 __all__ = ["is_kindred", "load_splits", "load_test"]
 
-EVENT_SETS = ("nmnist", "nmnist-simulated")
-
 
 def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
@@ -24,9 +22,10 @@ def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
 def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
     """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
 
-    Of recordings that a run on simulated ones has not seen, or the other way round, it is all of them.
+    Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most simulated ones
+    show images that a run on real ones knows, so there it is their test part alone.
     """
-    if is_kindred(config.data, name):
+    if is_kindred(config.data, name) and name == "nmnist":
         return data.load_all(name, data_dir, **_binning(config, name))
     if config.folds and name.partition(":")[0] == config.data:
         return load_splits(config, data_dir).test
@@ -35,12 +34,12 @@ def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, see
 
 def is_kindred(one: str, other: str) -> bool:
     """Whether two data sets are different recordings of the same classes."""
-    return one != other and one in EVENT_SETS and other in EVENT_SETS
+    return one != other and one in data.EVENT_SETS and other in data.EVENT_SETS
 
 
 def _binning(config: RunConfig, name: str) -> dict[str, Any]:
     base = name.partition(":")[0]
-    if base not in EVENT_SETS:
+    if base not in data.EVENT_SETS:
         return {}
     skipping = {"skip_bad": config.skip_bad} if base == "nmnist" else {}
     return {"bin_ms": config.bin_ms, "steps": config.steps, **skipping}
