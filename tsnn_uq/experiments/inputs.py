@@ -22,8 +22,8 @@ def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
 def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
     """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
 
-    Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most simulated ones
-    show images that a run on real ones knows, so there it is their test part alone.
+    Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those
+    simulated show images that a run on real ones knows, so there it is their test part alone.
     """
     if is_kindred(config.data, name) and name == "nmnist":
         return data.load_all(name, data_dir, **_binning(config, name))

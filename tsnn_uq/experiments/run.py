@@ -74,7 +74,7 @@ def require_feasible(config: RunConfig, runs: Path) -> None:
             part, or it is to start from a run that is not there or has another network.
     """
     folder = runs / config.name
-    require_first_weights(config)
+    require_first_weights(config, runs)
     if is_begun(folder):
         require_same(folder, asdict(config), asdict(RunConfig.load(folder / "config.toml")))
     if config.method != "float":
