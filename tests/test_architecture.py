@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "recalibration": {"checks"},
     "held": set(),
     "coding": {"checks", "held"},
+    "comparison": {"checks", "seeds"},
     "readout": {"checks"},
     "quantization": {"checks", "files"},
     "neurons": {"checks", "held", "threads"},
