@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import TINY, images, network, same
@@ -120,6 +120,7 @@ def test_the_gradient_is_right(name, passes, generator):
 
 
 @pytest.mark.parametrize("name", OF_LOGITS)
+@settings(max_examples=30)
 @given(logits=mc_logits())
 def test_value_and_gradient_are_finite_even_where_a_softmax_saturates(name, logits):
     single = logits.float().requires_grad_()
@@ -147,8 +148,8 @@ def test_it_changes_the_training_and_lowers_what_it_measures(name):
 
     def trained(weight):
         model = network(p=0.5)
-        settings = FitSettings(epochs=20, batch_size=16, learning_rate=0.05, regularizer_weight=weight)
-        fit(model, data, seed=0, regularizer=make_regularizer(name) if weight else None, settings=settings)
+        budget = FitSettings(epochs=20, batch_size=16, learning_rate=0.05, regularizer_weight=weight)
+        fit(model, data, seed=0, regularizer=make_regularizer(name) if weight else None, settings=budget)
         passes = model.train()(torch.cat([data[0]] * 200)).mean(0).unflatten(0, (200, -1))
         return model, make_regularizer(name)(passes.detach(), data[1]).item()
 

@@ -84,7 +84,7 @@ class SoftBinnedRegularizer(Regularizer):
         middles = (torch.arange(self.bins).to(confidence) + 0.5) / self.bins
         membership = (-((confidence[:, None] - middles) ** 2) / self.temperature).softmax(-1)
         excess = (membership * (right.to(confidence) - confidence)[:, None]).sum(0)  # m (A - C)
-        mass = membership.sum(0).clamp_min(torch.finfo(confidence.dtype).tiny)
+        mass = membership.sum(0).clamp_min(torch.finfo(confidence.dtype).eps ** 2)  # less adds nothing but overflow
         return _root((excess**2 / mass).sum() / len(confidence))
 
 
