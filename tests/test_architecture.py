@@ -53,7 +53,8 @@ MAY_IMPORT = {
     # quantization: layers are chosen for dropout as they are for ternary weights
     "uncertainty": {"checks", "seeds", "coding", "held", "readout", "synapses", "quantization"},
     "networks": {"checks", "held", "neurons", "uncertainty", "coding", "readout", "synapses"},
-    "training": {"checks", "files", "seeds", "readout", "quantization", "uncertainty", "metrics"},
+    # data: outliers are made of the training images; neurons: a term may look at membrane potentials
+    "training": {"checks", "data", "files", "metrics", "neurons", "quantization", "readout", "seeds", "uncertainty"},
     "engine": {
         "checks",
         "coding",
