@@ -85,8 +85,8 @@ class RunConfig:
         f"uncertainty term in the loss ({', '.join(REGULARIZERS)}), or a sum such as variance:5+outliers:0.5",
         "--regularizer",
     )
-    regularizer_weight: float = number(0.0, "weight of an uncertainty term that has none by itself", not_negative)
-    regularizer_warm_up: float = number(0.0, "share of the training over which that weight grows", check_fraction)
+    regularizer_weight: float = number(0.0, "weight of an uncertainty term whose text has none", not_negative)
+    regularizer_warm_up: float = number(0.0, "share of the training over which it grows from nothing", check_fraction)
     train_limit: int = number(0, "use only so many training images; 0 for all", whole)
     samples: int = number(32, "Monte Carlo samples S of the evaluation", count)
     bins: int = number(15, "bins of the calibration error", count)
