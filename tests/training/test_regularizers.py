@@ -78,7 +78,8 @@ MEASURES = {
 
 @pytest.mark.parametrize("of", MEASURES)
 @pytest.mark.parametrize("wrong", [1.0, 0.0, 0.5])
-def test_a_contrast_is_the_measure_where_right_minus_where_wrong(of, wrong, generator):
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_contrast_is_the_measure_where_right_minus_where_wrong(of, wrong, balanced, generator):
     logits = random_logits(generator, count=9)
     probs = logits.detach().softmax(-1)
     target = (probs.mean(0).argmax(-1) + torch.tensor([0, 0, 1, 0, 2, 0, 3, 1, 0])) % 4
@@ -87,8 +88,8 @@ def test_a_contrast_is_the_measure_where_right_minus_where_wrong(of, wrong, gene
         mean = probs[:, n].mean(0).tolist()
         groups[mean.index(max(mean)) == target[n].item()].append(MEASURES[of](probs[:, n : n + 1]))
     assert (len(groups[True]), len(groups[False])) == (5, 4)
-    right, not_right = (sum(group) / len(group) for group in (groups[True], groups[False]))
-    regularizer = ContrastRegularizer(of=of, wrong=wrong)
+    right, not_right = (sum(group) / (len(group) if balanced else 9) for group in (groups[True], groups[False]))
+    regularizer = ContrastRegularizer(of=of, wrong=wrong, balanced=balanced)
     assert regularizer(logits, target).item() == pytest.approx(right - wrong * not_right, abs=1e-12)
     predicted = probs.mean(0).argmax(-1)
     all_right = regularizer(logits, predicted).item()

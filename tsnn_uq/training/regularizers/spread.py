@@ -83,17 +83,19 @@ class InformationRegularizer(SpreadRegularizer):
 
 @dataclass(frozen=True)
 class ContrastRegularizer(SpreadRegularizer):
-    """A measure of uncertainty where the mean prediction is right, minus the same where it is wrong.
+    """A measure of uncertainty u where the mean prediction is right, with the opposite sign where it is wrong.
 
-    mean over right inputs - `wrong` * mean over wrong inputs; 0 for either where there are none. To be less uncertain
-    where it is right and more where it is wrong is what Krishnan and Tickoo (2020) ask of a network; see
-    `AccuracyUncertaintyRegularizer` for their own loss.
+    (sum over right inputs of u - `wrong` * sum over wrong inputs of u) / N; or, `balanced`, the difference of the means
+    over right and over wrong inputs (0 where there are none). To be less uncertain where it is right and more where it
+    is wrong is what Krishnan and Tickoo (2020) ask of a network; see `AccuracyUncertaintyRegularizer` for their own
+    loss. Balanced, the few wrong inputs of a batch weigh as much as all others, and raise the uncertainty of all.
 
     Args:
         passes: stochastic passes M.
         share: share of a batch's images that get all passes, above 0.
         of: ``"variance"``, ``"entropy"`` or ``"information"``.
         wrong: weight of the wrong inputs; 0 leaves them alone.
+        balanced: means over right and over wrong inputs in place of sums.
 
     Raises:
         InputError: unknown measure, too few passes, or a number out of range.
@@ -101,6 +103,7 @@ class ContrastRegularizer(SpreadRegularizer):
 
     of: str = "variance"
     wrong: float = 1.0
+    balanced: bool = False
 
     @property
     def measure(self) -> str:  # type: ignore[override]
@@ -118,5 +121,5 @@ class ContrastRegularizer(SpreadRegularizer):
         probs = self.probabilities(mc_logits)
         uncertainty = MEASURES[self.of](probs, reduction="none")
         right = probs.detach().mean(0).argmax(-1) == target
-        where_right, where_wrong = ((uncertainty * where).sum() / where.sum().clamp_min(1) for where in (right, ~right))
-        return where_right - self.wrong * where_wrong
+        counts = [where.sum().clamp_min(1) if self.balanced else len(right) for where in (right, ~right)]
+        return (uncertainty * right).sum() / counts[0] - self.wrong * (uncertainty * ~right).sum() / counts[1]
