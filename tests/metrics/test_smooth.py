@@ -84,6 +84,9 @@ def test_cosine_sums_against_loop(generator: torch.Generator) -> None:
 def test_extremes() -> None:
     sure, right = torch.eye(3).repeat(4, 1), torch.arange(3).repeat(4)
     assert smooth_calibration_error(sure, right).item() == pytest.approx(0, abs=1e-12)
+    # Where some classes have no error and others do.
+    mixed = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
+    assert smooth_calibration_error(mixed, torch.tensor([0, 1]), of="classes") > 0
     # One confidence, always wrong: the residuals have one sign, so smoothing changes nothing.
     assert smooth_calibration_error(sure, (right + 1) % 3).item() == pytest.approx(1, abs=1e-9)
     one = torch.tensor([[0.75, 0.25]])

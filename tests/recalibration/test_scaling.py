@@ -50,7 +50,7 @@ def test_least_loss_by_another_optimizer(kind: str, scaling, generator: torch.Ge
     start = np.full(len(found), 0.5)
     bounds = [(0, None)] * 6 + [(None, None)] * 3 if kind == "beta" else None
     other = minimize(lambda x: loss_by_numpy(kind, x, *arguments), start, method="SLSQP", bounds=bounds, tol=1e-12)
-    assert best <= other.fun + 1e-9
+    assert best <= other.fun + 1e-7
     assert best == pytest.approx(other.fun, abs=1e-5)
     if kind == "beta":
         assert (found[:6] >= 0).all()
@@ -73,7 +73,7 @@ def test_against_netcal(generator: torch.Generator) -> None:
             theirs.fit(probs.numpy(), target.numpy(), tensorboard=False)
         other = torch.as_tensor(theirs.transform(probs.numpy()))
         gap = negative_log_likelihood(other, target) - negative_log_likelihood(ours, target)
-        assert -1e-9 <= gap.item() < 1e-4
+        assert -1e-7 <= gap.item() < 1e-4
         torch.testing.assert_close(ours, other, rtol=0, atol=0.02)
 
 

@@ -150,7 +150,7 @@ def test_posterior_against_quadrature(
     std, their_std = (math.sqrt(w @ (x - m) ** 2) for x, w, m in [(*ours, mean), (grid, weights, their_mean)])
     assert std == pytest.approx(their_std, rel=1e-3)
     ends = np.interp([0.025, 0.975], weights.cumsum(), grid)
-    assert scaling.interval(0.95) == pytest.approx((1 / ends[1], 1 / ends[0]), rel=0.02)
+    assert scaling.interval(0.95) == pytest.approx((1 / ends[1], 1 / ends[0]), rel=0.005)
 
 
 def test_posterior_against_netcal_nuts(generator: torch.Generator) -> None:

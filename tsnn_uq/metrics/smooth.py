@@ -24,7 +24,7 @@ __all__ = ["SmoothCalibrationError", "smooth_calibration_error"]
 _FINE, _COARSE = 64, 64  # k = fine + 64 coarse
 _TERMS = _FINE * _COARSE
 _CELLS = 2 * _TERMS  # of the grid on which the smoothed residuals are integrated
-_BISECTIONS = 44  # of a width between 0 and 1
+_STEPS = 40  # to the width, at most; ten are common
 
 
 def _cosine_sums(confidence: Tensor, hit: Tensor) -> Tensor:
@@ -66,15 +66,28 @@ def _fixed_point(sums: Tensor, count: Tensor) -> Tensor:
     """The width that equals the error at that width, mean over groups; the error falls as the width grows."""
     if count == 0:
         raise InputError("probs: expected at least one input to measure calibration on; got none (N = 0)")
-    errors = []
-    for group in (sums / count).split(16):
-        low, high = group.new_zeros(len(group)), group.new_ones(len(group))
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            above = _mean_absolute(group, middle) > middle
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        errors.append(low)
-    return torch.cat(errors).mean()
+    return torch.cat([_root(group) for group in (sums / count).split(16)]).mean()
+
+
+def _root(coefficients: Tensor) -> Tensor:
+    """Where error - width changes sign, by the Illinois variant of regula falsi: [G, terms] -> [G]."""
+    low = coefficients.new_zeros(len(coefficients))
+    high = torch.ones_like(low)
+    above, below = (_mean_absolute(coefficients, width) - width for width in (low, high))
+    rose = torch.zeros_like(low)
+    for _ in range(_STEPS):
+        drop = above - below  # 0 where there is no error at any width
+        middle = torch.where(drop > 0, (high * above - low * below) / drop.clamp_min(1e-300), low)
+        value = _mean_absolute(coefficients, middle) - middle
+        rises = value > 0
+        # An end that stays for the second time counts half, so that both close in.
+        above = torch.where(rises, value, torch.where(rose < 0, above / 2, above))
+        below = torch.where(rises, torch.where(rose > 0, below / 2, below), value)
+        low, high = torch.where(rises, middle, low), torch.where(rises, high, middle)
+        rose = torch.where(rises, 1.0, -1.0)
+        if (value.abs() < 1e-12).all():
+            break
+    return middle
 
 
 def smooth_calibration_error(probs: Tensor, target: Tensor, *, of: Of = "predicted", validate: bool = True) -> Tensor:

@@ -14,7 +14,8 @@ from tsnn_uq.recalibration.temperature import likelihood_losses
 __all__ = ["BayesianTemperatureScaling"]
 
 _REACH = 8.0  # standard deviations on either side of the mode
-_COARSE = 65  # points that find where the posterior lies
+_COARSE = 33  # points that find where the posterior lies
+_FINE = 20_001  # points at which its quantiles are read off
 
 
 class BayesianTemperatureScaling(Recalibrator):
@@ -43,7 +44,7 @@ class BayesianTemperatureScaling(Recalibrator):
         True
     """
 
-    def __init__(self, prior_std: float = 10.0, points: int = 101) -> None:
+    def __init__(self, prior_std: float = 10.0, points: int = 41) -> None:
         check_positive("prior_std", prior_std)
         check_positive("points", points, integer=True)
         if points < 3:
@@ -86,26 +87,29 @@ class BayesianTemperatureScaling(Recalibrator):
         return self._posterior()[0].reciprocal().dot(self._posterior()[1]).item()
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Central interval of T that holds a share of `level` of the posterior, between points of the grid."""
+        """Central interval of T that holds a share of `level` of the posterior."""
         check_fraction("level", level, below_one=True)
-        grid, weights = self._posterior()
-        below = weights.cumsum(0) - weights / 2  # the mass left of the middle of each cell
-        ends = [_interpolate((1 + sign * level) / 2, below, grid) for sign in (-1, 1)]
-        return 1 / ends[1], 1 / ends[0]
+        low, high = self._quantiles(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)).tolist()
+        return low, high
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draws of T from the posterior on the grid, float64 [count]."""
+        """Draws of T from the posterior, float64 [count]."""
         check_positive("count", count, integer=True)
+        return self._quantiles(torch.rand(count, dtype=torch.float64, generator=generator))
+
+    def _quantiles(self, shares: Tensor) -> Tensor:
+        """The T below which these shares of the posterior lie."""
+        from scipy.interpolate import CubicSpline
+
         grid, weights = self._posterior()
-        return 1 / grid[torch.multinomial(weights, count, replacement=True, generator=generator)]
+        # The log density is nearly a parabola in log w, so a spline through few points is close to it in between.
+        logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+        low, high = grid.log()[[0, -1]].tolist()
+        fine = torch.linspace(low, high, _FINE, dtype=torch.float64)
+        below = torch.as_tensor(CubicSpline(grid.log(), logs)(fine)).softmax(0).cumsum(0)
+        return (-fine[torch.searchsorted(below, 1 - shares).clamp_max(_FINE - 1)]).exp()
 
     def _posterior(self) -> tuple[Tensor, Tensor]:
         if self.inverse_temperatures is None or self.weights is None:
             raise InputError("BayesianTemperatureScaling: expected fit before its posterior is asked for")
         return self.inverse_temperatures, self.weights
-
-
-def _interpolate(share: float, below: Tensor, grid: Tensor) -> float:
-    right = int((below < share).sum().clamp(1, len(grid) - 1))
-    part = (share - below[right - 1]) / (below[right] - below[right - 1])
-    return (grid[right - 1] + part.clamp(0, 1) * (grid[right] - grid[right - 1])).item()

@@ -25,7 +25,7 @@ def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor, lower: float | No
         return value.item(), torch.autograd.grad(value, parameters)[0].cpu().numpy()
 
     bounds = [(lower, None)] * bounded + [(None, None)] * (len(start) - bounded)
-    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-14, "gtol": 1e-9, "maxcor": 20}
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-7, "maxcor": 20}
     found = minimize(
         value_and_gradient, start.cpu().numpy(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
