@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 BELOW_EXPERIMENTS = {
+    "bayes",
     "checks",
     "coding",
     "comparison",
@@ -68,6 +69,7 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "cost": {"checks", "quantization"},
+    "bayes": {"checks", "coding", "files", "held", "quantization", "readout", "training", "uncertainty"},
     "plots": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
     "cli": BELOW_EXPERIMENTS | {"experiments"},
@@ -116,7 +118,9 @@ def test_package_faces_are_lists_of_names(file):
         assert docstring or isinstance(node, ast.ImportFrom | ast.Import | ast.Assign)
 
 
-@pytest.mark.parametrize("name", ["tsnn_uq", "tsnn_uq.uncertainty", "tsnn_uq.quantization", "tsnn_uq.training"])
+@pytest.mark.parametrize(
+    "name", ["tsnn_uq", "tsnn_uq.uncertainty", "tsnn_uq.quantization", "tsnn_uq.training", "tsnn_uq.bayes"]
+)
 def test_heavy_libraries_stay_out(name):
     """In a fresh interpreter; torchmetrics brings matplotlib along by itself, so that is compared with it alone."""
     heavy = ("pyro", "netcal", "matplotlib", "pandas", "sklearn", "joblib", "typer", "pooch")

@@ -1,0 +1,193 @@
+"""SWAG: a normal distribution through the last weights of a training (Maddox et al., 2019)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.bayes.posterior import Posterior, copy_network
+from tsnn_uq.checks import InputError, check_fraction, check_positive
+from tsnn_uq.quantization import freeze
+from tsnn_uq.training import Method
+
+__all__ = ["CollectSwag", "Swag"]
+
+
+class Swag(Posterior):
+    r"""Normal weights with the mean, and half the covariance, of those collected.
+
+    .. math:: w = \bar w + \tfrac{1}{\sqrt 2} \Sigma^{1/2} z_1 + \tfrac{1}{\sqrt{2 (K - 1)}} D z_2
+
+    with the variances :math:`\Sigma` of each weight alone, and K columns of D, the last collected weights less the mean
+    at that time. Of a network with straight-through ternary weights the float copies are collected, and a draw's are
+    made ternary.
+
+    Args:
+        network: a network as those that will be collected.
+        rank: K, how many of the last collected weights are kept.
+        images: inputs [N, ...] from which BatchNorm's statistics are taken anew in each draw, where there are any.
+        batch_size: images at a time.
+
+    Raises:
+        InputError: `rank` below 2, or BatchNorm without images.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, rank: int = 20, images: Tensor | None = None, batch_size: int = 500
+    ) -> None:
+        check_positive("rank", rank, integer=True)
+        check_positive("batch_size", batch_size, integer=True)
+        if rank < 2:
+            raise InputError(f"rank: expected at least 2; got {rank}")
+        self.network = copy_network(network)
+        if images is None and _batch_norms(self.network):
+            raise InputError("images: expected inputs, since the network has BatchNorm; got None")
+        self.rank, self.images, self.batch_size = rank, images, batch_size
+        self.count = 0
+        parameters = {name: value.detach() for name, value in self.network.named_parameters() if value.requires_grad}
+        self.mean = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.squares = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        self.deviations = {name: value.new_empty(0, *value.shape) for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def collect(self, network: nn.Module) -> None:
+        """Take in the weights that a network has now.
+
+        Raises:
+            InputError: it has others than the network that this was made for.
+        """
+        values = dict(network.named_parameters())
+        wrong = [name for name, mean in self.mean.items() if name not in values or values[name].shape != mean.shape]
+        if wrong:
+            raise InputError(f"network: expected the parameters of the first network; {', '.join(wrong)} differ")
+        self.count += 1
+        for name, mean in self.mean.items():
+            before = values[name] - mean
+            mean += before / self.count
+            after = values[name] - mean
+            self.squares[name] += before * after  # Welford's, since a difference of mean squares cancels
+            self.deviations[name] = torch.cat([self.deviations[name], after.unsqueeze(0)])[-self.rank :]
+
+    @torch.no_grad()
+    def sample(self, generator: torch.Generator) -> nn.Module:
+        """Draw a network, its BatchNorm statistics taken anew.
+
+        Raises:
+            InputError: fewer than two networks were collected.
+        """
+        if self.count < 2:
+            raise InputError(f"swag: expected at least 2 collected networks; got {self.count}")
+        network = copy_network(self.network)
+        columns = min(self.count, self.rank)
+        first = next(iter(self.mean.values()))
+        shared = first.new_empty(columns).normal_(generator=generator)
+        for name, parameter in network.named_parameters():
+            if name in self.mean:
+                noise = torch.empty_like(parameter).normal_(generator=generator)
+                spread = (self.squares[name] / (2 * self.count)).sqrt() * noise
+                low_rank = torch.tensordot(shared, self.deviations[name], 1) / (2 * (columns - 1)) ** 0.5
+                parameter.copy_(self.mean[name] + spread + low_rank)
+        freeze(network)
+        if self.images is not None and _batch_norms(network):
+            _refresh(network, self.images, self.batch_size)
+        return network
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that was collected."""
+        parts = {"mean": self.mean, "squares": self.squares, "deviations": self.deviations}
+        state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return state | {"count": torch.tensor(self.count)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up what was collected before."""
+        self.count = int(state["count"])
+        for part in ("mean", "squares", "deviations"):
+            setattr(self, part, {name: state[f"{part}.{name}"].clone() for name in self.mean})
+
+
+def _batch_norms(network: nn.Module) -> list[Any]:
+    found = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return [module for module in found if module.track_running_stats]
+
+
+def _refresh(network: nn.Module, images: Tensor, batch_size: int) -> None:
+    """Set BatchNorm's running statistics to the mean over `images`, in batches."""
+    norms = _batch_norms(network)
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
+        norm.train()
+    for block in images.split(batch_size):
+        network(block)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+class CollectSwag(Method):
+    """Any training method, with the weights of its last part collected in `swag`.
+
+    The learning rate of the one loop falls to zero at the end, so start early enough to see the weights move. Methods
+    that fix weights, such as the indirect one, collect what is fixed with the rest, and draws are not ternary there;
+    after the direct method they are.
+
+    Args:
+        method: the training method; its ``criterion`` is the one that counts.
+        start: share of the training at the first collection.
+        count: number of collections, spread evenly up to the end.
+        rank: see `Swag`.
+        refresh: how many of the training images BatchNorm's statistics are taken from.
+
+    Attributes:
+        swag: the posterior, once the training has begun.
+    """
+
+    swag: Swag
+
+    def __init__(
+        self, method: Method, *, start: float = 0.5, count: int = 40, rank: int = 20, refresh: int = 2000
+    ) -> None:
+        check_fraction("start", start, below_one=True)
+        check_positive("count", count, integer=True)
+        check_positive("refresh", refresh, integer=True)
+        if count < 2:
+            raise InputError(f"count: expected at least 2; got {count}")
+        self.method, self.rank, self.refresh = method, rank, refresh
+        self.name = f"swag of {method.name}"
+        self.moments = tuple(start + (1 - start) * k / (count - 1) for k in range(count))
+
+    def start(self, model: nn.Module, images: Tensor) -> None:
+        """Start the method, and collect nothing yet."""
+        self.method.start(model, images)
+        self.swag = Swag(model, rank=self.rank, images=images[: self.refresh])
+
+    def after_step(self, model: nn.Module, progress: float) -> None:
+        """Let the method act, and collect if the moment has come."""
+        self.method.after_step(model, progress)
+        if self.swag.count < len(self.moments) and progress >= self.moments[self.swag.count]:
+            self.swag.collect(model)
+
+    def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
+        """The method's."""
+        return self.method.loss(mc_logits, target, indices)
+
+    def finish(self, model: nn.Module) -> None:
+        """Let the method finish."""
+        self.method.finish(model)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The method's state and what was collected."""
+        inner = {f"method.{name}": value for name, value in self.method.state_dict().items()}
+        return inner | {f"swag.{name}": value for name, value in self.swag.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up the state of an interrupted run."""
+        parts: dict[str, dict[str, Tensor]] = {"method": {}, "swag": {}}
+        for name, value in state.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = value
+        self.method.load_state_dict(parts["method"])
+        self.swag.load_state_dict(parts["swag"])
