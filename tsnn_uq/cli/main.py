@@ -72,6 +72,9 @@ def compare(
     part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.")] = "",
     methods: Annotated[str, typer.Option(help="Methods, with commas: float, direct, indirect, distill.")] = "",
     seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
+    bayes: Annotated[
+        bool, typer.Option("--bayes", help="Add the Bayesian comparison with float, and its figure.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
@@ -86,6 +89,7 @@ def compare(
     """
     from tsnn_uq.experiments.compare import compare as run_comparison
     from tsnn_uq.experiments.families import compare_families, grid_folder, make_grids
+    from tsnn_uq.experiments.posterior import require_comparable, write_posterior
     from tsnn_uq.experiments.sweep import count_runs
 
     grids = make_grids(
@@ -97,6 +101,8 @@ def compare(
         seeds=seeds,
         settings=settings,
     )
+    if bayes:
+        require_comparable(grids)
     require_writable(out)
     single = len(grids) == 1
     folders = [out] if single else [grid_folder(out, grid) for grid in grids]
@@ -108,7 +114,7 @@ def compare(
         else:
             results = compare_families(grids, out, progress=bars, **options)
     console.print(results.table)
-    for path in results.files:
+    for path in (*results.files, *(write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 

@@ -25,7 +25,9 @@ _NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 class Differences(Protocol):
     """What a `tsnn_uq.comparison.Comparison` has."""
 
-    draws: Tensor
+    @property
+    def draws(self) -> Tensor:
+        """Draws of each difference [chains, draws, R]."""
 
     def table(self) -> DataFrame:
         """A row for each difference."""
