@@ -39,7 +39,12 @@ def spike_variance(distance: Tensor, width: float) -> Tensor:
 
 @dataclass(frozen=True)
 class MembraneRegularizer(WholePassRegularizer):
-    """The `spike_variance` of all neurons of LIF, PLIF and SRM layers: mean over steps, neurons, inputs, then layers.
+    """The `spike_variance` of the neurons of LIF, PLIF and SRM layers, half for potentials that fire, half for others.
+
+    Of each input and layer: the mean of its mean over steps and neurons that fire, and that over those that do not;
+    then the mean over inputs and layers. A mean over all at once falls silent: spikes are rare, and most potentials are
+    below the threshold and pull the weights down with them. A large weight still silences a network; try 0.1, and warm
+    it up.
 
     Potentials that keep away from the threshold give spikes that a mask or a quantized weight does not flip. (The
     distribution of potentials was regularized before, by Guo et al., "RecDis-SNN", CVPR 2022, for the quantization
@@ -60,11 +65,16 @@ class MembraneRegularizer(WholePassRegularizer):
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[list[Tensor]]:
-        """Context that gives, for each layer, the mean of each row of the batch."""
+        """Context that gives, for each layer, the value of each row of the batch."""
         seen: list[Tensor] = []
 
         def see(distance: Tensor) -> None:
-            seen.append(spike_variance(distance, self.width).transpose(0, 1).flatten(1).mean(1))
+            rows = distance.transpose(0, 1).flatten(1)
+            variance, fires = spike_variance(rows, self.width), rows >= 0
+            firing = (variance * fires).sum(1)
+            spikes = fires.sum(1)
+            silent, others = variance.sum(1) - firing, fires.shape[1] - spikes
+            seen.append((firing / spikes.clamp_min(1) + silent / others.clamp_min(1)) / 2)
 
         with watch_potentials(model, see):
             yield seen
