@@ -93,7 +93,10 @@ def test_compare_and_again_from_its_configuration(call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compare", "--family", "dropuot"], r"expected one of .*dropout, .*; got 'dropuot' \(did you mean 'dropout'\?\)"),
+        (
+            ["compare", "--family", "dropuot"],
+            r"expected one of .*dropout, .*; got 'dropuot' \(did you mean 'dropout'\?\)",
+        ),
         (["compare", "--methods", "flaot"], r"got 'flaot' \(did you mean 'float'\?\)"),
         (["compare", "--data", "mnits"], r"data: expected one of .* \(did you mean 'mnist'\?\)"),
         (["compare", "--seeds", "0"], r"seeds: expected a positive whole number; got 0"),
