@@ -59,7 +59,7 @@ def test_against_kernel_sums_on_awkward_inputs(forecast: tuple[Tensor, Tensor]) 
     if value > 2e-3:
         assert value == pytest.approx(by_kernels(confidence, hit), abs=1e-5)
     else:
-        assert np.abs(hit - confidence).mean() < 2e-3
+        assert smoothed_error(confidence, hit, 3e-3) < 3e-3  # the kernels too find the root below
     assert 0 <= value <= np.abs(hit - confidence).mean() + 1e-9
 
 
