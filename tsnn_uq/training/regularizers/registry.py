@@ -31,6 +31,7 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "variance": VarianceRegularizer,
     "entropy": EntropyRegularizer,
     "information": InformationRegularizer,
+    "variance-right": partial(ContrastRegularizer, of="variance", wrong=0.0),
     "variance-contrast": partial(ContrastRegularizer, of="variance"),
     "entropy-contrast": partial(ContrastRegularizer, of="entropy"),
     "information-contrast": partial(ContrastRegularizer, of="information"),
