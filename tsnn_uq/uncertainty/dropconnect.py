@@ -70,10 +70,11 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         steps, batch, _ = spikes.shape
         size = self.group_size(batch)
         masks = draw_masks(self._mask_shape(size), self.p, self.generators, weight).flatten(0, -3)
-        if len(masks) == 1:
-            return linear(spikes, weight * masks[0], self.bias)
-        groups = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [G, T*N/G, in]
-        sums = torch.bmm(groups, (weight * masks).transpose(1, 2))
+        if not self.per_input:  # a product for each group: its spikes are few, which a batched product does not use
+            groups = zip(spikes.chunk(len(masks), dim=1), masks, strict=True)
+            return torch.cat([linear(group, weight * mask, self.bias) for group, mask in groups], dim=1)
+        inputs = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [N, T, in]
+        sums = torch.bmm(inputs, (weight * masks).transpose(1, 2))
         sums = sums.unflatten(1, (steps, -1)).transpose(0, 1).flatten(1, 2)  # [T, N, out]
         return sums if self.bias is None else sums + self.bias
 
