@@ -10,7 +10,7 @@ from torch.nn import functional
 from tests.helpers.training import images, mlp, network
 from tsnn_uq.checks import InputError
 from tsnn_uq.training import Regularizer, forward_batch
-from tsnn_uq.training.forward import Layout
+from tsnn_uq.training.layout import Layout
 from tsnn_uq.uncertainty import set_generator
 
 

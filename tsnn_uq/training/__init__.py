@@ -1,7 +1,8 @@
 """One training loop; methods and regularizers are small objects put into it."""
 
-from tsnn_uq.training.forward import Forward, forward_batch
+from tsnn_uq.training.forward import forward_batch
 from tsnn_uq.training.indirect import Distill, Indirect
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.registry import METHODS

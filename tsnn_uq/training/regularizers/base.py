@@ -10,7 +10,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive, describe
-from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.layout import Forward
 
 __all__ = ["Regularizer", "WeightedSum"]
 

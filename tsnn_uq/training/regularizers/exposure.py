@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from tsnn_uq.checks import check_fraction, check_positive
 from tsnn_uq.data.outliers import outliers
-from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.regularizers.base import WholePassRegularizer
 
 __all__ = ["OutlierExposure", "divergence_from_uniform"]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
 from tsnn_uq.metrics.functional import predictive_variance
 from tsnn_uq.quantization import float_weights
-from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.regularizers.base import WholePassRegularizer
 
 __all__ = ["QuantizationGapRegularizer", "quantization_gap"]

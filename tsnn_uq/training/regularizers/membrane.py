@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import check_positive
 from tsnn_uq.neurons import watch_potentials
-from tsnn_uq.training.forward import Forward
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.regularizers.base import WholePassRegularizer
 
 __all__ = ["MembraneRegularizer", "spike_variance"]
