@@ -80,15 +80,8 @@ def negative_elbo(
     with _Unread():
         guided = poutine.trace(guide).get_trace()
     modelled = poutine.trace(poutine.replay(model, trace=guided)).get_trace()
-    modelled.compute_log_prob(site_filter=lambda name, site: site["is_observed"])
-    total = logits.new_zeros(())
-    site: Any
-    for name, site in modelled.nodes.items():
-        if site["type"] != "sample":
-            continue
-        if site["is_observed"]:
-            total = total - site["log_prob_sum"]
-        else:
-            guiding: Any = guided.nodes[name]
-            total = total + guiding["scale"] * kl_divergence(guiding["fn"], site["fn"])
-    return total
+    modelled.compute_log_prob(site_filter=lambda name, _: name == "target")
+    sites: Any = modelled.nodes
+    guides: Any = guided.nodes
+    divergence = sum(guides[name]["scale"] * kl_divergence(guides[name]["fn"], sites[name]["fn"]) for name in weights)
+    return divergence - sites["target"]["log_prob_sum"]

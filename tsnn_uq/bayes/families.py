@@ -60,25 +60,36 @@ class TernaryWeights(WeightFamily):
 
     .. math:: P(c = 0) = q - (2 q - 1) |u|, \quad P(c = 1 | c \ne 0) = (1 + u / P(c \ne 0)) / 2,
 
-    the latter within 1 - q and q: its mean is w wherever no limit is reached. The scale, which is learned as well,
-    begins at the standard deviation of the weights, or at their own where they are ternary already.
+    the latter within 1 - q and q: its mean is w for small ones, and nearly so up to s. The scale, which is learned as
+    well, begins at so many standard deviations of the weights, or at their own where they are ternary already. A small
+    scale cuts off many weights, a large one makes noisy draws; Shayer et al. have 1, from which draws of a spiking
+    network, whose neurons then hardly reach their threshold, are much worse than from 2.
 
     Args:
         weight: weights to begin with.
         prior: probabilities of -1, 0 and 1 before any data; the more likely 0, the sparser the draws.
         certainty: q, largest probability to begin with.
+        spread: scale to begin with, in standard deviations of the layer's weights.
     """
 
-    def __init__(self, weight: Tensor, prior: Sequence[float] = (0.25, 0.5, 0.25), certainty: float = 0.95) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        prior: Sequence[float] = (0.25, 0.5, 0.25),
+        certainty: float = 0.99,
+        spread: float = 2.0,
+    ) -> None:
         super().__init__()
         if len(prior) != 3 or min(prior) <= 0 or not math.isclose(sum(prior), 1, abs_tol=1e-6):
             raise InputError(f"prior: expected probabilities of -1, 0 and 1 above 0 that sum to 1; got {list(prior)}")
         if not 0.5 < certainty < 1:
             raise InputError(f"certainty: expected a probability above 0.5 and below 1; got {describe(certainty)}")
-        self.options = {"prior": list(prior), "certainty": certainty}
+        check_positive("spread", spread)
+        self.options = {"prior": list(prior), "certainty": certainty, "spread": spread}
         parts = ternary_parts(weight)
-        ternary = parts is not None and parts[1].numel() == 1
-        scale = parts[1].squeeze() if parts is not None and ternary else weight.detach().std(correction=0)
+        scale = spread * weight.detach().std(correction=0)
+        if parts is not None and parts[1].numel() == 1 and parts[0].any():
+            scale = parts[1].squeeze()
         if not scale > 0:
             raise InputError(f"weight: expected weights that are not all the same; got a spread of {scale.item()}")
         mean = (weight.detach() / scale).clamp(-1, 1)
@@ -95,9 +106,9 @@ class TernaryWeights(WeightFamily):
 
     def log_probabilities(self) -> tuple[Tensor, Tensor, Tensor]:
         """Logarithms of the probabilities of -1, 0 and 1, each of the weights' shape."""
-        nonzero = functional.logsigmoid(-self.zero_logit)
-        minus = nonzero + functional.logsigmoid(-self.plus_logit)
-        return minus, functional.logsigmoid(self.zero_logit), nonzero + functional.logsigmoid(self.plus_logit)
+        zero = functional.logsigmoid(self.zero_logit)
+        plus = zero - self.zero_logit + functional.logsigmoid(self.plus_logit)  # log(1 - s(a)) = log s(a) - a
+        return plus - self.plus_logit, zero, plus
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean s (p+ - p-) and variance s^2 (p+ + p- - (p+ - p-)^2)."""

@@ -146,7 +146,7 @@ def _full(features: Tensor, probs: Tensor) -> Basis:
     curvature = features.new_empty(classes, width, classes, width)
     for one in range(classes):
         for other in range(classes):
-            weight = probs[:, one] * ((one == other) - probs[:, other])
+            weight = probs[:, one] * (float(one == other) - probs[:, other])
             curvature[one, :, other] = features.T @ (weight.unsqueeze(1) * features)
     values, vectors = torch.linalg.eigh(curvature.reshape(classes * width, -1))
     return values.clamp(min=0), lambda coordinates: (vectors @ coordinates).reshape(classes, width)

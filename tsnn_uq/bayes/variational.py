@@ -91,7 +91,8 @@ def ternary_posterior(
     layers: Where = "all",
     *,
     prior: Sequence[float] = (0.25, 0.5, 0.25),
-    certainty: float = 0.95,
+    certainty: float = 0.99,
+    spread: float = 2.0,
     noise: str = "auto",
     batch_dim: int = 0,
 ) -> VariationalPosterior:
@@ -104,6 +105,7 @@ def ternary_posterior(
         layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
         prior: probabilities of -1, 0 and 1 before any data; the more likely 0, the sparser the draws.
         certainty: largest probability to begin with, see `tsnn_uq.bayes.families.TernaryWeights`.
+        spread: scale to begin with, in standard deviations of a layer's weights.
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.noise`.
         batch_dim: the axis of the network's input that counts inputs.
 
@@ -116,7 +118,7 @@ def ternary_posterior(
         >>> type(network).__name__, network.weight.unique().numel() <= 3
         ('Linear', True)
     """
-    options = {"prior": prior, "certainty": certainty}
+    options = {"prior": prior, "certainty": certainty, "spread": spread}
     return _posterior(network, "ternary", layers, options, noise, batch_dim)
 
 
