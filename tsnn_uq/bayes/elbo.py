@@ -6,7 +6,7 @@ a stand-in that nothing reads; the divergence at the site is exact, by Pyro's ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -64,13 +64,13 @@ def negative_elbo(
         with poutine.scale(scale=temperature):
             for name, family in weights.items():
                 distribution = family.guide()
-                pyro.sample(name, distribution.to_event(len(distribution.batch_shape)))
+                pyro.sample(f"weights.{name}", distribution.to_event(len(distribution.batch_shape)))
 
     def model() -> None:
         with poutine.scale(scale=temperature):
             for name, family in weights.items():
                 distribution = family.prior()
-                pyro.sample(name, distribution.to_event(len(distribution.batch_shape)))
+                pyro.sample(f"weights.{name}", distribution.to_event(len(distribution.batch_shape)))
         if criterion is functional.cross_entropy:
             with pyro.plate("inputs", inputs, subsample=indices):
                 pyro.sample("target", Categorical(logits=logits), obs=target)
@@ -82,6 +82,9 @@ def negative_elbo(
     modelled = poutine.trace(poutine.replay(model, trace=guided)).get_trace()
     modelled.compute_log_prob(site_filter=lambda name, _: name == "target")
     sites: Any = modelled.nodes
-    guides: Any = guided.nodes
-    divergence = sum(guides[name]["scale"] * kl_divergence(guides[name]["fn"], sites[name]["fn"]) for name in weights)
+    divergence = sum(site["scale"] * kl_divergence(site["fn"], sites[name]["fn"]) for name, site in _sampled(guided))
     return divergence - sites["target"]["log_prob_sum"]
+
+
+def _sampled(trace: Any) -> Iterator[tuple[str, Any]]:
+    return ((name, site) for name, site in trace.nodes.items() if site["type"] == "sample")

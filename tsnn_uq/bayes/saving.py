@@ -113,7 +113,6 @@ def save_posterior(path: Path, posterior: VariationalPosterior, *, header: Mappi
         "family": posterior.family,
         "layers": {name: family.options for name, family in posterior.weights.items()},
         "noise": posterior.noise,
-        "batch_dim": posterior.batch_dim,
     }
     write_tensors(path, posterior.state_dict(), {**(header or {}), "kind": POSTERIOR, "posterior": built})
 

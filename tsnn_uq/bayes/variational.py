@@ -30,7 +30,6 @@ class VariationalPosterior(nn.Module, Posterior):
         family: ``"ternary"``, ``"gaussian"`` or ``"dropconnect"``, see `tsnn_uq.bayes.families`.
         layers: names of the layers whose weights are random, each with the family's options.
         noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
-        batch_dim: the axis of the network's input that counts inputs.
 
     Raises:
         InputError: an unknown layer or family, options out of range, or a layer with a parametrized weight.
@@ -43,11 +42,10 @@ class VariationalPosterior(nn.Module, Posterior):
         layers: Mapping[str, Mapping[str, Any]],
         *,
         noise: str = "auto",
-        batch_dim: int = 0,
     ) -> None:
         super().__init__()
         make = FAMILIES[check_choice("family", family, FAMILIES)]
-        self.family, self.noise, self.batch_dim = family, noise, batch_dim
+        self.family, self.noise = family, noise
         originals: Any = select_layers(network, list(layers))
         put: dict[int, nn.Module] = {}
         for name, options in layers.items():
@@ -68,9 +66,9 @@ class VariationalPosterior(nn.Module, Posterior):
         return layer
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs of the network, random in training mode."""
+        """Outputs of the network for `inputs` [N, ...], random in training mode."""
         for name in self.layers:
-            self._layer(name).expected = inputs.shape[self.batch_dim]
+            self._layer(name).expected = len(inputs)
         return self.network(inputs)
 
     def sample(self, generator: torch.Generator) -> nn.Module:
@@ -94,7 +92,6 @@ def ternary_posterior(
     certainty: float = 0.99,
     spread: float = 2.0,
     noise: str = "auto",
-    batch_dim: int = 0,
 ) -> VariationalPosterior:
     """Every weight one of -1, 0 and 1 with probabilities of its own, times a scale a layer.
 
@@ -107,7 +104,6 @@ def ternary_posterior(
         certainty: largest probability to begin with, see `tsnn_uq.bayes.families.TernaryWeights`.
         spread: scale to begin with, in standard deviations of a layer's weights.
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.noise`.
-        batch_dim: the axis of the network's input that counts inputs.
 
     Raises:
         InputError: no layer matches, or a choice that cannot be.
@@ -119,7 +115,7 @@ def ternary_posterior(
         ('Linear', True)
     """
     options = {"prior": prior, "certainty": certainty, "spread": spread}
-    return _posterior(network, "ternary", layers, options, noise, batch_dim)
+    return _posterior(network, "ternary", layers, options, noise)
 
 
 def gaussian_posterior(
@@ -129,7 +125,6 @@ def gaussian_posterior(
     prior_std: float | None = None,
     initial_std: float = 0.1,
     noise: str = "auto",
-    batch_dim: int = 0,
 ) -> VariationalPosterior:
     """Float weights, each normal with a mean and a deviation of its own: Bayes by backprop (Blundell et al., 2015).
 
@@ -139,10 +134,9 @@ def gaussian_posterior(
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
         initial_std: standard deviation to begin with, in those of a layer's weights.
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.noise`.
-        batch_dim: the axis of the network's input that counts inputs.
     """
     options = {"prior_std": prior_std, "initial_std": initial_std}
-    return _posterior(network, "gaussian", layers, options, noise, batch_dim)
+    return _posterior(network, "gaussian", layers, options, noise)
 
 
 def dropconnect_posterior(
@@ -152,7 +146,6 @@ def dropconnect_posterior(
     p: float | None = None,
     prior_std: float | None = None,
     noise: str = "auto",
-    batch_dim: int = 0,
 ) -> VariationalPosterior:
     """Dropconnect read as variational inference (Gal and Ghahramani, 2016): ready as it is, or to be trained further.
 
@@ -165,7 +158,6 @@ def dropconnect_posterior(
         p: probability with which a weight is dropped; None for what each dropconnect layer has.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.noise`.
-        batch_dim: the axis of the network's input that counts inputs.
 
     Raises:
         InputError: no layer matches, a choice that cannot be, or no p for a layer that is no dropconnect layer.
@@ -176,11 +168,11 @@ def dropconnect_posterior(
         missing = ", ".join(name for name, value in own.items() if value is None)
         raise InputError(f"p: expected a probability, since these layers have none of their own: {missing}; got None")
     options = {name: {"p": value if p is None else p, "prior_std": prior_std} for name, value in own.items()}
-    return VariationalPosterior(network, "dropconnect", options, noise=noise, batch_dim=batch_dim)
+    return VariationalPosterior(network, "dropconnect", options, noise=noise)
 
 
 def _posterior(
-    network: nn.Module, family: str, layers: Where, options: dict[str, Any], noise: str, batch_dim: int
+    network: nn.Module, family: str, layers: Where, options: dict[str, Any], noise: str
 ) -> VariationalPosterior:
     chosen = dict.fromkeys(select_layers(network, layers), options)
-    return VariationalPosterior(network, family, chosen, noise=noise, batch_dim=batch_dim)
+    return VariationalPosterior(network, family, chosen, noise=noise)

@@ -1,0 +1,107 @@
+"""One contract for every posterior, and draws of other libraries' networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.helpers.peers import PEERS, peer
+from tests.helpers.training import EAGER, images, network, same
+from tsnn_uq.bayes import (
+    Ensemble,
+    LastLayerLaplace,
+    Posterior,
+    Swag,
+    dropconnect_posterior,
+    gaussian_posterior,
+    infer,
+    ternary_posterior,
+)
+from tsnn_uq.checks import InputError
+from tsnn_uq.quantization import select_layers
+from tsnn_uq.uncertainty import mc_moments, mc_predict, set_generator
+
+
+def model(seed=0):
+    return network("dropout", seed=seed, neuron=EAGER)
+
+
+def swag(net):
+    collected = Swag(net)
+    for seed in range(3):
+        collected.collect(model(seed))
+    return collected
+
+
+POSTERIORS = {
+    "ternary": ternary_posterior,
+    "gaussian": gaussian_posterior,
+    "dropconnect": lambda net: dropconnect_posterior(net, p=0.3),
+    "laplace": lambda net: LastLayerLaplace(net, images()),
+    "swag": swag,
+    "ensemble": lambda net: Ensemble([net, model(1), model(2)]),
+}
+posteriors = pytest.mark.parametrize("name", POSTERIORS)
+
+
+@posteriors
+def test_a_draw_is_a_copy_in_evaluation_mode_that_repeats(name, generator):
+    net = model().train()
+    set_generator(net, generator)
+    posterior = POSTERIORS[name](net)
+    assert isinstance(posterior, Posterior)
+    one, again = (posterior.sample(torch.Generator().manual_seed(3)) for _ in range(2))
+    assert same(one, again)
+    assert not any(module.training for module in one.modules())
+    assert net.training
+    assert len({module.generators for module in net.modules() if hasattr(module, "generators")} - {()}) == 1
+    before = [parameter.clone() for parameter in net.parameters()]
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.zero_()
+    assert all(torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True))
+    assert same(again, posterior.sample(torch.Generator().manual_seed(3)))
+
+
+@posteriors
+def test_predictions_are_probabilities_of_several_networks(name, generator):
+    posterior = POSTERIORS[name](model())
+    probs = posterior.predict(images()[0], samples=3, generator=generator)
+    assert probs.shape == (3, 16, 3)
+    torch.testing.assert_close(probs.sum(-1), torch.ones(3, 16))
+    assert (probs[0] != probs[1]).any()
+    assert torch.equal(probs, posterior.predict(images()[0], samples=3, generator=generator.manual_seed(0)))
+
+
+@posteriors
+def test_draws_go_where_networks_go(name, generator):
+    """Ensembles of `tsnn_uq.uncertainty`."""
+    draws = POSTERIORS[name](network("dropout", p=0.0, neuron=EAGER)).samples(4, generator)
+    for drawn in draws:
+        for module in drawn.modules():
+            if hasattr(module, "p"):
+                module.p = 0.0
+    probs = mc_predict(draws, images()[0])
+    moments = mc_moments(draws, images()[0])
+    torch.testing.assert_close(moments.mean, probs.mean(0), check_dtype=False)
+
+
+@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("make", [ternary_posterior, gaussian_posterior], ids=["ternary", "gaussian"])
+def test_networks_of_other_libraries_have_posteriors_too(name, make, generator):
+    net, inputs, options = peer(name, p=0.0)
+    posterior = make(net)
+    probs = posterior.predict(inputs, samples=3, generator=generator, **options)
+    assert probs.shape == (3, 6, 3)
+    assert (probs[0] != probs[1]).any()
+    drawn = posterior.sample(generator)
+    for layer, family in posterior.weights.items():
+        values = select_layers(drawn)[layer].weight.unique()
+        assert make is gaussian_posterior or values.abs().max() == family.scale
+
+
+@pytest.mark.parametrize("name", ["snntorch hidden", "norse loop"])
+def test_networks_that_call_a_layer_for_each_step_are_not_trained(name):
+    net, inputs, _ = peer(name, p=0.0)
+    with pytest.raises(InputError, match="inputs: expected all steps of the network's inputs in one call of a layer"):
+        infer(ternary_posterior(net), (inputs, torch.arange(6) % 3), seed=0)
