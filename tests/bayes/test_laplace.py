@@ -12,6 +12,7 @@ from tests.helpers.training import EAGER, images, network, same
 from tsnn_uq.bayes import LastLayerLaplace
 from tsnn_uq.bayes.laplace import STRUCTURES
 from tsnn_uq.checks import InputError
+from tsnn_uq.quantization import ternarize
 from tsnn_uq.readout import logits
 from tsnn_uq.training import FitSettings, fit
 
@@ -142,6 +143,10 @@ def test_unfit_networks_are_refused(monkeypatch):
         LastLayerLaplace(small(), images(), structure="kron")
     with pytest.raises(InputError, match="prior_precision: expected a positive number; got 0"):
         LastLayerLaplace(small(), images(), prior_precision=0)
+    unfrozen = small()
+    ternarize(unfrozen)
+    with pytest.raises(InputError, match=r"network: expected plain weights; that of '.' is parametrized"):
+        LastLayerLaplace(unfrozen, images())
     monkeypatch.setattr("tsnn_uq.bayes.laplace.LARGEST", 10)
     with pytest.raises(InputError, match="structure: expected 'kronecker' or 'diagonal' for more than 10 weights"):
         LastLayerLaplace(small(), images(), structure="full")

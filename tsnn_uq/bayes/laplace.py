@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice, check_positive
@@ -50,8 +51,8 @@ class LastLayerLaplace(Posterior):
         layer: name of the last layer.
 
     Raises:
-        InputError: the network has no linear layer, its outputs are not linear in it, as where neurons follow, or there
-            are too many weights for ``"full"``.
+        InputError: the network has no linear layer, the last one has ternary weights that are not frozen, outputs are
+            not linear in it, as where neurons follow, or there are too many weights for ``"full"``.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class LastLayerLaplace(Posterior):
         check_choice("structure", structure, STRUCTURES)
         self.network = copy_network(network)
         self.layer, layer = list(select_layers(self.network, "fc").items())[-1]
+        if parametrize.is_parametrized(layer, "weight"):
+            raise InputError(f"network: expected plain weights; that of {self.layer!r} is parametrized (freeze first)")
         features, self.outputs = _features(self.network, layer, train[0], batch_size)
         probs = self.outputs.softmax(-1)
         self.mean = _extended(layer)

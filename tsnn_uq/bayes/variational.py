@@ -23,7 +23,8 @@ class VariationalPosterior(nn.Module, Posterior):
     """A distribution of networks with independent random weights in some layers, and the same values in all else.
 
     As a module it is trained, by `tsnn_uq.bayes.infer`: in training mode a forward pass draws the outputs of each
-    random layer (`tsnn_uq.bayes.noise`), in evaluation mode it is the network of mean weights. `sample` draws networks.
+    random layer (`tsnn_uq.bayes.noise`), in evaluation mode it is the network of mean weights. `sample` draws networks,
+    and `predict` takes their predictions; `tsnn_uq.uncertainty.mc_predict` of the module draws outputs, as in training.
 
     Args:
         network: where to begin; it is copied.
