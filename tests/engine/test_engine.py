@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
 
 from tests.helpers.spiking import fill, seeded
-from tsnn_uq import data, training
+from tsnn_uq import compilers, data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.engine import BACKENDS, Engine
@@ -188,8 +186,7 @@ def test_the_compiled_backend_is_chosen_where_it_can_run():
 
 
 def test_without_numba_the_reference_runs(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "numba" else find(name, *rest))
+    monkeypatch.setattr(compilers, "is_installed", lambda compiler: False)
     engine = Engine(convolutional(), SHAPE)
     assert engine.backend == "reference"
     assert engine(images()).shape == (5, 7, 10)

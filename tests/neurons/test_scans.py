@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsnn_uq import compilers
 from tsnn_uq.neurons import SURROGATES, LIFParameters, kernels, lif, lif_scan, plain, surrogate
 
 every_neuron = [
@@ -83,7 +84,7 @@ def test_where_numba_is_missing_the_plain_scan_runs(monkeypatch):
     current, _ = case((5, 4, 3), torch.float64)
     expected = lif_scan(current, LIFParameters())
     assert lif._scan_for(current) is kernels
-    monkeypatch.setattr(lif, "_is_there", lambda compiler: False)
+    monkeypatch.setattr(compilers, "is_installed", lambda compiler: False)
     assert lif._scan_for(current) is plain
     assert torch.equal(lif_scan(current, LIFParameters()), expected)
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsnn_uq import compilers
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import constant_current
 from tsnn_uq.neurons import SRM, SRMParameters, srm, srm_kernels, srm_plain, srm_potentials, srm_scan
@@ -290,7 +291,7 @@ def test_where_numba_is_missing_the_plain_scan_runs(monkeypatch):
     expected = srm_scan(current, SRMParameters())
     assert srm._implementation(current) is srm_kernels
     assert srm._implementation(current.bfloat16()) is srm_plain
-    monkeypatch.setattr(srm, "_numba_is_there", lambda: False)
+    monkeypatch.setattr(compilers, "is_installed", lambda compiler: False)
     assert srm._implementation(current) is srm_plain
     assert torch.equal(srm_scan(current, SRMParameters()), expected)
 

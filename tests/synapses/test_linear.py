@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from tsnn_uq import compilers
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import pack_spikes, unpack_spikes
 from tsnn_uq.synapses import kernels, linear, linear_of_bits
@@ -103,7 +104,7 @@ def test_axes_before_the_last_stay_and_a_bias_is_added():
 )
 @pytest.mark.usefixtures("any_size")
 def test_elsewhere_it_is_the_dense_product(share, dtype, numba, monkeypatch):
-    monkeypatch.setattr(module, "_numba_is_there", lambda: numba)
+    monkeypatch.setattr(compilers, "is_installed", lambda compiler: numba)
     spikes, weight, _ = (tensor.to(dtype) for tensor in case(60, 30, 20, share))
     assert torch.equal(linear(spikes, weight), functional.linear(spikes, weight))
 
@@ -162,7 +163,7 @@ def test_few_bits_are_never_unpacked(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.usefixtures("any_size")
 def test_axes_and_biases_of_bits_with_numba_and_without(numba, dtype, monkeypatch):
-    monkeypatch.setattr(module, "_numba_is_there", lambda: numba)
+    monkeypatch.setattr(compilers, "is_installed", lambda compiler: numba)
     spikes, weight, _ = (tensor.to(dtype) for tensor in case(60, 30, 20, 0.1))
     bias = torch.arange(20, dtype=dtype)
     packed = pack_spikes(spikes)

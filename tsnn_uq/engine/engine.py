@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from tsnn_uq import compilers
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.engine.layers import Layer
@@ -240,8 +240,8 @@ class Engine:
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
-        numba = importlib.util.find_spec("numba") is not None
-        return "compiled" if numba and self._device.type == "cpu" and most <= MOST_INPUTS else "reference"
+        can = compilers.is_installed("numba") and self._device.type == "cpu" and most <= MOST_INPUTS
+        return "compiled" if can else "reference"
 
 
 def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:

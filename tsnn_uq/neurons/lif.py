@@ -7,9 +7,7 @@ forward and backward pass are in `plain` (PyTorch) and `kernels` (compiled); the
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from dataclasses import replace
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq.checks import InputError, describe
-from tsnn_uq.held import is_held, one_step
+from tsnn_uq import compilers
+from tsnn_uq.checks import InputError
 from tsnn_uq.neurons import plain
+from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.potentials import Watch, Watched
 from tsnn_uq.neurons.surrogate import spike
@@ -60,14 +59,9 @@ SCANS = {"cpu": ("numba", "tsnn_uq.neurons.kernels"), "cuda": ("triton", "tsnn_u
 def _scan_for(current: Tensor) -> ModuleType:
     """The fastest implementation of the scan for a tensor: a compiled one, or `plain` where that cannot run."""
     compiler, module = SCANS.get(current.device.type, ("", ""))
-    if current.dtype in (torch.float32, torch.float64) and _is_there(compiler):
+    if current.dtype in (torch.float32, torch.float64) and compiler and compilers.is_installed(compiler):
         return importlib.import_module(module)  # late, since compilers are slow to import
     return plain
-
-
-@lru_cache
-def _is_there(compiler: str) -> bool:
-    return bool(compiler) and importlib.util.find_spec(compiler) is not None
 
 
 class _LIFScan(torch.autograd.Function):
@@ -115,13 +109,11 @@ def lif_scan(
     Raises:
         InputError: `current` is not [T, N, ...] floats, or `decay` is out of range.
     """
-    if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
-        raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
-    held = one_step(current).unsqueeze(0) if is_held(current) else current
+    once = read_once(current)
     chosen = params if decay is None else replace(params, decay=decay.item())
     if watch is None:
-        return _LIFScan.apply(held, decay, len(current), chosen, False)
-    spikes, charged = _LIFScan.apply(held, decay, len(current), chosen, True)
+        return _LIFScan.apply(once, decay, len(current), chosen, False)
+    spikes, charged = _LIFScan.apply(once, decay, len(current), chosen, True)
     watch(charged)
     return spikes
 

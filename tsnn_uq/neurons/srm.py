@@ -13,8 +13,6 @@ the sums above.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -22,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq.checks import InputError, describe
-from tsnn_uq.held import is_held, one_step
+from tsnn_uq import compilers
 from tsnn_uq.neurons import srm_plain
+from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.potentials import Watch, Watched
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
@@ -33,20 +31,13 @@ __all__ = ["SRM", "srm_potentials", "srm_scan"]
 
 def _implementation(current: Tensor) -> ModuleType:
     """The compiled scan, or `srm_plain` where that cannot run."""
-    if current.device.type == "cpu" and current.dtype in (torch.float32, torch.float64) and _numba_is_there():
+    if (
+        current.device.type == "cpu"
+        and current.dtype in (torch.float32, torch.float64)
+        and compilers.is_installed("numba")
+    ):
         return importlib.import_module("tsnn_uq.neurons.srm_kernels")  # late, since numba is slow to import
     return srm_plain
-
-
-@lru_cache
-def _numba_is_there() -> bool:
-    return importlib.util.find_spec("numba") is not None
-
-
-def _once_if_held(current: Tensor) -> Tensor:
-    if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
-        raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")
-    return (one_step(current).unsqueeze(0) if is_held(current) else current).contiguous()
 
 
 class _SRMScan(torch.autograd.Function):
@@ -60,7 +51,7 @@ class _SRMScan(torch.autograd.Function):
         ctx: Any, current: Tensor, steps: int, params: SRMParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or watched
-        potentials, spikes = _implementation(current).forward(current, steps, params, keep)
+        potentials, spikes = _implementation(current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(potentials)
         ctx.params, ctx.held = params, len(current) < steps
@@ -97,7 +88,7 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = No
         >>> spikes.flatten().tolist()
         [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
-    once = _once_if_held(current)
+    once = read_once(current)
     if watch is None:
         return _SRMScan.apply(once, len(current), params, False)
     spikes, potentials = _SRMScan.apply(once, len(current), params, True)
@@ -108,7 +99,7 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = No
 @torch.no_grad()
 def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tensor]:
     """Potentials u [T, N, ...] and spikes [T, N, ...], without gradients; see `srm_scan`."""
-    once = _once_if_held(current)
+    once = read_once(current).contiguous()
     potentials, spikes = _implementation(once).forward(once, len(current), params)
     return potentials, spikes
 

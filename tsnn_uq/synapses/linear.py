@@ -11,8 +11,6 @@ than the sums. Hence `linear_of_bits`, which lists them from one bit an input.
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from tsnn_uq import compilers
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import unpack_spikes
 
@@ -86,13 +85,8 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
 
 def _may_be_sparse(inputs: Tensor, rows: int, weight: Tensor) -> bool:
-    there = inputs.device.type == "cpu" and weight.dtype == torch.float32 and _numba_is_there()
+    there = inputs.device.type == "cpu" and weight.dtype == torch.float32 and compilers.is_installed("numba")
     return there and rows * weight.numel() >= LEAST_WORK
-
-
-@lru_cache
-def _numba_is_there() -> bool:
-    return importlib.util.find_spec("numba") is not None
 
 
 class _SparseLinear(torch.autograd.Function):
