@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 from tsnn_uq.bayes.families import WeightFamily
 from tsnn_uq.bayes.noise import MOST_STEPS, NOISES, exact_noise, flipout_noise
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.coding import is_constant_over_time, unpack_spikes
-from tsnn_uq.held import hold, one_step
+from tsnn_uq.coding import unpack_spikes
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.uncertainty import StochasticLayer
 
 __all__ = ["VariationalLayer"]
@@ -65,7 +65,7 @@ class VariationalLayer(StochasticLayer):
             inputs = unpack_spikes(inputs, self.units, mean.dtype)
         timed = inputs.dim() > self.dims
         self._check(inputs, timed)
-        if timed and is_constant_over_time(inputs):
+        if timed and is_held(inputs):
             return hold(self._random(one_step(inputs).unsqueeze(0), mean, variance, timed)[0], len(inputs))
         if timed:
             return self._random(inputs, mean, variance, timed)

@@ -25,7 +25,7 @@ def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, see
     Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those
     simulated show images that a run on real ones knows, so there it is their test part alone.
     """
-    if is_kindred(config.data, name) and name == "nmnist":
+    if (config.data, name) == ("nmnist-simulated", "nmnist"):
         return data.load_all(name, data_dir, **_binning(config, name))
     if config.folds and name.partition(":")[0] == config.data:
         return load_splits(config, data_dir).test

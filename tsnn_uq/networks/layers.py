@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import is_constant_over_time
-from tsnn_uq.held import hold, one_step
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.synapses import linear, linear_of_bits
 
 __all__ = ["Conv2d", "Linear", "OverTime"]
@@ -28,7 +27,7 @@ class Linear(nn.Linear):
             return linear_of_bits(inputs, self.weight, self.bias)
         if inputs.dim() != 3 or inputs.shape[-1] != self.in_features:
             raise InputError(f"inputs: expected shape [T, N, {self.in_features}]; got {describe(inputs)}")
-        if is_constant_over_time(inputs):
+        if is_held(inputs):
             return hold(super().forward(one_step(inputs)), len(inputs))
         return linear(inputs, self.weight, self.bias)
 
@@ -65,6 +64,6 @@ class OverTime(nn.Module):
 
 def _over_time(layer: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """Fold time into the batch, and out again."""
-    if is_constant_over_time(inputs):
+    if is_held(inputs):
         return hold(layer(one_step(inputs)), len(inputs))
     return layer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])

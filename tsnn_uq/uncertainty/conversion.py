@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from tsnn_uq.checks import InputError, check_choice, describe
-from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.quantization.where import Where, select_layers
 from tsnn_uq.uncertainty.dropout import Dropout
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
@@ -73,8 +73,8 @@ class InputDropout(Dropout):
                 f"inputs: expected shape {list(mask.shape[1:])} in each step, as that of the mask which is kept; "
                 f"got {list(steps.shape[1:])} (call rest(model) before other inputs)"
             )
-        if timing.time_axis and is_constant_over_time(steps):
-            return (steps[:1] * mask).expand(steps.shape)
+        if timing.time_axis and is_held(steps):
+            return hold(one_step(steps) * mask[0], len(steps))
         return (steps * mask).reshape(inputs.shape)
 
     def _guess(self, inputs: Tensor) -> Timing:

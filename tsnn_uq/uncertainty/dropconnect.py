@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import is_constant_over_time, unpack_spikes
-from tsnn_uq.held import hold, one_step
+from tsnn_uq.coding import unpack_spikes
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.synapses import linear
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
 
@@ -59,7 +59,7 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         weight = self.weight  # once, since a ternary one is computed at each access
         if self.active and self.mask == "per-step":
             return torch.cat([self._weighted(step, weight) for step in spikes.split(1)])
-        if is_constant_over_time(spikes):
+        if is_held(spikes):
             return hold(self._weighted(one_step(spikes).unsqueeze(0), weight)[0], len(spikes))
         return self._weighted(spikes, weight)
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.coding import Coding, is_constant_over_time
+from tsnn_uq.coding import Coding
+from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.uncertainty.arrange import arrange
@@ -169,8 +170,8 @@ def _found(outputs: object) -> str:
 
 def _repeat(inputs: Tensor, samples: int, batch_dim: int) -> Tensor:
     """`inputs` `samples` times over along the batch axis; input held over time stays held."""
-    if batch_dim == 1 and is_constant_over_time(inputs):
-        return _repeat(inputs[0], samples, 0).expand(len(inputs), *[-1] * (inputs.dim() - 1))
+    if batch_dim == 1 and is_held(inputs):
+        return hold(_repeat(one_step(inputs), samples, 0), len(inputs))
     return torch.cat([inputs] * samples, dim=batch_dim) if samples > 1 else inputs
 
 
