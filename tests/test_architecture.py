@@ -75,7 +75,8 @@ MAY_IMPORT = {
     "bayes": {"checks", "coding", "files", "held", "quantization", "readout", "training", "uncertainty"},
     "plots": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
-    "cli": BELOW_EXPERIMENTS | {"experiments"},
+    "studies": BELOW_EXPERIMENTS | {"experiments"},
+    "cli": BELOW_EXPERIMENTS | {"experiments", "studies"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from tsnn_uq.data.available import Entry, overview, prepare
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
+from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
 from tsnn_uq.data.images import Dataset
@@ -17,6 +18,7 @@ __all__ = [
     "Entry",
     "EventDataset",
     "Events",
+    "Extent",
     "File",
     "Located",
     "Source",
@@ -24,6 +26,7 @@ __all__ = [
     "apply_shift",
     "blurred",
     "data_folder",
+    "extent",
     "fetch",
     "load",
     "load_all",

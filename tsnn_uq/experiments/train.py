@@ -21,7 +21,7 @@ from tsnn_uq.seeds import generator_for
 from tsnn_uq.training.losses import spike_count
 from tsnn_uq.uncertainty import set_generator
 
-__all__ = ["require_first_weights", "train"]
+__all__ = ["make_method", "make_regularizer", "require_first_weights", "train"]
 
 
 def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds: float, progress: Progress) -> None:
@@ -34,12 +34,13 @@ def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds
     size: dict[str, Any] = {"shape": list(part.shape), "classes": part.classes}
     network = build_network(config, **size)
     _take_first_weights(network, config, runs)
-    regularizer, weight = _regularizer(config)
+    regularizer, weight = make_regularizer(config)
+    teacher = load_network(runs / config.teacher().name) if config.method == "distill" else None
     history = training.fit(
         network,
         (part.images, part.labels),
         seed=config.seed,
-        method=_method(config, runs),
+        method=make_method(config, teacher),
         regularizer=regularizer,
         settings=training.FitSettings(
             epochs=config.epochs,
@@ -98,21 +99,22 @@ def _take_first_weights(network: nn.Module, config: RunConfig, runs: Path) -> No
         raise InputError(f"from: expected a run with a network like this one; got {folder}: {problem}") from error
 
 
-def _regularizer(config: RunConfig) -> tuple[training.Regularizer, float]:
+def make_regularizer(config: RunConfig) -> tuple[training.Regularizer, float]:
     """The uncertainty term and its weight, 1 where its text has weights; a float network has no quantization gap."""
     without = ("quantization-gap",) if config.method == "float" else ()
     regularizer = training.make_regularizer(config.regularizer, without=without)
     return regularizer, 0.0 if type(regularizer) is training.Regularizer else config.regularizer_weight or 1.0
 
 
-def _method(config: RunConfig, runs: Path) -> training.Method:
-    method = _quantizing_method(config, runs)
+def make_method(config: RunConfig, teacher: nn.Module | None = None) -> training.Method:
+    """The training method of a run, with its loss; the method ``"distill"`` needs its teacher's network."""
+    method = _quantizing_method(config, teacher)
     if config.loss == "spike-count":
         method.criterion = partial(spike_count, wanted=(config.wanted_counts[0], config.wanted_counts[1]))
     return method
 
 
-def _quantizing_method(config: RunConfig, runs: Path) -> training.Method:
+def _quantizing_method(config: RunConfig, teacher: nn.Module | None) -> training.Method:
     if config.method == "float":
         return training.Float()
     options: dict[str, Any] = {"layers": config.quantized_part, "rule": config.rule, "scale": config.scale}
@@ -122,6 +124,7 @@ def _quantizing_method(config: RunConfig, runs: Path) -> training.Method:
     options |= {"start": config.start, "end": config.end}
     if config.method == "indirect":
         return training.Indirect(**options)
-    teacher = load_network(runs / config.teacher().name)
+    if teacher is None:
+        raise InputError("teacher: expected the network of a float run for method distill; got none")
     set_generator(teacher, generator_for(config.seed, "teacher"))  # a random input coding needs one
     return training.Distill(teacher, temperature=config.temperature, weight=config.distill_weight, **options)

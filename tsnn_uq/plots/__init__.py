@@ -4,7 +4,7 @@ from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
 from tsnn_uq.plots.events import event_picture, event_raster
 from tsnn_uq.plots.posteriors import posterior_differences
 from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
-from tsnn_uq.plots.style import METHOD_COLORS, save_figure, style
+from tsnn_uq.plots.style import METHOD_COLORS, save_figure, save_plot, style
 
 __all__ = [
     "METHOD_COLORS",
@@ -16,5 +16,6 @@ __all__ = [
     "reliability_diagram",
     "reliability_table",
     "save_figure",
+    "save_plot",
     "style",
 ]

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.files import atomic_path
+from tsnn_uq.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = [
     "COLUMN_WIDTH",
@@ -32,6 +33,7 @@ __all__ = [
     "in_order",
     "new_figure",
     "save_figure",
+    "save_plot",
     "style",
 ]
 
@@ -144,3 +146,23 @@ def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, 
         with atomic_path(png) as temporary:
             figure.savefig(temporary)
     return pdf, png
+
+
+def save_plot(figure: Figure, table: DataFrame, path_without_suffix: Path | str) -> tuple[Path, Path, Path]:
+    """Write a figure as `save_figure` does, and beside it a CSV of exactly the numbers that it shows.
+
+    Args:
+        figure: any matplotlib figure.
+        table: its numbers.
+        path_without_suffix: e.g. ``figures/reliability``.
+
+    Returns:
+        The paths of the CSV, the PDF and the PNG.
+
+    Raises:
+        InputError: as `save_figure`.
+    """
+    files = save_figure(figure, path_without_suffix)
+    numbers = files[0].with_suffix(".csv")
+    write_text(numbers, table.to_csv(index=False))
+    return (numbers, *files)

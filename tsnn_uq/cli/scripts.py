@@ -1,0 +1,88 @@
+"""Scripts that draw trained runs: what they have in common, so that each says only what it draws."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from tsnn_uq.cli.main import CORES
+from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Jobs, Part, Seed, names
+from tsnn_uq.plots import save_plot
+from tsnn_uq.studies import Runs, require_runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    Drawing = tuple[Figure, DataFrame]
+    """A figure, and the table of exactly the numbers in it."""
+else:
+    Drawing = tuple  # matplotlib and pandas wait until something is drawn
+
+__all__ = ["Drawing", "figure_script"]
+
+
+def figure_script(name: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Make a function of `Runs` and options of its own, which returns a `Drawing`, a script's command.
+
+    The command has the function's own options and those with which runs are found, or trained where they are missing;
+    it writes a CSV, a PDF and a PNG called ``<name>-<family>``. The function itself is the command's `__wrapped__`.
+
+    Args:
+        name: of the figure.
+
+    Example:
+        >>> @figure_script("nothing")
+        ... def main(runs: Runs, bins: int = 15) -> Drawing:
+        ...     '''Draw nothing.'''
+        >>> list(inspect.signature(main).parameters)[:3]
+        ['folder', 'bins', 'out']
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**arguments: Any) -> None:
+            out = arguments.pop("out")
+            runs = _take_runs(arguments)
+            figure, table = function(runs, **arguments)
+            for path in save_plot(figure, table, out / f"{name}-{runs.title}"):
+                print(path)
+
+        own = list(inspect.signature(function).parameters.values())[1:]
+        hints = get_type_hints(function, include_extras=True)
+        common = list(inspect.signature(_options, eval_str=True).parameters.values())
+        parameters = [common[0], *(p.replace(annotation=hints[p.name]) for p in own), *common[1:]]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _options(
+    folder: ComparisonFolder,
+    out: FigureFolder = Path("figures"),
+    family: Family = "dropout",
+    part: Part = "all",
+    seed: Seed = 0,
+    methods: Annotated[str, typer.Option(help="Methods, with commas; else those that are there.")] = "",
+    train: Annotated[
+        bool, typer.Option("--train", help="Train what is missing, after saying how long it will take.")
+    ] = False,
+    data: Annotated[str, typer.Option(help="Data set to train on where the folder does not say; else digits.")] = "",
+    data_dir: DataDir = None,
+    jobs: Jobs = CORES,
+) -> None:
+    """The options that all such scripts have."""
+
+
+def _take_runs(arguments: dict[str, Any]) -> Runs:
+    common = inspect.signature(_options).parameters
+    given = {name: arguments.pop(name) for name in common if name in arguments}
+    return require_runs(given.pop("folder"), methods=names(given.pop("methods")), **given)

@@ -1,0 +1,50 @@
+"""How large a data set is, told without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tsnn_uq.checks import check_choice
+from tsnn_uq.data.nmnist import find_recordings
+from tsnn_uq.data.registry import SOURCES, Source
+from tsnn_uq.data.splits import DIGITS_TEST, EVENT_SETS, LEFT_OUT, PARTS, VALIDATION, VALIDATION_ELSE
+
+__all__ = ["Extent", "extent"]
+
+
+class Extent(NamedTuple):
+    """Shape of an input without time, number of classes, and of training and test inputs."""
+
+    shape: tuple[int, ...]
+    classes: int
+    train: int
+    test: int
+
+
+def extent(name: str, data_dir: str | Path | None = None) -> Extent:
+    """The size of what `tsnn_uq.data.load` gives for a name, with the usual validation part left out.
+
+    Raises:
+        InputError: `name` is unknown, or N-MNIST is not there to be counted.
+
+    Example:
+        >>> extent("digits")
+        Extent(shape=(1, 8, 8), classes=10, train=1257, test=360)
+    """
+    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
+    if name == "digits":
+        return Extent((1, 8, 8), 10, 1797 - DIGITS_TEST - VALIDATION["digits"], DIGITS_TEST)
+    if name == "nmnist":
+        rest, held_out = (find_recordings(part, data_dir) for part in PARTS)
+        return Extent((2, 34, 34), 10, len(rest) - VALIDATION.get(rest.name, VALIDATION_ELSE), len(held_out))
+    if name == "nmnist-simulated":
+        train, test = _counts(SOURCES["mnist"])
+        return Extent((2, 34, 34), 10, train - LEFT_OUT[name] - VALIDATION_ELSE, test)
+    train, test = _counts(SOURCES[name])
+    return Extent((1, 28, 28), SOURCES[name].classes, train - VALIDATION_ELSE, test)
+
+
+def _counts(source: Source) -> tuple[int, int]:
+    """Inputs of both parts, by the size of their labels' files: a header of eight bytes, then a byte each."""
+    return source.train[1].size - 8, source.test[1].size - 8
