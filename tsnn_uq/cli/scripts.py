@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -27,7 +27,7 @@ else:
 __all__ = ["Drawing", "figure_script"]
 
 
-def figure_script(name: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Make a function of `Runs` and options of its own, which returns a `Drawing`, a script's command.
 
     The command has the function's own options and those with which runs are found, or trained where they are missing;
@@ -35,6 +35,8 @@ def figure_script(name: str) -> Callable[[Callable[..., Any]], Callable[..., Non
 
     Args:
         name: of the figure.
+        variants: options of the function that choose another figure: what is not their default stands in the files'
+            name, ``<name>-<value>-<family>``, so that one does not overwrite the other.
 
     Example:
         >>> @figure_script("nothing")
@@ -45,12 +47,15 @@ def figure_script(name: str) -> Callable[[Callable[..., Any]], Callable[..., Non
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
+        defaults = inspect.signature(function).parameters
+
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
             out = arguments.pop("out")
             runs = _take_runs(arguments)
             figure, table = function(runs, **arguments)
-            for path in save_plot(figure, table, out / f"{name}-{runs.title}"):
+            chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]
+            for path in save_plot(figure, table, out / "-".join([name, *chosen, runs.title]).replace(":", "-")):
                 print(path)
 
         own = list(inspect.signature(function).parameters.values())[1:]
