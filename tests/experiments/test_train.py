@@ -10,7 +10,7 @@ from tests.helpers.training import same
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import load_network, run
 from tsnn_uq.experiments.folder import build_network
-from tsnn_uq.experiments.train import _method, _regularizer, _take_first_weights
+from tsnn_uq.experiments.train import _take_first_weights, make_method, make_regularizer
 from tsnn_uq.training import OutlierExposure, QuantizationGapRegularizer, Regularizer, VarianceRegularizer, WeightedSum
 from tsnn_uq.training.losses import spike_count
 
@@ -99,6 +99,33 @@ def test_float_and_ternary_may_start_from_the_same_run_for_the_same_budget(float
     assert student.teacher() == tiny(start_from=str(float_runs))
 
 
+def test_a_student_learns_from_the_teacher_it_is_given(float_runs, tmp_path):
+    """Its own settings may differ from the teacher's, and no other float run is trained."""
+    config = tiny(method="distill", teacher_from=str(float_runs), regularizer="variance", regularizer_weight=1.0)
+    assert same(begun(config, tmp_path), load_network(float_runs / tiny().name))
+    run(config, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [config.name]
+    with_its_own = tmp_path / "own"
+    run(tiny(method="distill"), with_its_own)
+    run(tiny(method="distill", teacher_from=str(float_runs / tiny().name)), tmp_path / "given")
+    ours, theirs = (load_network(place / config.name) for place in (with_its_own, tmp_path / "given"))
+    assert same(ours, theirs)
+
+
+def test_a_teacher_that_is_not_there_or_is_not_alike_is_refused(float_runs, tmp_path):
+    with pytest.raises(InputError, match="teacher: expected the folder of a finished training or one that has"):
+        run(tiny(method="distill", teacher_from=str(tmp_path)), tmp_path / "runs")
+    with pytest.raises(InputError, match=r"teacher: expected a run with hidden = \(9,\); got \(8,\) in"):
+        run(tiny(method="distill", teacher_from=str(float_runs), start_from="own", hidden=(9,)), tmp_path / "runs")
+    with pytest.raises(InputError, match="teacher: expected none for method direct; got 'x'"):
+        tiny(method="direct", teacher_from="x")
+
+
+def test_a_method_that_needs_a_teacher_says_so():
+    with pytest.raises(InputError, match="teacher: expected the network of a float run for method distill; got none"):
+        make_method(tiny(method="distill"))
+
+
 def test_a_run_of_another_shape_of_data_is_refused(float_runs):
     config = tiny(method="direct", start_from=str(float_runs))
     network = build_network(config, (1, 9, 9), 10)
@@ -109,7 +136,7 @@ def test_a_run_of_another_shape_of_data_is_refused(float_runs):
 def test_the_loss_is_the_chosen_one(tmp_path):
     counts, target = torch.rand(1, 6, 10) * 30, torch.arange(6)
     config = tiny(family="slayer", loss="spike-count", wanted_counts=(20, 3))
-    value = _method(config, tmp_path).loss(counts, target, target)
+    value = make_method(config).loss(counts, target, target)
     torch.testing.assert_close(value, spike_count(counts[0], target, (20.0, 3.0)))
     row = run(config, tmp_path)
     assert 0 <= row["accuracy"] <= 1
@@ -117,14 +144,14 @@ def test_the_loss_is_the_chosen_one(tmp_path):
 
 def test_the_uncertainty_term_and_its_weight():
     one = tiny(regularizer="variance", regularizer_weight=3.0)
-    assert _regularizer(one) == (VarianceRegularizer(), 3.0)
+    assert make_regularizer(one) == (VarianceRegularizer(), 3.0)
     both = tiny(method="direct", regularizer="outliers:0.5+quantization-gap:2")
-    assert _regularizer(both) == (WeightedSum([(0.5, OutlierExposure()), (2.0, QuantizationGapRegularizer())]), 1.0)
+    assert make_regularizer(both) == (WeightedSum([(0.5, OutlierExposure()), (2.0, QuantizationGapRegularizer())]), 1.0)
     of_float = both.teacher()
-    assert _regularizer(of_float) == (WeightedSum([(0.5, OutlierExposure())]), 1.0)
-    term, weight = _regularizer(tiny(regularizer="quantization-gap", regularizer_weight=2.0))
+    assert make_regularizer(of_float) == (WeightedSum([(0.5, OutlierExposure())]), 1.0)
+    term, weight = make_regularizer(tiny(regularizer="quantization-gap", regularizer_weight=2.0))
     assert (type(term), weight) == (Regularizer, 0.0)
-    term, weight = _regularizer(tiny())
+    term, weight = make_regularizer(tiny())
     assert (type(term), weight) == (Regularizer, 0.0)
 
 

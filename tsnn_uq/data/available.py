@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data.events import read_events
 from tsnn_uq.data.folder import fetch, locate
+from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES
 from tsnn_uq.data.simulated import cached, simulated_recordings
@@ -33,6 +34,8 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
         data_dir: as for `tsnn_uq.data.data_folder`.
     """
     yield Entry("digits", "", "built in", "scikit-learn")
+    for name in FOREIGN:
+        yield Entry(name, "test", "made when asked for", "")
     for name in SOURCES:
         for located in locate(name, data_dir):
             yield Entry(name, located.file.name, located.state, str(located.path or f"fetch with: tsnn-uq data {name}"))

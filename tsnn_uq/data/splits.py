@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.events import Windows
+from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES
@@ -115,7 +117,7 @@ def load_test(
 
     Args:
         name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
-            ``"mnist:rotate=30"``.
+            ``"mnist:rotate=30"``; also ``"letters"`` and ``"noise"``, which are made and have no training part.
         data_dir: as for `load`.
         seed: of a random shift; it does not choose the inputs.
         bin_ms: as for `load`, and so are steps and skip_bad.
@@ -128,12 +130,12 @@ def load_test(
         'digits:noise=0.5'
     """
     base, colon, shift = name.partition(":")
-    windows = _check(base, bin_ms, steps, skip_bad)
+    windows = _check(base, bin_ms, steps, skip_bad, also=FOREIGN)
     if colon:
         parse_shift(shift)  # before anything is read or fetched
         if base in EVENT_SETS:
             raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
-    test = _whole(_part(base, "test", data_dir, windows, skip_bad))
+    test = FOREIGN[base]() if base in FOREIGN else _whole(_part(base, "test", data_dir, windows, skip_bad))
     return replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
 
 
@@ -166,9 +168,11 @@ def load_all(
     return _whole(train).joined(_whole(test))
 
 
-def _check(name: str, bin_ms: float | None, steps: int | None, skip_bad: bool) -> Windows:
+def _check(
+    name: str, bin_ms: float | None, steps: int | None, skip_bad: bool, *, also: Collection[str] = ()
+) -> Windows:
     """How the time is divided, if the name is known and takes the arguments that were given."""
-    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
+    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS, *also))
     for argument, value, takers in (
         ("bin_ms", bin_ms, EVENT_SETS),
         ("steps", steps, EVENT_SETS),

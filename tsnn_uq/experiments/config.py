@@ -72,6 +72,11 @@ class RunConfig:
         "first weights: own random ones, those of the float run, or of a run's folder; the method's choice",
         "--from",
     )
+    teacher_from: str = text(
+        "",
+        "float run that teaches (distill): the one with the same settings, or a run's folder or one of runs",
+        "--teacher",
+    )
     loss: str = choice("cross-entropy", "loss of the logits, or of the numbers of output spikes", LOSSES)
     wanted_counts: tuple[int, ...] = number((60, 10), "output spikes of the right class, and of the others", counts)
     epochs: int = number(60, "passes over the training set", count)
@@ -104,6 +109,8 @@ class RunConfig:
             raise InputError("p: expected above 0, since otherwise nothing would be random; got 0")
         if self.folds in (1, 2):
             raise InputError(f"folds: expected 0, or at least 3: to test, to validate and to train; got {self.folds}")
+        if self.teacher_from and self.method != "distill":
+            raise InputError(f"teacher: expected none for method {self.method}; got {self.teacher_from!r}")
         if self.start > self.end:
             raise InputError(f"start: expected at most end, {self.end}; got {self.start}")
         if self.method != "float":
@@ -143,12 +150,12 @@ class RunConfig:
 
         A distilled network starts from its teacher's unless it is told not to: all it has to learn is to be ternary.
         """
-        return self.start_from or ("float" if self.method == "distill" else "own")
+        return self.start_from or self.teacher_from or ("float" if self.method == "distill" else "own")
 
     @property
     def needs_float(self) -> bool:
         """Whether `teacher` has to be there first."""
-        return self.method == "distill" or self.first_weights == "float"
+        return not self.teacher_from and (self.method == "distill" or self.first_weights == "float")
 
     def teacher(self) -> RunConfig:
         """The float run with the same seed and network: a distilled run's teacher, and where others may start.
@@ -159,7 +166,8 @@ class RunConfig:
             self,
             method="float",
             quantized_part="none",
-            start_from="" if self.first_weights in ("own", "float") else self.start_from,
+            start_from="" if self.start_from in ("own", "float") else self.start_from,
+            teacher_from="",
             epochs=self.float_epochs or self.epochs,
             learning_rate=self.float_learning_rate or self.learning_rate,
             float_epochs=0,

@@ -35,7 +35,7 @@ def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds
     network = build_network(config, **size)
     _take_first_weights(network, config, runs)
     regularizer, weight = make_regularizer(config)
-    teacher = load_network(runs / config.teacher().name) if config.method == "distill" else None
+    teacher = load_network(_teacher_folder(config, runs)) if config.method == "distill" else None
     history = training.fit(
         network,
         (part.images, part.labels),
@@ -62,36 +62,47 @@ def train(config: RunConfig, runs: Path, splits: data.Splits, checkpoint_seconds
 
 
 def require_first_weights(config: RunConfig, runs: Path) -> None:
-    """Raise unless the run that a run in the folder `runs` starts from is there and has a network like it.
+    """Raise unless the runs that a run in the folder `runs` starts from, and learns from, are there and like it.
 
     Raises:
-        InputError: says what was found in its place.
+        InputError: says what was found in their place.
     """
-    if config.first_weights in ("own", "float"):
-        return
-    folder = _source(config)
+    if config.teacher_from:
+        _require_run("teacher", config.teacher_from, config, runs)
+    if config.first_weights not in ("own", "float"):
+        _require_run("from", config.first_weights, config, runs)
+
+
+def _require_run(argument: str, given: str, config: RunConfig, runs: Path) -> None:
+    folder = _found(given, config)
     if folder.resolve() == (runs / config.name).resolve():
-        raise InputError(f"from: expected another folder than that of the run itself; got {folder}")
+        raise InputError(f"{argument}: expected another folder than that of the run itself; got {folder}")
     if not (folder / "weights.safetensors").exists():
-        wanted = f"own, float, the folder of a finished training or one that has {config.teacher().name} in it"
-        raise InputError(f"from: expected {wanted}; got {config.first_weights!r}")
+        wanted = f"the folder of a finished training or one that has {config.teacher().name} in it"
+        wanted = f"own, float, {wanted}" if argument == "from" else wanted
+        raise InputError(f"{argument}: expected {wanted}; got {given!r}")
     source = RunConfig.load(folder / "config.toml")
     for name in ("family", "hidden"):
         ours, theirs = getattr(config, name), getattr(source, name)
         if ours != theirs:
-            raise InputError(f"from: expected a run with {name} = {ours!r}; got {theirs!r} in {folder}")
+            raise InputError(f"{argument}: expected a run with {name} = {ours!r}; got {theirs!r} in {folder}")
 
 
-def _source(config: RunConfig) -> Path:
+def _found(given: str, config: RunConfig) -> Path:
     """The folder of a run, or, in a folder of runs, that of the float one with the same family and seed."""
-    given = Path(config.first_weights).expanduser()
-    return given if (given / "config.toml").exists() else given / config.teacher().name
+    folder = Path(given).expanduser()
+    return folder if (folder / "config.toml").exists() else folder / config.teacher().name
+
+
+def _teacher_folder(config: RunConfig, runs: Path) -> Path:
+    return _found(config.teacher_from, config) if config.teacher_from else runs / config.teacher().name
 
 
 def _take_first_weights(network: nn.Module, config: RunConfig, runs: Path) -> None:
     if config.first_weights == "own":
         return
-    folder = runs / config.teacher().name if config.first_weights == "float" else _source(config)
+    own_teacher = config.first_weights == "float"
+    folder = _teacher_folder(config, runs) if own_teacher else _found(config.first_weights, config)
     try:
         network.load_state_dict(load_network(folder).state_dict())
     except RuntimeError as error:
