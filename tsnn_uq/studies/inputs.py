@@ -1,0 +1,64 @@
+"""The inputs that a study shows to the networks of its runs, and the masks it draws for them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tsnn_uq import data
+from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.experiments.inputs import load_test
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.studies.needed import Runs
+from tsnn_uq.uncertainty import mc_predict
+
+__all__ = ["drawn", "foreign_inputs", "own_inputs", "settings"]
+
+
+def settings(runs: Runs) -> dict[str, RunConfig]:
+    """By method, what its run was made with.
+
+    Raises:
+        InputError: the runs are of different data sets, numbers of time steps or of samples.
+    """
+    configs = {method: RunConfig.load(folder / "config.toml") for method, folder in runs.folders.items()}
+    for name in ("data", "steps", "samples"):
+        found = {method: getattr(config, name) for method, config in configs.items()}
+        if len(set(found.values())) > 1:
+            text = ", ".join(f"{value} ({method})" for method, value in found.items())
+            raise InputError(f"runs: expected one value of {name} to compare methods at; got {text}")
+    return configs
+
+
+def own_inputs(runs: Runs, inputs: int | None = None) -> data.Dataset:
+    """The test set of the runs, or `inputs` drawn from it.
+
+    Raises:
+        InputError: there are not so many, or what loading the data raises.
+    """
+    if inputs is not None:
+        check_positive("inputs", inputs, integer=True)
+    config = next(iter(settings(runs).values()))
+    dataset = load_test(config, config.data, runs.data_dir)
+    return dataset if inputs is None else dataset.subset(inputs)
+
+
+def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dataset:
+    """The test set of another data set, or a shifted one, or at most `inputs` drawn from it.
+
+    Raises:
+        InputError: the data set is unknown, or its inputs have another shape than the runs' own.
+    """
+    config = next(iter(settings(runs).values()))
+    dataset = load_test(config, name, runs.data_dir, seed=runs.seed)
+    own = load_test(config, config.data, runs.data_dir)
+    if dataset.shape != own.shape:
+        wanted = f"inputs of shape {list(own.shape)}, as the runs were trained on"
+        raise InputError(f"outlier: expected {wanted}; got {list(dataset.shape)}")
+    return dataset if inputs is None else dataset.subset(min(inputs, len(dataset)))
+
+
+def drawn(network: nn.Module, dataset: data.Dataset, config: RunConfig, mask: str | None = None) -> Tensor:
+    """Probabilities after each time step [S, T, N, C], from the masks that the run itself drew for its predictions."""
+    generator = generator_for(config.seed, "predict", dataset.name)
+    return mc_predict(network, dataset.images, samples=config.samples, generator=generator, mask=mask, per_step=True)
