@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote into `folder`."""
+def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
+    """Remove the temporary files of processes that were killed while they wrote into `folder`.
+
+    Args:
+        folder: where they lie.
+        older_than_s: let those be that are younger, in seconds, since a living process may be writing them.
+    """
     for path in folder.glob(f"{UNFINISHED}*"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process removed it
+            if older_than_s <= 0 or time.time() - path.stat().st_mtime > older_than_s:
+                path.unlink()
 
 
 def require_writable(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import run, sweep, waves
+from tsnn_uq.experiments.locks import lock_path
 from tsnn_uq.experiments.sweep import count_runs
 
 GRID = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
@@ -103,4 +104,8 @@ def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path
     ):
         sweep(configs, tmp_path, jobs=2, checkpoint_seconds=0, progress=kill_all)
     assert count_runs(configs, tmp_path) == 2
+    # A killed process leaves the files of its locks, which hold nothing.
+    left = [lock_path(tmp_path / config.name).name for config in configs]
+    assert set(names_in(tmp_path)) - set(left) == {config.name for config in configs}
+    assert [row["seed"] for row in sweep(configs, tmp_path)] == [0, 1]
     assert names_in(tmp_path) == [config.name for config in configs]

@@ -1,5 +1,6 @@
 """The command ``tsnn-uq``."""
 
 from tsnn_uq.cli.main import main
+from tsnn_uq.cli.reproduce import reproduce
 
-__all__ = ["main"]
+__all__ = ["main", "reproduce"]

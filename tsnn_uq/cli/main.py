@@ -87,10 +87,8 @@ def compare(
     into --out. Families that want settings of their own get folders of their own there, and table.csv has all of them
     in the layout of the paper's table. Killed and called again, it goes on where it was.
     """
-    from tsnn_uq.experiments.compare import compare as run_comparison
-    from tsnn_uq.experiments.families import compare_families, grid_folder, make_grids
+    from tsnn_uq.experiments.families import compare_families, count_family_runs, make_grids
     from tsnn_uq.experiments.posterior import require_comparable, write_posterior
-    from tsnn_uq.experiments.sweep import count_runs
 
     grids = make_grids(
         config,
@@ -104,15 +102,9 @@ def compare(
     if bayes:
         require_comparable(grids)
     require_writable(out)
-    single = len(grids) == 1
-    folders = [out] if single else [grid_folder(out, grid) for grid in grids]
-    runs = sum(count_runs(grid.runs(), folder / "runs") for grid, folder in zip(grids, folders, strict=True))
-    with RunBars(console, runs=runs) as bars:
+    with RunBars(console, runs=count_family_runs(grids, out)) as bars:
         options: dict[str, Any] = {"jobs": jobs, "data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
-        if single:
-            results = run_comparison(grids[0], out, progress=bars, **options)
-        else:
-            results = compare_families(grids, out, progress=bars, **options)
+        results = compare_families(grids, out, progress=bars, **options)
     console.print(results.table)
     for path in (*results.files, *(write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)

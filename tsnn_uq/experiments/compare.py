@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.config import RunConfig, run_name
-from tsnn_uq.experiments.folder import is_begun, read_predictions, require_same
+from tsnn_uq.experiments.folder import is_begun, is_finished, read_predictions, require_same
 from tsnn_uq.experiments.grid import Grid
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.run import require_feasible
 from tsnn_uq.experiments.sweep import RunProgress, sweep
 from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
+from tsnn_uq.experiments.workers import HOUR_S
 from tsnn_uq.files import remove_leftovers
 from tsnn_uq.training import METHODS
 
-__all__ = ["Comparison", "compare", "draw_figures", "read_comparison", "run_folder"]
+__all__ = ["Comparison", "claim", "compare", "draw_figures", "read_comparison", "run_folder", "write_comparison"]
 
 
 @dataclass(frozen=True)
@@ -58,32 +60,41 @@ def compare(
     Raises:
         InputError: `out` holds a comparison with other settings, or what a run raises.
     """
-    runs = grid.runs()
-    _claim(out, grid)
+    claim(out, grid)
     rows = sweep(
-        runs,
+        grid.runs(),
         out / "runs",
         jobs=jobs,
         data_dir=data_dir,
         checkpoint_seconds=checkpoint_seconds,
         progress=progress,
     )
+    return write_comparison(grid, out, rows)
+
+
+def write_comparison(grid: Grid, out: Path, rows: Sequence[Mapping[str, Any]]) -> Comparison:
+    """Write tables and figures of a grid's `rows` into `out`; runs that are not finished are left out of both."""
     write_results(out / "results.csv", rows)
     summary = summarize(read_results(out / "results.csv"))
     write_summary(out / "summary.csv", summary)
-    figures = draw_figures(runs, out)
+    finished = [run for run in grid.runs() if is_finished(out / "runs" / run.name)]
+    figures = draw_figures(finished, out)
     tables = (out / "results.csv", out / "summary.csv", out / "config.toml")
     return Comparison(render_table(summary), (*tables, *figures))
 
 
-def _claim(out: Path, grid: Grid) -> None:
-    """Write the grid into its folder, unless there is work with other settings in it."""
+def claim(out: Path, grid: Grid) -> None:
+    """Write the grid into its folder, unless there is work with other settings in it.
+
+    Raises:
+        InputError: there is, or one of its runs cannot be.
+    """
     path = out / "config.toml"
     if path.exists() and any(is_begun(folder) for folder in (out / "runs").glob("*")):
         require_same(out, grid.common(), Grid.load(path).common())
     for run in grid.runs():
         require_feasible(run, out / "runs")
-    remove_leftovers(out)
+    remove_leftovers(out, older_than_s=HOUR_S)  # younger ones may be another process's
     grid.save(path)
 
 

@@ -22,7 +22,7 @@ from tsnn_uq.experiments.train import make_method, make_regularizer
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 
-__all__ = ["Estimate", "estimate_run", "estimate_runs", "in_words"]
+__all__ = ["Estimate", "announced", "estimate_run", "estimate_runs", "in_words"]
 
 STEPS = 3  # timed, after one that warms up and compiles
 EVENTS_SHARE = 1 / 64  # about what a recording of N-MNIST has: events of 2,312 places in a millisecond
@@ -127,3 +127,16 @@ def in_words(seconds: float) -> str:
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def announced(left: Estimate, jobs: int) -> str:
+    """What is to be done, and how long it takes with so many runs side by side.
+
+    Example:
+        >>> announced(Estimate(48, 40_000.0), jobs=2), announced(Estimate(1, 50.0), jobs=2)
+        ('48 runs to train, about 5.6 h with 2 side by side', '1 run to train, about 50 s')
+    """
+    plural = "s" if left.runs != 1 else ""
+    side_by_side = max(1, min(jobs, left.runs))
+    words = f"{left.runs} run{plural} to train, about {in_words(left.seconds / side_by_side)}"
+    return f"{words} with {side_by_side} side by side" if side_by_side > 1 else words

@@ -13,10 +13,10 @@ from tsnn_uq.experiments.grid import Grid, make_grid
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.paper_table import paper_table
 from tsnn_uq.experiments.presets import suits_alike
-from tsnn_uq.experiments.sweep import RunProgress
+from tsnn_uq.experiments.sweep import RunProgress, count_runs
 from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
 
-__all__ = ["ALL_FAMILIES", "compare_families", "grid_folder", "make_grids"]
+__all__ = ["ALL_FAMILIES", "compare_families", "count_family_runs", "grid_folder", "make_grids"]
 
 ALL_FAMILIES = ("dropconnect", "dropout", "slayer", "plif")
 """In the order of the paper's table."""
@@ -83,6 +83,12 @@ def grid_folder(out: Path, grid: Grid) -> Path:
     return out / f"{grid.run.data}-{'-'.join(grid.families)}"
 
 
+def count_family_runs(grids: Sequence[Grid], out: Path) -> int:
+    """How many runs `compare_families` has still to do, the float ones that others need among them."""
+    folders = [out] if len(grids) == 1 else [grid_folder(out, grid) for grid in grids]
+    return sum(count_runs(grid.runs(), folder / "runs") for grid, folder in zip(grids, folders, strict=True))
+
+
 def compare_families(
     grids: Sequence[Grid],
     out: Path,
@@ -92,9 +98,10 @@ def compare_families(
     checkpoint_seconds: float = 20.0,
     progress: RunProgress = silent,
 ) -> Comparison:
-    """Do all runs of several grids; each makes what `compare` makes in its folder, and `out` gets the tables of all.
+    """Do all runs of some grids: one in `out` itself, several each in a folder of its own there.
 
-    These are ``results.csv``, ``summary.csv`` and ``table.csv``, which has the layout of the paper's.
+    With several, `out` gets the tables of all: ``results.csv``, ``summary.csv`` and ``table.csv``, which has the
+    layout of the paper's.
 
     Args:
         grids: what to compare.
@@ -113,6 +120,8 @@ def compare_families(
     import pandas as pd
 
     options: dict[str, Any] = {"jobs": jobs, "data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
+    if len(grids) == 1:
+        return compare(grids[0], out, progress=progress, **options)
     parts = [compare(grid, grid_folder(out, grid), progress=progress, **options) for grid in grids]
     results = pd.concat([read_results(grid_folder(out, grid) / "results.csv") for grid in grids])
     write_results(out / "results.csv", results)

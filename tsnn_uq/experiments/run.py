@@ -16,6 +16,7 @@ from tsnn_uq.cost import LayerCount, cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, load_network, recorded, require_same
 from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.locks import lock_path, locked
 from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent
 from tsnn_uq.experiments.train import require_first_weights, train
 from tsnn_uq.files import remove_leftovers, write_json, write_tensors
@@ -32,15 +33,19 @@ def run(
     *,
     data_dir: Path | None = None,
     checkpoint_seconds: float = 20.0,
+    wait: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
+
+    While it does, it holds the run's lock, so that no other process does the same.
 
     Args:
         config: the run.
         runs: where run folders lie; a run that needs the float one looks for it there, and trains it if need be.
         data_dir: where the data lie; see `tsnn_uq.data.load`.
         checkpoint_seconds: least time between two checkpoints.
+        wait: whether to wait while another process does this run, and then read what it did.
         progress: told what is done.
 
     Returns:
@@ -48,22 +53,30 @@ def run(
 
     Raises:
         InputError: missing data, a folder of another run, a loss that is not finite.
+        UnderWay: another process does this run, and `wait` is not set.
     """
     folder = runs / config.name
     require_feasible(config, runs)
     if not is_finished(folder):
-        with use_threads(config.threads):
-            splits = load_splits(config, data_dir)
-            remove_leftovers(folder)
-            config.save(folder / "config.toml")
-            if not (folder / "weights.safetensors").exists():
-                if config.needs_float:
-                    options = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds, "progress": progress}
-                    run(config.teacher(), runs, **options)  # type: ignore[arg-type]
-                train(config, runs, splits, checkpoint_seconds, progress)
-            (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-            _evaluate(config, folder, splits, progress)
+        with locked(lock_path(folder), wait=wait), use_threads(config.threads):
+            if not is_finished(folder):  # nor by the process that was waited for
+                _do(config, runs, data_dir, checkpoint_seconds, progress)
     return recorded(folder / "result.json", "row")
+
+
+def _do(config: RunConfig, runs: Path, data_dir: Path | None, checkpoint_seconds: float, progress: Progress) -> None:
+    """Do the stages of a run that are not done."""
+    folder = runs / config.name
+    splits = load_splits(config, data_dir)
+    remove_leftovers(folder)
+    config.save(folder / "config.toml")
+    if not (folder / "weights.safetensors").exists():
+        if config.needs_float:
+            options: dict[str, Any] = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
+            run(config.teacher(), runs, progress=progress, **options)
+        train(config, runs, splits, checkpoint_seconds, progress)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    _evaluate(config, folder, splits, progress)
 
 
 def require_feasible(config: RunConfig, runs: Path) -> None:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed
-
-from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.experiments.backends import Pool, open_pool
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import is_finished
+from tsnn_uq.experiments.locks import UnderWay
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.run import require_feasible, run
-from tsnn_uq.files import UNFINISHED, remove_leftovers, require_writable
+from tsnn_uq.experiments.workers import Failure, Result, Row, RunProgress, Task, do_all
 
-__all__ = ["RunProgress", "count_runs", "sweep", "waves"]
-
-RunProgress = Callable[[str, str, int, int], object]
-"""Called with a run's name, what it does, units done and units in all."""
+__all__ = ["Failure", "RunProgress", "Task", "attempt", "count_runs", "sweep", "waves"]
 
 
 def waves(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
@@ -55,11 +44,11 @@ def sweep(
     data_dir: Path | None = None,
     checkpoint_seconds: float = 20.0,
     progress: RunProgress = silent,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Do all runs, `jobs` at a time, and return their rows in the order of `configs`.
 
-    Finished runs are read, interrupted ones go on. Every run has its own seed and its own number of threads,
-    so the rows do not depend on `jobs`.
+    Finished runs are read, interrupted ones go on, and those that another process does now are waited for. Every run
+    has its own seed and its own number of threads, so the rows do not depend on `jobs`.
 
     Args:
         configs: the runs.
@@ -73,88 +62,94 @@ def sweep(
         A row a run, as `tsnn_uq.experiments.run` gives it.
 
     Raises:
-        InputError: before any run is begun, if one cannot be; else what a run raised, and the finished ones stay
-            finished.
+        InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
     """
-    check_positive("jobs", jobs, integer=True)
-    planned = waves(configs)
-    for config in (config for wave in planned for config in wave):
-        require_feasible(config, runs)
-    do = partial(run, runs=runs, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds)
-    rows: dict[str, dict[str, Any]] = {}
+    tasks = [Task(config, runs) for config in configs]
+    options: dict[str, Any] = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
+    with open_pool(jobs=jobs) as pool:
+        results = attempt(tasks, pool, progress=progress, **options)
+    for result in results.values():
+        if isinstance(result, Failure):
+            raise result.error
+    return [row for task in tasks if isinstance(row := results[task], dict)]
+
+
+def attempt(
+    tasks: Sequence[Task],
+    pool: Pool,
+    *,
+    data_dir: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    tries: int = 1,
+    progress: RunProgress = silent,
+) -> dict[Task, Row | Failure]:
+    """Do all runs that can be done, whatever becomes of the others.
+
+    Args:
+        tasks: the runs; float ones that others need are added.
+        pool: who does them.
+        data_dir: where the data lie.
+        checkpoint_seconds: least time between two checkpoints of a run.
+        tries: how often a run is begun, or goes on from its checkpoint, before its error is a failure.
+        progress: told, in this process, what each run does.
+
+    Returns:
+        Of each run, also those that were added, its row or why there is none.
+
+    Raises:
+        InputError: before any run is begun, if one cannot be.
+    """
+    planned = _planned(tasks)
+    for task in (task for wave in planned for task in wave):
+        require_feasible(task.config, task.runs)
+    do = partial(_do, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, tries=tries)
+    results: dict[Task, Any] = {}
     for wave in planned:
-        if jobs == 1 or len(wave) == 1:
-            results = [do(config, progress=partial(progress, config.name)) for config in wave]
+        for task in wave:
+            if task.config.needs_float and isinstance(failure := results[_teacher(task)], Failure):
+                results[task] = Failure(task.name, failure.error)
+        results |= do_all(do, [task for task in wave if task not in results], pool, progress)
+        elsewhere = [task for task in wave if results[task] is None]
+        results |= do_all(partial(do, wait=True), elsewhere, pool, progress)
+    return results
+
+
+def _planned(tasks: Sequence[Task]) -> list[list[Task]]:
+    """The waves of all folders, side by side."""
+    folders: dict[tuple[Path, str], list[RunConfig]] = {}
+    for config, runs, prefix in tasks:
+        folders.setdefault((runs, prefix), []).append(config)
+    planned: list[list[Task]] = [[], []]
+    for (runs, prefix), configs in folders.items():
+        for wave, found in zip(planned, waves(configs), strict=False):
+            wave += [Task(config, runs, prefix) for config in found]
+    return planned
+
+
+def _teacher(task: Task) -> Task:
+    return task._replace(config=task.config.teacher())
+
+
+def _do(
+    task: Task,
+    *,
+    data_dir: Path | None,
+    checkpoint_seconds: float,
+    tries: int,
+    wait: bool = False,
+    progress: RunProgress = silent,
+) -> Result:
+    options: dict[str, Any] = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds, "wait": wait}
+    for again in reversed(range(tries)):
+        try:
+            row = run(task.config, task.runs, progress=partial(progress, task.name), **options)
+        except UnderWay:
+            return None
+        except Exception as error:
+            if not again:
+                return Failure(task.name, error)
         else:
-            results = _in_processes(do, wave, min(jobs, len(wave)), runs, progress)
-        rows |= {config.name: row for config, row in zip(wave, results, strict=True)}
-    return [rows[config.name] for config in configs]
-
-
-def _in_processes(
-    do: Callable[..., dict[str, Any]], wave: Sequence[RunConfig], jobs: int, runs: Path, progress: RunProgress
-) -> list[dict[str, Any]]:
-    with _relayed(progress, runs) as messages:
-        tasks = (delayed(_run_in_process)(do, config, messages, os.getpid()) for config in wave)
-        try:
-            return Parallel(n_jobs=jobs, batch_size=1)(tasks)
-        except BrokenProcessPool as error:
-            remedy = "the same command goes on from here; give it fewer --jobs if memory was short"
-            raise InputError(f"jobs: expected processes that live; one was ended from outside; {remedy}") from error
-
-
-def _run_in_process(
-    do: Callable[..., dict[str, Any]], config: RunConfig, messages: Path, parent: int
-) -> dict[str, Any]:
-    """A run in a process of its own, which reports by lines in a file."""
-    _end_with(parent)
-
-    def report(stage: str, done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:  # a message a step would cost more than the step's book-keeping
-            with suppress(OSError), messages.open("a") as file:  # a full disk is the run's to report
-                file.write(json.dumps([config.name, stage, done, total]) + "\n")
-
-    return do(config, progress=report)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, so that a killed sweep leaves no orphans."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
-    """A file to which other processes append messages, which are told in this one.
-
-    A file and not a queue, since a queue between processes that know only its name needs a process of its own,
-    which would outlive a killed sweep.
-    """
-    finished = threading.Event()
-
-    def relay() -> None:
-        rest = ""
-        while True:
-            last = finished.wait(0.2)
-            *lines, rest = (rest + file.read()).split("\n")
-            for line in lines:
-                progress(*json.loads(line))
-            if last:
-                return
-
-    require_writable(runs)
-    remove_leftovers(runs)
-    with tempfile.NamedTemporaryFile("r", dir=runs, prefix=f"{UNFINISHED}progress-") as file:
-        thread = threading.Thread(target=relay, daemon=True)
-        thread.start()
-        try:
-            yield Path(file.name)
-        finally:
-            finished.set()
-            thread.join()
+            if wait:  # whoever did it told others
+                progress(task.name, "predict", 1, 1)
+            return row
+    raise AssertionError("tries: expected at least 1")

@@ -79,7 +79,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
 
 def _keys(frame: DataFrame) -> list[str]:
     """What tells one row of the summary from another, in the order of the paper's table."""
-    names = ("dataset", "family", "configuration", "quantized_part", "method")
+    names = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
     return [name for name in names if name in frame]
 
 

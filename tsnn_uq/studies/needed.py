@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.compare import compare, run_folder
-from tsnn_uq.experiments.estimate import Estimate, estimate_runs, in_words
+from tsnn_uq.experiments.estimate import announced, estimate_runs
 from tsnn_uq.experiments.folder import is_finished, read_predictions
 from tsnn_uq.experiments.grid import Grid, make_grid
 from tsnn_uq.training import METHODS
@@ -93,7 +93,7 @@ def require_runs(
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
         grid = _grid(folder, data, family, part, wanted, seed)
         left = estimate_runs(grid.runs(), folder / "runs", data_dir=data_dir)
-        say(f"{folder}: {_announced(left, jobs)}")
+        say(f"{folder}: {announced(left, jobs)}")
         compare(grid, folder, jobs=jobs, data_dir=data_dir)
     return Runs({method: found[method] for method in wanted}, family, part, seed, data_dir)
 
@@ -102,9 +102,3 @@ def _grid(folder: Path, data: str, family: str, part: str, methods: list[str], s
     config = folder / "config.toml" if (folder / "config.toml").exists() else None
     common = {"parts": (part,), "methods": methods, "seeds": seed + 1, "settings": {}}
     return make_grid(config, data=data or None, families=(family,), **common)  # type: ignore[arg-type]
-
-
-def _announced(left: Estimate, jobs: int) -> str:
-    plural = "s" if left.runs != 1 else ""
-    time = in_words(left.seconds / max(1, min(jobs, left.runs)))
-    return f"{left.runs} run{plural} to train, about {time}"

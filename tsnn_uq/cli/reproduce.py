@@ -1,0 +1,74 @@
+"""The command that does all runs behind the paper's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tsnn_uq.cli.main import CORES, app, console
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir, names
+from tsnn_uq.cli.progress import RunBars
+from tsnn_uq.files import require_writable
+
+__all__ = ["reproduce"]
+
+
+@app.command()
+def reproduce(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and, below it, all comparisons.")],
+    data: Annotated[
+        str, typer.Option(help="Data sets, with commas; a family takes the first of its kind, images or events.")
+    ] = "mnist,nmnist",
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ... of each row.")] = 3,
+    regularizers: Annotated[
+        str, typer.Option(help="Uncertainty terms, with commas; a table for each: none,variance:5+outliers:0.5.")
+    ] = "none",
+    budget: Annotated[
+        str, typer.Option(help="full; or quick: small networks on subsets, minutes to see that everything works.")
+    ] = "full",
+    backend: Annotated[str, typer.Option(help="Who does the runs: processes, or a cluster of dask or ray.")] = (
+        "processes"
+    ),
+    address: Annotated[str, typer.Option(help="Of the cluster; else one of --jobs workers is started here.")] = "",
+    jobs: Annotated[int, typer.Option(help="Runs done side by side.")] = CORES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how long it will take.")] = False,
+    data_dir: DataDir = None,
+    checkpoint_seconds: CheckpointSeconds = 20.0,
+) -> None:
+    """Do all sixteen rows of the paper's table, by seeds and by regularizers.
+
+    Says beforehand how long it will take. Writes results.csv (a row a run), summary.csv and table.csv, which has the
+    paper's layout, into --out. Killed and called again, it goes on where it was; called twice at a time on one folder,
+    the two share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
+    """
+    from tsnn_uq.experiments.backends import open_pool
+    from tsnn_uq.experiments.estimate import announced
+    from tsnn_uq.experiments.reproduce import make_plan
+    from tsnn_uq.experiments.reproduce import reproduce as do
+
+    plan = make_plan(
+        out, data=names(data), seeds=seeds, regularizers=names(regularizers), budget=budget, data_dir=data_dir
+    )
+    if dry_run:
+        console.print(announced(plan.estimate(data_dir), jobs), highlight=False)
+        return
+    require_writable(out)
+    with open_pool(backend, jobs=jobs, address=address) as pool:
+        left = plan.estimate(data_dir)
+        console.print(announced(left, pool.jobs), highlight=False)
+        with RunBars(console, runs=left.runs) as bars:
+            made = do(plan, pool, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars)
+    for table in made.tables:
+        console.print(table)
+    for path in made.files:
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if made.failures:
+        failed = Table("run", "error", title=f"{len(made.failures)} failed; the same command tries them again")
+        for name, error in made.failures:
+            failed.add_row(name, str(error) or type(error).__name__)
+        console.print(failed)
+        raise typer.Exit(1)

@@ -1,0 +1,130 @@
+"""Where runs are done: processes of this machine, or the workers of a Dask or Ray cluster, all of them by joblib."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from joblib import parallel_config
+
+from tsnn_uq.checks import InputError, check_choice, check_positive
+
+__all__ = ["BACKENDS", "Pool", "open_pool"]
+
+CONNECT_SECONDS = 30
+OBJECT_BYTES = 128 * 2**20  # of Ray's shared memory; settings and rows are small
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers that joblib sends runs to.
+
+    Args:
+        jobs: how many runs go side by side.
+        backend: which kind of workers they are; see `BACKENDS`.
+        lost: what joblib raises when a worker was ended from outside.
+    """
+
+    jobs: int = 1
+    backend: str = "processes"
+    lost: tuple[type[Exception], ...] = (BrokenProcessPool,)
+
+    @property
+    def here(self) -> bool:
+        """Whether the workers are children of this process."""
+        return self.backend == "processes"
+
+
+@contextmanager
+def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -> Iterator[Pool]:
+    """Make joblib use a backend as long as the context lasts.
+
+    Workers elsewhere need this package, the same versions of its libraries (results are the same to the last bit on
+    the same kind of processor alone), and the folders of runs and data under the same paths.
+
+    Args:
+        backend: ``"processes"``, ``"dask"`` or ``"ray"``.
+        jobs: number of processes, or of workers of a cluster on this machine.
+        address: of a cluster that is there, such as ``"tcp://10.0.0.1:8786"`` (Dask) or ``"10.0.0.1:6379"`` (Ray);
+            by default one is started on this machine, and ended afterwards.
+
+    Raises:
+        InputError: an unknown backend, a library that is not installed, or no cluster at `address`.
+    """
+    check_choice("backend", backend, BACKENDS)
+    check_positive("jobs", jobs, integer=True)
+    with BACKENDS[backend](jobs, address) as pool:
+        yield pool
+
+
+@contextmanager
+def _processes(jobs: int, address: str) -> Iterator[Pool]:
+    if address:
+        raise InputError(f"address: expected with backend dask or ray; got {address} with processes")
+    with parallel_config(backend="loky", n_jobs=jobs):
+        yield Pool(jobs)
+
+
+@contextmanager
+def _dask(jobs: int, address: str) -> Iterator[Pool]:
+    distributed = _library("dask", "distributed")
+    with _dask_client(distributed, jobs, address) as client:
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise InputError(f"address: expected a Dask cluster with workers; got none at {address}") from error
+        with parallel_config(backend="dask", n_jobs=-1):
+            yield Pool(sum(client.nthreads().values()), "dask", (Exception,))
+
+
+@contextmanager
+def _dask_client(distributed: Any, jobs: int, address: str) -> Iterator[Any]:
+    if not address:
+        # No limit of memory, for it ends workers; no page to watch, for its port may be taken.
+        options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        with distributed.LocalCluster(n_workers=jobs, **options) as cluster, distributed.Client(cluster) as client:
+            yield client
+        return
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"address: expected that of a Dask scheduler; got {address}: {error}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _ray(jobs: int, address: str) -> Iterator[Pool]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    ray = _library("ray", "ray")
+    local = {"num_cpus": jobs, "object_store_memory": OBJECT_BYTES, "include_dashboard": False}
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"address: expected that of a Ray cluster; got {address or 'local'}: {error}") from error
+    try:
+        _library("ray", "ray.util.joblib").register_ray()
+        with parallel_config(backend="ray", n_jobs=-1):
+            yield Pool(int(ray.cluster_resources()["CPU"]), "ray", (Exception,))
+    finally:
+        ray.shutdown()
+
+
+def _library(extra: str, name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        remedy = f"install it: pip install 'tsnn-uq[{extra}]'"
+        raise InputError(f"backend: expected one whose library is there; got {extra} without it; {remedy}") from error
+
+
+BACKENDS: dict[str, Callable[[int, str], AbstractContextManager[Pool]]] = {
+    "processes": _processes,
+    "dask": _dask,
+    "ray": _ray,
+}

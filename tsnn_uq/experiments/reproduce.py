@@ -1,0 +1,219 @@
+"""All sixteen rows of the paper's table, by seeds and by regularizers: what there is to do, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq import data as datasets
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.experiments.backends import Pool
+from tsnn_uq.experiments.compare import claim, write_comparison
+from tsnn_uq.experiments.estimate import Estimate, estimate_runs
+from tsnn_uq.experiments.families import grid_folder, make_grids
+from tsnn_uq.experiments.folder import require_same
+from tsnn_uq.experiments.grid import Grid
+from tsnn_uq.experiments.measure import silent
+from tsnn_uq.experiments.paper_table import paper_table
+from tsnn_uq.experiments.sweep import Failure, RunProgress, Task, attempt
+from tsnn_uq.experiments.tables import render_table, summarize, write_results, write_summary
+from tsnn_uq.files import read_toml, write_toml
+from tsnn_uq.training import regularizer_terms
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["BUDGETS", "Plan", "Reproduction", "make_plan", "reproduce"]
+
+BUDGETS = ("full", "quick")
+# What goes over the settings of a family: small networks and few images, to see that everything works.
+QUICK: dict[str, dict[str, Any]] = {
+    "dropconnect": {"hidden": (128, 128), "train_limit": 5000, "epochs": 3, "samples": 4},
+    "slayer": {"hidden": (64,), "train_limit": 1000, "epochs": 2, "samples": 4},
+    "plif": {"hidden": (8, 8, 64), "train_limit": 2000, "epochs": 2, "samples": 4},
+}
+QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
+NEEDS_IMAGES = ("outliers",)
+TRIES = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be reproduced, and where.
+
+    Args:
+        out: the folder.
+        grids: for each regularizer, as it was asked for, the grids of the four families.
+        budget: ``"full"`` or ``"quick"``.
+    """
+
+    out: Path
+    grids: Mapping[str, Sequence[Grid]]
+    budget: str
+
+    def folders(self) -> Iterator[tuple[str, Grid, Path]]:
+        """Each regularizer and grid, and the folder of their comparison."""
+        for regularizer, grids in self.grids.items():
+            for grid in grids:
+                yield regularizer, grid, grid_folder(self.out / regularizer.replace(":", "-"), grid)
+
+    def tasks(self, grid: Grid, folder: Path) -> list[Task]:
+        """The runs of one of the grids."""
+        prefix = f"{folder.parent.name}/" if len(self.grids) > 1 else ""
+        return [Task(run, folder / "runs", prefix) for run in grid.runs()]
+
+    def estimate(self, data_dir: Path | None = None) -> Estimate:
+        """How many runs are left to do and how long they take; errors as of `estimate_runs`."""
+        parts = [estimate_runs(grid.runs(), folder / "runs", data_dir=data_dir) for _, grid, folder in self.folders()]
+        return Estimate(sum(part.runs for part in parts), sum(part.seconds for part in parts))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of a plan: a table for each regularizer, files, and the runs that could not be done."""
+
+    tables: tuple[Table, ...]
+    files: tuple[Path, ...]
+    failures: tuple[Failure, ...]
+
+
+def make_plan(
+    out: Path,
+    *,
+    data: Sequence[str] = (),
+    seeds: int = 3,
+    regularizers: Sequence[str] = ("none",),
+    budget: str = "full",
+    data_dir: Path | None = None,
+) -> Plan:
+    """The runs behind the paper's table, in folders under `out`.
+
+    Of a regularizer that is a sum, events have those terms that do not need images; where none is left, the families
+    of events are not in its table.
+
+    Args:
+        out: the folder.
+        data: data sets, of which a family takes the first of its kind; by default MNIST and N-MNIST, as in the paper.
+        seeds: seeds 0, 1, ... of each run.
+        regularizers: uncertainty terms in the loss, each for a table of its own, such as ``"variance:5+outliers:0.5"``.
+        budget: ``"full"``, or ``"quick"``: small networks on subsets, a few minutes to see that everything works.
+        data_dir: where the data lie.
+
+    Raises:
+        InputError: unknown names, settings that do not go together, data that are not there and cannot be fetched, or
+            a folder with the work of another plan.
+    """
+    check_choice("budget", budget, BUDGETS)
+    if not regularizers or len(set(regularizers)) < len(regularizers):
+        raise InputError(f"regularizers: expected at least one, each once; got {list(regularizers)}")
+    base = make_grids(None, data=data, families=("all",), parts=(), methods=(), seeds=seeds, settings={})
+    if budget == "quick":
+        base = [_quick(grid, data_dir) for grid in base]
+    for grid in base:
+        datasets.extent(grid.run.data, data_dir)  # raises where events are missing
+    out = out.resolve()
+    plan = Plan(out, {text: [*_with(text, base)] for text in regularizers}, budget)
+    for _, grid, _ in plan.folders():
+        grid.runs()  # raises where a method and a regularizer do not go together
+    if (out / "reproduce.toml").exists():
+        require_same(out, _fixed(plan), read_toml(out / "reproduce.toml"))
+    return plan
+
+
+def _quick(grid: Grid, data_dir: Path | None) -> Grid:
+    settings = dict(QUICK[grid.families[0]])
+    settings["train_limit"] = min(settings["train_limit"], datasets.extent(grid.run.data, data_dir).train)
+    if grid.run.coding == "events":
+        settings |= QUICK_EVENTS
+    return replace(grid, run=replace(grid.run, **settings))
+
+
+def _with(regularizer: str, grids: Sequence[Grid]) -> Iterator[Grid]:
+    terms = regularizer_terms(regularizer)
+    for grid in grids:
+        own = regularizer
+        if grid.run.coding == "events" and terms.keys() & set(NEEDS_IMAGES):
+            own = "+".join(f"{name}:{weight!r}" for name, weight in terms.items() if name not in NEEDS_IMAGES)
+        if own:
+            yield replace(grid, run=replace(grid.run, regularizer=own))
+
+
+def _fixed(plan: Plan) -> dict[str, Any]:
+    """What may not change in a folder; seeds and regularizers may become more."""
+    return {"budget": plan.budget, "data": sorted({grid.run.data for _, grid, _ in plan.folders()})}
+
+
+def reproduce(
+    plan: Plan,
+    pool: Pool,
+    *,
+    data_dir: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    progress: RunProgress = silent,
+) -> Reproduction:
+    """Do all runs of a plan, each failed one once more, and write the tables of those that could be done.
+
+    Args:
+        plan: what to do.
+        pool: who does it.
+        data_dir: where the data lie.
+        checkpoint_seconds: least time between two checkpoints of a run.
+        progress: told what each run does.
+
+    Returns:
+        Tables, files and failures. In `plan.out` are ``results.csv`` (a row a run), ``summary.csv``, ``table.csv`` (the
+        paper's layout) and ``reproduce.toml``; below it a comparison for each regularizer and kind of family.
+
+    Raises:
+        InputError: before any run is begun, if one cannot be.
+    """
+    folder = datasets.data_folder(data_dir).resolve()  # workers may have another one by default
+    for name in _fixed(plan)["data"]:
+        if name != "nmnist":  # which is never fetched, and would be read in full
+            datasets.prepare(name, folder)
+    for _, grid, place in plan.folders():
+        claim(place, grid)
+    write_toml(plan.out / "reproduce.toml", _fixed(plan) | {"regularizers": list(plan.grids)})
+    tasks = [task for _, grid, place in plan.folders() for task in plan.tasks(grid, place)]
+    options: dict[str, Any] = {"data_dir": folder, "checkpoint_seconds": checkpoint_seconds, "tries": TRIES}
+    results = attempt(tasks, pool, progress=progress, **options)
+    failures = tuple(result for result in results.values() if isinstance(result, Failure))
+    rows = {task: result | {"budget": plan.budget} for task, result in results.items() if isinstance(result, dict)}
+    tables, files = _write(plan, rows)
+    return Reproduction(tables, files, failures)
+
+
+def _write(plan: Plan, done: Mapping[Task, dict[str, Any]]) -> tuple[tuple[Table, ...], tuple[Path, ...]]:
+    import pandas as pd
+
+    files: list[Path] = []
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for regularizer, grid, folder in plan.folders():
+        own = [done[task] for task in plan.tasks(grid, folder) if task in done]
+        if own:
+            rows.setdefault(regularizer, []).extend(own)
+            files += write_comparison(grid, folder, own).files
+    if not rows:
+        return (), ()
+    names = [plan.out / name for name in ("results.csv", "summary.csv", "table.csv")]
+    summaries = {regularizer: summarize(own) for regularizer, own in rows.items()}
+    write_results(names[0], [row for own in rows.values() for row in own])
+    write_summary(names[1], pd.concat(_marked(summary, regularizer=text) for text, summary in summaries.items()))
+    layouts = (
+        _marked(paper_table(summary), budget=plan.budget, regularizer=text) for text, summary in summaries.items()
+    )
+    write_summary(names[2], pd.concat(layouts))
+    tables = [render_table(summary) for summary in summaries.values()]
+    for text, table in zip(summaries, tables, strict=True):
+        note = ": small networks on subsets, to see that everything works" if plan.budget == "quick" else ""
+        table.title = f"regularizer {text}, {plan.budget} budget{note}"
+    return tuple(tables), (*names, *files)
+
+
+def _marked(frame: Any, **columns: str) -> Any:
+    """A table with columns put before the others."""
+    for place, (name, value) in enumerate(columns.items()):
+        frame.insert(place, name, value)
+    return frame
