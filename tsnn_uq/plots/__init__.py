@@ -1,10 +1,12 @@
 """Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
 
+from tsnn_uq.plots.activity import layer_sparsity_chart, potential_histogram, spike_raster
 from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
 from tsnn_uq.plots.events import event_picture, event_raster
 from tsnn_uq.plots.posteriors import posterior_differences
 from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
 from tsnn_uq.plots.style import METHOD_COLORS, save_figure, save_plot, style
+from tsnn_uq.plots.weights import weight_code_histogram
 
 __all__ = [
     "METHOD_COLORS",
@@ -12,10 +14,14 @@ __all__ = [
     "entropy_table",
     "event_picture",
     "event_raster",
+    "layer_sparsity_chart",
     "posterior_differences",
+    "potential_histogram",
     "reliability_diagram",
     "reliability_table",
     "save_figure",
     "save_plot",
+    "spike_raster",
     "style",
+    "weight_code_histogram",
 ]

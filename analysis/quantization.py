@@ -1,0 +1,40 @@
+"""What ternary training changes: weights, sparsity, membrane potentials and spikes, float and ternary side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq import plots, studies
+from tsnn_uq.checks import check_choice
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.scripts import Drawing, figure_script
+
+SHOWN = {
+    "weights": (studies.weight_codes, plots.weight_code_histogram),
+    "sparsity": (studies.layer_sparsity, plots.layer_sparsity_chart),
+    "potentials": (studies.potential_distribution, plots.potential_histogram),
+    "raster": (studies.spike_trains, plots.spike_raster),
+}
+
+
+@figure_script("quantization", variants=("show",))
+def main(
+    runs: studies.Runs,
+    show: Annotated[
+        str,
+        typer.Option(help="weights, by the code each gets; sparsity, of weights and spikes; potentials; or raster."),
+    ] = "weights",
+    inputs: Annotated[int, typer.Option(help="Test inputs that sparsity and potentials are measured on.")] = 500,
+    index: Annotated[int, typer.Option(help="Test input whose spikes the raster shows.")] = 0,
+) -> Drawing:
+    """Draw what became of the weights in ternary training, or of what goes on inside the networks."""
+    study, plot = SHOWN[check_choice("show", show, SHOWN)]
+    options = {"sparsity": {"inputs": inputs}, "potentials": {"inputs": inputs}, "raster": {"index": index}}
+    table = study(runs, **options.get(show, {}))
+    return plot(table), table
+
+
+if __name__ == "__main__":
+    run_command(main)
