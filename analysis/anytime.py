@@ -13,7 +13,7 @@ from tsnn_uq.plots import anytime_figure
 from tsnn_uq.studies import Runs, anytime_curves
 
 
-@figure_script("anytime")
+@figure_script("anytime", variants=("outlier",))
 def main(
     runs: Runs,
     outlier: Annotated[str, typer.Option(help="Foreign data set to detect, e.g. fashion-mnist.")] = "",

@@ -53,7 +53,7 @@ def anytime_curves(
         runs: the runs, of one data set, T and S.
         masks: of ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
         outlier: a foreign data set, e.g. ``"fashion-mnist"`` or ``"digits:rotate=90"``; without it there is no AUROC.
-        inputs: how many test inputs, and foreign ones, to draw; by default all.
+        inputs: how many test inputs, and foreign ones, to draw at most; by default all.
         repeats: random orders of the samples.
         bins: bins of the calibration error.
 

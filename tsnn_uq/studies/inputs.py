@@ -31,16 +31,13 @@ def settings(runs: Runs) -> dict[str, RunConfig]:
 
 
 def own_inputs(runs: Runs, inputs: int | None = None) -> data.Dataset:
-    """The test set of the runs, or `inputs` drawn from it.
+    """The test set of the runs, or at most `inputs` drawn from it.
 
     Raises:
-        InputError: there are not so many, or what loading the data raises.
+        InputError: `inputs` is not positive, or what loading the data raises.
     """
-    if inputs is not None:
-        check_positive("inputs", inputs, integer=True)
     config = next(iter(settings(runs).values()))
-    dataset = load_test(config, config.data, runs.data_dir)
-    return dataset if inputs is None else dataset.subset(inputs)
+    return _at_most(load_test(config, config.data, runs.data_dir), inputs)
 
 
 def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dataset:
@@ -55,7 +52,14 @@ def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dat
     if dataset.shape != own.shape:
         wanted = f"inputs of shape {list(own.shape)}, as the runs were trained on"
         raise InputError(f"outlier: expected {wanted}; got {list(dataset.shape)}")
-    return dataset if inputs is None else dataset.subset(min(inputs, len(dataset)))
+    return _at_most(dataset, inputs)
+
+
+def _at_most(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
+    if inputs is None:
+        return dataset
+    check_positive("inputs", inputs, integer=True)
+    return dataset if inputs >= len(dataset) else dataset.subset(inputs)
 
 
 def drawn(network: nn.Module, dataset: data.Dataset, config: RunConfig, mask: str | None = None) -> Tensor:

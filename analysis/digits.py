@@ -1,0 +1,27 @@
+"""The digits that networks are least sure of, and those they are surely wrong about."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.plots import digit_gallery
+from tsnn_uq.studies import Runs, pictures, uncertain_inputs
+
+
+@figure_script("digits", variants=("by",))
+def main(
+    runs: Runs,
+    by: Annotated[str, typer.Option(help="Method whose uncertainty orders; else the first ternary one.")] = "",
+    count: Annotated[int, typer.Option(help="Inputs of either kind.")] = 8,
+) -> Drawing:
+    """Draw the most uncertain test inputs and the most confidently wrong ones, with each method's prediction."""
+    table = uncertain_inputs(runs, by=by, count=count)
+    return digit_gallery(table, pictures(runs, table)), table
+
+
+if __name__ == "__main__":
+    run_command(main)

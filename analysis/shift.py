@@ -1,0 +1,45 @@
+"""Accuracy and uncertainty of float and ternary networks on shifted images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import names
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.plots import shift_figure
+from tsnn_uq.studies import Runs, shift_curves, shifted_examples
+
+
+@figure_script("shift")
+def main(
+    runs: Runs,
+    rotate: Annotated[str, typer.Option(help="Angles in degrees; empty for none.")] = "0,30,60,90,120,150,180",
+    noise: Annotated[str, typer.Option(help="Sigmas of the noise, 1 is the full intensity.")] = "0,0.2,0.4,0.6,0.8,1",
+    blur: Annotated[str, typer.Option(help="Sigmas of the blur in pixels.")] = "0,0.5,1,1.5,2,2.5,3",
+    inputs: Annotated[int, typer.Option(help="Test inputs to draw; 0 for all. Each amount is a prediction.")] = 1000,
+    bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
+    example: Annotated[int, typer.Option(help="Which of the inputs is shown.")] = 0,
+) -> Drawing:
+    """Draw accuracy, predictive entropy and calibration error against rotation, noise and blur."""
+    amounts = {name: numbers(name, text) for name, text in (("rotate", rotate), ("noise", noise), ("blur", blur))}
+    amounts = {name: values for name, values in amounts.items() if values}
+    count = inputs or None
+    examples = shifted_examples(runs, amounts, inputs=count, index=example)
+    table = shift_curves(runs, amounts, inputs=count, bins=bins)
+    return shift_figure(table, examples), table
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Split a comma-separated list of numbers."""
+    try:
+        return [float(part) for part in names(text)]
+    except ValueError as error:
+        raise InputError(f"{option}: expected numbers with commas, such as 0,30,60; got {text!r}") from error
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,29 @@
+"""Monte Carlo variance of ternary networks against the float network's, on the same inputs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.plots import variance_scatter
+from tsnn_uq.studies import Runs, paired_variances
+
+
+@figure_script("variance")
+def main(
+    runs: Runs,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Fit each network's temperature on its validation split before.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
+) -> Drawing:
+    """Draw each input's variance, ternary against float, and the paired difference of the means by class."""
+    table = paired_variances(runs, recalibrate=recalibrate, resamples=resamples)
+    return variance_scatter(table), table
+
+
+if __name__ == "__main__":
+    run_command(main)
