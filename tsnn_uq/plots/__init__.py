@@ -1,15 +1,23 @@
 """Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
 
 from tsnn_uq.plots.activity import layer_sparsity_chart, potential_histogram, spike_raster
+from tsnn_uq.plots.anytime import anytime_figure
+from tsnn_uq.plots.digits import digit_gallery
 from tsnn_uq.plots.entropy import entropy_histogram, entropy_table
 from tsnn_uq.plots.events import event_picture, event_raster
 from tsnn_uq.plots.posteriors import posterior_differences
 from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
+from tsnn_uq.plots.selective import detection_table, selective_curves, selective_table
+from tsnn_uq.plots.shift import shift_figure
 from tsnn_uq.plots.style import METHOD_COLORS, save_figure, save_plot, style
+from tsnn_uq.plots.variance import variance_scatter
 from tsnn_uq.plots.weights import weight_code_histogram
 
 __all__ = [
     "METHOD_COLORS",
+    "anytime_figure",
+    "detection_table",
+    "digit_gallery",
     "entropy_histogram",
     "entropy_table",
     "event_picture",
@@ -21,7 +29,11 @@ __all__ = [
     "reliability_table",
     "save_figure",
     "save_plot",
+    "selective_curves",
+    "selective_table",
+    "shift_figure",
     "spike_raster",
     "style",
+    "variance_scatter",
     "weight_code_histogram",
 ]
