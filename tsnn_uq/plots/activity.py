@@ -132,7 +132,7 @@ def spike_raster(table: DataFrame) -> Figure:
             axes.set_title((says if row == 0 else "") + rate, fontsize=7)
             if column == 0:
                 shown = rows["neuron"].nunique()
-                axes.set_ylabel(f"{layer.partition(':')[0].capitalize()}\n{shown} of {first['layer_neurons']}")
+                axes.set_ylabel(f"{layer.partition(':')[0].capitalize()}\n{shown} of {first['layer_neurons']} neurons")
         for axes in panels[-1]:
             axes.set_xlabel("Time step")
     return figure

@@ -1,0 +1,34 @@
+"""Selective prediction of float and ternary networks, and how well their uncertainty tells foreign inputs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.plots import detection_table, selective_curves, selective_table
+from tsnn_uq.plots.selective import SCORES
+from tsnn_uq.studies import Runs, foreign_predictions
+
+
+@figure_script("selective", variants=("score", "outlier"))
+def main(
+    runs: Runs,
+    score: Annotated[str, typer.Option(help=f"Uncertainty: {', '.join(SCORES)}.")] = "predictive-entropy",
+    outlier: Annotated[str, typer.Option(help="Foreign data set to tell from the own, e.g. fashion-mnist.")] = "",
+) -> Drawing:
+    """Draw risk-coverage curves and, with --outlier, ROC curves of out-of-distribution detection."""
+    predictions = runs.predictions()
+    selective = selective_table(predictions, score)
+    if not outlier:
+        return selective_curves(selective), selective
+    detection = detection_table(predictions, foreign_predictions(runs, outlier), score)
+    both = pd.concat([selective, detection], keys=["risk-coverage", "roc"], names=["curve"]).reset_index(level=0)
+    return selective_curves(selective, detection, outlier=outlier), both
+
+
+if __name__ == "__main__":
+    run_command(main)
