@@ -61,7 +61,8 @@ def _draw_line(figure: Any, group: str, part: DataFrame, methods: list[str], pic
     for column, (_, rows) in zip(axes.T, part.groupby("rank"), strict=False):
         by = rows[rows["method"] == rows["by"]].iloc[0]
         said = f"said {by['predicted']}" if group == "wrong" else f"{by['predictive_entropy_nats']:.2f} nats"
-        column[0].imshow(as_tensor(pictures[int(by["input"])]), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        picture = as_tensor(pictures[int(by["input"])]).numpy()
+        column[0].imshow(picture, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
         column[0].set_title(f"is {by['label']}, {said}", fontsize=7)
         for panel, method in zip(column[1:], methods, strict=True):
             _draw_bars(panel, rows[rows["method"] == method], method)
