@@ -1,6 +1,7 @@
 """The command ``tsnn-uq``."""
 
+from tsnn_uq.cli.ablation import ablation
 from tsnn_uq.cli.main import main
 from tsnn_uq.cli.reproduce import reproduce
 
-__all__ = ["main", "reproduce"]
+__all__ = ["ablation", "main", "reproduce"]

@@ -1,0 +1,90 @@
+"""Which runs a stage has: terms, their weights, and all else alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tsnn_uq.checks import check_choice
+from tsnn_uq.experiments import RunConfig, preset
+from tsnn_uq.training.regularizers import check_regularizer
+
+__all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Plan"]
+
+SCREENING: dict[str, Any] = {"train_limit": 10_000, "epochs": 12, "samples": 16}
+FINALS: dict[str, Any] = {}
+"""Settings over MNIST's own, of either stage."""
+FOREIGN = {"fashion": "fashion-mnist", "rotated": "mnist:rotate=90", "noise": "noise", "letters": "letters"}
+"""Name in a column -> out-of-distribution set."""
+
+
+def _weighted(term: str, *weights: float, besides: str = "") -> tuple[str, ...]:
+    return tuple(f"{term}:{weight:g}{besides}" for weight in weights)
+
+
+CANDIDATES: dict[str, tuple[str, ...]] = {
+    "variance": _weighted("variance", 1, 5, 20, 50),
+    "entropy": _weighted("entropy", 0.03, 0.1, 0.3, 1),
+    "information": _weighted("information", 0.3, 1, 3, 10),
+    "variance-right": _weighted("variance-right", 1, 5, 20, 50),
+    "variance-contrast": _weighted("variance-contrast", 1, 5, 10, 20),
+    "entropy-contrast": _weighted("entropy-contrast", 0.03, 0.1, 0.3, 1),
+    "information-contrast": _weighted("information-contrast", 0.3, 1, 3, 10),
+    "accuracy-uncertainty": _weighted("accuracy-uncertainty", 0.1, 0.3, 1, 3),
+    "soft-binned": _weighted("soft-binned", 0.1, 0.3, 1, 3),
+    "kernel-calibration": _weighted("kernel-calibration", 0.1, 0.3, 1, 3),
+    "quantization-gap": _weighted("quantization-gap", 0.1, 0.3, 1, 3),
+    "membrane": _weighted("membrane", 0.01, 0.03, 0.1, 0.3),
+    "outliers": _weighted("outliers", 0.1, 0.3, 0.5, 1),
+    "variance+outliers": _weighted("variance", 1, 5, 20, 50, besides="+outliers:0.5"),
+    "variance-right+outliers": _weighted("variance-right", 1, 5, 20, 50, besides="+outliers:0.5"),
+}
+"""Term, or sum of terms -> the four weights from which one is chosen."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage's common settings, and where its runs lie.
+
+    Runs of one text for the loss, such as ``"variance:5"``, have a folder of their own, since they are called alike.
+
+    Args:
+        out: the stage's folder.
+        seeds: number of seeds, 0 and on.
+        settings: of every run, over the preset of MNIST.
+        terms: as `CANDIDATES`.
+        foreign: as `FOREIGN`.
+    """
+
+    out: Path
+    seeds: int = 3
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CANDIDATES)
+    foreign: Mapping[str, str] = field(default_factory=lambda: FOREIGN)
+
+    def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> RunConfig:
+        """A run, its ternary layers all of them; a distilled one has the teacher that was trained with no term."""
+        base = RunConfig(**preset("mnist", family) | dict(self.settings))
+        part = "none" if method == "float" else "all"
+        teacher = str(self.folder("none")) if method == "distill" else ""
+        return replace(base, method=method, quantized_part=part, regularizer=text, seed=seed, teacher_from=teacher)
+
+    def folder(self, text: str) -> Path:
+        """Where the runs with a text for the loss lie."""
+        return self.out / "runs" / text.replace(":", "-")
+
+    def place(self, config: RunConfig) -> Path:
+        """A run's own folder."""
+        return self.folder(config.regularizer) / config.name
+
+    def candidates(self, method: str) -> dict[str, tuple[str, ...]]:
+        """Those of `terms` that go with a method."""
+        check_choice("method", method, ("float", "direct", "indirect", "distill"))
+        suitable = {}
+        for label, texts in self.terms.items():
+            if "quantization-gap" not in label or method == "direct":
+                check_regularizer(texts[0], 0, method=method, events=False)
+                suitable[label] = texts
+        return suitable

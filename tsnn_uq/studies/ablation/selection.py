@@ -1,0 +1,105 @@
+"""Which weight a term gets, and which terms go on to the finals: by the validation split alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tsnn_uq.checks import InputError, check_positive
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["ACCURACY_LOSS", "best_terms", "chosen_weights", "finalists"]
+
+ACCURACY_LOSS = 0.002  # 5,000 validation images tell no smaller difference at an error of 4 %
+_COST = "validation_predictive_variance_correct"
+
+
+def chosen_weights(rows: DataFrame) -> DataFrame:
+    """The weight of each term and method: the surest where the network is right, of those that cost no accuracy.
+
+    Of the weights of one family, method and term, those are acceptable whose validation accuracy is at most 0.2
+    points below the same network's without a term, and whose validation AURC is no more than a tenth above. Among them
+    the one with the smallest variance on right predictions is chosen; where none is acceptable, the most accurate.
+    All after temperature scaling, and for each means over the seeds that all weights have.
+
+    Args:
+        rows: of a stage, with ``family``, ``method``, ``term``, ``regularizer``, ``seed``, ``calibration`` and the
+            ``validation_...`` columns; rows without a term are called ``"none"``.
+
+    Returns:
+        A row for each family, method and term: ``regularizer`` (the chosen text), ``acceptable`` (whether any was) and
+        ``gain``, the share by which the variance on right predictions is below that without a term.
+
+    Raises:
+        InputError: no rows without a term to compare with.
+
+    Example:
+        >>> import pandas as pd
+        >>> common = {"family": "dropout", "method": "direct", "seed": 0, "calibration": "temperature"}
+        >>> texts = {"none": (0.96, 8), "variance:1": (0.96, 6), "variance:5": (0.93, 3)}
+        >>> rows = [common | {"term": text.split(":")[0], "regularizer": text, "validation_accuracy": accuracy,
+        ...         "validation_aurc": 0.002, "validation_predictive_variance_correct": variance}
+        ...         for text, (accuracy, variance) in texts.items()]
+        >>> chosen_weights(pd.DataFrame(rows))[["regularizer", "gain"]].values.tolist()
+        [['variance:1', 0.25]]
+    """
+    import pandas as pd
+
+    rows = rows[rows["calibration"] == "temperature"]
+    chosen = []
+    for (family, method), group in rows.groupby(["family", "method"], sort=False):
+        without = group[group["term"] == "none"]
+        for term, part in group[group["term"] != "none"].groupby("term", sort=False):
+            shared = set.intersection(*(set(of["seed"]) for _, of in part.groupby("regularizer"))) & set(
+                without["seed"]
+            )
+            if not shared:
+                raise InputError(f"rows: expected {family}, {method} without a term for the seeds of {term}; got none")
+            base = without[without["seed"].isin(shared)].mean(numeric_only=True)
+            means = part[part["seed"].isin(shared)].groupby("regularizer", sort=False).mean(numeric_only=True)
+            fine = means["validation_accuracy"] >= base["validation_accuracy"] - ACCURACY_LOSS
+            fine &= means["validation_aurc"] <= 1.1 * base["validation_aurc"]
+            best = means[fine][_COST].idxmin() if fine.any() else means["validation_accuracy"].idxmax()
+            cost = float(means[_COST].to_dict()[best])
+            gain = 1 - cost / base[_COST] if base[_COST] else math.nan  # networks that never spike have no variance
+            names = {"family": family, "method": method, "term": term, "regularizer": str(best)}
+            chosen.append({**names, "acceptable": bool(fine.any()), "gain": gain})
+    return pd.DataFrame(chosen, columns=["family", "method", "term", "regularizer", "acceptable", "gain"])
+
+
+def best_terms(rows: DataFrame, *, method: str = "direct", count: int = 2) -> list[str]:
+    """The texts of the terms that gain most, by `chosen_weights`: those that are acceptable, best first.
+
+    Raises:
+        InputError: fewer than `count` are acceptable.
+    """
+    check_positive("count", count, integer=True)
+    chosen = chosen_weights(rows)
+    fine = chosen[chosen["acceptable"] & (chosen["method"] == method)]
+    if len(fine) < count:
+        raise InputError(f"count: expected at most the {len(fine)} acceptable terms of {method}; got {count}")
+    texts: list[str] = fine.sort_values("gain", ascending=False)["regularizer"].head(count).tolist()
+    return texts
+
+
+def finalists(texts: Sequence[str], screening: Path | None) -> list[str]:
+    """The terms that go on: those given, or the `best_terms` of the table that a screening wrote.
+
+    Raises:
+        InputError: neither or both are given, or the file cannot be read.
+    """
+    import pandas as pd
+
+    if bool(texts) == (screening is not None):
+        raise InputError(f"terms: expected terms or the table of a screening; got {'both' if texts else 'neither'}")
+    if screening is None:
+        return list(texts)
+    try:
+        rows = pd.read_csv(screening)
+        return best_terms(rows)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"screening: expected the table that a screening wrote; got {screening}: {error}") from error
