@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check quick bench clean
+.PHONY: help setup demo test check quick bench paper clean
 .DEFAULT_GOAL := help
 
 help:           ## list the commands
@@ -36,6 +36,9 @@ quick: setup    ## all but the slow tests
 
 bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; a quarter of an hour)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run
+
+paper: setup    ## the report of paper/ from its measured rows: figures, tables, numbers, PDF
+	$(BIN)/python -W ignore -m paper.build
 
 clean:          ## remove the virtual environment, the demo and compiled kernels
 	rm -rf $(VENV) demo

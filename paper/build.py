@@ -1,0 +1,130 @@
+"""Make the report: figures 1 and 2, the table, the numbers and the PDF, all from results/. `make paper` calls this.
+
+python -m paper.build
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import typst
+
+from paper.cells import SHOWN, foreign_cells, posterior_cells, regularizer_cells, summary_cells, wu_cells
+from paper.diagrams import draw_methods, draw_workflow
+from paper.numbers import numbers
+from paper.posterior import origin, write_posterior
+from paper.sources import Sources, sha256
+from paper.table import paper_rows
+from tsnn_uq.files import atomic_path, read_json, write_json, write_text
+from tsnn_uq.plots import save_figure
+
+__all__ = ["build", "compile_report", "contents", "stale"]
+
+ROOT = Path(__file__).parents[1]
+DIAGRAMS = {"figure-1": draw_workflow, "figure-2": draw_methods}
+
+
+def contents(sources: Sources) -> dict[str, Any]:
+    """All that the Typst source asks for: numbers, cells of tables, and which figures there are."""
+    tables = {
+        "wu": wu_cells(paper_rows(sources.theirs, sources.summary)),
+        "calibration": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if worse]),
+        "uncertainty": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if not worse]),
+    }
+    for name, cells in (("posterior", posterior_cells), ("foreign", foreign_cells)):
+        table = sources.table(name)
+        if table is not None:
+            tables[name] = cells(table)
+    for name in sources.listed["regularizers"]:
+        if (sources.results / name).exists():
+            tables[name.removesuffix(".csv")] = regularizer_cells(sources.read(name))
+    figures = {name: f"/{path.relative_to(sources.root)}" for name, path in sources.figures.items()}
+    return {"numbers": numbers(sources), "tables": tables, "figures": figures}
+
+
+def compile_report(sources: Sources) -> bytes:
+    """The report as PDF; with the fonts that Typst brings, so that every machine sets the same pages."""
+    return typst.compile(sources.paper / "report.typ", root=sources.root, format="pdf", ignore_system_fonts=True)
+
+
+def written(sources: Sources) -> dict[str, str]:
+    """The texts that the build writes, by file name."""
+    return {
+        "table-1.csv": paper_rows(sources.theirs, sources.summary).to_csv(index=False),
+        "contents.json": json.dumps(contents(sources), indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def record(sources: Sources) -> dict[str, Any]:
+    """What the figures and the PDF were made from: version of Typst, and hashes of all files before and after."""
+    inputs = [*sources.files, sources.paper / "diagrams.py"]
+    drawn = [sources.paper / f"{name}.{kind}" for name in DIAGRAMS for kind in ("pdf", "png")]
+    hashes = {
+        group: {str(path.relative_to(sources.root)): sha256(path) for path in sorted(paths) if path.exists()}
+        for group, paths in (("inputs", inputs), ("outputs", [*drawn, sources.paper / "report.pdf"]))
+    }
+    return {"typst": version("typst"), **hashes}
+
+
+def changed_files(sources: Sources) -> list[str]:
+    """Inputs and outputs that are not those of the last build, or were not there, or are no longer."""
+    kept, now = read_json(sources.paper / "report.json"), record(sources)
+    kept, now = ({**found["inputs"], **found["outputs"]} for found in (kept, now))
+    return sorted(name for name in kept | now if kept.get(name) != now.get(name))
+
+
+def stale(root: Path = ROOT) -> list[str]:
+    """Names of the files that are not what `build` would make of results/ now."""
+    sources = Sources(root)
+    found = [
+        name for name, text in written(sources).items() if (sources.paper / name).read_bytes() != text.encode("utf-8")
+    ]
+    found += ["report.json"] if changed_files(sources) else []
+    # Another version of Typst may set other pages from the same text.
+    if (
+        read_json(sources.paper / "report.json")["typst"] == version("typst")
+        and compile_report(sources) != (sources.paper / "report.pdf").read_bytes()
+    ):
+        found.append("report.pdf")
+    path, results = _posterior(sources)
+    return found + [path.name] * (path.exists() and not _is_of(path, results))
+
+
+def _posterior(sources: Sources) -> tuple[Path, Path]:
+    path = sources.results / sources.listed["posterior"]
+    return path, path.with_name(path.name.removeprefix("posterior-"))
+
+
+def _is_of(path: Path, results: Path) -> bool:
+    return path.read_text(encoding="utf-8").startswith(origin(results))
+
+
+def refresh_posterior(sources: Sources) -> None:
+    """Compute the posterior anew if it is of other rows than those in results/."""
+    path, results = _posterior(sources)
+    if results.exists() and not (path.exists() and _is_of(path, results)):
+        print(f"{path}: of other rows; computing it anew (a minute)")
+        write_posterior(results)
+
+
+def build(root: Path = ROOT) -> Path:
+    """Write everything that is made from results/ into the folder of the report; returns the PDF's path."""
+    sources = Sources(root)
+    refresh_posterior(sources)
+    weights = sources.table("weights")
+    if weights is not None:
+        for name, draw in DIAGRAMS.items():
+            save_figure(draw(weights), sources.paper / name)
+    for name, text in written(sources).items():
+        write_text(sources.paper / name, text)
+    with atomic_path(sources.paper / "report.pdf") as temporary:
+        temporary.write_bytes(compile_report(sources))
+    write_json(sources.paper / "report.json", record(sources))
+    return sources.paper / "report.pdf"
+
+
+if __name__ == "__main__":
+    print(build())

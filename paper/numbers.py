@@ -1,0 +1,167 @@
+"""Every number in the report's sentences, by name, as it is written there; computed from results/ and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from paper.cells import KEYS, SHOWN, worse_than_float
+from paper.cost_model import NETWORKS, cost_rows, effective_steps
+from paper.sources import Sources
+from paper.table import paper_rows, spread_apart
+from paper.texts import between, mean_std, number, power, records
+from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ
+
+__all__ = ["numbers"]
+
+Numbers = dict[str, str]
+DIGITS = {**{name: digits for name, (digits, _) in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
+
+
+def numbers(sources: Sources) -> Numbers:
+    """The numbers by name, which is ``dataset.family.part.method.measure``, or says what is counted."""
+    return {
+        **_settings(sources.rows, sources.settings),
+        **_groups(sources.summary),
+        **_against_float(sources.summary),
+        **_teacher(sources.summary),
+        **_against_theirs(sources.theirs, sources.summary),
+        **_costs(sources.theirs),
+        **_posterior(sources.table("posterior")),
+        **_foreign(sources.table("foreign")),
+    }
+
+
+def _settings(rows: pd.DataFrame, settings: list[dict[str, Any]]) -> Numbers:
+    found = {"networks": str(len(rows)), "groups": str(len(rows.groupby(KEYS))), "level": "95 %"}
+    for name in ("steps", "samples", "epochs"):
+        found[name] = between(rows[name], 0)
+    for name, digits in {"bins": 0, "p": 1, "start": 1, "end": 1, "distill_weight": 1}.items():
+        found[name] = between((run[name] for run in settings), digits)
+    return found | {"seeds": between(rows.groupby(KEYS).size(), 0)}
+
+
+def _groups(summary: pd.DataFrame) -> Numbers:
+    found = {}
+    for row in records(summary):
+        name = ".".join(row[key] for key in KEYS if key != "configuration")
+        for measure, digits in DIGITS.items():
+            found[f"{name}.{measure}"] = mean_std(row[f"{measure}_mean"], row[f"{measure}_std"], digits)
+        found[f"{name}.energy_pj"] = power(row["energy_pj_mean"], row["energy_pj_std"])
+    return found
+
+
+def _pairs(summary: pd.DataFrame) -> pd.DataFrame:
+    """Each ternary row beside the float one of its dataset, family and configuration."""
+    of_float = summary[summary["method"] == "float"].drop(columns=["quantized_part", "method"])
+    return summary[summary["method"] != "float"].merge(of_float, on=KEYS[:3], suffixes=("", "_float"))
+
+
+def _against_float(summary: pd.DataFrame) -> Numbers:
+    pairs = _pairs(summary)
+    every = pairs[pairs["quantized_part"] == "all"]
+    ratio: Callable[[pd.DataFrame, str], pd.Series] = lambda t, m: t[f"{m}_mean"] / t[f"{m}_mean_float"]  # noqa: E731
+    loss = pairs["accuracy_pct_mean_float"] - pairs["accuracy_pct_mean"]
+    found = {
+        "ternary.groups": str(len(pairs)),
+        "ternary.accuracy.loss": between(loss, 2),
+        "ternary.accuracy.lower": str((loss > 0).sum()),
+        "ternary.storage.factor": between(1 / ratio(every, "storage_mb"), 1),
+        "ternary.energy.factor": between(1 / ratio(every, "energy_pj"), 1),
+        "ternary.sparsity": between(every["sparsity_pct_mean"], 1),
+        "float.ece": between(pairs["ece_pct_mean_float"], 2),
+    }
+    for method in dict.fromkeys(pairs["method"]):
+        rows = pairs[pairs["method"] == method]
+        for measure in ("predictive_entropy_nats", "mutual_information_nats", "predictive_variance"):
+            found[f"{method}.{measure}.factor"] = between(ratio(rows, measure), 2)
+        found[f"{method}.ece"] = between(rows["ece_pct_mean"], 2)
+        found[f"{method}.groups"] = str(len(rows))
+    for measure, (_, worse) in SHOWN.items():
+        higher = pairs[f"{measure}_mean"] > pairs[f"{measure}_mean_float"]
+        found[f"ternary.{measure}.higher"] = str(higher.sum())
+        if worse:
+            clearly = [worse_than_float(summary, row, measure, worse) for row in records(summary)]
+            found[f"ternary.{measure}.clearly-worse"] = str(sum(clearly))
+    return found
+
+
+def _teacher(summary: pd.DataFrame) -> Numbers:
+    """Indirect networks with a teacher against those without."""
+    distill, indirect = (summary[summary["method"] == method] for method in ("distill", "indirect"))
+    pairs = distill.merge(indirect, on=KEYS[:4], suffixes=("", "_without"))
+    columns = [f"accuracy_pct_{of}" for of in ("mean", "std", "mean_without", "std_without")]
+    apart = pd.Series([spread_apart(*row) for row in pairs[columns].to_numpy()], index=pairs.index, dtype=bool)
+    higher = pairs["accuracy_pct_mean"] > pairs["accuracy_pct_mean_without"]
+    counts = {"compared": len(pairs), "more-accurate": (apart & higher).sum(), "less-accurate": (apart & ~higher).sum()}
+    return {f"distill.{name}": str(count) for name, count in counts.items()}
+
+
+def _against_theirs(theirs: pd.DataFrame, summary: pd.DataFrame) -> Numbers:
+    rows = paper_rows(theirs, summary)
+    ours = rows[rows["source"] == "ours"]
+    names = ["algorithm", "configuration", "quantized_part"]
+    ternary = theirs[theirs["method"] != "none"].merge(theirs[theirs["method"] == "none"], on="algorithm")
+    found = {
+        "theirs.rows": str(len(theirs)),
+        "theirs.rows.run": str(len(theirs.merge(ours[[*names, "method"]].drop_duplicates()))),
+        "theirs.ternary.rows": str(len(ternary)),
+        "theirs.uncertainty.lower": str((ternary["uncertainty_x"] < ternary["uncertainty_y"]).sum()),
+        "theirs.uncertainty.factor": between(ternary["uncertainty_x"] / ternary["uncertainty_y"], 2),
+        "ours.rows": str(len(ours)),
+    }
+    for measure in ("accuracy", "sparsity"):
+        for mark in ("higher", "lower"):
+            found[f"ours.{measure}.{mark}"] = str((ours[f"{measure}_mark"] == mark).sum())
+    return found
+
+
+def _costs(theirs: pd.DataFrame) -> Numbers:
+    rows = cost_rows(theirs)
+    error = 100 * (rows["paper_pj"] / rows["energy_pj"] - 1).abs()
+    partly = rows["quantized_part"].isin(["2Conv", "2FC"])
+    found = {
+        "cost.dram-fetch": number(DRAM_FETCH_PJ, 0),
+        "cost.float-add": number(FLOAT_ADD_PJ, 1),
+        "cost.error": number(error.max(), 1),
+        "cost.error.partly": number(error[partly].max(), 1),
+    }
+    for algorithm, layers in NETWORKS.items():
+        found[f"cost.steps.{algorithm}"] = number(effective_steps(theirs, algorithm), 1)
+        found[f"cost.weights.{algorithm}"] = f"{sum(layer.weights for layer in layers):,}"
+    for part in ("2Conv", "2FC"):
+        row = rows[(rows["quantized_part"] == part) & (rows["method"] == "direct")].iloc[0]
+        found[f"cost.{part}.theirs"], found[f"cost.{part}.layer"] = power(row["energy_pj"]), power(row["layer_pj"])
+    return found
+
+
+def _posterior(posterior: pd.DataFrame | None) -> Numbers:
+    if posterior is None:
+        return {}
+    found = {}
+    for measure in ("accuracy", "ece"):
+        found[f"posterior.{measure}.rope"] = between(posterior[posterior["measure"] == measure]["rope_high"], 1)
+    single = posterior[posterior["family"] != "all"]
+    for measure in dict.fromkeys(single["measure"]):
+        rows = single[single["measure"] == measure]
+        found[f"posterior.{measure}.lower"] = str((rows["high"] < 0).sum())
+        found[f"posterior.{measure}.higher"] = str((rows["low"] > 0).sum())
+        found[f"posterior.{measure}.open"] = str(((rows["low"] <= 0) & (rows["high"] >= 0)).sum())
+        found["posterior.groups"] = str(len(rows))
+    return found
+
+
+def _foreign(foreign: pd.DataFrame | None) -> Numbers:
+    if foreign is None:
+        return {}
+    means = foreign.groupby([*KEYS[:2], *KEYS[3:]], as_index=False)[["auroc_entropy", "auroc_information"]].mean()
+    of_float, ternary = means[means["method"] == "float"], means[means["method"] != "float"]
+    pairs = ternary.merge(of_float, on=KEYS[:2], suffixes=("", "_float"))
+    found = {"foreign.networks": str(len(foreign)), "foreign.compared": str(len(pairs))}
+    for measure in ("auroc_entropy", "auroc_information"):
+        found[f"foreign.{measure}.lower"] = str((pairs[measure] < pairs[f"{measure}_float"]).sum())
+        found[f"foreign.float.{measure}"] = between(of_float[measure], 3)
+        found[f"foreign.ternary.{measure}"] = between(ternary[measure], 3)
+    return found

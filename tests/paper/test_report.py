@@ -1,0 +1,174 @@
+"""The report says nothing of which results/ do not know, and what is committed is what results/ make now."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import typst
+
+from paper import build as building
+from paper import texts
+from paper.sources import Sources
+from tests.helpers.typst_prose import asked_names, typed_numbers
+
+ROOT = Path(__file__).parents[2]
+REPORT = (ROOT / "paper" / "report.typ").read_text(encoding="utf-8")
+LAYOUT = (ROOT / "paper" / "layout.typ").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The report and all that it is made from, to be changed."""
+    for name in ("paper", "figures"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".part-*"))
+    return tmp_path
+
+
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_no_number_is_typed():
+    assert typed_numbers(REPORT) == []
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("Accuracy is 98.2 % here.", "by 3 seeds", "$x = 0.5$", "$10^7$", "a million weights", "half of them", "`98`"),
+        *('#text("98.2")', "#98.2", "#(1 + 1)", "#figure(caption: [In 97 %.])", "(2, 3)", "in 2026", "T=20 steps"),
+    ],
+)
+def test_a_typed_number_is_found(typed):
+    assert typed_numbers(f"{REPORT}\n{typed}\n")
+
+
+@pytest.mark.parametrize(
+    "asked", ['#num("a.b2") %', "else 0, and 784-500-500-500-10", "$1/S sum_s x^2$", "@li2016 and <table-2>", "// 98"]
+)
+def test_what_is_asked_for_by_name_is_no_typed_number(asked):
+    assert typed_numbers(asked) == []
+
+
+def test_the_layout_says_no_number():
+    shown = re.findall(r"\[([^\]]*)\]", LAYOUT)
+    assert len(shown) > 10
+    assert [text for text in shown if typed_numbers(text)] == []
+
+
+def test_every_number_has_a_source():
+    contents = building.contents(Sources(ROOT))
+    assert len(asked_names(REPORT)) > 50
+    assert set(asked_names(REPORT)) <= set(contents["numbers"])
+
+
+def test_every_figure_that_is_asked_for_is_listed():
+    listed = set(Sources(ROOT).listed["figures"])
+    assert set(re.findall(r"drawn\(\"([^\"]+)\"\)", REPORT)) <= listed
+
+
+def test_an_unknown_number_stops_the_build(copy):
+    change(copy / "paper" / "report.typ", 'num("seeds")', 'num("sedes")')
+    with pytest.raises(typst.TypstError, match="no number is called sedes"):
+        building.compile_report(Sources(copy))
+
+
+def test_what_is_committed_is_of_these_results():
+    assert building.stale(ROOT) == []
+
+
+def test_a_changed_result_is_noticed(copy):
+    change(copy / "paper" / "results" / "mnist-fc.csv", "0.9853", "0.9153")
+    assert set(building.stale(copy)) == {"table-1.csv", "contents.json", "report.json", "posterior-mnist-fc.csv"}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("results/weights-mnist-fc.csv", "dropout,float,1", "dropout,float,9"),
+        ("report.typ", "What was asked", "What was said"),
+        ("layout.typ", "10pt", "11pt"),
+        ("diagrams.py", '"Float teacher"', '"Teacher"'),
+        ("references.bib", "Horowitz", "Horrowitz"),
+    ],
+)
+def test_a_changed_source_is_noticed(copy, name, old, new):
+    change(copy / "paper" / name, old, new)
+    assert building.changed_files(Sources(copy)) == [f"paper/{name}"]
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "figure-1.pdf", "figure-1.png", "figure-2.pdf", "figure-2.png"])
+def test_a_changed_output_is_noticed(copy, name):
+    path = copy / "paper" / name
+    path.write_bytes(path.read_bytes() + b" ")
+    assert building.changed_files(Sources(copy)) == [f"paper/{name}"]
+
+
+def test_changed_texts_are_noticed(copy):
+    for name in ("table-1.csv", "contents.json"):
+        path = copy / "paper" / name
+        path.write_bytes(path.read_bytes() + b" ")
+    assert building.stale(copy) == ["table-1.csv", "contents.json"]
+
+
+def test_a_changed_number_reaches_the_page(copy):
+    """The PDF has the numbers of contents.json, and of nothing else."""
+    path = copy / "paper" / "contents.json"
+    before = building.compile_report(Sources(copy))
+    contents = json.loads(path.read_text(encoding="utf-8"))
+    contents["numbers"]["float.ece"] = "12.34"
+    path.write_text(json.dumps(contents), encoding="utf-8")
+    assert building.compile_report(Sources(copy)) != before
+
+
+def test_building_makes_it_right_again(copy, monkeypatch):
+    change(copy / "paper" / "results" / "mnist-fc.csv", "0.9853", "0.9753")
+    posterior = copy / "paper" / "results" / "posterior-mnist-fc.csv"
+
+    def same_with_new_origin(results):  # the real one takes a minute
+        old = posterior.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        posterior.write_text(f"{building.origin(results)}\n{''.join(old)}", encoding="utf-8")
+
+    monkeypatch.setattr(building, "write_posterior", same_with_new_origin)
+    assert building.build(copy) == copy / "paper" / "report.pdf"
+    assert building.stale(copy) == []
+
+
+def test_it_can_be_made_without_what_is_not_there_yet(copy):
+    """Only one family, no posterior, no foreign inputs, no figures of analysis/."""
+    results = copy / "paper" / "results"
+    rows = (results / "mnist-fc.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if "dropconnect" not in row]
+    (results / "mnist-fc.csv").write_text("".join(kept), encoding="utf-8")
+    for name in ("posterior-mnist-fc.csv", "foreign-mnist-fc.csv"):
+        (results / name).unlink()
+    shutil.rmtree(copy / "figures")
+    sources = Sources(copy)
+    contents = building.contents(sources)
+    (copy / "paper" / "contents.json").write_text(json.dumps(contents), encoding="utf-8")
+    assert contents["figures"] == {}
+    assert "posterior" not in contents["tables"]
+    assert "not run" in [row[3]["text"] for row in contents["tables"]["wu"]]
+    assert building.compile_report(sources).startswith(b"%PDF")
+
+
+def test_regularizers_get_their_section_when_they_are_there(copy):
+    path = copy / "paper" / "contents.json"
+    without = building.compile_report(Sources(copy))
+    shutil.copy(copy / "paper" / "results" / "mnist-fc.csv", copy / "paper" / "results" / "regularizer-finals.csv")
+    contents = building.contents(Sources(copy))
+    first = [cell["text"] for cell in contents["tables"]["regularizer-finals"][0][:5]]
+    assert first == ["dropconnect", "none", "float", "none", "3"]
+    path.write_text(json.dumps(contents), encoding="utf-8")
+    assert building.compile_report(Sources(copy)) != without
+
+
+def test_how_numbers_are_written():
+    assert doctest.testmod(texts) == doctest.TestResults(failed=0, attempted=5)
