@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tsnn_uq.checks import InputError
 from tsnn_uq.plots.style import METHOD_STYLES, in_order, new_figure, style
 
@@ -40,8 +43,7 @@ def variance_scatter(table: DataFrame) -> Figure:
     if not len(singles):
         raise InputError("table: expected rows of single inputs; got none")
     variances = singles[["variance_float", "variance_ternary"]].to_numpy()
-    positive = variances[variances > 0]
-    low, high = (positive.min() / 2, 2 * positive.max()) if len(positive) else (0.1, 1.0)
+    low, high = _limits(variances[variances > 0])
     with style():
         figure = new_figure(5.0, len(methods))
         axes = figure.subplots(2, len(methods), sharey="row", squeeze=False, height_ratios=[5, 2])
@@ -55,14 +57,22 @@ def variance_scatter(table: DataFrame) -> Figure:
         axes[1, 0].set_ylabel("Mean difference\nternary - float (10$^{-3}$)")
         for axis in axes[0]:
             axis.set_xlabel(f"{noise} variance, float")
-        _draw_legend(figure)
+        _draw_legend(figure, columns=min(2, len(methods)))
         figure.align_ylabels(axes[:, 0])
     return figure
 
 
+def _limits(positive: NDArray[np.float64]) -> tuple[float, float]:
+    """Of the axes: a little more than the range of the variances, and at least two decades."""
+    if not len(positive):
+        return 0.01, 1.0
+    high = 2 * float(positive.max())
+    return min(float(positive.min()) / 2, high / 100), high
+
+
 def _draw_inputs(axes: Axes, rows: DataFrame, method: str, low: float, high: float) -> None:
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     color = METHOD_STYLES[method].color
     shades = LinearSegmentedColormap.from_list(method, [[0.8 + 0.2 * part for part in to_rgb(color)], to_rgb(color)])
@@ -77,6 +87,8 @@ def _draw_inputs(axes: Axes, rows: DataFrame, method: str, low: float, high: flo
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axes.xaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_classes(axes: Axes, rows: DataFrame, method: str) -> None:
@@ -106,7 +118,7 @@ def _short(value: float) -> str:
     return f"{value:+.{2 if abs(value) < 9.995 else 0}f}"
 
 
-def _draw_legend(figure: Figure) -> None:
+def _draw_legend(figure: Figure, columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -121,4 +133,4 @@ def _draw_legend(figure: Figure) -> None:
         ),
         Line2D([], [], marker="x", linestyle="", color=_WRONG, label="one or both wrong"),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
