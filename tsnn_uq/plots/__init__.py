@@ -10,6 +10,7 @@ from tsnn_uq.plots.reliability import reliability_diagram, reliability_table
 from tsnn_uq.plots.selective import detection_table, selective_curves, selective_table
 from tsnn_uq.plots.shift import shift_figure
 from tsnn_uq.plots.style import METHOD_COLORS, save_figure, save_plot, style
+from tsnn_uq.plots.tradeoff import energy_figure, tradeoff_figure
 from tsnn_uq.plots.variance import variance_scatter
 from tsnn_uq.plots.weights import weight_code_histogram
 
@@ -18,6 +19,7 @@ __all__ = [
     "anytime_figure",
     "detection_table",
     "digit_gallery",
+    "energy_figure",
     "entropy_histogram",
     "entropy_table",
     "event_picture",
@@ -34,6 +36,7 @@ __all__ = [
     "shift_figure",
     "spike_raster",
     "style",
+    "tradeoff_figure",
     "variance_scatter",
     "weight_code_histogram",
 ]

@@ -6,21 +6,26 @@ from tsnn_uq.studies.digits import pictures, uncertain_inputs
 from tsnn_uq.studies.foreign import foreign_predictions
 from tsnn_uq.studies.needed import Runs, require_runs
 from tsnn_uq.studies.shift import shift_curves, shifted_examples
+from tsnn_uq.studies.tradeoff import energy_curves, find_results, pareto_front, tradeoffs
 from tsnn_uq.studies.variance import paired_variances
 from tsnn_uq.studies.weights import weight_codes
 
 __all__ = [
     "Runs",
     "anytime_curves",
+    "energy_curves",
+    "find_results",
     "foreign_predictions",
     "layer_sparsity",
     "paired_variances",
+    "pareto_front",
     "pictures",
     "potential_distribution",
     "require_runs",
     "shift_curves",
     "shifted_examples",
     "spike_trains",
+    "tradeoffs",
     "uncertain_inputs",
     "weight_codes",
 ]

@@ -1,0 +1,38 @@
+"""How much ternary networks differ from float ones, and how sure that is: posteriors of the differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import FigureFolder, names
+from tsnn_uq.comparison import compare_methods
+from tsnn_uq.experiments.tables import read_results
+from tsnn_uq.plots import posterior_differences, save_plot
+from tsnn_uq.studies import find_results
+
+
+def main(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="Folder that tsnn-uq compare wrote, or a CSV like its results.")
+    ],
+    out: FigureFolder = Path("figures"),
+    measures: Annotated[
+        str, typer.Option(help="Columns of the results, with commas.")
+    ] = "accuracy,predictive_entropy,predictive_variance,ece",
+    baseline: Annotated[str, typer.Option(help="Method that the others are compared with.")] = "float",
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Draw the posterior of each difference between a method and the baseline, with its region of equivalence."""
+    path, title = find_results(results)
+    comparison = compare_methods(read_results(path), names(measures), seed=seed, baseline=baseline)
+    figure = posterior_differences(comparison)
+    for file in save_plot(figure, comparison.table(), out / f"differences-{title}"):
+        print(file)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,42 @@
+"""Accuracy and uncertainty against storage, FLOPs and energy, from a table of results; and what more samples cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import FigureFolder, names
+from tsnn_uq.plots import energy_figure, save_plot, tradeoff_figure
+from tsnn_uq.studies import energy_curves, find_results, tradeoffs
+
+
+def main(
+    results: Annotated[
+        Path,
+        typer.Argument(metavar="RESULTS", help="Folder that tsnn-uq compare wrote, or its results or summary CSV."),
+    ],
+    out: FigureFolder = Path("figures"),
+    measures: Annotated[
+        str, typer.Option(help="With commas: accuracy, ece, nll, brier, predictive-entropy, mutual-information, ...")
+    ] = "accuracy,ece,predictive-entropy",
+    data: Annotated[str, typer.Option(help="Data set to draw, where the table has several.")] = "",
+) -> None:
+    """Draw what networks achieve against what they cost, and which of them no other beats.
+
+    Of a comparison's folder, the energy of predictions of 1, 2, 4, ... Monte Carlo samples is drawn as well.
+    """
+    _, title = find_results(results)
+    table = tradeoffs(results, names(measures), data)
+    files = save_plot(tradeoff_figure(table), table, out / f"tradeoff-{title}")
+    if (results / "runs").is_dir():
+        curves = energy_curves(results, names(measures))
+        files += save_plot(energy_figure(curves), curves, out / f"tradeoff-samples-{title}")
+    for path in files:
+        print(path)
+
+
+if __name__ == "__main__":
+    run_command(main)
