@@ -109,14 +109,17 @@ def foreign_cells(foreign: pd.DataFrame) -> Cells:
 
 
 def regularizer_cells(results: pd.DataFrame) -> Cells:
-    """A row for each family, part, method and regularizer: means and standard deviations over seeds."""
-    measures = {"accuracy": (100, 2), "ece": (100, 2), "nll": (1, 4)}
-    measures |= {name: (1, 4) for name in ("predictive_entropy", "mutual_information", "predictive_variance")}
+    """A row for each family, method, regularizer and calibration: means and standard deviations over seeds.
+
+    Args:
+        results: what `tsnn_uq.studies.ablation` writes; of a screening only the rows of the chosen weights are shown.
+    """
+    measures = {"accuracy": (100, 2), "nll": (1, 4), "ece": (100, 2), "predictive_entropy": (1, 4)}
+    measures |= {"predictive_variance_correct": (1, 5), "predictive_variance_wrong": (1, 4), "aurc": (1000, 2)}
+    shown = results[results["chosen"]] if "chosen" in results else results
     cells = []
-    for key, rows in results.groupby(["family", "quantized_part", "method", "regularizer"], sort=False):
-        values = [
-            cell(mean_std(rows[m].mean() * unit, rows[m].std() * unit, digits))
-            for m, (unit, digits) in measures.items()
-        ]
-        cells.append([*map(cell, map(str, key)), cell(str(len(rows))), *values])
+    for key, rows in shown.groupby(["family", "method", "regularizer", "calibration"], sort=False):
+        names = [*map(str, key), str(len(rows))]
+        values = [(rows[m].mean() * unit, rows[m].std() * unit, digits) for m, (unit, digits) in measures.items()]
+        cells.append([*map(cell, names), *(cell(mean_std(*value)) for value in values)])
     return cells

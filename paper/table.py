@@ -49,6 +49,7 @@ def paper_rows(theirs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         rows.append({"source": "Wu et al.", **row})
         methods = ("indirect", "distill") if row["method"] == "indirect" else (row["method"],)
         alike = ours[(ours[list(NAMES)] == [row[name] for name in NAMES]).all(axis=1) & ours["method"].isin(methods)]
+        alike = alike.sort_values("method", key=lambda names: names == "distill", kind="stable")
         for own in records(alike):
             rows.append({"source": "ours", **own, **{f"{name}_mark": _mark(own, row, name) for name in MARKED}})
         if alike.empty:

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typst
 
@@ -128,6 +129,7 @@ def test_a_changed_number_reaches_the_page(copy):
     assert building.compile_report(Sources(copy)) != before
 
 
+@pytest.mark.slow
 def test_building_makes_it_right_again(copy, monkeypatch):
     change(copy / "paper" / "results" / "mnist-fc.csv", "0.9853", "0.9753")
     posterior = copy / "paper" / "results" / "posterior-mnist-fc.csv"
@@ -162,10 +164,23 @@ def test_it_can_be_made_without_what_is_not_there_yet(copy):
 def test_regularizers_get_their_section_when_they_are_there(copy):
     path = copy / "paper" / "contents.json"
     without = building.compile_report(Sources(copy))
-    shutil.copy(copy / "paper" / "results" / "mnist-fc.csv", copy / "paper" / "results" / "regularizer-finals.csv")
+    results = copy / "paper" / "results"
+    extra = {
+        "calibration": "none",
+        "aurc": 0.002,
+        "predictive_variance_correct": 0.01,
+        "predictive_variance_wrong": 0.1,
+    }
+    rows = pd.read_csv(results / "mnist-fc.csv").assign(term="variance", regularizer="variance:5", **extra)
+    rows.to_csv(results / "regularizer-finals.csv", index=False)
+    rows.assign(chosen=rows["method"] == "direct").to_csv(results / "regularizer-screening.csv", index=False)
     contents = building.contents(Sources(copy))
-    first = [cell["text"] for cell in contents["tables"]["regularizer-finals"][0][:5]]
-    assert first == ["dropconnect", "none", "float", "none", "3"]
+    finals, screening = (contents["tables"][f"regularizer-{stage}"] for stage in ("finals", "screening"))
+    assert [cell["text"] for cell in finals[0][:6]] == [
+        *("dropconnect", "float", "variance:5", "none", "3", "98.50 ± 0.05")
+    ]
+    assert (len(finals), len(screening)) == (8, 2)
+    assert finals[0][-1]["text"] == "2.00"
     path.write_text(json.dumps(contents), encoding="utf-8")
     assert building.compile_report(Sources(copy)) != without
 
