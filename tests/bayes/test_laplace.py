@@ -136,6 +136,14 @@ def test_draws_differ_in_the_last_layer_alone_and_repeat(generator):
     assert (probs.std(0) > 0).any()
 
 
+def test_a_network_that_never_spikes_is_refused():
+    """Its last layer's weights change nothing, so that the data say nothing of them."""
+    silent = network("dropout", sizes=(16, 4, 3), p=0.0)
+    train = images(classes=3)
+    with pytest.raises(InputError, match=r"network: expected inputs of the last layer that are not all 0"):
+        LastLayerLaplace(silent, (torch.zeros_like(train[0]), train[1]))
+
+
 def test_unfit_networks_are_refused(monkeypatch):
     with pytest.raises(InputError, match="network: expected outputs that are those of the last linear layer"):
         LastLayerLaplace(network("dropout", readout="spikes", neuron=EAGER), images())

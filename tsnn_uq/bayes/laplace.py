@@ -77,6 +77,8 @@ class LastLayerLaplace(Posterior):
             raise InputError(f"structure: expected {wanted}; got 'full' for {self.mean.numel()}")
         self.eigenvalues, self._to_weights = STRUCTURES[structure](features, probs)
         self.target = train[1]
+        if not self.eigenvalues.any():
+            raise InputError("network: expected inputs of the last layer that are not all 0; nothing spikes before it")
         if prior_precision is not None:
             check_positive("prior_precision", prior_precision)
         self.prior_precision = self._best_precision() if prior_precision is None else float(prior_precision)

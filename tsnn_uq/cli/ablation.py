@@ -65,5 +65,23 @@ def compete(
     console.print(f"wrote {out / 'finals.csv'}", highlight=False, soft_wrap=True)
 
 
+@ablation.command("posteriors")
+def infer(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the finals.")],
+    seeds: Seeds = 3,
+    data_dir: DataDir = None,
+    jobs: Jobs = CORES,
+) -> None:
+    """Infer posteriors from the finals' networks without a term, and make ensembles of them.
+
+    Writes posteriors.csv into --out. Killed and called again, it goes on where it was.
+    """
+    from tsnn_uq.studies.ablation import FINALS, Plan, posteriors
+
+    posteriors(Plan(out, seeds, FINALS), jobs=jobs, data_dir=data_dir, told=_say)
+    console.print(f"wrote {out / 'posteriors.csv'}", highlight=False, soft_wrap=True)
+
+
 def _say(name: str, done: int, total: int) -> None:
     console.print(f"{done}/{total} {name}", highlight=False)

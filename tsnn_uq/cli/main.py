@@ -19,7 +19,7 @@ from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Jobs, names, with_ru
 from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.files import require_writable
 
-__all__ = ["app", "main", "run_command"]
+__all__ = ["CORES", "app", "console", "main", "print_values", "run_command"]
 
 app = typer.Typer(
     name="tsnn-uq",
@@ -131,7 +131,7 @@ def train(
     require_writable(out)
     with RunBars(console, runs=count_runs([run], out)) as bars:
         (row,) = sweep([run], out, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars)
-    _print_values(f"{out / run.name}", row)
+    print_values(f"{out / run.name}", row)
 
 
 @app.command()
@@ -158,7 +158,7 @@ def evaluate(
         values = evaluate_run(
             folder, data or None, samples=samples, seed=seed, engine=engine, data_dir=data_dir, progress=progress
         )
-    _print_values(f"{folder}", values)
+    print_values(f"{folder}", values)
 
 
 @app.command("cost")
@@ -206,7 +206,8 @@ def options(
         raise typer.Exit
 
 
-def _print_values(title: str, values: dict[str, Any]) -> None:
+def print_values(title: str, values: dict[str, Any]) -> None:
+    """Show named values, a row each."""
     table = Table("quantity", "value", title=title)
     for name, value in values.items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))

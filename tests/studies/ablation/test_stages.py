@@ -27,8 +27,8 @@ QUICK = {
 TERMS = {"variance": ("variance:1", "variance:5"), "quantization-gap": ("quantization-gap:1",)}
 
 
-def quick(out, seeds=1):
-    return Plan(out, seeds, QUICK, TERMS, {"rotated": "digits:rotate=90"})
+def quick(out, seeds=1, **settings):
+    return Plan(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"})
 
 
 def without_time(rows):

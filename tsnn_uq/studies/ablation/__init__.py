@@ -2,6 +2,7 @@
 
 from tsnn_uq.studies.ablation.measures import measure_predictions, measure_run
 from tsnn_uq.studies.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
+from tsnn_uq.studies.ablation.posteriors import posteriors
 from tsnn_uq.studies.ablation.selection import best_terms, chosen_weights, finalists
 from tsnn_uq.studies.ablation.stages import finals, screening
 
@@ -16,5 +17,6 @@ __all__ = [
     "finals",
     "measure_predictions",
     "measure_run",
+    "posteriors",
     "screening",
 ]

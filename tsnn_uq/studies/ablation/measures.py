@@ -18,7 +18,7 @@ from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 
-__all__ = ["Predictions", "measure_predictions", "measure_run", "predict_run"]
+__all__ = ["Predictions", "foreign_set", "measure_predictions", "measure_run", "predict_run"]
 
 FOREIGN_INPUTS = 2000  # of each, drawn once for all runs
 
@@ -62,12 +62,12 @@ def predict_run(
 
     with use_threads(config.threads):
         validation = probabilities(splits.validation), splits.validation.labels
-        outside = {name: probabilities(_foreign(of, data_dir)) for name, of in foreign.items()}
+        outside = {name: probabilities(foreign_set(of, data_dir)) for name, of in foreign.items()}
     return Predictions(validation, read_predictions(folder), outside)
 
 
 @cache
-def _foreign(name: str, data_dir: Path | None) -> data.Dataset:
+def foreign_set(name: str, data_dir: Path | None) -> data.Dataset:
     """The inputs of a foreign set; kept, since a process measures many runs and letters take seconds to draw."""
     dataset = data.load_test(name, data_dir)
     return dataset.subset(min(FOREIGN_INPUTS, len(dataset)))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed
 
 from tsnn_uq.checks import check_positive
 from tsnn_uq.experiments import RunConfig, run
 from tsnn_uq.experiments.measure import silent
-from tsnn_uq.files import atomic_path, read_json, require_writable, write_json
+from tsnn_uq.files import read_json, require_writable, write_json, write_text
 from tsnn_uq.studies.ablation.measures import measure_run
 from tsnn_uq.studies.ablation.plan import Plan
 from tsnn_uq.studies.ablation.selection import chosen_weights
@@ -20,7 +21,7 @@ from tsnn_uq.studies.ablation.selection import chosen_weights
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["MEASURES", "finals", "screening"]
+__all__ = ["MEASURES", "Told", "do_runs", "finals", "screening"]
 
 MEASURES = "uncertainty.json"
 
@@ -53,7 +54,7 @@ def screening(
         InputError: missing data, or what a run raises.
     """
     every = range(plan.seeds)
-    do = _Doer(plan, jobs, data_dir, told)
+    do = partial(_rows, plan, jobs=jobs, data_dir=data_dir, told=told)
     entries = [("none", plan.run("dropout", "float", seed=seed)) for seed in every]
     do(entries)
     entries += [("none", plan.run("dropout", method, seed=seed)) for method in methods for seed in every]
@@ -73,7 +74,7 @@ def screening(
         term == "none" or texts[method, term] == text
         for method, term, text in zip(rows["method"], rows["term"], rows["regularizer"], strict=True)
     ]
-    _write(plan.out / "screening.csv", rows)
+    write_text(plan.out / "screening.csv", rows.to_csv(index=False))
     return rows
 
 
@@ -102,19 +103,15 @@ def finals(
     Raises:
         InputError: missing data, or what a run raises.
     """
-    kinds = [
-        (method, text)
-        for method in ("direct", "float")
-        for text in ("none", *texts[: 1 if method == "float" else None])
-    ]
+    kinds = [("direct", text) for text in ("none", *texts)] + [("float", text) for text in ("none", *texts[:1])]
     entries = [
         (_term(text), plan.run(family, method, text, seed))
         for family in families
         for method, text in kinds
         for seed in range(plan.seeds)
     ]
-    rows = _Doer(plan, jobs, data_dir, told)(entries)
-    _write(plan.out / "finals.csv", rows)
+    rows = _rows(plan, entries, jobs=jobs, data_dir=data_dir, told=told)
+    write_text(plan.out / "finals.csv", rows.to_csv(index=False))
     return rows
 
 
@@ -123,29 +120,35 @@ def _term(text: str) -> str:
     return "+".join(part.partition(":")[0] for part in text.split("+"))
 
 
-class _Doer:
-    """Does runs and measures them, `jobs` at a time; what was done before is read."""
+def do_runs(
+    plan: Plan,
+    configs: Sequence[RunConfig],
+    *,
+    jobs: int = 1,
+    data_dir: Path | None = None,
+    told: Told = silent,
+) -> None:
+    """Do and measure those of a plan's runs that were not yet, `jobs` at a time."""
+    check_positive("jobs", jobs, integer=True)
+    require_writable(plan.out)
+    missing = [config for config in configs if not (plan.place(config) / MEASURES).exists()]
+    tasks = (delayed(_do)(config, plan, data_dir) for config in missing)
+    names: Iterable[str] = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
+    for done, name in enumerate(names, 1):
+        told(name, done, len(missing))
 
-    def __init__(self, plan: Plan, jobs: int, data_dir: Path | None, told: Told) -> None:
-        check_positive("jobs", jobs, integer=True)
-        require_writable(plan.out)
-        self.plan, self.jobs, self.data_dir, self.told = plan, jobs, data_dir, told
 
-    def __call__(self, entries: Sequence[tuple[str, RunConfig]]) -> DataFrame:
-        """Two rows for each run, in the order of `entries` (its term, the run)."""
-        import pandas as pd
+def _rows(plan: Plan, entries: Sequence[tuple[str, RunConfig]], **options: Any) -> DataFrame:
+    """Two rows for each run, in the order of `entries` (its term, the run), which are done where they were not."""
+    import pandas as pd
 
-        missing = [config for _, config in entries if not (self.plan.place(config) / MEASURES).exists()]
-        tasks = (delayed(_do)(config, self.plan, self.data_dir) for config in missing)
-        names: Iterable[str] = Parallel(n_jobs=self.jobs, return_as="generator_unordered")(tasks)
-        for done, name in enumerate(names, 1):
-            self.told(name, done, len(missing))
-        rows = []
-        for term, config in entries:
-            head = {name: getattr(config, name) for name in ("family", "method", "seed")}
-            for measured in read_json(self.plan.place(config) / MEASURES)["rows"]:
-                rows.append({**head, "term": term, "regularizer": config.regularizer, **measured})
-        return pd.DataFrame(rows)
+    do_runs(plan, [config for _, config in entries], **options)
+    rows = []
+    for term, config in entries:
+        head = {name: getattr(config, name) for name in ("family", "method", "seed")}
+        for measured in read_json(plan.place(config) / MEASURES)["rows"]:
+            rows.append({**head, "term": term, "regularizer": config.regularizer, **measured})
+    return pd.DataFrame(rows)
 
 
 def _do(config: RunConfig, plan: Plan, data_dir: Path | None) -> str:
@@ -158,8 +161,3 @@ def _do(config: RunConfig, plan: Plan, data_dir: Path | None) -> str:
     ]
     write_json(folder / MEASURES, {"rows": rows})
     return os.fspath(folder.relative_to(plan.out))
-
-
-def _write(path: Path, rows: DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False)

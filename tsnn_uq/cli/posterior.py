@@ -1,0 +1,48 @@
+"""The command that infers a posterior of a trained run's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import app, console, print_values
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir
+from tsnn_uq.cli.progress import RunBars
+
+__all__ = ["posterior"]
+
+
+@app.command()
+def posterior(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the draws and what was measured of them.")],
+    kind: Annotated[
+        str,
+        typer.Option(help="ternary: over -1, 0, 1 of every weight; gaussian; laplace: of the last layer; or swag."),
+    ] = "ternary",
+    temperature: Annotated[float, typer.Option(help="Factor of the divergence from the prior; below 1, cold.")] = 0.01,
+    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 5,
+    learning_rate: Annotated[float, typer.Option(help="Its peak.")] = 0.02,
+    samples: Annotated[int, typer.Option(help="Networks drawn.")] = 32,
+    seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
+    data_dir: DataDir = None,
+    checkpoint_seconds: CheckpointSeconds = 20.0,
+) -> None:
+    """Infer a distribution of networks from a trained one, draw from it, and measure how sure the draws are.
+
+    Killed and called again, it goes on where it was.
+    """
+    from functools import partial
+
+    from tsnn_uq.experiments.bayesian import PosteriorSettings, posterior_of_run
+    from tsnn_uq.files import require_writable
+
+    settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed)
+    require_writable(out)
+    with RunBars(console, runs=1) as bars:
+        options = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
+        values = posterior_of_run(run, settings, out, progress=partial(bars, out.name), **options)  # type: ignore[arg-type]
+    print_values(f"{out}", values)

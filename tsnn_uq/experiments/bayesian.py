@@ -1,0 +1,189 @@
+"""A posterior of a trained run's weights: inferred, drawn from, and kept in a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tsnn_uq import bayes, data, training
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.experiments.folder import load_network, require_same
+from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.measure import Progress, evaluate, silent
+from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.files import read_json, write_json
+from tsnn_uq.quantization import select_layers
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import mc_predict
+from tsnn_uq.uncertainty.stochastic import stochastic_layers
+
+__all__ = [
+    "KINDS",
+    "PosteriorSettings",
+    "draw_networks",
+    "load_draws_of",
+    "posterior_of_run",
+    "predict_draws",
+    "sparsity_of",
+    "without_masks",
+]
+
+KINDS = ("ternary", "gaussian", "laplace", "swag")
+
+
+@dataclass(frozen=True)
+class PosteriorSettings:
+    """What decides the draws of a posterior of a given run.
+
+    Args:
+        kind: ``"ternary"``: every weight a distribution over -1, 0 and 1, ``"gaussian"``: over float values, both by
+            variational inference; ``"laplace"``: of the last layer; ``"swag"``: of the weights in further training.
+        temperature: of variational inference, see `tsnn_uq.bayes.Variational`; below 1 the posterior is cold.
+        epochs: passes over the training set; Laplace takes none.
+        learning_rate: its peak.
+        samples: number of draws S.
+        seed: of the inference, and of the draws.
+
+    Raises:
+        InputError: an unknown kind, or a value that is not positive.
+    """
+
+    kind: str = "ternary"
+    temperature: float = 0.01
+    epochs: int = 5
+    learning_rate: float = 0.02
+    samples: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, KINDS)
+        for name in ("temperature", "learning_rate"):
+            check_positive(name, getattr(self, name))
+        for name in ("epochs", "samples"):
+            check_positive(name, getattr(self, name), integer=True)
+
+
+def posterior_of_run(
+    run: Path,
+    settings: PosteriorSettings,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    checkpoint_seconds: float = 20.0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Infer a posterior from a run's network and training data, draw S networks, and measure their mean prediction.
+
+    Masks of the run play no part in it: the draws' weights are all that is random. `out` gets ``settings.json``,
+    ``draws.safetensors`` (ternary weights at two bits), ``posterior.safetensors`` where the inference was variational,
+    and last ``result.json``; an interrupted call, made again, goes on.
+
+    Args:
+        run: folder of a finished run, for the kinds ``"ternary"`` and ``"gaussian"`` a float one.
+        settings: the posterior's.
+        out: its folder.
+        data_dir: where the data lie.
+        checkpoint_seconds: least time between two checkpoints.
+        progress: told what is done.
+
+    Returns:
+        What `tsnn_uq.experiments.evaluate` gives of the test set, the draws' mean ``sparsity``, and
+        ``validation_nll`` in nats, by which a temperature may be chosen.
+
+    Raises:
+        InputError: no such run, or `out` holds another posterior.
+    """
+    config = RunConfig.load(run / "config.toml")
+    if settings.kind in ("ternary", "gaussian") and config.method != "float":
+        raise InputError(f"run: expected a float run to infer a {settings.kind} posterior from; got {config.method}")
+    wanted = {"run": str(run.resolve()), **asdict(settings)}
+    if (out / "settings.json").exists():
+        require_same(out, wanted, read_json(out / "settings.json"))
+    if not (out / "result.json").exists():
+        write_json(out / "settings.json", wanted)
+        splits = load_splits(config, data_dir)
+        with use_threads(config.threads):
+            if not (out / "draws.safetensors").exists():
+                networks = draw_networks(run, settings, out, splits, checkpoint_seconds, progress)
+                bayes.save_draws(out / "draws.safetensors", networks)
+            networks = load_draws_of(run, out)
+            write_json(out / "result.json", _measured(networks, splits, config, progress))
+    return read_json(out / "result.json")
+
+
+def draw_networks(
+    run: Path,
+    settings: PosteriorSettings,
+    out: Path,
+    splits: data.Splits,
+    checkpoint_seconds: float,
+    progress: Progress,
+) -> list[nn.Module]:
+    """S networks in which nothing is random any more; see `posterior_of_run`."""
+    config, network = RunConfig.load(run / "config.toml"), load_network(run)
+    train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
+    labelled = train.images, train.labels
+    common: dict[str, Any] = {
+        "seed": settings.seed,
+        "checkpoint": out / "checkpoint.safetensors",
+        "checkpoint_seconds": checkpoint_seconds,
+        "progress": lambda done, total: progress("train", done, total),
+    }
+    fit = {"epochs": settings.epochs, "batch_size": config.batch_size, "learning_rate": settings.learning_rate}
+    posterior: bayes.Posterior
+    if settings.kind == "swag":
+        collect = bayes.CollectSwag(training.Float(), start=0.0)
+        decay = training.FitSettings(weight_decay=config.weight_decay, **fit)  # type: ignore[arg-type]
+        training.fit(network, labelled, method=collect, settings=decay, **common)
+        posterior = collect.swag
+    elif settings.kind == "laplace":
+        posterior = bayes.LastLayerLaplace(without_masks(network), labelled)
+    else:
+        make = bayes.ternary_posterior if settings.kind == "ternary" else bayes.gaussian_posterior
+        variational = make(without_masks(network))
+        plain = training.FitSettings(weight_decay=0.0, **fit)  # type: ignore[arg-type]
+        bayes.infer(variational, labelled, temperature=settings.temperature, settings=plain, **common)
+        bayes.save_posterior(out / "posterior.safetensors", variational)
+        posterior = variational
+    drawn = posterior.samples(settings.samples, generator_for(settings.seed, "draws"))
+    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    return [without_masks(one) for one in drawn]
+
+
+def load_draws_of(run: Path, out: Path) -> list[nn.Module]:
+    """The draws in a posterior's folder; errors as `tsnn_uq.bayes.load_draws`."""
+    return bayes.load_draws(out / "draws.safetensors", without_masks(load_network(run)))[0]
+
+
+def predict_draws(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
+    """Probabilities [S, N, C] of S networks in which nothing is random."""
+    total = len(networks) * len(dataset)
+    return mc_predict(list(networks), dataset.images, progress=lambda done: progress("predict", done, total))
+
+
+def _measured(
+    networks: Sequence[nn.Module], splits: data.Splits, config: RunConfig, progress: Progress
+) -> dict[str, Any]:
+    values: dict[str, Any] = evaluate(predict_draws(networks, splits.test, progress), splits.test.labels, config.bins)
+    held_out = evaluate(predict_draws(networks, splits.validation), splits.validation.labels, config.bins)
+    values["sparsity"] = sparsity_of(networks)
+    return values | {f"validation_{name}": held_out[name] for name in ("accuracy", "nll", "ece")}
+
+
+def sparsity_of(networks: Sequence[nn.Module]) -> float:
+    """Share of zeros among all weights of linear layers and convolutions."""
+    layers: list[Any] = [layer for network in networks for layer in select_layers(network).values()]
+    return sum(int((layer.weight == 0).sum()) for layer in layers) / sum(layer.weight.numel() for layer in layers)
+
+
+def without_masks(network: nn.Module) -> nn.Module:
+    """The network, its dropout and dropconnect layers dropping nothing from now on."""
+    module: Any
+    for module in stochastic_layers(network).values():
+        module.p = 0.0
+    return network
