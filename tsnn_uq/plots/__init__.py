@@ -1,5 +1,6 @@
 """Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
 
+from tsnn_uq.plots.ablation import ablation_figure, ablation_table
 from tsnn_uq.plots.activity import layer_sparsity_chart, potential_histogram, spike_raster
 from tsnn_uq.plots.anytime import anytime_figure
 from tsnn_uq.plots.digits import digit_gallery
@@ -16,6 +17,8 @@ from tsnn_uq.plots.weights import weight_code_histogram
 
 __all__ = [
     "METHOD_COLORS",
+    "ablation_figure",
+    "ablation_table",
     "anytime_figure",
     "detection_table",
     "digit_gallery",

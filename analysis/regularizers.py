@@ -1,0 +1,36 @@
+"""What uncertainty terms in the loss do, from a table that `tsnn-uq ablation` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import FigureFolder
+from tsnn_uq.plots import ablation_figure, ablation_table, save_plot
+
+
+def main(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="screening.csv or finals.csv.")],
+    out: FigureFolder = Path("figures"),
+    calibration: Annotated[
+        str, typer.Option(help="temperature: set on the validation split; none: as the networks are.")
+    ] = "temperature",
+) -> None:
+    """Draw accuracy, variance, calibration and out-of-distribution detection with each term and without."""
+    import pandas as pd
+
+    try:
+        rows = pd.read_csv(table, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(f"table: expected a table that tsnn-uq ablation wrote; got {table}: {error}") from error
+    numbers = ablation_table(rows, calibration=calibration)
+    for path in save_plot(ablation_figure(numbers), numbers, out / f"regularizers-{table.stem}"):
+        print(path)
+
+
+if __name__ == "__main__":
+    run_command(main)
