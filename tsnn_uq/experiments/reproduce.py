@@ -30,9 +30,9 @@ __all__ = ["BUDGETS", "Plan", "Reproduction", "make_plan", "reproduce"]
 BUDGETS = ("full", "quick")
 # What goes over the settings of a family: small networks and few images, to see that everything works.
 QUICK: dict[str, dict[str, Any]] = {
-    "dropconnect": {"hidden": (128, 128), "train_limit": 5000, "epochs": 3, "samples": 4},
+    "dropconnect": {"hidden": (128, 128), "train_limit": 4000, "epochs": 3, "samples": 4},
     "slayer": {"hidden": (64,), "train_limit": 1000, "epochs": 2, "samples": 4},
-    "plif": {"hidden": (8, 8, 64), "train_limit": 2000, "epochs": 2, "samples": 4},
+    "plif": {"hidden": (8, 8, 64), "train_limit": 1000, "epochs": 2, "samples": 4},
 }
 QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
 NEEDS_IMAGES = ("outliers",)

@@ -1,0 +1,105 @@
+"""``tsnn-uq reproduce`` as a user types it."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+import pytest
+
+from tests.helpers.experiments import tiny
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli import main
+from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.reproduce import Plan
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command; gives exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tsnn-uq", "reproduce", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code or 0, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def two_runs(monkeypatch):
+    """A plan of two small runs in place of the paper's table."""
+
+    def plan(out, **_):
+        return Plan(out.resolve(), {"none": [Grid(methods=("float", "direct"), seeds=1, run=tiny())]}, "quick")
+
+    monkeypatch.setattr("tsnn_uq.experiments.reproduce.make_plan", plan)
+    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+
+
+def test_a_dry_run_only_says_how_long_it_takes(call, two_runs, tmp_path):
+    code, text, _ = call("--out", tmp_path / "out", "--dry-run", "--jobs", 2)
+    assert code == 0
+    assert text.startswith("2 runs to train, about ")
+    assert text.endswith(" with 2 side by side\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch, tmp_path):
+    sweep = sys.modules["tsnn_uq.experiments.sweep"]
+    run = sweep.run
+
+    def fail_direct(config, runs, **options):
+        if config.method == "direct":
+            raise InputError("loss: expected a finite number; got nan")
+        return run(config, runs, **options)
+
+    monkeypatch.setattr(sweep, "run", fail_direct)
+    code, text, _ = call("--out", tmp_path, "--jobs", 1)
+    assert code == 1
+    assert text.startswith("2 runs to train, about ")
+    assert "1 failed; the same command tries them again" in text
+    assert "dropout-all-direct-0" in text
+    assert "loss: expected a finite number; got nan" in text
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 1
+    monkeypatch.setattr(sweep, "run", run)
+    code, text, _ = call("--out", tmp_path, "--jobs", 1)
+    assert code == 0
+    assert text.startswith("1 run to train, about ")
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data-dir", "absent"], "nmnist: expected a folder"),
+        (["--data", "digits", "--budget", "quik"], "budget: expected one of full, quick; got 'quik'"),
+        (["--data", "digits", "--backend", "dsak"], "backend: expected one of processes, dask, ray; got 'dsak'"),
+        (["--data", "digits", "--address", "here:1"], "address: expected with backend dask or ray"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(call, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = call("--out", tmp_path / "out", *arguments)
+    assert code == 2
+    assert error.startswith(f"tsnn-uq: {message}")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_whole_table_on_digits(call, tmp_path):
+    arguments = ("--out", tmp_path, "--data", "digits", "--budget", "quick", "--seeds", 1, "--jobs", 1)
+    code, text, _ = call(*arguments)
+    assert code == 0
+    assert text.startswith("16 runs to train, about ")
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert len(table) == 16
+    assert set(table["budget"]) == {"quick"}
+    assert len(list((tmp_path / "none").rglob("reliability-*.pdf"))) == 6
+    code, text, _ = call(*arguments, "--dry-run")
+    assert (code, text) == (0, "0 runs to train, about 0 s\n")
+    code, _, error = call("--out", tmp_path, "--data", "digits", "--seeds", 1)
+    assert code == 2
+    assert "expected a folder made with budget = 'full'; got one with budget = 'quick'" in error

@@ -1,0 +1,90 @@
+"""The frame of the scripts that draw runs: their options, their files, and what they are given."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Annotated
+
+import pandas as pd
+import pytest
+import typer
+
+from tests.helpers.experiments import tiny
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.compare import compare
+from tsnn_uq.plots.style import new_figure
+from tsnn_uq.studies import Runs
+
+SEEN = []
+
+
+@figure_script("labels")
+def draw(runs: Runs, most: Annotated[int, typer.Option(help="Labels drawn.")] = 5) -> Drawing:
+    """Draw the first labels."""
+    SEEN.append((runs, most))
+    labels = runs.predictions()[next(iter(runs.folders))][1][:most]
+    figure = new_figure(2.0, panels=1)
+    figure.add_subplot().plot(labels)
+    return figure, pd.DataFrame({"label": labels})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("comparison")
+    compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
+    return out
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the script; gives exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["labels", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            run_command(draw)
+        output = capsys.readouterr()
+        return stop.value.code or 0, output.out, output.err
+
+    SEEN.clear()
+    return run
+
+
+def test_a_script_has_its_own_options_and_those_that_find_runs():
+    names = list(inspect.signature(draw).parameters)
+    assert names[:2] == ["folder", "most"]
+    assert {"out", "family", "part", "seed", "methods", "train", "data", "data_dir", "jobs"} <= set(names)
+    assert "runs" not in names
+    assert draw.__wrapped__.__name__ == "draw"
+
+
+def test_it_writes_what_it_drew_and_says_where(folder, call, tmp_path):
+    code, text, _ = call(folder, "--out", tmp_path, "--most", 3, "--methods", "direct")
+    assert code == 0
+    files = {tmp_path / f"labels-dropout.{suffix}" for suffix in ("csv", "pdf", "png")}
+    assert set(tmp_path.iterdir()) == files
+    assert {str(path) for path in files} == set(text.split())
+    assert len(pd.read_csv(tmp_path / "labels-dropout.csv")) == 3
+    ((runs, most),) = SEEN
+    assert most == 3
+    assert list(runs.folders) == ["direct"]
+
+
+def test_missing_runs_are_one_line_and_nothing_is_written(folder, call, tmp_path):
+    code, _, error = call(folder, "--out", tmp_path, "--methods", "distill")
+    assert code == 2
+    assert error.startswith(f"tsnn-uq: {folder}: expected finished runs of distill of dropout")
+    assert len(error.splitlines()) == 1
+    assert SEEN == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_tells_the_options_of_both(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    code, text, _ = call("--help")
+    assert code == 0
+    for word in ("Draw the first labels.", "--most", "Labels drawn.", "--train", "FOLDER"):
+        assert word in text

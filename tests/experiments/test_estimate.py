@@ -1,0 +1,88 @@
+"""How long runs will take, against how long they took."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.helpers.events import write_nmnist
+from tests.helpers.experiments import tiny
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import run
+from tsnn_uq.experiments.estimate import Estimate, announced, estimate_run, estimate_runs, in_words
+
+SECONDS = {"direct": 3.0, "float": 2.0, "distill": 7.0}
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """Runs that take a number of seconds by their method; gives the list of those that were timed."""
+    timed = []
+
+    def seconds(config, *, data_dir=None):
+        timed.append(config)
+        return SECONDS[config.method]
+
+    monkeypatch.setattr("tsnn_uq.experiments.estimate.estimate_run", seconds)
+    return timed
+
+
+def test_an_estimate_is_near_what_a_run_takes(tmp_path):
+    config = tiny(hidden=(64,), steps=8, epochs=40, train_limit=320, samples=16)
+    guessed = estimate_run(config)
+    started = time.process_time()  # other work on the machine is not the estimate's to know
+    run(config, tmp_path)
+    assert guessed > (time.process_time() - started) / 5
+    assert guessed < 5 * (time.process_time() - started) + 5
+
+
+def test_more_epochs_and_samples_take_longer():
+    short, long = tiny(), tiny(epochs=200, samples=200)
+    assert estimate_run(long) > 5 * estimate_run(short)
+
+
+@pytest.mark.parametrize("settings", [{"family": "plif"}, {"method": "indirect"}, {"folds": 3}, {"train_limit": 0}])
+def test_every_kind_of_run_can_be_timed(settings):
+    assert 0 < estimate_run(tiny(**settings)) < 600
+
+
+def test_events_are_timed_without_reading_one(tmp_path):
+    write_nmnist(tmp_path / "nmnist", train=12, test=2)
+    for path in (tmp_path / "nmnist").rglob("*.bin"):
+        path.write_bytes(b"")
+    config = tiny(family="slayer", data="nmnist", coding="events", steps=20, bin_ms=15.0)
+    assert estimate_run(config, data_dir=tmp_path) > 0
+    with pytest.raises(InputError, match="nmnist: expected a folder"):
+        estimate_run(config, data_dir=tmp_path / "absent")
+
+
+def test_seeds_are_timed_once_and_finished_runs_cost_nothing(known, tmp_path):
+    configs = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
+    assert estimate_runs(configs, tmp_path) == Estimate(4, 10.0)
+    assert [config.method for config in known] == ["float", "direct"]
+    run(configs[3], tmp_path)
+    assert estimate_runs(configs, tmp_path) == Estimate(3, 7.0)
+    assert estimate_runs(configs[3:], tmp_path) == Estimate(0, 0.0)
+
+
+def test_a_distilled_run_costs_its_teacher_too(known, tmp_path):
+    distilled = tiny(method="distill")
+    assert estimate_runs([distilled], tmp_path) == Estimate(2, 9.0)
+    assert estimate_runs([distilled, tiny()], tmp_path) == Estimate(2, 9.0)
+    run(tiny(), tmp_path)
+    assert estimate_runs([distilled], tmp_path) == Estimate(1, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.0, "0 s"), (0.2, "1 s"), (89.5, "90 s"), (90.0, "2 min"), (5399.0, "90 min"), (5400.0, "1.5 h")],
+)
+def test_times_as_one_says_them(seconds, words):
+    assert in_words(seconds) == words
+
+
+def test_no_more_runs_go_side_by_side_than_there_are():
+    assert announced(Estimate(3, 300.0), jobs=8) == "3 runs to train, about 2 min with 3 side by side"
+    assert announced(Estimate(1, 300.0), jobs=8) == "1 run to train, about 5 min"
+    assert announced(Estimate(0, 0.0), jobs=8) == "0 runs to train, about 0 s"
