@@ -56,7 +56,7 @@ def potential_histogram(table: DataFrame) -> Figure:
     """Membrane potentials before the reset in units of the threshold: a column a layer, a row a ternary method.
 
     Float potentials (grey) are the same in each row. What lies right of the dashed threshold fires; how much that is
-    stands above. Potentials that come in steps are those of ternary weights, whose sums are multiples of one scale.
+    stands above, of float first. Potentials that come in steps are those of ternary weights, whose sums are multiples of one scale.
 
     Args:
         table: what `tsnn_uq.studies.potential_distribution` returns.
@@ -77,13 +77,13 @@ def potential_histogram(table: DataFrame) -> Figure:
         for (row, method), (column, layer) in ((r, c) for r in enumerate(lines) for c in enumerate(layers)):
             axes, of_layer = panels[row, column], table[table["layer"] == layer]
             rates = [
-                f"{name} {100 * _draw_potentials(axes, of_layer[of_layer['method'] == name]):.1f} %"
+                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name]):.1f}"
                 for name in dict.fromkeys(["float", method])
                 if name in methods
             ]
             axes.axvline(1, color="0.3", linestyle=(0, (4, 3)), linewidth=0.8)
             title = f"{layer} neurons\n" if row == 0 else ""
-            axes.set_title(f"{title}fire: {', '.join(rates)}", fontsize=7)
+            axes.set_title(f"{title}{' \N{RIGHTWARDS ARROW} '.join(rates)} % fire", fontsize=7)
             axes.locator_params(axis="x", nbins=5, integer=True)
             if column == 0:
                 axes.set_ylabel(f"{method}\nShare per bin (%)")
