@@ -6,22 +6,24 @@ from typing import Annotated
 
 import typer
 
+from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.plots import variance_scatter
 from tsnn_uq.studies import Runs, paired_variances
 
 
-@figure_script("variance")
+@figure_script("variance", variants=("temperature",))
 def main(
     runs: Runs,
-    recalibrate: Annotated[
-        bool, typer.Option("--recalibrate", help="Fit each network's temperature on its validation split before.")
-    ] = False,
+    temperature: Annotated[
+        str, typer.Option(help="Of each network's softmax: one, or fitted on its own validation split.")
+    ] = "one",
     resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
 ) -> Drawing:
     """Draw each input's variance, ternary against float, and the paired difference of the means by class."""
-    table = paired_variances(runs, recalibrate=recalibrate, resamples=resamples)
+    check_choice("temperature", temperature, ("one", "fitted"))
+    table = paired_variances(runs, recalibrate=temperature == "fitted", resamples=resamples)
     return variance_scatter(table), table
 
 

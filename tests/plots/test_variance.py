@@ -79,7 +79,7 @@ def test_classes_stand_below_with_their_intervals():
     for axes, method in zip(figure.axes[3:6], TERNARY, strict=True):
         rows = table[(table["method"] == method) & (table["of"] == "class")]
         bars = axes.containers[0]
-        np.testing.assert_allclose(bars.lines[0].get_ydata(), 1000 * rows["difference"])
+        np.testing.assert_allclose(bars.lines[0].get_ydata().astype(float), 1000 * rows["difference"])
         ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
         np.testing.assert_allclose(ends, 1000 * rows[["low", "high"]])
         assert to_hex(bars.lines[0].get_color()).upper() == METHOD_COLORS[method]

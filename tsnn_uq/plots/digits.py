@@ -69,7 +69,7 @@ def _draw_line(figure: Any, group: str, part: DataFrame, methods: list[str], pic
         column[-1].tick_params(labelbottom=True)
     for column in axes.T[part["rank"].nunique() :]:
         for panel in column:
-            panel.set_visible(False)
+            panel.remove()
     for row in axes[1:]:
         row[0].set_yticks([0, 1])
     for row, method in zip(axes[1:], methods, strict=True):
