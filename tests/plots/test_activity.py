@@ -67,7 +67,7 @@ def test_potentials_are_drawn_over_those_of_float() -> None:
             np.testing.assert_allclose(patch.get_data().values, 100 * rows["share"])
             assert patch.get_data().values.max() <= panel.get_ylim()[1]
             rates.append(f"{100 * rows['rate'].iloc[0]:.1f}")
-        assert panel.get_title().endswith(f"{' \N{RIGHTWARDS ARROW} '.join(rates)} % fire")
+        assert panel.get_title().endswith(" \N{RIGHTWARDS ARROW} ".join(rates) + " % fire")
         assert panel.lines[0].get_xdata()[0] == 1
         assert panel.get_ylim()[0] == 0
 

@@ -56,7 +56,8 @@ def potential_histogram(table: DataFrame) -> Figure:
     """Membrane potentials before the reset in units of the threshold: a column a layer, a row a ternary method.
 
     Float potentials (grey) are the same in each row. What lies right of the dashed threshold fires; how much that is
-    stands above, of float first. Potentials that come in steps are those of ternary weights, whose sums are multiples of one scale.
+    stands above, of float first. Potentials that come in steps are those of ternary weights, whose sums are multiples
+    of one scale.
 
     Args:
         table: what `tsnn_uq.studies.potential_distribution` returns.
@@ -83,7 +84,7 @@ def potential_histogram(table: DataFrame) -> Figure:
             ]
             axes.axvline(1, color="0.3", linestyle=(0, (4, 3)), linewidth=0.8)
             title = f"{layer} neurons\n" if row == 0 else ""
-            axes.set_title(f"{title}{' \N{RIGHTWARDS ARROW} '.join(rates)} % fire", fontsize=7)
+            axes.set_title(title + " \N{RIGHTWARDS ARROW} ".join(rates) + " % fire", fontsize=7)
             axes.locator_params(axis="x", nbins=5, integer=True)
             if column == 0:
                 axes.set_ylabel(f"{method}\nShare per bin (%)")
