@@ -17,6 +17,7 @@ __all__ = [
     "check_positive",
     "check_probabilities",
     "describe",
+    "last_line",
 ]
 
 
@@ -114,3 +115,8 @@ def check_labels(argument: str, target: Tensor, classes: int, count: int | None 
         low, high = (int(bound) for bound in torch.aminmax(target))
         if low < 0 or high >= classes:
             raise InputError(f"{argument}: expected labels from 0 to {classes - 1}; got {low} to {high}")
+
+
+def last_line(error: Exception) -> str:
+    """What an error says in the end, where torch puts the point; its kind where it says nothing."""
+    return str(error).splitlines()[-1].strip() if str(error) else type(error).__name__

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tsnn_uq.bayes.posterior import copy_network
 from tsnn_uq.bayes.variational import VariationalPosterior
-from tsnn_uq.checks import InputError, describe
+from tsnn_uq.checks import InputError, describe, last_line
 from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.quantization import select_layers
-from tsnn_uq.quantization.packing import pack, unpack
+from tsnn_uq.quantization.packing import pack, unpack_weight
 from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["load_draws", "load_posterior", "save_draws", "save_posterior"]
@@ -81,7 +81,7 @@ def load_draws(path: Path, network: nn.Module) -> tuple[list[nn.Module], dict[st
             networks.append(copy_network(network))
             networks[-1].load_state_dict(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected draws of such a network; {_last_line(error)}") from error
+        raise InputError(f"{path}: expected draws of such a network; {last_line(error)}") from error
     return networks, header
 
 
@@ -96,8 +96,7 @@ def _state(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]], count
     packed = {f"{name}.{part}" for name in shapes for part in ("codes", "scale")}
     state = {name: of_draw(name) for name in tensors if name not in packed}
     for name, shape in shapes.items():
-        scale = of_draw(f"{name}.scale")
-        state[name] = unpack(of_draw(f"{name}.codes"), shape).to(scale.dtype) * scale
+        state[name] = unpack_weight(of_draw(f"{name}.codes"), shape, of_draw(f"{name}.scale"))
     return state
 
 
@@ -135,7 +134,7 @@ def load_posterior(path: Path, network: nn.Module) -> tuple[VariationalPosterior
         posterior = VariationalPosterior(network, **header.pop("posterior"))
         posterior.load_state_dict(tensors)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected a posterior of such a network; {_last_line(error)}") from error
+        raise InputError(f"{path}: expected a posterior of such a network; {last_line(error)}") from error
     return posterior.eval(), header
 
 
@@ -147,7 +146,3 @@ def _together(values: Sequence[Tensor]) -> Tensor:
     """[S, ...], or [1, ...] if all are the same."""
     same = all(torch.equal(value, values[0]) for value in values)
     return torch.stack(list(values[:1] if same else values))
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).splitlines()[-1].strip() if str(error) else type(error).__name__

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsnn_uq.engine.layers import Layer, Masks, Window, pack_planes, pad_outputs
 from tsnn_uq.neurons import LIFParameters
 from tsnn_uq.quantization.rules import ternary_parts
+from tsnn_uq.uncertainty import StochasticLayer
 
-__all__ = ["Synapses"]
+__all__ = ["Synapses", "has_masks"]
 
 
 @dataclass
@@ -51,3 +52,8 @@ class Synapses:
             gain=self.gain,
             votes=self.votes,
         )
+
+
+def has_masks(module: nn.Module) -> bool:
+    """Whether a module is a stochastic layer that drops anything."""
+    return isinstance(module, StochasticLayer) and module.p > 0

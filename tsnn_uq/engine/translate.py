@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
-from tsnn_uq.engine.construction import Synapses
+from tsnn_uq.engine.construction import Synapses, has_masks
 from tsnn_uq.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import OverTime
 from tsnn_uq.neurons import LIF, PLIF
 from tsnn_uq.readout import Gain
-from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout
 
 __all__ = ["Program", "translate"]
 
@@ -52,11 +52,10 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     if not isinstance(coding, Coding):
         found = type(coding).__name__ if modules else "an empty network"
         raise InputError(f"network: expected a Sequential that begins with a Coding; got {found}")
-    random = [module for _, module, _ in modules if isinstance(module, StochasticLayer) and module.p > 0]
-    if {module for module in network.modules() if isinstance(module, StochasticLayer) and module.p > 0} - set(random):
-        raise InputError(
-            "network: expected random layers in the Sequential; got one inside a layer: make_deterministic it"
-        )
+    random = [module for _, module, _ in modules if has_masks(module)]
+    if set(filter(has_masks, network.modules())) - set(random):
+        problem = "got one inside a layer: make_deterministic it"
+        raise InputError(f"network: expected random layers in the Sequential; {problem}")
     if len(set(random)) < len(random):
         raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
     walk = _Walk(_checked_shape(input_shape))

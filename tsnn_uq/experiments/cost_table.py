@@ -11,7 +11,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import Cost, LayerCount, cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network, read_size
+from tsnn_uq.experiments.folder import load_sized_network
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
 
@@ -32,9 +32,9 @@ def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") ->
     Raises:
         InputError: no trained run there, or an argument out of range.
     """
-    network, config = load_network(folder), RunConfig.load(folder / "config.toml")
+    (network, size), config = load_sized_network(folder), RunConfig.load(folder / "config.toml")
     set_generator(network, generator_for(config.seed, "cost"))  # a random input coding needs one
-    layers = count_layers(network, _example(config, read_size(folder)["shape"]))
+    layers = count_layers(network, _example(config, size["shape"]))
     return layers, cost(layers, steps=config.steps, samples=samples, accounting=accounting)
 
 

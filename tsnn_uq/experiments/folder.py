@@ -28,8 +28,8 @@ __all__ = [
     "is_begun",
     "is_finished",
     "load_network",
+    "load_sized_network",
     "read_predictions",
-    "read_size",
     "recorded",
     "require_same",
 ]
@@ -100,7 +100,12 @@ def build_network(config: RunConfig, shape: Sequence[int], classes: int) -> nn.M
 
 
 def load_network(folder: Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode.
+    """The trained network of a run folder, in evaluation mode; errors as `load_sized_network`."""
+    return load_sized_network(folder)[0]
+
+
+def load_sized_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a run folder, and the ``shape`` of an input without time and number of ``classes``.
 
     Raises:
         InputError: no trained run there, or a damaged file.
@@ -114,13 +119,7 @@ def load_network(folder: Path) -> nn.Module:
         network.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
-    return network.eval()
-
-
-def read_size(folder: Path) -> dict[str, Any]:
-    """Shape of an input without time, and number of classes, of a run's network."""
-    _, header = load_weights(folder / "weights.safetensors")
-    return header["size"]
+    return network.eval(), header["size"]
 
 
 def read_predictions(folder: Path) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from tsnn_uq import data, training
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, last_line
 from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import build_network, load_network
 from tsnn_uq.experiments.measure import Progress
@@ -106,8 +106,8 @@ def _take_first_weights(network: nn.Module, config: RunConfig, runs: Path) -> No
     try:
         network.load_state_dict(load_network(folder).state_dict())
     except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise InputError(f"from: expected a run with a network like this one; got {folder}: {problem}") from error
+        wanted = f"a run with a network like this one; got {folder}: {last_line(error)}"
+        raise InputError(f"from: expected {wanted}") from error
 
 
 def make_regularizer(config: RunConfig) -> tuple[training.Regularizer, float]:

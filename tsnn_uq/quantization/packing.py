@@ -31,7 +31,7 @@ from torch.nn.functional import pad
 
 from tsnn_uq.checks import InputError, describe
 
-__all__ = ["pack", "packed_bytes", "unpack"]
+__all__ = ["pack", "packed_bytes", "unpack", "unpack_weight"]
 
 _CODES_PER_BYTE = 4
 
@@ -108,3 +108,8 @@ def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
     if flat[count:].any():
         raise InputError("packed: expected zeros after the last code; got set padding bits; the data are damaged")
     return flat[:count].reshape(tuple(shape))
+
+
+def unpack_weight(packed: Tensor, shape: Sequence[int], scale: Tensor) -> Tensor:
+    """The weight of packed codes: scale * code, bit for bit the one that was taken apart; errors as `unpack`."""
+    return unpack(packed, shape).to(scale.dtype) * scale

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import read_tensors, write_tensors
-from tsnn_uq.quantization.packing import pack, unpack
+from tsnn_uq.quantization.packing import pack, unpack_weight
 from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["load_weights", "save_weights"]
@@ -60,7 +60,7 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, shape in header.pop("shapes", {}).items():
         try:
             codes, scale = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.scale")
-            tensors[name] = unpack(codes, shape).to(scale.dtype) * scale
+            tensors[name] = unpack_weight(codes, shape, scale)
         except KeyError as error:
             raise InputError(f"{path}: expected codes and scale of {name}; {error} is missing") from error
         except InputError as error:

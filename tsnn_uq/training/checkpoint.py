@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, last_line
 from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.training.methods import Method
 
@@ -85,10 +85,8 @@ def load_checkpoint(
         method.load_state_dict({name: value.to(device) for name, value in _under("method", tensors).items()})
         generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(
-            f"{path}: expected a checkpoint of this network; {reason}; delete it to start afresh"
-        ) from error
+        problem = f"{last_line(error)}; delete it to start afresh"
+        raise InputError(f"{path}: expected a checkpoint of this network; {problem}") from error
     return header
 
 
