@@ -21,7 +21,8 @@ NAMED = {f"{page.relative_to(ROOT)}-{i}": text for page in PAGES for i, text in 
 
 
 @pytest.mark.parametrize("example", NAMED.values(), ids=NAMED)
-def test_example_runs(example, capsys):
+def test_example_runs(example, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other libraries' own
         exec(compile(example, "example", "exec"), {})
