@@ -76,7 +76,8 @@ MAY_IMPORT = {
     "plots": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
     "studies": BELOW_EXPERIMENTS | {"experiments"},
-    "cli": BELOW_EXPERIMENTS | {"experiments", "studies"},
+    "report": BELOW_EXPERIMENTS | {"experiments", "studies"},
+    "cli": BELOW_EXPERIMENTS | {"experiments", "studies", "report"},
 }
 
 

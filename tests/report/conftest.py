@@ -1,0 +1,50 @@
+"""Comparisons of tiny networks, under a name that has to be escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.experiments import tiny
+from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.compare import compare
+from tsnn_uq.experiments.families import compare_families
+from tsnn_uq.report import write_report
+
+NAME = '<b>&"'
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory):
+    """Two families with two methods and two seeds each, all finished."""
+    out = tmp_path_factory.mktemp("comparison") / NAME
+    compare(Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=2, run=tiny()), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory):
+    """Families in folders of their own, and the table in the paper's layout."""
+    out = tmp_path_factory.mktemp("families") / "all"
+    plif = tiny(family="plif")
+    grids = [Grid(methods=("float", "direct"), seeds=1, run=tiny())]
+    grids.append(Grid(families=("plif",), parts=("conv", "all"), methods=("float", "direct"), seeds=1, run=plif))
+    compare_families(grids, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def page(comparison, tmp_path_factory) -> Path:
+    """The report of the comparison."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(comparison, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def families_page(families, tmp_path_factory) -> Path:
+    """The report of the families."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(families, path)
+    return path

@@ -1,0 +1,36 @@
+"""The command that makes a page of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import app, console
+from tsnn_uq.cli.options import DataDir
+
+__all__ = ["report"]
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUNS", help="Folder that tsnn-uq compare or tsnn-uq reproduce wrote.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    full: Annotated[
+        bool, typer.Option("--full", help="Add figures for which the networks predict anew: shifts, samples, spikes.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make one HTML page of a comparison: tables, figures, settings and what the measures mean.
+
+    All of it is in the one file, which needs no network. Runs that are not finished are listed as such.
+    """
+    from tsnn_uq.report import write_report
+
+    with console.status("reading") as status:
+        write_report(folder, out, full=full, data_dir=data_dir, say=status.update)
+    console.print(f"wrote {out}", highlight=False, soft_wrap=True)
