@@ -69,6 +69,7 @@ def _draw_panel(axes: Axes, rows: DataFrame) -> None:
         axes.bar(part["bin_low"], share, widths, bottom=below, align="edge", linewidth=0, **look)
         below = below + share
     axes.stairs(below, [*part["bin_low"], part["bin_high"].iloc[-1]], color="black", linewidth=0.6)
+    axes.set_ylim(0, 1.05 * below.max())  # by themselves, empty bars on top of others would leave no margin
     threshold = rows["threshold"].iloc[0]
     for place in (-threshold, threshold):  # NaN draws nothing
         axes.axvline(place, color="black", linestyle=(0, (3, 1.5)), linewidth=0.8)
