@@ -32,7 +32,11 @@ BUDGETS = ("full", "quick")
 QUICK: dict[str, dict[str, Any]] = {
     "dropconnect": {"hidden": (128, 128), "train_limit": 4000, "epochs": 3, "samples": 4},
     "slayer": {"hidden": (64,), "train_limit": 1000, "epochs": 2, "samples": 4},
-    "plif": {"hidden": (8, 8, 64), "train_limit": 1000, "epochs": 2, "samples": 4},
+    # Few steps have to be large ones, or no neuron of the last layer ever fires.
+    "plif": {
+        **{"hidden": (8, 8, 64), "train_limit": 1000, "epochs": 2, "samples": 4},
+        **{"batch_size": 16, "learning_rate": 1e-2},
+    },
 }
 QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
 NEEDS_IMAGES = ("outliers",)
