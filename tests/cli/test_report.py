@@ -10,6 +10,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.compare import compare
+from tsnn_uq.report.html import Html
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def call(monkeypatch, capsys):
     return run
 
 
-def test_it_writes_one_file(call, tmp_path):
+def test_it_writes_one_file(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.report.page.drawings", lambda *_, **__: Html(""))
     folder, out = tmp_path / "runs", tmp_path / "new" / "report.html"
     compare(Grid(methods=("float",), seeds=1, run=tiny()), folder)
     code, text, error = call(folder, "--out", out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,31 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.compare import compare
 from tsnn_uq.experiments.families import compare_families
-from tsnn_uq.report import write_report
+from tsnn_uq.report import drawings, write_report
+from tsnn_uq.report.html import Html
 
 NAME = '<b>&"'
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Comparisons without figures of their own, which the report does not read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+        yield
+
+
+@pytest.fixture
+def unrendered(monkeypatch) -> None:
+    """Figures are made, but do not become SVG, which takes most of the time."""
+    monkeypatch.setattr(drawings, "inline_figure", lambda *_: Html("<svg></svg>"))
+
+
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory):
-    """Two families with two methods and two seeds each, all finished."""
+    """Two methods with two seeds each, all finished."""
     out = tmp_path_factory.mktemp("comparison") / NAME
-    compare(Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=2, run=tiny()), out)
+    compare(Grid(methods=("float", "direct"), seeds=2, run=tiny()), out)
     return out
 
 
@@ -28,7 +44,7 @@ def families(tmp_path_factory):
     """Families in folders of their own, and the table in the paper's layout."""
     out = tmp_path_factory.mktemp("families") / "all"
     plif = tiny(family="plif")
-    grids = [Grid(methods=("float", "direct"), seeds=1, run=tiny())]
+    grids = [Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=1, run=tiny())]
     grids.append(Grid(families=("plif",), parts=("conv", "all"), methods=("float", "direct"), seeds=1, run=plif))
     compare_families(grids, out)
     return out
@@ -44,7 +60,9 @@ def page(comparison, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def families_page(families, tmp_path_factory) -> Path:
-    """The report of the families."""
+    """The report of the families, with one figure each."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(families, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawings, "STORED", {"Reliability": drawings.STORED["Reliability"]})
+        write_report(families, path)
     return path

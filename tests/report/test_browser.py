@@ -35,15 +35,16 @@ def browser(tmp_path_factory):
         yield browser
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("which", ["page", "families_page"])
+@pytest.mark.parametrize(
+    ("which", "width", "dark"),
+    [("page", 390, False), ("page", 1400, False), ("page", 1400, True), ("families_page", 390, False)],
+)
 def test_everything_is_drawn_and_fits(browser, request, which, width, dark):
     path = request.getfixturevalue(which)
     browser.open(path, width, dark=dark)
     assert browser.run("innerWidth") == width
     assert browser.run("document.documentElement.scrollWidth") <= width
-    assert browser.run("document.querySelectorAll('figure').length") > 10
+    assert browser.run("document.querySelectorAll('figure').length") > 5
     assert browser.run(NOT_DRAWN) == []
     assert browser.run(TEXT_OUTSIDE) == []
     assert browser.complaints() == []
@@ -90,7 +91,7 @@ def test_it_is_whole_without_scripts(browser, page):
     found = browser.call("DOM.querySelectorAll", nodeId=tree, selector="button")["nodeIds"]
     assert found == []
     rows = browser.call("DOM.querySelectorAll", nodeId=tree, selector="table.sortable tbody tr")["nodeIds"]
-    assert len(rows) == 8
+    assert len(rows) == 4
 
 
 def test_it_prints(browser, page):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["STATES", "Compared", "Contents", "Kind", "read_contents"]
 
 STATES = ("finished", "begun", "not begun")
-_PARTS = ("none", *PARTS)
+_PARTS = ("none", *sorted(PARTS, key=lambda part: part == "all"))  # the whole after its parts, as in tables
 
 
 @dataclass(frozen=True, order=True)
@@ -62,6 +62,11 @@ class Compared:
     def group(self) -> str:
         """The folder above, which in a reproduction stands for the regularizer; else empty."""
         return self.name.rpartition("/")[0]
+
+    @property
+    def first_run(self) -> Path:
+        """Folder of its first finished run; there has to be one."""
+        return next(self.folder / "runs" / kind.run(seed) for kind, of in self.seeds.items() for seed in of["finished"])
 
     def shown(self) -> Iterator[tuple[str, str, int]]:
         """Family, quantized part and seed of the figures: the seed of which most methods are finished, or the first."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tsnn_uq import plots, studies
 from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.folder import read_predictions
 from tsnn_uq.experiments.tables import write_results
 from tsnn_uq.report.contents import Compared, Contents
 from tsnn_uq.report.figures import PREDICTED_ANEW, STORED, Drawn, Shown
@@ -16,7 +17,7 @@ from tsnn_uq.report.html import Html, element, joined
 from tsnn_uq.report.inline import inline_figure, inline_png
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import Series
 
 __all__ = ["drawings"]
 
@@ -24,13 +25,13 @@ __all__ = ["drawings"]
 def drawings(contents: Contents, *, full: bool, data_dir: Path | None, say: Callable[[str], object]) -> Html:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
     parts: list[Html] = []
-    for group, summary in contents.summaries().items():
+    for group in contents.summaries():
         own = [compared for compared in contents.comparisons if compared.group == group and compared.rows]
         parts.append(element("h3", f"Gain against cost{f', regularizer {group}' if group else ''}"))
-        parts += _of_tradeoffs(group, summary, own, say)
+        parts += _of_tradeoffs(group, own, say)
         for compared in own:
             parts += _of_samples(compared, several=len(own) > 1, say=say)
-            parts += _of_posterior(compared.folder)
+    parts += _of_posterior(contents.folder)
     for compared in contents.comparisons:
         for family, part, seed in compared.shown():
             runs = studies.require_runs(compared.folder, family=family, part=part, seed=seed, data_dir=data_dir)
@@ -48,7 +49,7 @@ def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: st
     try:
         drawn = draw(shown)
     except InputError as error:
-        return _missing(title, error)
+        return _missing(title, f"{error}.")
     inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs, S = {shown.samples} samples."
     alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"
     says = f"{drawn.says}{inputs} Runs: {names}."
@@ -61,22 +62,28 @@ def _figure(title: str, drawing: Html, says: str) -> Html:
     return element("figure", box, caption)
 
 
-def _missing(title: str, error: InputError) -> Html:
-    return element("p", element("strong", f"{title}: not drawn."), f" {error}.", class_="note")
+def _missing(title: str, reason: str) -> Html:
+    return element("p", element("strong", f"{title}: not drawn."), f" {reason}", class_="note")
 
 
-def _of_tradeoffs(group: str, summary: DataFrame, own: list[Compared], say: Callable[[str], object]) -> Iterator[Html]:
+def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object]) -> Iterator[Html]:
     """What networks achieve against what they cost, of each data set."""
-    seeds = _span(summary["seeds"])
-    for data in dict.fromkeys(summary["dataset"]) if "dataset" in summary else [""]:
-        title = f"Accuracy and uncertainty against cost{f', {data}' if data else ''}"
+    for data in dict.fromkeys(compared.grid.run.data for compared in own):
+        title = f"Accuracy and uncertainty against cost, {data}"
+        chosen = [compared for compared in own if compared.grid.run.data == data]
         say(title)
         with TemporaryDirectory() as folder:
-            write_results(Path(folder) / "results.csv", [row for compared in own for row in compared.rows])
-            table = studies.tradeoffs(Path(folder) / "results.csv", data=data)
+            write_results(Path(folder) / "results.csv", [row for compared in chosen for row in compared.rows])
+            table = studies.tradeoffs(Path(folder) / "results.csv")
+        # Where all networks cost the same there is nothing to see.
+        table = table[table.groupby("cost")["cost_value"].transform("nunique") > 1]
+        if not len(table):
+            yield _missing(title, "All networks cost the same.")
+            continue
         says = (
-            f"Means over seeds ({seeds} a network) with sample standard deviations; the grey line joins networks that "
-            "no other beats in both means. Predictive entropy has no such line, since neither more nor less is better."
+            f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line joins "
+            "networks that no other beats in both means. Predictive entropy has no such line, since neither more nor "
+            f"less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
         )
         alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
         yield _figure(title, inline_figure(plots.tradeoff_figure(table), f"{group}-{title}", alt), says)
@@ -90,7 +97,8 @@ def _of_samples(compared: Compared, *, several: bool, say: Callable[[str], objec
     says = (
         "Accuracy, calibration error and negative log-likelihood of predictions of S = 1, 2, 4, ... Monte Carlo "
         f"samples against the energy of all S passes, of one test input; means over seeds ({_span(table['seeds'])} a "
-        "network), bands are sample standard deviations. Each value is a mean over disjoint groups of S samples."
+        "network), bands are sample standard deviations. Each value is a mean over disjoint groups of S samples. "
+        f"N = {_inputs(compared):,} test inputs. Runs: all finished ones."
     )
     alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
     yield _figure(title, inline_figure(plots.energy_figure(table), f"{compared.name}-samples", alt), says)
@@ -103,6 +111,11 @@ def _of_posterior(folder: Path) -> Iterator[Html]:
         says = "What bayes.csv in the folder has in numbers: differences, their 95 % intervals, and the region that "
         says += "counts as equal; of these families and this test set only."
         yield _figure(title, inline_png((folder / "posterior.png").read_bytes(), title), says)
+
+
+def _inputs(compared: Compared) -> int:
+    """N."""
+    return len(read_predictions(compared.first_run)[1])
 
 
 def _span(values: Series[int]) -> str:

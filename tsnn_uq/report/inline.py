@@ -60,6 +60,6 @@ def _svg(figure: Figure, name: str) -> str:
     """An SVG without what HTML does not need, and without names that nothing in it refers to."""
     text = _saved(figure, name, "svg").decode("utf-8")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w-]+)", text))
-    text = re.sub(r' id="([\w-]+)"', lambda match: match[0] if match[1] in used else "", text)
+    used = set(re.findall(r'#([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     return text.replace("'DejaVu Sans'", _FONTS).replace("xlink:href", "href").strip()

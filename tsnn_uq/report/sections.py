@@ -37,7 +37,7 @@ def introduction(contents: Contents) -> Html:
 
 def _setting(compared: Compared) -> str:
     kinds = [kind for kind, seeds in compared.seeds.items() if seeds["finished"]]
-    run = compared.folder / "runs" / kinds[0].run(compared.seeds[kinds[0]]["finished"][0])
+    run = compared.first_run
     config, (probs, labels) = RunConfig.load(run / "config.toml"), read_predictions(run)
     families = _listed(dict.fromkeys(kind.family for kind in kinds))
     methods = _listed(dict.fromkeys(kind.method for kind in kinds))
