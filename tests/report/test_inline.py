@@ -43,7 +43,7 @@ def test_names_in_it_are_used_and_of_this_figure_alone():
 
 
 def test_a_figure_of_thousands_of_shapes_is_png_of_the_same_size():
-    text = inline_figure(points(5000), "many", "many points")
+    text = inline_figure(points(12000), "many", "many points")
     (image,) = parse(text).all("img")
     assert image.attributes["alt"] == "many points"
     kind, _, content = image.attributes["src"].partition(",")

@@ -284,6 +284,9 @@ def test_full_adds_what_is_predicted_anew(comparison, unrendered, tmp_path):
     assert {"Shifted images.", "Fewer samples, fewer time steps.", "Spikes.", "Membrane potentials."} <= set(drawn)
     assert len(drawn) == 2 + 5 + 7 == len(told)
     assert "not drawn" not in root.text()
+    captions = {figure.all("strong")[0].text(): figure.all("figcaption")[0].text() for figure in root.all("figure")}
+    assert "N = 360 test inputs. Runs" in captions["Membrane potentials."]  # without masks there are no samples
+    assert "N = 360 test inputs, S = 2 samples. Runs" in captions["Shifted images."]
 
 
 def test_bad_folders_are_refused(comparison, tmp_path):

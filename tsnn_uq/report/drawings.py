@@ -50,7 +50,8 @@ def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: st
         drawn = draw(shown)
     except InputError as error:
         return _missing(title, f"{error}.")
-    inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs, S = {shown.samples} samples."
+    samples = f", S = {shown.samples} samples" if drawn.sampled else ""
+    inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs{samples}."
     alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"
     says = f"{drawn.says}{inputs} Runs: {names}."
     return _figure(title, inline_figure(drawn.figure, f"{where}-{title}", alt), says)
@@ -81,9 +82,9 @@ def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object])
             yield _missing(title, "All networks cost the same.")
             continue
         says = (
-            f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line joins "
-            "networks that no other beats in both means. Predictive entropy has no such line, since neither more nor "
-            f"less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
+            f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line "
+            "joins networks that no other beats in both means. Predictive entropy has no such line, since neither more "
+            f"nor less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
         )
         alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
         yield _figure(title, inline_figure(plots.tradeoff_figure(table), f"{group}-{title}", alt), says)

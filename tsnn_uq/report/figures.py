@@ -53,11 +53,19 @@ class Shown:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, what it shows, and the number of inputs behind it, N; None where inputs play no part."""
+    """A figure and what it shows.
+
+    Args:
+        figure: the figure.
+        says: what is drawn.
+        inputs: N, the inputs behind it; None where they play no part.
+        sampled: whether Monte Carlo samples were drawn.
+    """
 
     figure: Figure
     says: str
     inputs: int | None
+    sampled: bool = True
 
 
 def _reliability(shown: Shown) -> Drawn:
@@ -136,18 +144,18 @@ def _anytime(shown: Shown) -> Drawn:
 def _sparsity(shown: Shown) -> Drawn:
     table = studies.layer_sparsity(shown.runs)
     says = "Share of zero weights, and spikes per neuron and time step, of each layer, without random masks."
-    return Drawn(plots.layer_sparsity_chart(table), says, int(table["inputs"].iloc[0]))
+    return Drawn(plots.layer_sparsity_chart(table), says, int(table["inputs"].iloc[0]), sampled=False)
 
 
 def _potentials(shown: Shown) -> Drawn:
     table = studies.potential_distribution(shown.runs)
     says = "Membrane potentials before the reset, in firing thresholds, without random masks: from 1 on a neuron fires."
-    return Drawn(plots.potential_histogram(table), says, int(table["inputs"].iloc[0]))
+    return Drawn(plots.potential_histogram(table), says, int(table["inputs"].iloc[0]), sampled=False)
 
 
 def _raster(shown: Shown) -> Drawn:
     says = "Which neurons fire at which time step for the first test input, without random masks."
-    return Drawn(plots.spike_raster(studies.spike_trains(shown.runs)), says, 1)
+    return Drawn(plots.spike_raster(studies.spike_trains(shown.runs)), says, None)
 
 
 def _digits(shown: Shown) -> Drawn:

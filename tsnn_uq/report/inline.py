@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["inline_figure", "inline_png"]
 
-_MOST = 300_000  # bytes of an SVG; what needs more has thousands of shapes and goes as PNG
+_MOST = 600_000  # bytes of an SVG; what needs more has thousands of shapes and goes as PNG
 _FONTS = "'DejaVu Sans', Verdana, Geneva, sans-serif"  # of about one width, since places were chosen for the first
 
 
 def inline_figure(figure: Figure, name: str, alt: str) -> Html:
-    """A figure as an SVG element, or as an image with its PNG in it if the SVG has more than 300 kB.
+    """A figure as an SVG element, or as an image with its PNG in it if the SVG has more than 600 kB.
 
     The same figure and name give the same text. Nothing in it refers to anything outside.
 
@@ -59,7 +59,13 @@ def _saved(figure: Figure, name: str, form: str) -> bytes:
 def _svg(figure: Figure, name: str) -> str:
     """An SVG without what HTML does not need, and without names that nothing in it refers to."""
     text = _saved(figure, name, "svg").decode("utf-8")
+    # Two digits of a point are finer than any screen, and half of the bytes.
+    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda path: re.sub(r"\d+\.\d{3,}", _rounded, path[0]), text)
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     used = set(re.findall(r'#([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     return text.replace("'DejaVu Sans'", _FONTS).replace("xlink:href", "href").strip()
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"
