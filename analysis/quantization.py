@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 
-SHOWN = {
+SHOWN: dict[str, tuple[Any, Any]] = {
     "weights": (studies.weight_codes, plots.weight_code_histogram),
     "sparsity": (studies.layer_sparsity, plots.layer_sparsity_chart),
     "potentials": (studies.potential_distribution, plots.potential_histogram),

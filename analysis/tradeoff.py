@@ -30,7 +30,7 @@ def main(
     """
     _, title = find_results(results)
     table = tradeoffs(results, names(measures), data)
-    files = save_plot(tradeoff_figure(table), table, out / f"tradeoff-{title}")
+    files = [*save_plot(tradeoff_figure(table), table, out / f"tradeoff-{title}")]
     if (results / "runs").is_dir():
         curves = energy_curves(results, names(measures))
         files += save_plot(energy_figure(curves), curves, out / f"tradeoff-samples-{title}")

@@ -24,9 +24,8 @@ def found(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(found, tmp_path, monkeypatch):
-    """A copy of it to train in, without figures, which take longer than such small runs."""
-    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+def folder(found, tmp_path):
+    """A copy of it to train in."""
     return shutil.copytree(found, tmp_path / "copy")
 
 
@@ -86,6 +85,22 @@ def test_what_is_missing_is_trained_after_saying_so(folder):
     assert list(runs.folders) == ["float", "distill"]
     require_runs(folder, methods=["float", "distill"], train=True, say=said.append)
     assert len(said) == 1
+
+
+def test_tables_and_settings_that_are_there_stay_as_they_are(folder):
+    kept = ("results.csv", "summary.csv", "config.toml")
+    before = {name: (folder / name).read_bytes() for name in kept}
+    require_runs(folder, methods=["distill"], seed=1, train=True, say=str)
+    assert {name: (folder / name).read_bytes() for name in kept} == before
+    assert not (folder / "runs" / "dropout-all-direct-1").exists()
+
+
+def test_an_empty_folder_becomes_one_that_a_comparison_goes_on_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tsnn_uq.studies.needed.make_grid", lambda *_, **__: Grid(methods=("float",), seeds=1, run=tiny())
+    )
+    require_runs(tmp_path, methods=["float"], train=True, say=str)
+    assert Grid.load(tmp_path / "config.toml").run == tiny()
 
 
 def test_trained_ones_are_those_of_a_comparison_with_the_folders_settings(folder, tmp_path_factory):

@@ -9,10 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.experiments.compare import compare, run_folder
+from tsnn_uq.experiments.compare import claim, run_folder
 from tsnn_uq.experiments.estimate import announced, estimate_runs
 from tsnn_uq.experiments.folder import is_finished, read_predictions
 from tsnn_uq.experiments.grid import Grid, make_grid
+from tsnn_uq.experiments.sweep import sweep
 from tsnn_uq.training import METHODS
 
 __all__ = ["Runs", "require_runs"]
@@ -71,7 +72,8 @@ def require_runs(
         part: quantized part of the ternary networks.
         seed: seed of the runs.
         methods: those that have to be there; by default those that are, or with `train` all.
-        train: whether to train what is missing, seeds before `seed` too, after saying how long it will take.
+        train: whether to train what is missing, after saying how long it will take; tables that are there already
+            stay as they are.
         data: data set to train on where the folder does not say; by default ``"digits"``.
         jobs: processes side by side.
         data_dir: where the data lie.
@@ -92,9 +94,11 @@ def require_runs(
             problem = f"got {', '.join(present) or 'none'}; --train does what is missing"
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
         grid = _grid(folder, data, family, part, wanted, seed)
-        left = estimate_runs(grid.runs(), folder / "runs", data_dir=data_dir)
-        say(f"{folder}: {announced(left, jobs)}")
-        compare(grid, folder, jobs=jobs, data_dir=data_dir)
+        configs = [run for run in grid.runs() if run.seed == seed and run.method in missing]
+        say(f"{folder}: {announced(estimate_runs(configs, folder / 'runs', data_dir=data_dir), jobs)}")
+        if not (folder / "config.toml").exists():
+            claim(folder, grid)  # so that tsnn-uq compare goes on from there
+        sweep(configs, folder / "runs", jobs=jobs, data_dir=data_dir)
     return Runs({method: found[method] for method in wanted}, family, part, seed, data_dir)
 
 
