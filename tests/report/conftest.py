@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.experiments import tiny
+from tests.report.elements import Element, parse
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.compare import compare
 from tsnn_uq.experiments.families import compare_families
@@ -66,3 +67,15 @@ def families_page(families, tmp_path_factory) -> Path:
         patch.setattr(drawings, "STORED", {"Reliability": drawings.STORED["Reliability"]})
         write_report(families, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def root(page) -> Element:
+    """The report of the comparison, read."""
+    return parse(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def families_root(families_page) -> Element:
+    """The report of the families, read."""
+    return parse(families_page.read_text(encoding="utf-8"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-__all__ = ["Element", "parse"]
+__all__ = ["Element", "parse", "shown", "table"]
 
 VOID = {"br", "img", "link", "meta"}
 
@@ -22,16 +23,17 @@ class Element:
         """All text in it."""
         return "".join(child if isinstance(child, str) else child.text() for child in self.children)
 
-    def all(self, name: str, **attributes: str) -> list[Element]:
-        """Every element in it of a name and with some attributes (``class_`` for class)."""
-        found = []
+    def elements(self) -> Iterator[Element]:
+        """Every element in it."""
         for child in self.children:
             if isinstance(child, Element):
-                wanted = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-                if child.name == name and wanted.items() <= child.attributes.items():
-                    found.append(child)
-                found += child.all(name, **attributes)
-        return found
+                yield child
+                yield from child.elements()
+
+    def all(self, name: str, **attributes: str) -> list[Element]:
+        """Every element in it of a name and with some attributes (``class_`` for class)."""
+        wanted = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
+        return [e for e in self.elements() if e.name == name and wanted.items() <= e.attributes.items()]
 
 
 class _Strict(HTMLParser):
@@ -68,3 +70,19 @@ def parse(text: str) -> Element:
     parser.close()
     assert len(parser.open) == 1, f"<{parser.open[-1].name}> is not closed"
     return parser.open[0]
+
+
+def table(root: Element, caption: str) -> Element:
+    """The table whose caption has a text in it."""
+    (found,) = [table for table in root.all("table") if caption in table.all("caption")[0].text()]
+    return found
+
+
+def shown(root: Element, caption: str) -> list[dict[str, list[Element]]]:
+    """A table's rows: by heading, the numbers in the cell."""
+    headings = [heading.text() for heading in table(root, caption).all("thead")[0].all("th")]
+    rows = []
+    for row in table(root, caption).all("tbody")[0].all("tr"):
+        cells = [cell for cell in row.children if isinstance(cell, Element)]
+        rows.append({name: cell.all("data") for name, cell in zip(headings, cells, strict=True)})
+    return rows

@@ -99,12 +99,12 @@ class Contents:
         return self.folder.resolve().name
 
     def summaries(self) -> dict[str, DataFrame]:
-        """By group, mean and spread over seeds of all its finished runs; see `tsnn_uq.experiments.tables.summarize`."""
+        """By group, mean and spread over seeds of its finished runs; see `tsnn_uq.experiments.tables.summarize`."""
         rows: dict[str, list[dict[str, Any]]] = {}
         for compared in self.comparisons:
             if compared.rows:
                 rows.setdefault(compared.group, []).extend(compared.rows)
-        return {group: summarize(own) for group, own in rows.items()}
+        return {group: _ordered(summarize(own)) for group, own in rows.items()}
 
     def count(self, state: str) -> int:
         """How many runs are ``"finished"``, ``"begun"`` or ``"not begun"``."""
@@ -157,6 +157,13 @@ def _parsed(name: str) -> tuple[Kind, int] | None:
 
 def _rank(kind: Kind) -> tuple[int, int, int]:
     return list(FAMILIES).index(kind.family), _PARTS.index(kind.part), list(METHODS).index(kind.method)
+
+
+def _ordered(summary: DataFrame) -> DataFrame:
+    """Rows by data set, then in the order of `_rank`; those of older runs have no ``configuration`` to sort by."""
+    rows = summary.to_dict("records")
+    keys = [(str(row.get("dataset")), _rank(Kind(row["family"], row["quantized_part"], row["method"]))) for row in rows]
+    return summary.loc[sorted(range(len(rows)), key=keys.__getitem__)].reset_index(drop=True)
 
 
 def _state(run: Path) -> str:
