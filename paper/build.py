@@ -14,8 +14,8 @@ import typst
 
 from paper.cells import SHOWN, foreign_cells, posterior_cells, regularizer_cells, summary_cells, wu_cells
 from paper.diagrams import draw_methods, draw_workflow
-from paper.report_numbers import numbers
 from paper.posterior import origin, write_posterior
+from paper.report_numbers import numbers
 from paper.sources import Sources, sha256
 from paper.table import paper_rows
 from tsnn_uq.files import atomic_path, read_json, write_json, write_text
