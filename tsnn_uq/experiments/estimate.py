@@ -78,7 +78,8 @@ def _train_seconds(config: RunConfig, extent: Extent) -> float:
     settings = training.FitSettings(epochs=1, batch_size=batch, regularizer_weight=weight)
     for steps in (1, STEPS):
         images, labels = _noise(config, extent, steps * batch)
-        network, teacher = (build_network(config, extent.shape, extent.classes) for _ in range(2))
+        network = build_network(config, extent.shape, extent.classes)
+        teacher = build_network(config, extent.shape, extent.classes) if config.method == "distill" else None
         history = training.fit(
             network,
             (images, labels),
