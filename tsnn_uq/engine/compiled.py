@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.engine import gather, kernels
-from tsnn_uq.engine.layers import WORD, Layer, pack_bits, unpack_planes, vote
+from tsnn_uq.engine.layers import WORD, Layer, unpack_planes, vote
+from tsnn_uq.engine.packed import PackedDraw, pack_maps
 from tsnn_uq.threads import parts
 
 __all__ = ["LAYER", "Compiled"]
@@ -36,6 +37,8 @@ NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
 
 class Compiled:
     """Runs layers with the kernels, on as many threads as torch may use; same methods as `Reference`."""
+
+    draws = PackedDraw
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = tuple(layers)
@@ -66,11 +69,11 @@ class Compiled:
         self.unmasked["keep"] = -1
         self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
 
-    def masks(self, keep: Sequence[Tensor]) -> Words:
-        """One sample's masks as words [N, T or 1, words]."""
-        if not keep:
+    def masks(self, draw: PackedDraw, sample: int) -> Words:
+        """One sample's masks on spikes as words [N, T or 1, words]."""
+        packed = draw.words(self.layers, sample)
+        if not packed:
             return np.zeros((1, 1, 0), np.uint32)
-        packed = [_pack(mask.transpose(0, 1)) for mask in keep]
         steps = max(len(words[0]) for words in packed)  # a mask that is held, beside one that is not, is repeated
         return np.concatenate([np.broadcast_to(w, (len(w), steps, w.shape[2])) for w in packed], axis=2)
 
@@ -138,12 +141,7 @@ def _by_output(layer: Layer) -> Words:
     assert layer.planes is not None
     window = layer.window
     codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
-    return _pack(torch.cat([codes > 0, codes < 0], dim=1))
-
-
-def _pack(bits: Tensor) -> Words:
-    """Bits [N, T, height, width, channels] as words [N, T, height * width * words]."""
-    return pack_bits(bits.flatten(0, -2)).numpy().view(np.uint32).reshape(*bits.shape[:2], -1)
+    return pack_maps(torch.cat([codes > 0, codes < 0], dim=1))
 
 
 def _describe(row: np.void, layer: Layer) -> None:

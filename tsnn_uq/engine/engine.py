@@ -13,7 +13,7 @@ from tsnn_uq import compilers
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.engine.layers import Layer
-from tsnn_uq.engine.masks import Draw, active
+from tsnn_uq.engine.masks import Draw, active, seeded
 from tsnn_uq.engine.reference import Reference
 from tsnn_uq.engine.translate import translate
 from tsnn_uq.readout import logits_over_time
@@ -161,7 +161,8 @@ class Engine:
         seed = int(torch.randint(2**62, (), generator=generator))
         done = 0
         for block, part in enumerate(self._checked(images).split(batch_size)):
-            yield self._sample(part, samples, Draw(seed, block, self.steps, len(part)), mean, memory_limit, every)
+            draw = self._whole.draws(seed, block, self.steps, len(part))
+            yield self._sample(part, samples, draw, mean, memory_limit, every)
             done += len(part)
             if progress:
                 progress(done)
@@ -185,7 +186,7 @@ class Engine:
         start = 0
         while start < samples:
             stop = min(start + together, samples, (start // every + 1) * every)
-            masks = each(lambda sample: runner.masks(draw.inputs(rest, sample)), range(start, stop))
+            masks = each(lambda sample: runner.masks(draw, sample), range(start, stop))
             yield runner.outputs(shared, self.steps, masks, mean)
             start = stop
 
@@ -194,10 +195,9 @@ class Engine:
     ) -> Tensor:
         """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
         if shared is None:
-            shared = self._code(images, draw.generator(self._program.coding_name, sample, self._device))
+            shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self._device))
         runner = self._runner([draw.weights(layer, sample) for layer in layers])
-        keep = draw.inputs(layers, sample)
-        return runner.outputs(shared, self.steps, [runner.masks(keep)], mean)
+        return runner.outputs(shared, self.steps, [runner.masks(draw, sample)], mean)
 
     def _until(self, first: int, images: Tensor) -> Any:
         """What all samples share: the spikes before the first random layer, or the coded input."""

@@ -153,9 +153,8 @@ def pack_planes(codes: Tensor) -> Tensor:
     return torch.cat([planes, planes.new_zeros(1, *planes.shape[1:])])
 
 
-def drop_weights(planes: Tensor, keep: Tensor) -> Tensor:
-    """The planes with the weights made zero that are not kept; keep is bool [inputs, outputs]."""
-    dropped = pack_bits(~keep)
+def drop_weights(planes: Tensor, dropped: Tensor) -> Tensor:
+    """The planes with the weights made zero whose bits are set in words int32 [inputs, words]."""
     low, high = planes[:-1].unbind(1)
     return torch.cat([torch.stack([low | dropped, high & ~dropped], dim=1), planes[-1:]])
 

@@ -9,10 +9,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from tsnn_uq.engine.layers import WORD, Layer, drop_weights
-from tsnn_uq.seeds import generator_for
+from tsnn_uq.engine.layers import WORD, Layer, drop_weights, pack_bits
+from tsnn_uq.seeds import derive_seed
 
-__all__ = ["Draw", "active"]
+__all__ = ["Draw", "active", "seeded"]
 
 
 def active(layer: Layer) -> Layer:
@@ -21,6 +21,11 @@ def active(layer: Layer) -> Layer:
     for masks in (layer.dropout, layer.dropconnect):
         factor *= 1 if masks is None else 1 / (1 - masks.p)
     return replace(layer, scale=layer.scale * factor)
+
+
+def seeded(seed: int, device: torch.device) -> Generator:
+    """A generator with a seed."""
+    return Generator(device=device).manual_seed(seed)
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,13 @@ class Draw:
     steps: int
     count: int
 
-    def generator(self, name: str, sample: int, device: torch.device) -> Generator:
-        """Source of the masks on spikes, and of the input spikes, of the layer of a name in one sample."""
-        return generator_for(self.seed, name, self.block, sample, device=device)
+    def spike_seed(self, name: str, sample: int) -> int:
+        """Seed of the masks on spikes, and of the input spikes, of the layer of a name in one sample."""
+        return derive_seed(self.seed, name, self.block, sample)
+
+    def weight_seed(self, name: str, sample: int) -> int:
+        """Seed of the masks on the weights of the layer of a name in one sample; the same for all blocks."""
+        return derive_seed(self.seed, name, "all", sample)
 
     def inputs(self, layers: Sequence[Layer], sample: int) -> list[Tensor]:
         """For each layer with dropout, which of its inputs stay: bool [T or 1, N, height, width, channels]."""
@@ -54,7 +63,7 @@ class Draw:
         side = window.pool if layer.dropout.pooled else 1
         height, width = window.height // side, window.width // side
         mask = torch.empty(steps, self.count, window.channels, height, width, device=device)
-        mask.uniform_(generator=self.generator(layer.dropout.name, sample, device))
+        mask.uniform_(generator=seeded(self.spike_seed(layer.dropout.name, sample), device))
         keep = (mask >= layer.dropout.p).permute(0, 1, 3, 4, 2)
         if side > 1:  # what is left over at the edges is in no square
             keep = keep.repeat_interleave(side, 2).repeat_interleave(side, 3)
@@ -67,9 +76,9 @@ class Draw:
             return layer
         window, device = layer.window, layer.scale.device
         mask = torch.empty(layer.outputs, window.channels, *window.kernel, device=device)
-        mask.uniform_(generator=generator_for(self.seed, layer.dropconnect.name, "all", sample, device=device))
+        mask.uniform_(generator=seeded(self.weight_seed(layer.dropconnect.name, sample), device))
         keep = (mask >= layer.dropconnect.p).permute(2, 3, 1, 0).reshape(window.inputs, layer.outputs)
         if layer.planes is None:
             assert layer.weights is not None
             return replace(layer, weights=layer.weights * pad(keep, (0, -layer.outputs % WORD)))
-        return replace(layer, planes=drop_weights(layer.planes, keep))
+        return replace(layer, planes=drop_weights(layer.planes, pack_bits(~keep)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tsnn_uq.engine.layers import Layer, unpack_planes, vote
+from tsnn_uq.engine.masks import Draw
 from tsnn_uq.neurons import LIFParameters
 
 __all__ = ["Reference", "currents", "fire"]
@@ -22,12 +23,14 @@ __all__ = ["Reference", "currents", "fire"]
 class Reference:
     """Runs layers on whatever device they are on."""
 
+    draws = Draw
+
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = tuple(layers)
 
-    def masks(self, keep: Sequence[Tensor]) -> Sequence[Tensor]:
-        """One sample's masks, in the form that `outputs` takes."""
-        return keep
+    def masks(self, draw: Draw, sample: int) -> Sequence[Tensor]:
+        """One sample's masks on spikes, in the form that `outputs` takes."""
+        return draw.inputs(self.layers, sample)
 
     def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
         """Bytes that one more sample of `count` inputs takes in `outputs`, where samples run one by one."""
