@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -19,10 +21,19 @@ SCRIPTS = sorted((ROOT / "analysis").glob("*.py"))
 OF_RUNS = [path for path in SCRIPTS if "@figure_script(" in path.read_text(encoding="utf-8")]  # the others read tables
 
 
-def call(script, *arguments):
-    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Runs a script as Python itself would, in this process: what is imported once serves them all."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(script), run_name="__main__")
+        told = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code or 0, stdout=told.out, stderr=told.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +44,23 @@ def comparison(tmp_path_factory):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_help_says_what_it_draws(script):
+def test_help_says_what_it_draws(script, call):
     done = call(script, "--help")
     assert done.returncode == 0
     assert "Draw" in done.stdout
     assert "--out" in done.stdout
 
 
+def test_a_script_runs_from_a_shell():
+    environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "analysis/reliability.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+    assert done.returncode == 0
+    assert "Draw" in done.stdout
+
+
 @pytest.mark.parametrize("script", OF_RUNS, ids=lambda path: path.stem)
-def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path):
+def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path, call):
     done = call(script, comparison, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     names = {f"{script.stem}-dropout.{suffix}" for suffix in ("csv", "pdf", "png")}
@@ -52,7 +71,7 @@ def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path):
         assert set(numbers["method"]) <= {"float", "direct"}
 
 
-def test_outliers_are_a_group_of_their_own(comparison, tmp_path):
+def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
     script = ROOT / "analysis" / "entropy.py"
     done = call(script, comparison, "--out", tmp_path, "--outlier", "digits:rotate=90")
     assert done.returncode == 0, done.stderr
@@ -62,7 +81,7 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path):
 
 
 @pytest.mark.parametrize("script", OF_RUNS, ids=lambda path: path.stem)
-def test_a_folder_without_runs_is_one_line(script, tmp_path):
+def test_a_folder_without_runs_is_one_line(script, tmp_path, call):
     done = call(script, tmp_path, "--out", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"tsnn-uq: {tmp_path}: expected finished runs of dropout")
