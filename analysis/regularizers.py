@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder
 from tsnn_uq.plots import ablation_figure, ablation_table, save_plot
+from tsnn_uq.studies.ablation import read_stage
 
 
 def main(
@@ -21,13 +21,7 @@ def main(
     ] = "temperature",
 ) -> None:
     """Draw accuracy, variance, calibration and out-of-distribution detection with each term and without."""
-    import pandas as pd
-
-    try:
-        rows = pd.read_csv(table, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(f"table: expected a table that tsnn-uq ablation wrote; got {table}: {error}") from error
-    numbers = ablation_table(rows, calibration=calibration)
+    numbers = ablation_table(read_stage(table), calibration=calibration)
     for path in save_plot(ablation_figure(numbers), numbers, out / f"regularizers-{table.stem}"):
         print(path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from tsnn_uq.experiments.run import require_feasible, run
 from tsnn_uq.experiments.workers import Failure, Result, Row, RunProgress, Task, do_all
 
 __all__ = ["Failure", "RunProgress", "Task", "attempt", "count_runs", "sweep", "waves"]
+
+After = Callable[[Task, RunProgress], object]
 
 
 def waves(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
@@ -81,6 +83,7 @@ def attempt(
     data_dir: Path | None = None,
     checkpoint_seconds: float = 20.0,
     tries: int = 1,
+    after: After | None = None,
     progress: RunProgress = silent,
 ) -> dict[Task, Row | Failure]:
     """Do all runs that can be done, whatever becomes of the others.
@@ -91,6 +94,7 @@ def attempt(
         data_dir: where the data lie.
         checkpoint_seconds: least time between two checkpoints of a run.
         tries: how often a run is begun, or goes on from its checkpoint, before its error is a failure.
+        after: what to do with each finished run, by the worker that did or read it; its errors are the run's.
         progress: told, in this process, what each run does.
 
     Returns:
@@ -102,7 +106,7 @@ def attempt(
     planned = _planned(tasks)
     for task in (task for wave in planned for task in wave):
         require_feasible(task.config, task.runs)
-    do = partial(_do, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, tries=tries)
+    do = partial(_do, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, tries=tries, after=after)
     results: dict[Task, Any] = {}
     for wave in planned:
         for task in wave:
@@ -136,6 +140,7 @@ def _do(
     data_dir: Path | None,
     checkpoint_seconds: float,
     tries: int,
+    after: After | None,
     wait: bool = False,
     progress: RunProgress = silent,
 ) -> Result:
@@ -143,6 +148,8 @@ def _do(
     for again in reversed(range(tries)):
         try:
             row = run(task.config, task.runs, progress=partial(progress, task.name), **options)
+            if after:
+                after(task, progress)
         except UnderWay:
             return None
         except Exception as error:

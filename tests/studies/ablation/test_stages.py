@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.studies.ablation import CANDIDATES, Plan, finals, screening
-from tsnn_uq.studies.ablation.stages import MEASURES
+from tsnn_uq.studies.ablation import CANDIDATES, Plan, finals, screening, stages
+from tsnn_uq.studies.ablation.measures import is_measured, measure_run
 from tsnn_uq.training import REGULARIZERS
 from tsnn_uq.training.regularizers import regularizer_terms
 
@@ -54,11 +54,11 @@ def test_screening_goes_on_where_it_was(tmp_path):
 
     told = []
     (tmp_path / "one" / "screening.csv").unlink()
-    gone = tmp_path / "one" / "runs" / "variance-5" / "dropout-all-direct-0" / MEASURES
+    gone = tmp_path / "one" / "runs" / "variance-5" / "dropout-all-direct-0" / "uncertainty.json"
     gone.unlink()
     again = screening(quick(tmp_path / "one", seeds=2), told=lambda *message: told.append(message))
     pd.testing.assert_frame_equal(again, rows)  # times too: nothing was trained anew
-    assert told == [("runs/variance-5/dropout-all-direct-0", 1, 1)]
+    assert told == [("variance-5/dropout-all-direct-0", 1, 1)]
 
 
 def test_a_student_of_a_screening_has_the_teacher_without_a_term(tmp_path):
@@ -84,6 +84,20 @@ def test_finals_have_both_methods_with_and_without(tmp_path):
 def test_rows_do_not_depend_on_how_many_are_done_at_a_time(tmp_path):
     one, two = (finals(quick(tmp_path / str(jobs)), ["variance:5"], jobs=jobs) for jobs in (1, 2))
     pd.testing.assert_frame_equal(without_time(one), without_time(two))
+
+
+def test_what_one_run_raises_is_told_when_the_others_are_done(tmp_path, monkeypatch):
+    def measure(config, *arguments, **options):
+        if config.regularizer == "variance:1":
+            raise InputError("a reason")
+        return measure_run(config, *arguments, **options)
+
+    monkeypatch.setattr(stages, "measure_run", measure)
+    with pytest.raises(InputError, match="a reason"):
+        finals(quick(tmp_path), ["variance:1", "variance:5"], families=("dropout",))
+    assert is_measured(tmp_path / "runs" / "variance-5" / "dropout-all-direct-0")
+    monkeypatch.undo()
+    assert len(finals(quick(tmp_path), ["variance:1", "variance:5"], families=("dropout",))) == 2 * 5
 
 
 def test_no_jobs_are_refused(tmp_path):

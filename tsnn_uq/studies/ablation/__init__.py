@@ -3,7 +3,7 @@
 from tsnn_uq.studies.ablation.measures import measure_predictions, measure_run
 from tsnn_uq.studies.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
 from tsnn_uq.studies.ablation.posteriors import posteriors
-from tsnn_uq.studies.ablation.selection import best_terms, chosen_weights, finalists
+from tsnn_uq.studies.ablation.selection import best_terms, chosen_weights, finalists, read_stage
 from tsnn_uq.studies.ablation.stages import finals, screening
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "measure_predictions",
     "measure_run",
     "posteriors",
+    "read_stage",
     "screening",
 ]

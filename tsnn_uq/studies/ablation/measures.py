@@ -15,11 +15,22 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.experiments import RunConfig, evaluate, load_network, predict, read_predictions
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.files import read_json, write_json
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 
-__all__ = ["Predictions", "foreign_set", "measure_predictions", "measure_run", "predict_run"]
+__all__ = [
+    "Predictions",
+    "foreign_set",
+    "is_measured",
+    "keep_measured",
+    "measure_predictions",
+    "measure_run",
+    "predict_run",
+    "read_measured",
+]
 
+_FILE = "uncertainty.json"
 FOREIGN_INPUTS = 2000  # of each, drawn once for all runs
 
 
@@ -30,6 +41,21 @@ class Predictions:
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     foreign: Mapping[str, Tensor]
+
+
+def is_measured(folder: Path) -> bool:
+    """Whether a folder holds the rows of a run or of a posterior."""
+    return (folder / _FILE).exists()
+
+
+def keep_measured(folder: Path, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Keep rows in their folder, each with more columns."""
+    write_json(folder / _FILE, {"rows": [row | more for row in rows]})
+
+
+def read_measured(folder: Path, **before: Any) -> list[dict[str, Any]]:
+    """The rows that a folder holds, each with columns put before the others."""
+    return [{**before, **row} for row in read_json(folder / _FILE)["rows"]]
 
 
 def measure_run(

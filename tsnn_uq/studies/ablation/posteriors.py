@@ -20,10 +20,17 @@ from tsnn_uq.experiments.bayesian import (
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.run import use_threads
-from tsnn_uq.files import read_json, write_json, write_text
-from tsnn_uq.studies.ablation.measures import Predictions, foreign_set, measure_predictions
+from tsnn_uq.files import write_text
+from tsnn_uq.studies.ablation.measures import (
+    Predictions,
+    foreign_set,
+    is_measured,
+    keep_measured,
+    measure_predictions,
+    read_measured,
+)
 from tsnn_uq.studies.ablation.plan import Plan
-from tsnn_uq.studies.ablation.stages import MEASURES, Told, do_runs
+from tsnn_uq.studies.ablation.stages import Told, do_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -140,7 +147,7 @@ def _rows(
     data_dir: Path | None,
 ) -> list[dict[str, Any]]:
     """What `measure_predictions` gives of networks, measured once and kept in their folder."""
-    if not (place / MEASURES).exists():
+    if not is_measured(place):
         drawn, splits = networks(), load_splits(config, data_dir)
         with use_threads(config.threads):
             predictions = Predictions(
@@ -148,7 +155,6 @@ def _rows(
                 (predict_draws(drawn, splits.test), splits.test.labels),
                 {name: predict_draws(drawn, foreign_set(of, data_dir)) for name, of in plan.foreign.items()},
             )
-        rows = [row | {"sparsity": sparsity_of(drawn)} for row in measure_predictions(predictions, bins=config.bins)]
-        write_json(place / MEASURES, {"rows": rows})
+        keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
     head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}
-    return [{**head, **row} for row in read_json(place / MEASURES)["rows"]]
+    return read_measured(place, **head)

@@ -12,7 +12,7 @@ from tsnn_uq.checks import InputError, check_positive
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["ACCURACY_LOSS", "best_terms", "chosen_weights", "finalists"]
+__all__ = ["ACCURACY_LOSS", "best_terms", "chosen_weights", "finalists", "read_stage"]
 
 ACCURACY_LOSS = 0.002  # 5,000 validation images tell no smaller difference at an error of 4 %
 _COST = "validation_predictive_variance_correct"
@@ -92,14 +92,26 @@ def finalists(texts: Sequence[str], screening: Path | None) -> list[str]:
     Raises:
         InputError: neither or both are given, or the file cannot be read.
     """
-    import pandas as pd
-
     if bool(texts) == (screening is not None):
         raise InputError(f"terms: expected terms or the table of a screening; got {'both' if texts else 'neither'}")
     if screening is None:
         return list(texts)
+    return best_terms(read_stage(screening))
+
+
+def read_stage(path: Path) -> DataFrame:
+    """The rows of a table that a stage wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is no such table.
+    """
+    import pandas as pd
+
     try:
-        rows = pd.read_csv(screening)
-        return best_terms(rows)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"screening: expected the table that a screening wrote; got {screening}: {error}") from error
+        rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        missing = {"family", "method", "term", "regularizer", "seed", "calibration"} - set(rows.columns)
+    except (OSError, ValueError) as error:
+        raise InputError(f"table: expected one that tsnn-uq ablation wrote; got {path}: {error}") from error
+    if missing:
+        raise InputError(f"table: expected one that tsnn-uq ablation wrote; got {path} without {', '.join(missing)}")
+    return rows

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from joblib import Parallel, delayed
-
 from tsnn_uq.checks import check_positive
-from tsnn_uq.experiments import RunConfig, run
+from tsnn_uq.experiments import RunConfig
+from tsnn_uq.experiments.backends import open_pool
+from tsnn_uq.experiments.folder import recorded
 from tsnn_uq.experiments.measure import silent
-from tsnn_uq.files import read_json, require_writable, write_json, write_text
-from tsnn_uq.studies.ablation.measures import measure_run
+from tsnn_uq.experiments.sweep import Failure, RunProgress, Task, attempt
+from tsnn_uq.files import require_writable, write_text
+from tsnn_uq.studies.ablation.measures import is_measured, keep_measured, measure_run, read_measured
 from tsnn_uq.studies.ablation.plan import Plan
 from tsnn_uq.studies.ablation.selection import chosen_weights
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["MEASURES", "Told", "do_runs", "finals", "screening"]
-
-MEASURES = "uncertainty.json"
+__all__ = ["Told", "do_runs", "finals", "screening"]
 
 Told = Callable[[str, int, int], object]
 """Called with the name of a run that was finished, how many are, and how many there are in this part of the stage."""
@@ -128,14 +127,30 @@ def do_runs(
     data_dir: Path | None = None,
     told: Told = silent,
 ) -> None:
-    """Do and measure those of a plan's runs that were not yet, `jobs` at a time."""
+    """Do and measure those of a plan's runs that were not yet, `jobs` at a time.
+
+    Raises:
+        InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
+    """
     check_positive("jobs", jobs, integer=True)
     require_writable(plan.out)
-    missing = [config for config in configs if not (plan.place(config) / MEASURES).exists()]
-    tasks = (delayed(_do)(config, plan, data_dir) for config in missing)
-    names: Iterable[str] = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
-    for done, name in enumerate(names, 1):
-        told(name, done, len(missing))
+    tasks = [
+        Task(config, plan.folder(config.regularizer), f"{plan.folder(config.regularizer).name}/")
+        for config in configs
+        if not is_measured(plan.place(config))
+    ]
+    finished = count(1)
+
+    def tell(name: str, stage: str, done: int, total: int) -> None:
+        if stage == "measure":
+            told(name, next(finished), len(tasks))
+
+    measure = partial(_measure, foreign=dict(plan.foreign), data_dir=data_dir)
+    with open_pool(jobs=jobs) as pool:
+        results = attempt(tasks, pool, data_dir=data_dir, after=measure, progress=tell)
+    for result in results.values():
+        if isinstance(result, Failure):
+            raise result.error
 
 
 def _rows(plan: Plan, entries: Sequence[tuple[str, RunConfig]], **options: Any) -> DataFrame:
@@ -143,21 +158,17 @@ def _rows(plan: Plan, entries: Sequence[tuple[str, RunConfig]], **options: Any) 
     import pandas as pd
 
     do_runs(plan, [config for _, config in entries], **options)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for term, config in entries:
         head = {name: getattr(config, name) for name in ("family", "method", "seed")}
-        for measured in read_json(plan.place(config) / MEASURES)["rows"]:
-            rows.append({**head, "term": term, "regularizer": config.regularizer, **measured})
+        rows += read_measured(plan.place(config), **head, term=term, regularizer=config.regularizer)
     return pd.DataFrame(rows)
 
 
-def _do(config: RunConfig, plan: Plan, data_dir: Path | None) -> str:
-    """Train, predict and measure one run, in whichever process; returns what to call it."""
-    folder = plan.place(config)
-    row = run(config, folder.parent, data_dir=data_dir)
-    rows = [
-        {**measured, "sparsity": row["sparsity"], "train_seconds": row["train_seconds"]}
-        for measured in measure_run(config, folder, plan.foreign, data_dir=data_dir)
-    ]
-    write_json(folder / MEASURES, {"rows": rows})
-    return os.fspath(folder.relative_to(plan.out))
+def _measure(task: Task, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: Path | None) -> None:
+    """Measure a finished run, in whichever process, and keep its rows in its folder."""
+    folder = task.runs / task.config.name
+    row = recorded(folder / "result.json", "row")
+    rows = measure_run(task.config, folder, foreign, data_dir=data_dir)
+    keep_measured(folder, rows, sparsity=row["sparsity"], train_seconds=row["train_seconds"])
+    progress(task.name, "measure", 1, 1)
