@@ -1,7 +1,8 @@
-"""What every test shares: an explicit generator, one thread, and Hypothesis without a stopwatch."""
+"""What every test shares: an explicit generator, commands, one thread, and Hypothesis without a stopwatch."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import pytest
@@ -22,3 +23,20 @@ settings.load_profile("tsnn_uq")
 def generator() -> torch.Generator:
     """A fresh generator with a fixed seed."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Run a command or a script in this process as a shell would; gives exit code, standard output and error.
+
+    Called with what starts it, and the words that were typed, its name first.
+    """
+
+    def run(start, *words):
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        with pytest.raises(SystemExit) as stop:
+            start()
+        output = capsys.readouterr()
+        return stop.value.code or 0, output.out, output.err
+
+    return run

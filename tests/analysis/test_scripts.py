@@ -6,8 +6,8 @@ import os
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -22,18 +22,10 @@ OF_RUNS = [path for path in SCRIPTS if "@figure_script(" in path.read_text(encod
 
 
 @pytest.fixture
-def call(capsys, monkeypatch):
-    """Runs a script as Python itself would, in this process: what is imported once serves them all."""
+def call(typed, monkeypatch):
+    """Run a script in this process, where what is imported once serves them all."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(script), run_name="__main__")
-        told = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code or 0, stdout=told.out, stderr=told.err)
-
-    return run
+    return lambda script, *words: typed(partial(runpy.run_path, script, run_name="__main__"), script, *words)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +37,10 @@ def comparison(tmp_path_factory):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_says_what_it_draws(script, call):
-    done = call(script, "--help")
-    assert done.returncode == 0
-    assert "Draw" in done.stdout
-    assert "--out" in done.stdout
+    code, text, _ = call(script, "--help")
+    assert code == 0
+    assert "Draw" in text
+    assert "--out" in text
 
 
 def test_a_script_runs_from_a_shell():
@@ -61,8 +53,8 @@ def test_a_script_runs_from_a_shell():
 
 @pytest.mark.parametrize("script", OF_RUNS, ids=lambda path: path.stem)
 def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path, call):
-    done = call(script, comparison, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
+    code, _, error = call(script, comparison, "--out", tmp_path)
+    assert code == 0, error
     names = {f"{script.stem}-dropout.{suffix}" for suffix in ("csv", "pdf", "png")}
     assert {path.name for path in tmp_path.iterdir()} == names
     numbers = pd.read_csv(tmp_path / f"{script.stem}-dropout.csv")
@@ -73,8 +65,8 @@ def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path, 
 
 def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
     script = ROOT / "analysis" / "entropy.py"
-    done = call(script, comparison, "--out", tmp_path, "--outlier", "digits:rotate=90")
-    assert done.returncode == 0, done.stderr
+    code, _, error = call(script, comparison, "--out", tmp_path, "--outlier", "digits:rotate=90")
+    assert code == 0, error
     numbers = pd.read_csv(tmp_path / "entropy-dropout.csv")
     assert set(numbers["method"]) == {"float", "direct"}
     assert set(numbers["group"]) == {"right", "wrong", "outlier"}
@@ -82,8 +74,8 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
 
 @pytest.mark.parametrize("script", OF_RUNS, ids=lambda path: path.stem)
 def test_a_folder_without_runs_is_one_line(script, tmp_path, call):
-    done = call(script, tmp_path, "--out", tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"tsnn-uq: {tmp_path}: expected finished runs of dropout")
-    assert len(done.stderr.splitlines()) == 1
+    code, _, error = call(script, tmp_path, "--out", tmp_path)
+    assert code == 2
+    assert error.startswith(f"tsnn-uq: {tmp_path}: expected finished runs of dropout")
+    assert len(error.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import fields
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -19,17 +20,9 @@ COLUMNS = ["accuracy", "nll", "brier", "ece", "predictive_entropy", "mutual_info
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tsnn-uq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code or 0, output.out, output.err
-
-    return run
+def call(typed):
+    """Run the command; gives exit code, standard output and standard error."""
+    return partial(typed, main, "tsnn-uq")
 
 
 def interrupted(*_, **__):

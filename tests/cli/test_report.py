@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import pytest
 
@@ -14,17 +14,9 @@ from tsnn_uq.report.html import Html
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(typed):
     """Run the command; gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tsnn-uq", "report", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code or 0, output.out, output.err
-
-    return run
+    return partial(typed, main, "tsnn-uq", "report")
 
 
 def test_it_writes_one_file(call, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -15,17 +16,9 @@ from tsnn_uq.experiments.reproduce import Plan
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(typed):
     """Run the command; gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tsnn-uq", "reproduce", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code or 0, output.out, output.err
-
-    return run
+    return partial(typed, main, "tsnn-uq", "reproduce")
 
 
 @pytest.fixture

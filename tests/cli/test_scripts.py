@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
+from functools import partial
 from typing import Annotated
 
 import pandas as pd
@@ -39,18 +39,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(typed):
     """Run the script; gives exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["labels", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            run_command(draw)
-        output = capsys.readouterr()
-        return stop.value.code or 0, output.out, output.err
-
     SEEN.clear()
-    return run
+    return partial(typed, lambda: run_command(draw), "labels")
 
 
 def test_a_script_has_its_own_options_and_those_that_find_runs():
