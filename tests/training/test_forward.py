@@ -68,15 +68,24 @@ def test_everyone_gets_what_is_theirs(passes, count, share, extra):
     assert got.of_all(labels).bincount(minlength=3).sum() == len(got.all_logits)
 
 
-@given(st.integers(1, 4), st.integers(0, 5), st.integers(0, 3), st.integers(0, 3))
+@given(st.integers(1, 4), st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(0, 3), max_size=3))
 def test_the_passes_of_an_image_are_in_different_groups(passes, repeated, single, extra):
-    layout = Layout(passes, repeated, single * passes, extra * passes)
-    batch = layout.gather(torch.arange(repeated + single * passes), -1 - torch.arange(extra * passes))
+    layout = Layout(passes, repeated, single * passes, tuple(length * passes for length in extra))
+    images = torch.arange(repeated + single * passes)
+    extras = [100 * kind + torch.arange(length) for kind, length in enumerate(layout.extra, 1)]
+    batch = layout.gather(images, extras)
     assert len(batch) == layout.rows
     for group in batch.chunk(passes) if len(batch) else ():
         assert group[:repeated].tolist() == list(range(repeated))
         assert len(group.unique()) == len(group)
-    assert batch.unique().numel() == repeated + single * passes + extra * passes
+        for kind, length in enumerate(extra, 1):
+            assert (group // 100 == kind).sum() == length
+    assert batch.unique().numel() == len(images) + sum(layout.extra)
+    if len(batch):
+        of_repeated, of_single, of_extras = layout.split(batch)
+        assert torch.equal(of_repeated, images[:repeated].expand(passes, -1))
+        assert torch.equal(of_single, images[repeated:])
+        assert all(torch.equal(ours, kind) for ours, kind in zip(of_extras, extras, strict=True))
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])

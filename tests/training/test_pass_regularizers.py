@@ -11,17 +11,22 @@ from torch import nn
 from tests.helpers.training import images, mlp, network
 from tsnn_uq.checks import InputError
 from tsnn_uq.data.outliers import outliers
+from tsnn_uq.data.warps import warped
 from tsnn_uq.metrics.functional import predictive_variance
-from tsnn_uq.neurons import watch_potentials
+from tsnn_uq.neurons import LIFParameters, watch_potentials
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.training import (
+    ConsistencyRegularizer,
     Direct,
     FitSettings,
     Indirect,
+    InformationRegularizer,
     MembraneRegularizer,
     OutlierExposure,
     QuantizationGapRegularizer,
+    VarianceRegularizer,
+    WeightedSum,
     fit,
     forward_batch,
 )
@@ -208,3 +213,47 @@ def test_events_have_no_outliers():
     events = torch.zeros(8, 6, 2, dtype=torch.uint8), torch.zeros(8, dtype=torch.long)
     with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\); got a uint8"):
         one_forward(Reads(), OutlierExposure(), events)
+
+
+# Consistency.
+
+
+def lively(family="dropout", p=0.3):
+    """A network that spikes before it was trained."""
+    return network(family, sizes=(16, 32, 3), neuron=LIFParameters(threshold=0.2), p=p)
+
+
+@pytest.mark.parametrize("of", ["information", "variance"])
+def test_consistency_is_how_far_passes_over_warped_images_are_apart(of):
+    model, regularizer = lively(), ConsistencyRegularizer(of, passes=3, extra_share=0.5)
+    forward = one_forward(model, regularizer, step=3)
+    made = warped(forward.images[:8], generator_for(0, "extra inputs", 3))
+    assert forward.layout.extra == (3 * len(made),)
+    assert forward.layout.repeated < 3  # no image needs more than one pass
+    logits = forward.extra_logits.unflatten(0, (3, -1))
+    assert (logits[0] - logits[1]).abs().max() > 0.01
+    measure = {"information": InformationRegularizer, "variance": VarianceRegularizer}[of](3)
+    torch.testing.assert_close(regularizer.term(forward), measure(logits, None))
+    still = one_forward(lively(p=0.0), regularizer, step=3)
+    torch.testing.assert_close(*still.extra_logits.unflatten(0, (3, -1))[:2])
+    torch.testing.assert_close(still.extra_logits[: len(made)], lively(p=0.0)(made).mean(0))
+
+
+@pytest.mark.parametrize("passes", [2, 3])
+def test_parts_of_a_sum_have_inputs_of_their_own(passes):
+    parts = OutlierExposure(0.5), VarianceRegularizer(passes), ConsistencyRegularizer(extra_share=0.25)
+    both = WeightedSum([(weight, part) for weight, part in zip((0.5, 5.0, 2.0), parts, strict=True)])
+    assert both.extra_share == 0.75
+    forward = one_forward(lively(), both, step=3)
+    outside, warps = forward.extras
+    assert (len(outside), len(warps)) == (8 // passes * passes, 4 * passes)
+    expected = 0.5 * divergence_from_uniform(outside) + 5 * parts[1](forward.mc_logits, None)
+    expected += 2 * InformationRegularizer(passes)(warps.unflatten(0, (passes, -1)), None)
+    torch.testing.assert_close(both.term(forward), expected)
+
+
+def test_consistency_of_weights_is_that_of_two_draws_of_them():
+    """A dropconnect mask is shared by all inputs of a group, so copies of an image have to be in several groups."""
+    forward = one_forward(lively("dropconnect", 0.5), ConsistencyRegularizer(extra_share=1.0))
+    one, other = forward.extra_logits.unflatten(0, (2, -1))
+    assert ((one - other).abs().amax(1) > 1e-4).all()

@@ -13,6 +13,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy, predictive_variance
 from tsnn_uq.training import (
     REGULARIZERS,
+    ConsistencyRegularizer,
     ContrastRegularizer,
     EntropyRegularizer,
     FitSettings,
@@ -29,7 +30,8 @@ from tsnn_uq.training import (
 )
 
 TARGET = torch.tensor([0, 1])
-OF_LOGITS = [name for name in REGULARIZERS if name not in ("none", "quantization-gap", "membrane", "outliers")]
+OF_WHOLE_PASSES = ("quantization-gap", "membrane", "outliers", "consistency")
+OF_LOGITS = [name for name in REGULARIZERS if name not in ("none", *OF_WHOLE_PASSES)]
 logit = st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-5, 5))
 
 
@@ -182,6 +184,7 @@ def test_a_part_of_a_sum_gets_what_it_sees_and_its_own_inputs():
     alone = [part.term(one_forward(part)) for _, part in parts]
     torch.testing.assert_close(both.term(forward), 5 * alone[0] + 2 * alone[1] + 0.5 * alone[2])
     nested = WeightedSum([(1.0, both), (3.0, EntropyRegularizer())])
+    assert nested.kinds == 1
     torch.testing.assert_close(
         nested.term(one_forward(nested)), both.term(forward) + 3 * EntropyRegularizer().term(one_forward(nested))
     )
@@ -241,13 +244,12 @@ def test_text_that_means_nothing_is_refused(text, match):
         (lambda: QuantizationGapRegularizer(-1), "variance: expected a positive number; got -1"),
         (lambda: QuantizationGapRegularizer(share=0), "share: expected a positive number; got 0"),
         (lambda: OutlierExposure(0.0), "extra_share: expected a positive number; got 0.0"),
+        (lambda: ConsistencyRegularizer(extra_share=0.0), "extra_share: expected a positive number; got 0.0"),
+        (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least two, which may agree; got 1"),
+        (lambda: ConsistencyRegularizer("entropy"), "of: expected one of information, variance; got 'entropy'"),
         (lambda: OutlierExposure(2.0), "extra_share: expected 0 <= value <= 1; got 2.0"),
         (lambda: WeightedSum([]), "parts: expected at least one regularizer; got none"),
         (lambda: WeightedSum([(0.0, Regularizer())]), "weight: expected a positive number; got 0.0"),
-        (
-            lambda: WeightedSum([(1.0, OutlierExposure()), (1.0, OutlierExposure(0.5))]),
-            "parts: expected at most one with inputs of its own; got ",
-        ),
     ],
 )
 def test_bad_options_are_refused_when_made(make, match):
@@ -262,7 +264,7 @@ def test_bad_calls_are_refused():
         EntropyRegularizer()(torch.ones(2, 3), TARGET)
     with pytest.raises(InputError, match=r"regularizer_weight: expected a number above 0 with a regularizer.*got 0"):
         fit(network(), images(), seed=0, regularizer=VarianceRegularizer(), settings=TINY)
-    for name in ("quantization-gap", "membrane", "outliers"):
+    for name in OF_WHOLE_PASSES:
         with pytest.raises(InputError, match="expected a whole forward pass; got logits alone; call term"):
             make_regularizer(name)(torch.ones(2, 2, 3), TARGET)
 

@@ -20,7 +20,7 @@ from tsnn_uq.experiments.paper_table import paper_table
 from tsnn_uq.experiments.sweep import Failure, RunProgress, Task, attempt
 from tsnn_uq.experiments.tables import render_table, summarize, write_results, write_summary
 from tsnn_uq.files import read_toml, write_toml
-from tsnn_uq.training import regularizer_terms
+from tsnn_uq.training import NEED_IMAGES, regularizer_terms
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,6 @@ QUICK: dict[str, dict[str, Any]] = {
     },
 }
 QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
-NEEDS_IMAGES = ("outliers",)
 TRIES = 2
 
 
@@ -138,8 +137,8 @@ def _with(regularizer: str, grids: Sequence[Grid]) -> Iterator[Grid]:
     terms = regularizer_terms(regularizer)
     for grid in grids:
         own = regularizer
-        if grid.run.coding == "events" and terms.keys() & set(NEEDS_IMAGES):
-            own = "+".join(f"{name}:{weight!r}" for name, weight in terms.items() if name not in NEEDS_IMAGES)
+        if grid.run.coding == "events" and terms.keys() & set(NEED_IMAGES):
+            own = "+".join(f"{name}:{weight!r}" for name, weight in terms.items() if name not in NEED_IMAGES)
         if own:
             yield replace(grid, run=replace(grid.run, regularizer=own))
 

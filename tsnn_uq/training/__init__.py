@@ -7,8 +7,10 @@ from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
+    NEED_IMAGES,
     REGULARIZERS,
     AccuracyUncertaintyRegularizer,
+    ConsistencyRegularizer,
     ContrastRegularizer,
     EntropyRegularizer,
     InformationRegularizer,
@@ -27,8 +29,10 @@ from tsnn_uq.training.regularizers import (
 
 __all__ = [
     "METHODS",
+    "NEED_IMAGES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",
+    "ConsistencyRegularizer",
     "ContrastRegularizer",
     "Direct",
     "Distill",

@@ -40,12 +40,10 @@ def forward_batch(
     passes, count = regularizer.passes, len(images)
     # The others fill the groups evenly.
     single = (count - ceil(regularizer.share * count)) // passes * passes if passes > 1 else 0
-    extra = images[:0]
-    if regularizer.extra_share:
-        extra = regularizer.extra_inputs(images, generator_for(seed, "extra inputs", step, device=images.device))
-        extra = extra[: len(extra) // passes * passes]
-    layout = Layout(passes, count - single, single, len(extra))
-    inputs = layout.gather(images, extra)
+    generator = generator_for(seed, "extra inputs", step, device=images.device)
+    extras = regularizer.extras(images, generator, passes)
+    layout = Layout(passes, count - single, single, tuple(map(len, extras)))
+    inputs = layout.gather(images, extras)
     sources = {source for module in model.modules() for source in getattr(module, "generators", ())}
     states = [(source, source.get_state()) for source in sources]
 

@@ -3,15 +3,16 @@
 A regularizer of stochastic passes does not need them of every image, nor one with inputs of its own as many as there
 are images. So a batch is M equal groups, one for each draw of the masks (`tsnn_uq.uncertainty.set_generator`):
 
-    [ images 0 .. n-1 | part of the rest ] [ images 0 .. n-1 | part of the rest ] ...
+    [ images 0 .. n-1 | part of the others | part of the extra ] [ images 0 .. n-1 | part of the others | ...
 
-where the rest is the other N - n images, once, and then the extra inputs. A dropconnect mask is shared by a group, so
-it is another one for each pass of an image.
+where the others are the other N - n images, once, and the extra are the regularizer's own inputs, of which there may be
+several kinds. A dropconnect mask is shared by a group, so it is another one for each pass of an image; and extra inputs
+that stand there M times, copy after copy, have one copy in each group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,29 +30,31 @@ class Layout:
         passes: M, the number of groups.
         repeated: n, the first images, which are in every group.
         single: N - n, the other images.
-        extra: k, the inputs that are no images of the batch.
+        extra: k of each kind of inputs that are no images of the batch.
     """
 
     passes: int
     repeated: int
     single: int
-    extra: int
+    extra: tuple[int, ...]
 
     @property
     def rows(self) -> int:
-        """Rows of the batch: M n + N - n + k."""
-        return self.passes * self.repeated + self.single + self.extra
+        """Rows of the batch: M n + N - n + k of each kind."""
+        return self.passes * self.repeated + self.single + sum(self.extra)
 
-    def gather(self, images: Tensor, extra: Tensor) -> Tensor:
-        """The batch of images [N, ...] and extra inputs [k, ...]."""
-        rest = torch.cat([images[self.repeated :], extra]).tensor_split(self.passes)
-        return torch.cat([part for others in rest for part in (images[: self.repeated], others)])
+    def gather(self, images: Tensor, extras: Sequence[Tensor]) -> Tensor:
+        """The batch of images [N, ...] and extra inputs, [k, ...] of each kind."""
+        parts = [part.tensor_split(self.passes) for part in (images[self.repeated :], *extras)]
+        return torch.cat([part for group in zip(*parts, strict=True) for part in (images[: self.repeated], *group)])
 
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What belongs to the repeated images [M, n, ...], the others [N - n, ...] and the extra inputs [k, ...]."""
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """What belongs to the repeated images [M, n, ...], the others [N - n, ...] and each kind of extra [k, ...]."""
         groups = rows.unflatten(0, (self.passes, -1))
-        rest = groups[:, self.repeated :].flatten(0, 1)
-        return groups[:, : self.repeated], rest[: self.single], rest[self.single :]
+        sizes = [length // self.passes for length in (self.single, *self.extra)]
+        repeated, *parts = groups.split([self.repeated, *sizes], dim=1)
+        single, *extras = (part.flatten(0, 1) for part in parts)
+        return repeated, single, tuple(extras)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Forward:
         layout: which rows of the batch were whose.
         mc_logits: logits [M, n, C] of M stochastic passes over the first n images.
         single_logits: logits [N - n, C] of the other images.
-        extra_logits: logits [k, C] of the extra inputs.
+        extras: logits [k, C] of each kind of extra inputs.
         seen: what the regularizer's `watch` saw.
         again: runs the batch once more with the same masks, and gives new `mc_logits`; BatchNorm's running statistics
             and the generators are afterwards as if it had not been run.
@@ -77,9 +80,14 @@ class Forward:
     layout: Layout
     mc_logits: Tensor
     single_logits: Tensor
-    extra_logits: Tensor
+    extras: tuple[Tensor, ...]
     seen: Any
     again: Callable[[], Tensor]
+
+    @property
+    def extra_logits(self) -> Tensor:
+        """Logits [k, C] of the first kind of extra inputs."""
+        return self.extras[0] if self.extras else self.single_logits[:0]
 
     @property
     def first_logits(self) -> Tensor:

@@ -6,10 +6,17 @@ from tsnn_uq.training.regularizers.calibration import (
     KernelCalibrationRegularizer,
     SoftBinnedRegularizer,
 )
+from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
 from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_from_uniform
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
-from tsnn_uq.training.regularizers.registry import REGULARIZERS, check_regularizer, make_regularizer, regularizer_terms
+from tsnn_uq.training.regularizers.registry import (
+    NEED_IMAGES,
+    REGULARIZERS,
+    check_regularizer,
+    make_regularizer,
+    regularizer_terms,
+)
 from tsnn_uq.training.regularizers.spread import (
     ContrastRegularizer,
     EntropyRegularizer,
@@ -18,8 +25,10 @@ from tsnn_uq.training.regularizers.spread import (
 )
 
 __all__ = [
+    "NEED_IMAGES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",
+    "ConsistencyRegularizer",
     "ContrastRegularizer",
     "EntropyRegularizer",
     "InformationRegularizer",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive, describe
@@ -26,11 +28,13 @@ class Regularizer:
         passes: stochastic forward passes M that it wants.
         share: share of a batch's images, at least, that get all passes; the others get one.
         extra_share: inputs of its own, as a share of the batch's images; see `extra_inputs`.
+        extra_everywhere: whether each of them gets all passes, or one.
     """
 
     passes = 1
     share: float = 0.25
     extra_share: float = 0.0
+    extra_everywhere: bool = False
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
         """The term to add to the loss, before its weight.
@@ -46,9 +50,25 @@ class Regularizer:
         logits = forward.mc_logits if self.passes > 1 else forward.first_logits[None]
         return self(logits, forward.target[: logits.shape[1]])
 
+    @property
+    def kinds(self) -> int:
+        """How many tensors `extras` gives."""
+        return int(self.extra_share > 0)
+
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
         """Inputs to append to the batch of images [N, ...]; `term` finds their logits in ``forward.extra_logits``."""
         return images[:0]
+
+    def extras(self, images: Tensor, generator: Generator, passes: int) -> list[Tensor]:
+        """What of `extra_inputs` goes into a batch of so many passes, one tensor; none where there are none.
+
+        Its length is a multiple of `passes`: each input gets one pass, or, with `extra_everywhere`, stands there once
+        for each pass.
+        """
+        if not self.extra_share:
+            return []
+        extra = self.extra_inputs(images, generator)
+        return [torch.cat([extra] * passes) if self.extra_everywhere else extra[: len(extra) // passes * passes]]
 
     def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
         """Context around the forward pass; `term` finds what it gave in ``forward.seen``."""
@@ -84,7 +104,7 @@ class WeightedSum(Regularizer):
         parts: pairs of a weight above 0 and a regularizer.
 
     Raises:
-        InputError: nothing to sum, a weight out of range, or two parts with inputs of their own.
+        InputError: nothing to sum, or a weight out of range.
 
     Example:
         >>> from tsnn_uq.training import OutlierExposure, VarianceRegularizer
@@ -100,8 +120,6 @@ class WeightedSum(Regularizer):
             raise InputError("parts: expected at least one regularizer; got none")
         for weight, _ in self.parts:
             check_positive("weight", weight)
-        if sum(part.extra_share > 0 for _, part in self.parts) > 1:
-            raise InputError(f"parts: expected at most one with inputs of its own; got {self.parts!r}")
 
     @property
     def passes(self) -> int:  # type: ignore[override]
@@ -115,8 +133,13 @@ class WeightedSum(Regularizer):
 
     @property
     def extra_share(self) -> float:  # type: ignore[override]
-        """That of the part with inputs of its own."""
-        return max(part.extra_share for _, part in self.parts)
+        """That of all parts together."""
+        return sum(part.extra_share for _, part in self.parts)
+
+    @property
+    def kinds(self) -> int:
+        """Those of all parts together."""
+        return sum(part.kinds for _, part in self.parts)
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
         """The sum, where logits and labels are enough for every part."""
@@ -124,15 +147,15 @@ class WeightedSum(Regularizer):
 
     def term(self, forward: Forward) -> Tensor:
         """The sum, each part with what it saw."""
-        terms = [
-            weight * part.term(replace(forward, seen=seen))
-            for (weight, part), seen in zip(self.parts, forward.seen, strict=True)
-        ]
+        extras, terms = iter(forward.extras), []
+        for (weight, part), seen in zip(self.parts, forward.seen, strict=True):
+            own = tuple(islice(extras, part.kinds))
+            terms.append(weight * part.term(replace(forward, extras=own, seen=seen)))
         return sum(terms, forward.mc_logits.new_zeros(()))
 
-    def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
-        """Those of the part that has some."""
-        return next(part for _, part in self.parts if part.extra_share > 0).extra_inputs(images, generator)
+    def extras(self, images: Tensor, generator: Generator, passes: int) -> list[Tensor]:
+        """Those of all parts, in their order."""
+        return [extra for _, part in self.parts for extra in part.extras(images, generator, passes)]
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[list[Any]]:

@@ -14,6 +14,7 @@ from tsnn_uq.training.regularizers.calibration import (
     KernelCalibrationRegularizer,
     SoftBinnedRegularizer,
 )
+from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
 from tsnn_uq.training.regularizers.exposure import OutlierExposure
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer
@@ -24,7 +25,7 @@ from tsnn_uq.training.regularizers.spread import (
     VarianceRegularizer,
 )
 
-__all__ = ["REGULARIZERS", "check_regularizer", "make_regularizer", "regularizer_terms"]
+__all__ = ["NEED_IMAGES", "REGULARIZERS", "check_regularizer", "make_regularizer", "regularizer_terms"]
 
 REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "none": Regularizer,
@@ -41,7 +42,11 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "quantization-gap": QuantizationGapRegularizer,
     "membrane": MembraneRegularizer,
     "outliers": OutlierExposure,
+    "consistency": ConsistencyRegularizer,
 }
+
+NEED_IMAGES = ("outliers", "consistency")
+"""Those with inputs of their own, which they make of images."""
 
 
 def regularizer_terms(text: str) -> dict[str, float | None]:
@@ -108,8 +113,9 @@ def check_regularizer(text: str, weight: float, *, method: str, events: bool) ->
     if "quantization-gap" in terms and method not in ("direct", "float"):
         remedy = "only direct keeps the float copy of ternary weights"
         raise InputError(f"regularizer: expected no quantization-gap with {method} ({remedy})")
-    if "outliers" in terms and events:
-        raise InputError("regularizer: expected no outliers of events; they are made of images")
+    for name in NEED_IMAGES:
+        if name in terms and events:
+            raise InputError(f"regularizer: expected no {name} of events; it is made of images")
 
 
 def _weight(number: str, text: str) -> float:
