@@ -223,25 +223,41 @@ def lively(family="dropout", p=0.3):
     return network(family, sizes=(16, 32, 3), neuron=LIFParameters(threshold=0.2), p=p)
 
 
-@pytest.mark.parametrize("of", ["information", "variance"])
-def test_consistency_is_how_far_passes_over_warped_images_are_apart(of):
-    model, regularizer = lively(), ConsistencyRegularizer(of, passes=3, extra_share=0.5)
+@pytest.mark.parametrize("fidelity", [0.0, 0.1, 2.0])
+def test_consistency_is_how_far_passes_over_warped_images_are_apart_and_from_the_image(fidelity):
+    model, regularizer = lively(), ConsistencyRegularizer(3, fidelity, extra_share=0.5)
     forward = one_forward(model, regularizer, step=3)
-    made = warped(forward.images[:8], generator_for(0, "extra inputs", 3))
-    assert forward.layout.extra == (3 * len(made),)
+    assert forward.layout.extra == (3 * 8,)
     assert forward.layout.repeated < 3  # no image needs more than one pass
     logits = forward.extra_logits.unflatten(0, (3, -1))
     assert (logits[0] - logits[1]).abs().max() > 0.01
-    measure = {"information": InformationRegularizer, "variance": VarianceRegularizer}[of](3)
-    torch.testing.assert_close(regularizer.term(forward), measure(logits, None))
-    still = one_forward(lively(p=0.0), regularizer, step=3)
-    torch.testing.assert_close(*still.extra_logits.unflatten(0, (3, -1))[:2])
-    torch.testing.assert_close(still.extra_logits[: len(made)], lively(p=0.0)(made).mean(0))
+    expected = InformationRegularizer(3)(logits, None).item()
+    for given, passes in zip(forward.first_logits[:8].softmax(-1), logits.softmax(-1).transpose(0, 1), strict=True):
+        for probs in passes.tolist():
+            terms = [p * math.log(p / q) for p, q in zip(given.tolist(), probs, strict=True)]
+            expected += fidelity * sum(terms) / (3 * 8)
+    assert regularizer.term(forward).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_warped_images_are_the_batchs_own_once_a_pass():
+    regularizer = ConsistencyRegularizer(passes=3, extra_share=0.5)
+    forward = one_forward(lively(p=0.0), regularizer, step=3)
+    made = warped(forward.images[:8], generator_for(0, "extra inputs", 3))
+    expected = lively(p=0.0)(made).mean(0)
+    torch.testing.assert_close(forward.extra_logits, torch.cat([expected] * 3))
+
+
+def test_what_the_image_itself_gives_is_not_drawn_towards_the_warped():
+    forward = one_forward(lively(), ConsistencyRegularizer(fidelity=2.0))
+    (gradient,) = torch.autograd.grad(
+        ConsistencyRegularizer(fidelity=2.0).term(forward), forward.single_logits, allow_unused=True
+    )
+    assert gradient is None
 
 
 @pytest.mark.parametrize("passes", [2, 3])
 def test_parts_of_a_sum_have_inputs_of_their_own(passes):
-    parts = OutlierExposure(0.5), VarianceRegularizer(passes), ConsistencyRegularizer(extra_share=0.25)
+    parts = OutlierExposure(0.5), VarianceRegularizer(passes), ConsistencyRegularizer(fidelity=0.0)
     both = WeightedSum([(weight, part) for weight, part in zip((0.5, 5.0, 2.0), parts, strict=True)])
     assert both.extra_share == 0.75
     forward = one_forward(lively(), both, step=3)

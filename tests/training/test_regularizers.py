@@ -246,7 +246,7 @@ def test_text_that_means_nothing_is_refused(text, match):
         (lambda: OutlierExposure(0.0), "extra_share: expected a positive number; got 0.0"),
         (lambda: ConsistencyRegularizer(extra_share=0.0), "extra_share: expected a positive number; got 0.0"),
         (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least two, which may agree; got 1"),
-        (lambda: ConsistencyRegularizer("entropy"), "of: expected one of information, variance; got 'entropy'"),
+        (lambda: ConsistencyRegularizer(fidelity=-1), "fidelity: expected a positive number; got -1"),
         (lambda: OutlierExposure(2.0), "extra_share: expected 0 <= value <= 1; got 2.0"),
         (lambda: WeightedSum([]), "parts: expected at least one regularizer; got none"),
         (lambda: WeightedSum([(0.0, Regularizer())]), "weight: expected a positive number; got 0.0"),

@@ -1,4 +1,4 @@
-"""Consistency: two draws of the network should agree, above all on what is hard."""
+"""Consistency: two draws of the network should agree, above all on what is hard, and on what the image itself says."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ import math
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
+from torch.nn.functional import kl_div
 
-from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.data.warps import warped
+from tsnn_uq.metrics.functional import mutual_information
 from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.regularizers.base import WholePassRegularizer
-from tsnn_uq.training.regularizers.spread import MEASURES
 
 __all__ = ["ConsistencyRegularizer"]
 
 
 @dataclass(frozen=True)
 class ConsistencyRegularizer(WholePassRegularizer):
-    """How far stochastic passes over warped images are apart, mean over inputs; no label is used.
+    """How far stochastic passes over warped images are apart, and how far from what the image itself gives.
 
     A network soon knows its training images by heart, and then its passes agree on them: there is nothing left to
     learn agreement from. Turned, scaled, sheared and moved (`tsnn_uq.data.warps`), the same images are as hard as new
-    ones. That two draws of the network should agree on a changed image is the idea of Sajjadi, Javanmardi and Tasdizen
-    (2016) and of Laine and Aila (2017); here both draws see the same changed image, so that it is the network's own
-    disagreement that is learned from. Images only, no events.
+    ones. No label is used:
+
+        I(y; network | warped x) + fidelity * mean_m KL(p(y | x) || p_m(y | warped x)),
+
+    both mean over inputs, in nats: mutual information of M passes, and divergence from the prediction of the image as
+    it is, which counts as given. Agreement of draws on changed images is the idea of Sajjadi, Javanmardi and Tasdizen
+    (2016) and of Laine and Aila (2017), the divergence that of Xie et al. (2020). Images only, no events.
 
     Args:
-        of: ``"information"``, the mutual information of prediction and network (nats), or ``"variance"``.
         passes: stochastic passes M.
+        fidelity: weight of the divergence; 0 for none.
         extra_share: warped images, as a share of the batch's images, above 0.
 
     Raises:
-        InputError: unknown measure, too few passes, or a share out of range.
+        InputError: too few passes, or a number out of range.
     """
 
-    of: str = "information"
     passes: int = 2
+    fidelity: float = 0.1
     share: float = 0.0
     extra_share: float = 0.25
     extra_everywhere: bool = True
 
     def __post_init__(self) -> None:
-        check_choice("of", self.of, ("information", "variance"))
         check_positive("passes", self.passes, integer=True)
         if self.passes < 2:
             raise InputError(f"passes: expected at least two, which may agree; got {self.passes}")
+        if self.fidelity:
+            check_positive("fidelity", self.fidelity)
         check_fraction("extra_share", self.extra_share)
         check_positive("extra_share", self.extra_share)
 
@@ -54,8 +60,13 @@ class ConsistencyRegularizer(WholePassRegularizer):
         return warped(images[: math.ceil(self.extra_share * len(images))], generator)
 
     def term(self, forward: Forward) -> Tensor:
-        """The measure, a scalar; 0 without images."""
+        """The sum, a scalar; 0 without images."""
         if len(forward.extra_logits) == 0:
             return forward.mc_logits.new_zeros(())
-        passes = forward.extra_logits.unflatten(0, (forward.layout.passes, -1))
-        return MEASURES[self.of](passes.softmax(-1))
+        logits = forward.extra_logits.unflatten(0, (forward.layout.passes, -1))
+        disagreement = mutual_information(logits.softmax(-1), validate=False)
+        if not self.fidelity:
+            return disagreement
+        given = forward.first_logits[: logits.shape[1]].detach().log_softmax(-1).expand_as(logits)
+        divergence = kl_div(logits.log_softmax(-1), given, reduction="none", log_target=True).sum(-1).mean()
+        return disagreement + self.fidelity * divergence
