@@ -24,6 +24,8 @@ def _weighted(term: str, *weights: float, besides: str = "") -> tuple[str, ...]:
 
 
 CANDIDATES: dict[str, tuple[str, ...]] = {
+    "consistency": _weighted("consistency", 0.5, 1, 2, 4),
+    "consistency+outliers": _weighted("consistency", 0.5, 1, 2, 4, besides="+outliers:0.5"),
     "variance": _weighted("variance", 1, 5, 20, 50),
     "entropy": _weighted("entropy", 0.03, 0.1, 0.3, 1),
     "information": _weighted("information", 0.3, 1, 3, 10),
@@ -37,8 +39,6 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "quantization-gap": _weighted("quantization-gap", 0.1, 0.3, 1, 3),
     "membrane": _weighted("membrane", 0.01, 0.03, 0.1, 0.3),
     "outliers": _weighted("outliers", 0.1, 0.3, 0.5, 1),
-    "consistency": _weighted("consistency", 0.3, 1, 2, 4),
-    "consistency+outliers": _weighted("consistency", 0.3, 1, 2, 4, besides="+outliers:0.5"),
     "variance+outliers": _weighted("variance", 1, 5, 20, 50, besides="+outliers:0.5"),
     "variance-right+outliers": _weighted("variance-right", 1, 5, 20, 50, besides="+outliers:0.5"),
 }

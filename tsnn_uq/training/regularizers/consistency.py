@@ -41,7 +41,7 @@ class ConsistencyRegularizer(WholePassRegularizer):
     """
 
     passes: int = 2
-    fidelity: float = 0.1
+    fidelity: float = 0.03
     share: float = 0.0
     extra_share: float = 0.25
     extra_everywhere: bool = True
