@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import PRESETS, RunConfig, make_run, preset
+from tsnn_uq.training import DEFAULT_REGULARIZER, regularizer_terms
 
 counts = st.integers(1, 10**6)
 fractions = st.sampled_from([0.0, 1.0, 0.1]) | st.floats(0, 1)
@@ -155,7 +156,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
             dict(method="indirect", regularizer="quantization-gap:1"),
             "regularizer: expected no quantization-gap with indirect .only direct keeps the float copy",
         ),
-        (dict(coding="events", regularizer="outliers:0.5"), "regularizer: expected no outliers of events; they are"),
+        (dict(coding="events", regularizer="outliers:0.5"), "regularizer: expected no outliers of events; it is"),
         (dict(method="indirect", rule="learned"), "rule: expected one that is not learned for method indirect; choose"),
         (dict(method="distill", rule="learned"), "rule: expected one that is not learned for method distill; choose"),
         (dict(method="direct", rule="mean-rounding", factor=0.5), "factor: expected 0, since the rule mean-rounding"),
@@ -237,3 +238,10 @@ def test_what_is_given_goes_before_the_file_and_that_before_the_preset(tmp_path)
     assert (unlike.hidden, unlike.epochs, unlike.reset) == ((16, 16, 128), 20, "hard")
     with pytest.raises(InputError, match=r"data: expected one of digits, .*; got 'digit'"):
         make_run(None, {"data": "digit"})
+
+
+def test_the_default_term_is_named_in_what_is_kept():
+    config = RunConfig(regularizer="default")
+    assert config.regularizer == DEFAULT_REGULARIZER
+    assert config == RunConfig(regularizer=DEFAULT_REGULARIZER)
+    assert regularizer_terms("default") == regularizer_terms(DEFAULT_REGULARIZER)

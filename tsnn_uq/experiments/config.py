@@ -15,7 +15,7 @@ from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.networks import FAMILIES, READOUTS
 from tsnn_uq.neurons import SURROGATES
 from tsnn_uq.quantization import PARTS, RULES, SCALES, make_rule
-from tsnn_uq.training import METHODS, REGULARIZERS, check_regularizer
+from tsnn_uq.training import DEFAULT_REGULARIZER, METHODS, REGULARIZERS, check_regularizer
 from tsnn_uq.uncertainty import MASK_MODES
 
 __all__ = ["RunConfig", "from_table", "make_run", "run_name"]
@@ -87,7 +87,7 @@ class RunConfig:
     weight_decay: float = number(0.01, "decoupled weight decay (AdamW)", check_fraction)
     regularizer: str = text(
         "none",
-        f"uncertainty term in the loss ({', '.join(REGULARIZERS)}), or a sum such as variance:5+outliers:0.5",
+        f"uncertainty term in the loss ({', '.join(REGULARIZERS)}), a sum such as variance:5+outliers:0.5, or default",
         "--regularizer",
     )
     regularizer_weight: float = number(0.0, "weight of an uncertainty term whose text has none", not_negative)
@@ -98,6 +98,8 @@ class RunConfig:
     threads: int = number(1, "threads of one run; a result's last digits depend on it", count)
 
     def __post_init__(self) -> None:
+        if self.regularizer == "default":  # which may be another one in another version
+            object.__setattr__(self, "regularizer", DEFAULT_REGULARIZER)
         for item in fields(self):
             value = getattr(self, item.name)
             if "choices" in item.metadata:

@@ -7,6 +7,7 @@ from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
+    DEFAULT_REGULARIZER,
     NEED_IMAGES,
     REGULARIZERS,
     AccuracyUncertaintyRegularizer,
@@ -28,6 +29,7 @@ from tsnn_uq.training.regularizers import (
 )
 
 __all__ = [
+    "DEFAULT_REGULARIZER",
     "METHODS",
     "NEED_IMAGES",
     "REGULARIZERS",

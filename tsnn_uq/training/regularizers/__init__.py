@@ -11,6 +11,7 @@ from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_f
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
 from tsnn_uq.training.regularizers.registry import (
+    DEFAULT_REGULARIZER,
     NEED_IMAGES,
     REGULARIZERS,
     check_regularizer,
@@ -25,6 +26,7 @@ from tsnn_uq.training.regularizers.spread import (
 )
 
 __all__ = [
+    "DEFAULT_REGULARIZER",
     "NEED_IMAGES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",

@@ -25,7 +25,14 @@ from tsnn_uq.training.regularizers.spread import (
     VarianceRegularizer,
 )
 
-__all__ = ["NEED_IMAGES", "REGULARIZERS", "check_regularizer", "make_regularizer", "regularizer_terms"]
+__all__ = [
+    "DEFAULT_REGULARIZER",
+    "NEED_IMAGES",
+    "REGULARIZERS",
+    "check_regularizer",
+    "make_regularizer",
+    "regularizer_terms",
+]
 
 REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "none": Regularizer,
@@ -45,6 +52,8 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "consistency": ConsistencyRegularizer,
 }
 
+DEFAULT_REGULARIZER = "consistency:1"
+"""What ``"default"`` stands for: the term, and its weight, that won the finals of ``tsnn-uq ablation``."""
 NEED_IMAGES = ("outliers", "consistency")
 """Those with inputs of their own, which they make of images."""
 
@@ -53,7 +62,7 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
     """Names and weights of the terms that a text names: one name, or a sum with a weight to each.
 
     Args:
-        text: such as ``"variance"`` or ``"variance:5+outliers:0.5"``.
+        text: such as ``"variance"``, ``"variance:5+outliers:0.5"`` or ``"default"``.
 
     Returns:
         The weight of each name; None for one name alone.
@@ -68,6 +77,7 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
     terms: dict[str, float | None] = {}
     if not isinstance(text, str):
         raise InputError(f"regularizer: expected text; got {describe(text)}")
+    text = DEFAULT_REGULARIZER if text == "default" else text
     parts = re.split(r"\+(?=\D)", text)  # not at that of 1e+3
     for part in parts:
         name, colon, number = part.partition(":")
