@@ -45,6 +45,7 @@ WORKS: dict[str, Entry] = {
     "train-spikes-T20": Entry("training step, spikes in", training.spike_steps),
     "train-constant-T20": Entry("training step, constant current", training.constant_steps),
     "epoch-constant-T8": Entry("epoch on MNIST, T = 8", training.epoch),
+    "train-regularized-T4": Entry("training step, uncertainty terms", training.regularized_steps),
     "mc-dropout-S32": Entry("Monte Carlo, dropout, S = 32", monte_carlo.dense),
     "ternary-batch256": Entry("ternary inference, 256 images", inference.whole_batch),
     "ternary-batch1": Entry("ternary inference, 1 image", inference.single),

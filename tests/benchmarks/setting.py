@@ -23,6 +23,7 @@ __all__ = [
     "BATCH",
     "DROP",
     "LARGE_BATCH",
+    "MAIN_STEPS",
     "RUNS",
     "SAMPLES",
     "STEPS",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 STEPS, DROP, SAMPLES = 20, 0.2, 32
+MAIN_STEPS = 4  # T of the main job
 BATCH, LARGE_BATCH = 128, 256  # of training, and of prediction
 RUNS = Path(__file__).parents[2] / "runs" / "bench"
 TRAINING = {"data": "mnist", "method": "direct", "seed": 0, "epochs": 3, "samples": 2, "threads": 2}

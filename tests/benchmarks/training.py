@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from itertools import cycle, repeat
+from itertools import count, cycle, repeat
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +12,27 @@ from torch.nn.functional import cross_entropy
 
 from tests.benchmarks.agreement import require_agreement
 from tests.benchmarks.peers import PEERS, floor, peer
-from tests.benchmarks.setting import BATCH, DROP, STEPS, Setting
+from tests.benchmarks.setting import BATCH, DROP, MAIN_STEPS, STEPS, Setting
 from tests.benchmarks.timer import OURS, Work
 from tsnn_uq.coding import constant_current
 from tsnn_uq.quantization import ternarize
 from tsnn_uq.readout import logits
+from tsnn_uq.training import DEFAULT_REGULARIZER, forward_batch, make_regularizer
 from tsnn_uq.uncertainty import set_generator
 
-__all__ = ["TERNARY", "constant_steps", "contender", "epoch", "spike_steps", "training_step"]
+__all__ = [
+    "TERNARY",
+    "constant_steps",
+    "contender",
+    "epoch",
+    "regularized_steps",
+    "spike_steps",
+    "training_step",
+]
 
 TERNARY = "tsnn-uq ternary"
 EPOCH_STEPS = 8
+TERMS = (DEFAULT_REGULARIZER, "variance:5", "outliers:0.5", "variance-right:5+outliers:0.5")
 
 
 def contender(name: str, network: nn.Sequential) -> nn.Module:
@@ -80,6 +90,31 @@ def epoch(setting: Setting) -> Work:
     _require_same(networks, dict.fromkeys(networks, batches[0][0]))
     calls = {name: training_step(each, cycle(batches)) for name, each in networks.items()}
     return Work(calls, scale=len(batches))
+
+
+def regularized_steps(setting: Setting) -> Work:
+    """A direct step of the main job with uncertainty terms; ours is the one without."""
+    network = setting.network(steps=MAIN_STEPS)
+    images, labels = setting.splits.train.images[:BATCH], setting.splits.train.labels[:BATCH]
+    calls = {text: _regularized_step(network, text, images, labels) for text in TERMS}
+    return Work({OURS: _regularized_step(network, "none", images, labels), **calls})
+
+
+def _regularized_step(network: nn.Sequential, text: str, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    model, regularizer = deepcopy(network).train(), make_regularizer(text)
+    ternarize(model, factor=0.8)
+    set_generator(model, *[torch.Generator().manual_seed(0)] * regularizer.passes)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    steps = count()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        forward = forward_batch(model, images, labels, regularizer, seed=0, step=next(steps))
+        loss = cross_entropy(forward.all_logits, forward.of_all(labels)) + regularizer.term(forward)
+        loss.backward()
+        optimizer.step()
+
+    return step
 
 
 def _input(name: str, inputs: Tensor) -> Tensor:
