@@ -34,13 +34,12 @@ def contents(sources: Sources) -> dict[str, Any]:
         "calibration": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if worse]),
         "uncertainty": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if not worse]),
     }
-    for name, cells in (("posterior", posterior_cells), ("foreign", foreign_cells)):
+    others = {"posterior": posterior_cells, "foreign": foreign_cells}
+    others |= {"screening": regularizer_cells, "finals": regularizer_cells}
+    for name, cells in others.items():
         table = sources.table(name)
         if table is not None:
             tables[name] = cells(table)
-    for name in sources.listed["regularizers"]:
-        if (sources.results / name).exists():
-            tables[name.removesuffix(".csv")] = regularizer_cells(sources.read(name))
     figures = {name: f"/{path.relative_to(sources.root)}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}
 

@@ -109,16 +109,18 @@ def foreign_cells(foreign: pd.DataFrame) -> Cells:
 
 
 def regularizer_cells(results: pd.DataFrame) -> Cells:
-    """A row for each family, method, regularizer and calibration: means and standard deviations over seeds.
+    """A row for each family, method and regularizer, temperatures set: means and standard deviations over seeds.
 
     Args:
         results: what `tsnn_uq.studies.ablation` writes; of a screening only the rows of the chosen weights are shown.
     """
-    measures = {"accuracy": (100, 2), "nll": (1, 4), "ece": (100, 2), "predictive_entropy": (1, 4)}
-    measures |= {"predictive_variance_correct": (1, 5), "predictive_variance_wrong": (1, 4), "aurc": (1000, 2)}
+    measures = {"accuracy": (100, 2), "ece": (100, 2), "predictive_entropy": (1, 3), "aurc": (1000, 2)}
+    measures |= {"predictive_variance_correct": (1000, 2), "predictive_variance_wrong": (1000, 0)}
+    measures |= {"ood_auroc_fashion": (1, 3), "ood_auroc_letters": (1, 3)}
     shown = results[results["chosen"]] if "chosen" in results else results
+    shown = shown[shown["calibration"] == "temperature"]
     cells = []
-    for key, rows in shown.groupby(["family", "method", "regularizer", "calibration"], sort=False):
+    for key, rows in shown.groupby(["family", "method", "regularizer"], sort=False):
         names = [*map(str, key), str(len(rows))]
         values = [(rows[m].mean() * unit, rows[m].std() * unit, digits) for m, (unit, digits) in measures.items()]
         cells.append([*map(cell, names), *(cell(mean_std(*value)) for value in values)])

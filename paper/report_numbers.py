@@ -13,10 +13,12 @@ from paper.sources import Sources
 from paper.table import paper_rows, spread_apart
 from paper.texts import between, mean_std, number, power, records
 from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ
+from tsnn_uq.training import DEFAULT_REGULARIZER
 
 __all__ = ["numbers"]
 
 Numbers = dict[str, str]
+WRONG = "predictive_variance_wrong"
 DIGITS = {**{name: digits for name, (digits, _) in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
@@ -31,6 +33,7 @@ def numbers(sources: Sources) -> Numbers:
         **_costs(sources.theirs),
         **_posterior(sources.table("posterior")),
         **_foreign(sources.table("foreign")),
+        **_default_term(sources.table("finals")),
     }
 
 
@@ -164,4 +167,28 @@ def _foreign(foreign: pd.DataFrame | None) -> Numbers:
         found[f"foreign.{measure}.lower"] = str((pairs[measure] < pairs[f"{measure}_float"]).sum())
         found[f"foreign.float.{measure}"] = between(of_float[measure], 3)
         found[f"foreign.ternary.{measure}"] = between(ternary[measure], 3)
+    return found
+
+
+def _default_term(finals: pd.DataFrame | None) -> Numbers:
+    """Direct networks with the default term against those without, and against float ones; temperatures set for all."""
+    if finals is None:
+        return {}
+    rows = finals[finals["calibration"] == "temperature"]
+
+    def of(method: str, text: str) -> pd.DataFrame:
+        chosen = rows[(rows["method"] == method) & (rows["regularizer"] == text)]
+        return chosen.groupby("family").mean(numeric_only=True)
+
+    with_it, without = of("direct", DEFAULT_REGULARIZER), of("direct", "none")
+    of_float, of_float_with = of("float", "none"), of("float", DEFAULT_REGULARIZER)
+    found = {"default.accuracy.gain": between(100 * (with_it["accuracy"] - without["accuracy"]).dropna(), 2)}
+    for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
+        found[f"default.{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
+    for name, unit, digits in (("ece", 100, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
+        for which, values in (("with", with_it), ("without", without), ("float", of_float)):
+            found[f"default.{name}.{which}"] = between(unit * values[name], digits)
+    for name in ("normalized_entropy", "predictive_std"):
+        found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
+        found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
     return found

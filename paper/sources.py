@@ -101,9 +101,9 @@ class Sources:
     @property
     def files(self) -> list[Path]:
         """Every file that the report depends on and that is there, but for those that the build itself writes."""
-        names = [*(source["file"] for source in self.listed["results"]), *self.listed["regularizers"]]
+        names = [source["file"] for source in self.listed["results"]]
         names += [name for source in self.listed["results"] for name in source.get("configs", ())]
-        names += [self.listed[key] for key in ("theirs", "weights", "posterior", "foreign")]
+        names += [self.listed[key] for key in ("theirs", "weights", "posterior", "foreign", "screening", "finals")]
         tables = [self.results / name for name in names if (self.results / name).exists()]
         typst = [self.paper / name for name in ("report.typ", "layout.typ", "references.bib", "sources.toml")]
         return [*tables, *typst, *self.figures.values()]

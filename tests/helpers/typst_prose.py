@@ -14,7 +14,7 @@ ASKED = re.compile(r"\bnum\(\"([^\"]+)\"\)")
 # Names of files, tables and figures, labels, references and sizes of layout: read by Typst, not by people.
 FOR_TYPST = re.compile(
     r"\b(?:drawn|picture|has|bibliography|wu-table)\([^\")]*(?:\"[^\"]*\")?[^\")]*\)"
-    r"|#import \"[^\"]*\"|^\s*\"[a-z-]+\",$|\(\"regularizer-[a-z]+\",|<[\w-]+>|@[\w-]+"
+    r"|#import \"[^\"]*\"|^\s*\"[a-z-]+\",$|<[\w-]+>|@[\w-]+"
     r"|\b(?:names|size): [\d.]+(?:pt)?,$",
     re.M,
 )

@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from paper import build as building
 from paper import texts
 from paper.sources import Sources
 from tests.helpers.typst_prose import asked_names, typed_numbers
+from tsnn_uq.training import DEFAULT_REGULARIZER
 
 ROOT = Path(__file__).parents[2]
 REPORT = (ROOT / "paper" / "report.typ").read_text(encoding="utf-8")
@@ -161,28 +163,46 @@ def test_it_can_be_made_without_what_is_not_there_yet(copy):
     assert building.compile_report(sources).startswith(b"%PDF")
 
 
-def test_regularizers_get_their_section_when_they_are_there(copy):
-    path = copy / "paper" / "contents.json"
-    without = building.compile_report(Sources(copy))
+@pytest.fixture
+def finals():
+    """Rows of direct and float networks with the default term and without, temperatures set and not."""
+    parts = []
+    for method, text, variance in (
+        ("direct", "none", 0.004),
+        ("direct", DEFAULT_REGULARIZER, 0.003),
+        ("float", "none", 0.0035),
+        ("float", DEFAULT_REGULARIZER, 0.002),
+    ):
+        for family, seed, calibration in product(("dropout", "dropconnect"), range(2), ("none", "temperature")):
+            head = {"family": family, "method": method, "seed": seed, "term": text, "regularizer": text}
+            values = dict.fromkeys(("ece", "predictive_entropy", "normalized_entropy", "predictive_std"), 0.01)
+            values |= dict.fromkeys(("ood_auroc_fashion", "ood_auroc_letters"), 0.9)
+            values |= {"accuracy": 0.98 + 0.001 * seed, "aurc": variance / 2, "predictive_variance_wrong": 0.1}
+            parts.append({**head, "calibration": calibration, "predictive_variance_correct": variance, **values})
+    return pd.DataFrame(parts)
+
+
+def test_terms_get_their_section_when_they_are_there(copy, finals):
     results = copy / "paper" / "results"
-    extra = {
-        "calibration": "none",
-        "aurc": 0.002,
-        "predictive_variance_correct": 0.01,
-        "predictive_variance_wrong": 0.1,
-    }
-    rows = pd.read_csv(results / "mnist-fc.csv").assign(term="variance", regularizer="variance:5", **extra)
-    rows.to_csv(results / "regularizer-finals.csv", index=False)
-    rows.assign(chosen=rows["method"] == "direct").to_csv(results / "regularizer-screening.csv", index=False)
-    contents = building.contents(Sources(copy))
-    finals, screening = (contents["tables"][f"regularizer-{stage}"] for stage in ("finals", "screening"))
-    assert [cell["text"] for cell in finals[0][:6]] == [
-        *("dropconnect", "float", "variance:5", "none", "3", "98.50 ± 0.05")
-    ]
-    assert (len(finals), len(screening)) == (8, 2)
-    assert finals[0][-1]["text"] == "2.00"
-    path.write_text(json.dumps(contents), encoding="utf-8")
-    assert building.compile_report(Sources(copy)) != without
+    for name in ("regularizer-finals.csv", "regularizer-screening.csv"):
+        (results / name).unlink(missing_ok=True)
+    pages = []
+    for there in (False, True):
+        if there:
+            finals.to_csv(results / "regularizer-finals.csv", index=False)
+            chosen = finals.assign(chosen=finals["method"] == "direct")
+            chosen.to_csv(results / "regularizer-screening.csv", index=False)
+        contents = building.contents(Sources(copy))
+        (copy / "paper" / "contents.json").write_text(json.dumps(contents), encoding="utf-8")
+        pages.append(building.compile_report(Sources(copy)))
+        assert ("default.variance.lower" in contents["numbers"]) == there
+    assert pages[0] != pages[1]
+    rows = contents["tables"]["finals"]
+    assert (len(rows), len(contents["tables"]["screening"])) == (8, 4)
+    names = [cell["text"] for cell in rows[0][:5]]
+    assert names == ["dropout", "direct", "none", "2", "98.05 ± 0.07"]
+    assert contents["numbers"]["default.variance.lower"] == "25"
+    assert contents["numbers"]["default.accuracy.gain"] == "0.00"
 
 
 def test_how_numbers_are_written():
