@@ -37,12 +37,13 @@ def draw_ratios(rows: Sequence[Row], titles: Mapping[str, str]) -> Figure:
         titles: what to call a work.
     """
     works = [(work, list(group)) for work, group in groupby(rows, key=lambda row: row.work)]
-    labels, lines = [], 0
+    labels, heads, lines = [], set(), 0
     with style():
         figure = new_figure(MARGIN_INCHES + LINE_INCHES * len(rows), panels=2)
         axes = figure.add_subplot()
         for work, group in works:
             (ours,) = (row for row in group if row.contender == OURS)
+            heads.add(lines)
             labels.append((lines, f"{titles.get(work, work)}: {_seconds(ours.median_seconds)}"))
             lines += 1
             for row in (row for row in group if row.contender != OURS):
@@ -51,7 +52,6 @@ def draw_ratios(rows: Sequence[Row], titles: Mapping[str, str]) -> Figure:
                 lines += 1
         axes.axvline(1, color="black", linewidth=0.6)
         axes.set_yticks([line for line, _ in labels], [text for _, text in labels])
-        heads = {line for line, text in labels if text not in COLORS}
         for (line, _), tick in zip(labels, axes.get_yticklabels(), strict=True):
             tick.set_fontweight("bold" if line in heads else "normal")
         axes.tick_params(axis="y", length=0)
