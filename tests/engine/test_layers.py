@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.helpers.spiking import seeded
-from tsnn_uq.engine.layers import Window, drop_weights, pack_planes, pad_outputs, unpack_planes
+from tsnn_uq.engine.layers import Window, drop_weights, pack_bits, pack_planes, pad_outputs, unpack_planes
 
 BITS = {-1: (0, 0), 0: (1, 0), 1: (0, 1)}  # low and high bit of e = w + 1, as in the head of layers.py
 
@@ -54,8 +54,8 @@ def test_strides_do_not_matter(codes):
 def test_dropped_weights_are_zeros(codes, share, seed):
     keep = torch.rand(codes.shape, generator=seeded(seed)) < share
     expected = pack_planes(codes * keep)
-    assert torch.equal(drop_weights(pack_planes(codes), keep), expected)
-    assert torch.equal(drop_weights(pack_planes(codes), keep.T.contiguous().T), expected)
+    assert torch.equal(drop_weights(pack_planes(codes), pack_bits(~keep)), expected)
+    assert torch.equal(drop_weights(pack_planes(codes), pack_bits(~keep.T.contiguous().T)), expected)
 
 
 def test_outputs_are_padded_with_zeros_to_words():
