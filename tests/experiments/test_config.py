@@ -156,7 +156,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
             dict(method="indirect", regularizer="quantization-gap:1"),
             "regularizer: expected no quantization-gap with indirect .only direct keeps the float copy",
         ),
-        (dict(coding="events", regularizer="outliers:0.5"), "regularizer: expected no outliers of events; it is"),
+        (dict(coding="events", regularizer="outliers:0.5"), "regularizer: expected no outliers of events; they are"),
         (dict(method="indirect", rule="learned"), "rule: expected one that is not learned for method indirect; choose"),
         (dict(method="distill", rule="learned"), "rule: expected one that is not learned for method distill; choose"),
         (dict(method="direct", rule="mean-rounding", factor=0.5), "factor: expected 0, since the rule mean-rounding"),

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, describe
+from tsnn_uq.data.warps import mapped
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["SHIFTS", "apply_shift", "blurred", "noisy", "parse_shift", "rotated"]
@@ -26,12 +27,8 @@ def rotated(images: Tensor, degrees: float) -> Tensor:
         [N, 1, H, W] in [0, 1].
     """
     _check("degrees", degrees, -math.inf, images)
-    count, _, height, width = images.shape
     sin, cos = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
-    # From output to input, in affine_grid's coordinates: y points down, both axes end at 1 whatever the image's sides.
-    matrix = torch.tensor([[[cos, -sin * height / width, 0], [sin * width / height, cos, 0]]], dtype=images.dtype)
-    grid = functional.affine_grid(matrix.to(images.device), [1, 1, height, width], align_corners=False)
-    turned = functional.grid_sample(images, grid.expand(count, -1, -1, -1), align_corners=False)
+    turned = mapped(images, torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]], dtype=torch.float64))
     return turned.clamp(0, 1)  # the four weights may sum to a rounding error more than 1
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tsnn_uq.checks import InputError, describe
 
-__all__ = ["warped"]
+__all__ = ["mapped", "warped"]
 
 
 def warped(
@@ -53,13 +53,28 @@ def warped(
     for name, (bound, most) in bounds.items():
         if not 0 <= bound <= most:
             raise InputError(f"{name}: expected 0 to {most:g}; got {describe(bound)}")
-    count, _, height, width = images.shape
-    draws = 2 * torch.rand(5, count, generator=generator, dtype=images.dtype, device=images.device) - 1
+    draws = 2 * torch.rand(5, len(images), generator=generator, dtype=images.dtype, device=images.device) - 1
     angle, larger, slant = math.radians(degrees) * draws[0], scale * draws[1], shear * draws[2]
     right, down = 2 * shift * draws[3:]  # for affine_grid, sides are 2 long
     cos, sin, size = angle.cos(), angle.sin(), 1 + larger
-    # From output to input; both axes end at 1, whatever the image's sides are.
-    across = torch.stack([size * cos, (slant - size * sin) * height / width, right], dim=-1)
-    along = torch.stack([size * sin * width / height, size * cos, down], dim=-1)
-    grid = functional.affine_grid(torch.stack([across, along], dim=1), list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
+    rows = torch.stack([size * cos, slant - size * sin, right], -1), torch.stack([size * sin, size * cos, down], -1)
+    return mapped(images, torch.stack(rows, dim=1))
+
+
+def mapped(images: Tensor, matrices: Tensor) -> Tensor:
+    """Images under affine maps about their centres, bilinearly; what comes in from outside is 0.
+
+    Args:
+        images: [N, C, H, W].
+        matrices: [N or 1, 2, 3], from output to input: x to the right, then y down, and moves in halves of a side.
+
+    Returns:
+        [N, C, H, W].
+    """
+    height, width = images.shape[2:]
+    matrices = matrices.clone()  # for affine_grid both axes end at 1, whatever the image's sides are
+    matrices[:, 0, 1].mul_(height).div_(width)
+    matrices[:, 1, 0].mul_(width).div_(height)
+    size = [len(matrices), *images.shape[1:]]
+    grid = functional.affine_grid(matrices.to(images), size, align_corners=False)
+    return functional.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)

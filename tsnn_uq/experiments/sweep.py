@@ -15,9 +15,9 @@ from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.run import require_feasible, run
 from tsnn_uq.experiments.workers import Failure, Result, Row, RunProgress, Task, do_all
 
-__all__ = ["Failure", "RunProgress", "Task", "attempt", "count_runs", "sweep", "waves"]
+__all__ = ["Failure", "Row", "RunProgress", "Task", "attempt", "count_runs", "sweep", "waves"]
 
-After = Callable[[Task, RunProgress], object]
+After = Callable[[Task, Row, RunProgress], object]
 
 
 def waves(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
@@ -149,7 +149,7 @@ def _do(
         try:
             row = run(task.config, task.runs, progress=partial(progress, task.name), **options)
             if after:
-                after(task, progress)
+                after(task, row, progress)
         except UnderWay:
             return None
         except Exception as error:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tsnn_uq.checks import check_positive
 from tsnn_uq.experiments import RunConfig
 from tsnn_uq.experiments.backends import open_pool
-from tsnn_uq.experiments.folder import recorded
 from tsnn_uq.experiments.measure import silent
-from tsnn_uq.experiments.sweep import Failure, RunProgress, Task, attempt
+from tsnn_uq.experiments.sweep import Failure, Row, RunProgress, Task, attempt
 from tsnn_uq.files import require_writable, write_text
 from tsnn_uq.studies.ablation.measures import is_measured, keep_measured, measure_run, read_measured
 from tsnn_uq.studies.ablation.plan import Plan
@@ -165,10 +164,9 @@ def _rows(plan: Plan, entries: Sequence[tuple[str, RunConfig]], **options: Any) 
     return pd.DataFrame(rows)
 
 
-def _measure(task: Task, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: Path | None) -> None:
+def _measure(task: Task, row: Row, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: Path | None) -> None:
     """Measure a finished run, in whichever process, and keep its rows in its folder."""
     folder = task.runs / task.config.name
-    row = recorded(folder / "result.json", "row")
     rows = measure_run(task.config, folder, foreign, data_dir=data_dir)
     keep_measured(folder, rows, sparsity=row["sparsity"], train_seconds=row["train_seconds"])
     progress(task.name, "measure", 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from tsnn_uq.checks import InputError, check_positive, describe
+from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
 from tsnn_uq.training.layout import Forward
 
 __all__ = ["Regularizer", "WeightedSum"]
@@ -92,6 +93,22 @@ class WholePassRegularizer(Regularizer):
         """Raises: call `term`."""
         remedy = "call term(forward_batch(...)) in place of (mc_logits, target)"
         raise InputError(f"{type(self).__name__}: expected a whole forward pass; got logits alone; {remedy}")
+
+
+class OwnInputsRegularizer(WholePassRegularizer):
+    """One with inputs that it makes of the batch's images, `extra_share` of them; a base for dataclasses."""
+
+    def __post_init__(self) -> None:
+        check_fraction("extra_share", self.extra_share)
+        check_positive("extra_share", self.extra_share)
+
+    def make_inputs(self, images: Tensor, generator: Generator) -> Tensor:
+        """Inputs made of images [k, ...], as many; raises `InputError` if they are no images."""
+        raise NotImplementedError
+
+    def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
+        """Those of the batch's first images."""
+        return self.make_inputs(images[: math.ceil(self.extra_share * len(images))], generator)
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
 from torch.nn.functional import kl_div
 
-from tsnn_uq.checks import InputError, check_fraction, check_positive
+from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.warps import warped
 from tsnn_uq.metrics.functional import mutual_information
 from tsnn_uq.training.layout import Forward
-from tsnn_uq.training.regularizers.base import WholePassRegularizer
+from tsnn_uq.training.regularizers.base import OwnInputsRegularizer
 
 __all__ = ["ConsistencyRegularizer"]
 
 
 @dataclass(frozen=True)
-class ConsistencyRegularizer(WholePassRegularizer):
+class ConsistencyRegularizer(OwnInputsRegularizer):
     """How far stochastic passes over warped images are apart, and how far from what the image itself gives.
 
     A network soon knows its training images by heart, and then its passes agree on them: there is nothing left to
@@ -42,9 +41,9 @@ class ConsistencyRegularizer(WholePassRegularizer):
 
     passes: int = 2
     fidelity: float = 0.03
-    share: float = 0.0
     extra_share: float = 0.25
-    extra_everywhere: bool = True
+    share = 0.0  # of the images themselves one pass is enough
+    extra_everywhere = True
 
     def __post_init__(self) -> None:
         check_positive("passes", self.passes, integer=True)
@@ -52,12 +51,11 @@ class ConsistencyRegularizer(WholePassRegularizer):
             raise InputError(f"passes: expected at least two, which may agree; got {self.passes}")
         if self.fidelity:
             check_positive("fidelity", self.fidelity)
-        check_fraction("extra_share", self.extra_share)
-        check_positive("extra_share", self.extra_share)
+        super().__post_init__()
 
-    def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
+    def make_inputs(self, images: Tensor, generator: Generator) -> Tensor:
         """The warped images; raises `InputError` if the inputs are not images."""
-        return warped(images[: math.ceil(self.extra_share * len(images))], generator)
+        return warped(images, generator)
 
     def term(self, forward: Forward) -> Tensor:
         """The sum, a scalar; 0 without images."""

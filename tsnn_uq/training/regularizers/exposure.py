@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from tsnn_uq.checks import check_fraction, check_positive
 from tsnn_uq.data.outliers import outliers
 from tsnn_uq.training.layout import Forward
-from tsnn_uq.training.regularizers.base import WholePassRegularizer
+from tsnn_uq.training.regularizers.base import OwnInputsRegularizer
 
 __all__ = ["OutlierExposure", "divergence_from_uniform"]
 
@@ -33,7 +32,7 @@ def divergence_from_uniform(logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class OutlierExposure(WholePassRegularizer):
+class OutlierExposure(OwnInputsRegularizer):
     """`divergence_from_uniform` of the predictions of outliers (Hendrycks, Mazeika and Dietterich, 2019).
 
     The outliers are made of the batch's own images (`tsnn_uq.data.outliers`) and go through the network in the same
@@ -48,13 +47,9 @@ class OutlierExposure(WholePassRegularizer):
 
     extra_share: float = 0.25
 
-    def __post_init__(self) -> None:
-        check_fraction("extra_share", self.extra_share)
-        check_positive("extra_share", self.extra_share)
-
-    def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
+    def make_inputs(self, images: Tensor, generator: Generator) -> Tensor:
         """The outliers; raises `InputError` if the inputs are not images."""
-        return outliers(images[: math.ceil(self.extra_share * len(images))], generator)
+        return outliers(images, generator)
 
     def term(self, forward: Forward) -> Tensor:
         """The divergence, a scalar; 0 in a batch too small for an outlier."""

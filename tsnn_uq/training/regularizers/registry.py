@@ -125,7 +125,7 @@ def check_regularizer(text: str, weight: float, *, method: str, events: bool) ->
         raise InputError(f"regularizer: expected no quantization-gap with {method} ({remedy})")
     for name in NEED_IMAGES:
         if name in terms and events:
-            raise InputError(f"regularizer: expected no {name} of events; it is made of images")
+            raise InputError(f"regularizer: expected no {name} of events; they are no images")
 
 
 def _weight(number: str, text: str) -> float:
