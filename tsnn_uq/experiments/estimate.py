@@ -95,9 +95,10 @@ def _predict_seconds(config: RunConfig, extent: Extent) -> float:
     images, _ = _noise(config, extent, min(64, extent.test))
     network = build_network(config, extent.shape, extent.classes).eval()
     samples = min(4, config.samples)
-    started = time.perf_counter()
-    mc_predict(network, images, samples=samples, generator=generator_for(config.seed, "estimate"))
-    return (time.perf_counter() - started) * config.samples / samples * extent.test / len(images)
+    for inputs in (images[:1], images):  # one warms up and compiles
+        started = time.monotonic()
+        mc_predict(network, inputs, samples=samples, generator=generator_for(config.seed, "estimate"))
+    return (time.monotonic() - started) * config.samples / samples * extent.test / len(images)
 
 
 def _noise(config: RunConfig, extent: Extent, count: int) -> tuple[Tensor, Tensor]:
