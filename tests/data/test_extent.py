@@ -11,7 +11,7 @@ from tsnn_uq.data import extent, load
 
 def extent_of(splits, shape):
     test = splits.test
-    return shape, test.classes, len(splits.train), len(test)
+    return shape, test.classes, len(splits.train), len(splits.validation), len(test)
 
 
 def test_digits():
@@ -29,7 +29,7 @@ def test_images_in_files(name, need_files):
 def test_events_in_files(tmp_path):
     write_nmnist(tmp_path / "nmnist-small", train=12, test=2)
     splits = load("nmnist", tmp_path, bin_ms=20.0)
-    assert extent("nmnist", tmp_path) == extent_of(splits, (2, 34, 34)) == ((2, 34, 34), 10, 20, 20)
+    assert extent("nmnist", tmp_path) == extent_of(splits, (2, 34, 34)) == ((2, 34, 34), 10, 20, 100, 20)
     assert splits.train.shape == (2, 34, 34)
 
 

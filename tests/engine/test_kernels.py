@@ -12,7 +12,7 @@ import torch
 from tsnn_uq.engine import Engine, kernels
 from tsnn_uq.engine.gather import pack_spikes
 from tsnn_uq.networks import build
-from tsnn_uq.synapses import kernels as synapses
+from tsnn_uq.synapses import bits, lists, tables
 
 USE = """
 import torch
@@ -54,7 +54,10 @@ def test_anything_but_0_and_1_is_no_spike(value, place):
     assert not pack_spikes(values, np.zeros((2, 1, 2), np.uint32))
 
 
-@pytest.mark.parametrize(("module", "names"), [(kernels, ("gather", "sums", "../simd")), (synapses, ("../simd",))])
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(kernels, ("gather", "sums", "../simd")), *((synapses, ("../simd",)) for synapses in (bits, lists, tables))],
+)
 def test_machine_code_on_disk_is_that_of_the_sources(module, names):
     """numba compares the file of the cached function alone; SOURCES makes its text depend on what it calls."""
     folder = Path(module.__file__).parent

@@ -68,6 +68,17 @@ def test_predictions_come_back(done):
     probs, labels = read_predictions(done[1])
     assert probs.shape == (2, 360, 10)
     assert torch.equal(labels, data.load_test("digits").labels)
+    probs, labels = read_predictions(done[1], "validation")
+    assert probs.shape == (2, 180, 10)
+    assert torch.equal(labels, data.load("digits", seed=done[0].seed).validation.labels)
+
+
+def test_predictions_that_are_not_there_are_named(tmp_path):
+    write_tensors(tmp_path / "predictions.safetensors", {"test_probs": torch.zeros(1)}, {"kind": "predictions"})
+    with pytest.raises(
+        InputError, match=r"predictions of the validation part; got test_probs; delete .* to do the run"
+    ):
+        read_predictions(tmp_path, "validation")
 
 
 def test_a_folder_is_begun_with_its_checkpoint_and_finished_with_its_result(tmp_path):

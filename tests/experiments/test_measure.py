@@ -11,6 +11,7 @@ from tests.helpers.training import images, network
 from tsnn_uq.checks import InputError
 from tsnn_uq.data import Dataset
 from tsnn_uq.experiments import evaluate, predict, uncertainty
+from tsnn_uq.experiments.measure import after_temperature
 from tsnn_uq.neurons import LIFParameters
 
 
@@ -49,6 +50,20 @@ def test_the_numbers_are_those_of_the_definitions(generator):
     for name, expected in written_out(probs.tolist(), labels.tolist()).items():
         assert values[name] == pytest.approx(expected, rel=1e-9), name
     assert all(isinstance(value, float) for value in values.values())
+
+
+def test_a_temperature_takes_back_what_was_too_sharp(generator):
+    """Labels drawn from the probabilities themselves; those are then sharpened, and it is found how much."""
+    held_out, probs = (torch.randn(1, 4000, 3, dtype=torch.float64, generator=generator).softmax(-1) for _ in range(2))
+    labels, others = (torch.multinomial(p[0], 1, generator=generator)[:, 0] for p in (held_out, probs))
+    values = after_temperature((sharpened(held_out, 2.0), labels), sharpened(probs, 2.0), others)
+    assert values.pop("temperature") == pytest.approx(2, rel=0.1)
+    expected = {f"scaled_{name}": value for name, value in evaluate(probs, others).items()}
+    assert values == pytest.approx(expected, abs=0.03)
+
+
+def sharpened(probs, power):
+    return (probs**power) / (probs**power).sum(-1, keepdim=True)
 
 
 def test_calibration_error_has_the_bins_it_is_given():

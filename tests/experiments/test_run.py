@@ -11,10 +11,13 @@ from tests.helpers.experiments import FILES, contents, tiny, without_time
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import evaluate, load_network, read_predictions, run
+from tsnn_uq.experiments.measure import after_temperature
 from tsnn_uq.files import read_json
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.training import METHODS
+
+PREDICTED = [("predict", done, 540) for done in (180, 436, 540)]  # validation part, then test set
 
 
 class Killed(BaseException):
@@ -51,6 +54,7 @@ def test_the_row_says_what_the_files_hold(tmp_path, family, method):
         "epochs": 2,
         "steps": config.steps,
         "samples": 2,
+        **after_temperature(read_predictions(folder, "validation"), probs, labels),
     }
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert history["validation_accuracy"][-1] == training.accuracy(
@@ -229,7 +233,7 @@ def test_threads_are_the_runs_own_and_put_back(tmp_path, monkeypatch):
 def test_progress_is_told_to_the_end(tmp_path):
     calls = []
     run(tiny(), tmp_path, progress=lambda *call: calls.append(call))
-    assert calls == [*(("train", step, 4) for step in range(1, 5)), ("predict", 256, 360), ("predict", 360, 360)]
+    assert calls == [*(("train", step, 4) for step in range(1, 5)), *PREDICTED]
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):

@@ -57,10 +57,12 @@ def test_progress_of_other_processes_is_told_in_this_one(tmp_path):
     ends = {
         (config.name, stage, total, total, os.getpid())
         for config in GRID[:2]
-        for stage, total in (("train", 4), ("predict", 360))
+        for stage, total in (("train", 4), ("predict", 540))
     }
     assert ends <= set(calls)
-    assert len(calls) == len(ends)  # a message every 20 steps, and at the end of a stage
+    others = [call for call in calls if call not in ends]  # one in 20 is told, as 180 inputs are
+    assert {call[1:4] for call in others} == {("predict", 180, 540)}
+    assert len(calls) == len(ends) + 2
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

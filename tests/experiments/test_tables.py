@@ -63,6 +63,16 @@ def test_rows_are_sorted_and_columns_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_scaled_is_in_the_summary_where_rows_have_it() -> None:
+    rows = [row(seed=seed, temperature=1 + seed, scaled_ece=0.01 * seed) for seed in range(3)]
+    summary = summarize(rows).iloc[0]
+    assert (summary["temperature_mean"], summary["temperature_std"]) == pytest.approx((2, 1))
+    assert (summary["scaled_ece_pct_mean"], summary["scaled_ece_pct_std"]) == pytest.approx((1, 1))
+    assert not any("scaled" in name or "temperature" in name for name in summarize([row()]))
+    with pytest.raises(InputError, match="results: expected numbers in column scaled_ece; got"):
+        summarize([row(scaled_ece="little")])
+
+
 def test_bad_rows_are_refused_and_leave_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     write_results(path, [row()])

@@ -11,10 +11,15 @@ import torch
 from tests.report.elements import shown, table
 from tsnn_uq.experiments import read_predictions
 from tsnn_uq.files import read_json
-from tsnn_uq.report.tables import COSTS, QUALITY
+from tsnn_uq.report.tables import COSTS, QUALITY, SCALED
+
+ALL = (*QUALITY, *SCALED, *COSTS)
 
 
-@pytest.mark.parametrize(("caption", "measures"), [("Accuracy, calibration", QUALITY), ("Size and cost", COSTS)])
+@pytest.mark.parametrize(
+    ("caption", "measures"),
+    [("Accuracy, calibration", QUALITY), ("After temperature scaling", SCALED), ("Size and cost", COSTS)],
+)
 def test_every_number_is_the_summarys(root, comparison, caption, measures):
     summary = pd.read_csv(comparison / "summary.csv")
     rows = shown(root, caption)
@@ -37,12 +42,12 @@ def test_every_number_is_the_summarys(root, comparison, caption, measures):
 
 def test_every_measure_of_the_summary_is_shown_and_explained(comparison, root):
     columns = {name.removesuffix("_mean") for name in pd.read_csv(comparison / "summary.csv") if name.endswith("_mean")}
-    assert {measure.column for measure in (*QUALITY, *COSTS)} == columns
+    assert {measure.column for measure in ALL} == columns
     explained = {entry.attributes["id"]: entry.text() for entry in root.all("dt") if "id" in entry.attributes}
     assert set(explained) == columns
     headings = [heading.text() for heading in root.all("th", scope="col")]
     arrows = {1: "↑", -1: "↓", 0: ""}
-    for measure in (*QUALITY, *COSTS):
+    for measure in ALL:
         heading = next(key for key in headings if key.startswith(measure.title))
         for text in (heading, explained[measure.column]):
             assert [arrow for arrow in "↑↓" if arrow in text] == [*arrows[measure.better]]

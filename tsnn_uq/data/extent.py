@@ -14,11 +14,12 @@ __all__ = ["Extent", "extent"]
 
 
 class Extent(NamedTuple):
-    """Shape of an input without time, number of classes, and of training and test inputs."""
+    """Shape of an input without time, number of classes, and of training, validation and test inputs."""
 
     shape: tuple[int, ...]
     classes: int
     train: int
+    validation: int
     test: int
 
 
@@ -30,19 +31,21 @@ def extent(name: str, data_dir: str | Path | None = None) -> Extent:
 
     Example:
         >>> extent("digits")
-        Extent(shape=(1, 8, 8), classes=10, train=1257, test=360)
+        Extent(shape=(1, 8, 8), classes=10, train=1257, validation=180, test=360)
     """
     check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
     if name == "digits":
-        return Extent((1, 8, 8), 10, 1797 - DIGITS_TEST - VALIDATION["digits"], DIGITS_TEST)
+        held_out = VALIDATION["digits"]
+        return Extent((1, 8, 8), 10, 1797 - DIGITS_TEST - held_out, held_out, DIGITS_TEST)
     if name == "nmnist":
-        rest, held_out = (find_recordings(part, data_dir) for part in PARTS)
-        return Extent((2, 34, 34), 10, len(rest) - VALIDATION.get(rest.name, VALIDATION_ELSE), len(held_out))
+        recordings, tested = (find_recordings(part, data_dir) for part in PARTS)
+        held_out = VALIDATION.get(recordings.name, VALIDATION_ELSE)
+        return Extent((2, 34, 34), 10, len(recordings) - held_out, held_out, len(tested))
     if name == "nmnist-simulated":
-        train, test = _counts(SOURCES["mnist"])
-        return Extent((2, 34, 34), 10, train - LEFT_OUT[name] - VALIDATION_ELSE, test)
-    train, test = _counts(SOURCES[name])
-    return Extent((1, 28, 28), SOURCES[name].classes, train - VALIDATION_ELSE, test)
+        rest, test = _counts(SOURCES["mnist"])
+        return Extent((2, 34, 34), 10, rest - LEFT_OUT[name] - VALIDATION_ELSE, VALIDATION_ELSE, test)
+    rest, test = _counts(SOURCES[name])
+    return Extent((1, 28, 28), SOURCES[name].classes, rest - VALIDATION_ELSE, VALIDATION_ELSE, test)
 
 
 def _counts(source: Source) -> tuple[int, int]:

@@ -70,8 +70,8 @@ def estimate_run(config: RunConfig, *, data_dir: Path | None = None) -> float:
 
 def _train_seconds(config: RunConfig, extent: Extent) -> float:
     inputs = extent.train
-    if config.folds:
-        inputs = (extent.train + extent.test) * (config.folds - 2) // config.folds
+    if config.folds:  # one tests and one validates
+        inputs = sum(extent[2:]) * (config.folds - 2) // config.folds
     inputs = min(inputs, config.train_limit or inputs)
     batch = min(config.batch_size, inputs)
     regularizer, weight = make_regularizer(config)
@@ -95,10 +95,11 @@ def _predict_seconds(config: RunConfig, extent: Extent) -> float:
     images, _ = _noise(config, extent, min(64, extent.test))
     network = build_network(config, extent.shape, extent.classes).eval()
     samples = min(4, config.samples)
-    for inputs in (images[:1], images):  # one warms up and compiles
+    for part in (images[:1], images):  # one warms up and compiles
         started = time.monotonic()
-        mc_predict(network, inputs, samples=samples, generator=generator_for(config.seed, "estimate"))
-    return (time.monotonic() - started) * config.samples / samples * extent.test / len(images)
+        mc_predict(network, part, samples=samples, generator=generator_for(config.seed, "estimate"))
+    inputs = 2 * sum(extent[2:]) // config.folds if config.folds else extent.validation + extent.test
+    return (time.monotonic() - started) * config.samples / samples * inputs / len(images)
 
 
 def _noise(config: RunConfig, extent: Extent, count: int) -> tuple[Tensor, Tensor]:

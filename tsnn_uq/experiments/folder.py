@@ -1,29 +1,30 @@
 """What lies in a run's folder.
 
 ``config.toml``, while training ``checkpoint.safetensors``, then ``history.json`` and ``weights.safetensors``
-(ternary weights at two bits), ``predictions.safetensors`` (Monte Carlo probabilities of the test set) and last
-``result.json``.
+(ternary weights at two bits), ``predictions.safetensors`` (Monte Carlo probabilities of the test set and of the
+validation part) and last ``result.json``.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.files import read_json, read_tensors
+from tsnn_uq.files import read_json, read_tensors, write_tensors
 from tsnn_uq.networks import FAMILIES, build
 from tsnn_uq.neurons import LIFParameters, SRMParameters, surrogate
 from tsnn_uq.quantization.saving import load_weights
 from tsnn_uq.seeds import generator_for
 
 __all__ = [
+    "Predicted",
     "build_network",
     "is_begun",
     "is_finished",
@@ -32,7 +33,12 @@ __all__ = [
     "read_predictions",
     "recorded",
     "require_same",
+    "write_predictions",
 ]
+
+_PREDICTIONS = "predictions.safetensors"
+Predicted = tuple[Tensor, Tensor]
+"""Monte Carlo probabilities [S, N, C] and labels [N] of a part of the data."""
 
 
 def is_begun(folder: Path) -> bool:
@@ -122,7 +128,25 @@ def load_sized_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return network.eval(), header["size"]
 
 
-def read_predictions(folder: Path) -> tuple[Tensor, Tensor]:
-    """Monte Carlo probabilities [S, N, C] of a run's test set, and its labels [N]."""
-    tensors, _ = read_tensors(folder / "predictions.safetensors", "predictions")
-    return tensors["probs"], tensors["labels"]
+def write_predictions(folder: Path, predictions: Mapping[str, Predicted]) -> None:
+    """Keep a run's predictions of its parts ``"test"`` and ``"validation"``."""
+    tensors = {
+        f"{part}_{name}": tensor
+        for part, pair in predictions.items()
+        for name, tensor in zip(("probs", "labels"), pair, strict=True)
+    }
+    write_tensors(folder / _PREDICTIONS, tensors, {"kind": "predictions"})
+
+
+def read_predictions(folder: Path, part: Literal["test", "validation"] = "test") -> Predicted:
+    """Monte Carlo probabilities [S, N, C] of a part of a run's data, and its labels [N].
+
+    Raises:
+        InputError: there are none, or the file is damaged.
+    """
+    tensors, _ = read_tensors(folder / _PREDICTIONS, "predictions")
+    try:
+        return tensors[f"{part}_probs"], tensors[f"{part}_labels"]
+    except KeyError as error:
+        what = f"{folder / _PREDICTIONS}: expected predictions of the {part} part; got {', '.join(tensors)}"
+        raise InputError(f"{what}; delete {folder} to do the run again") from error

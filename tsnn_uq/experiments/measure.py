@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from tsnn_uq import data
 from tsnn_uq.engine import Engine
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 
-__all__ = ["Progress", "evaluate", "predict", "silent", "uncertainty"]
+__all__ = ["Progress", "after_temperature", "evaluate", "predict", "silent", "uncertainty"]
 
 Progress = Callable[[str, int, int], object]
 """Called with what is being done ("train" or "predict"), units done, units in all."""
@@ -58,6 +59,29 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
         "ece": float(metrics.expected_calibration_error(mean, labels, bins=bins)),
         **uncertainty(probs),
     }
+
+
+def after_temperature(
+    held_out: tuple[Tensor, Tensor], probs: Tensor, labels: Tensor, bins: int = 15
+) -> dict[str, float]:
+    """The numbers of `evaluate` once held-out predictions have set a temperature (Guo et al., arXiv 1706.04599).
+
+    Without it a network that only has softer or harder predictions looks more or less sure than another.
+
+    Args:
+        held_out: Monte Carlo probabilities [S, M, C] of inputs that nothing else was chosen by, and their labels [M].
+        probs: [S, N, C].
+        labels: [N].
+        bins: bins of the calibration error.
+
+    Returns:
+        ``temperature``, above 1 where predictions were too sure of themselves, and what `evaluate` gives, each name
+        with ``scaled_`` before it.
+    """
+    scaling = TemperatureScaling().fit(*held_out)
+    assert scaling.temperature is not None
+    values = evaluate(scaling.transform(probs), labels, bins)
+    return {"temperature": scaling.temperature} | {f"scaled_{name}": value for name, value in values.items()}
 
 
 def uncertainty(probs: Tensor) -> dict[str, float]:

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import LayerCount, cost, count_layers
 from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, load_network, recorded, require_same
+from tsnn_uq.experiments.folder import (
+    Predicted,
+    build_network,
+    is_begun,
+    is_finished,
+    load_network,
+    recorded,
+    require_same,
+    write_predictions,
+)
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.locks import lock_path, locked
-from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent
+from tsnn_uq.experiments.measure import Progress, after_temperature, evaluate, predict, silent
 from tsnn_uq.experiments.train import require_first_weights, train
-from tsnn_uq.files import remove_leftovers, write_json, write_tensors
+from tsnn_uq.files import remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
@@ -102,7 +113,8 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
     """Measure the saved network, the very one a user loads, and write predictions and row."""
     network = load_network(folder)
     validation_accuracy = recorded(folder / "history.json", "validation_accuracy")
-    probs = predict(network, splits.test, samples=config.samples, seed=config.seed, progress=progress)
+    predictions = _predict_held_out(network, config, splits, progress)
+    write_predictions(folder, predictions)
     set_generator(network, generator_for(config.seed, "evaluate"))  # a random input coding needs one
     layers = count_layers(network, splits.test.images[:1])
     price = cost(layers, steps=config.steps)
@@ -113,7 +125,7 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
         "quantized_part": config.quantized_part,
         "method": config.method,
         "seed": config.seed,
-        **evaluate(probs, splits.test.labels, config.bins),
+        **evaluate(*predictions["test"], config.bins),
         "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
         "validation_accuracy": validation_accuracy[-1],
         "sparsity": price.sparsity,
@@ -126,13 +138,27 @@ def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Pr
         "samples": config.samples,
         "mask": config.mask,
         "regularizer": config.regularizer,
+        **after_temperature(predictions["validation"], *predictions["test"], config.bins),
     }
     if config.skip_bad:
         parts = (splits.train, splits.validation, splits.test)
         row["skipped"] = len({problem for part in parts for problem in getattr(part, "skipped", ())})
-    tensors = {"probs": probs, "labels": splits.test.labels}
-    write_tensors(folder / "predictions.safetensors", tensors, {"kind": "predictions"})
     write_json(folder / "result.json", {"row": row})
+
+
+def _predict_held_out(
+    network: nn.Module, config: RunConfig, splits: data.Splits, progress: Progress
+) -> dict[str, Predicted]:
+    """Predictions of the two parts that a network is not trained on, told of as one."""
+    predictions: dict[str, Predicted] = {}
+    parts = {"validation": splits.validation, "test": splits.test}
+    before, total = 0, sum(map(len, parts.values()))
+    for name, part in parts.items():
+        told = partial(lambda before, stage, done, _: progress(stage, before + done, total), before)
+        probs = predict(network, part, samples=config.samples, seed=config.seed, progress=told)
+        predictions[name] = probs, part.labels
+        before += len(part)
+    return predictions
 
 
 def configuration(layers: Sequence[LayerCount]) -> str:

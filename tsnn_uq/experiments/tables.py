@@ -43,6 +43,15 @@ _MEASURES = {
     "ece": ("ece_pct", 0.01),
     "train_seconds": ("train_seconds", 1),
 }
+# The same of what rows have since each run sets its temperature: see `tsnn_uq.experiments.measure.after_temperature`.
+_SCALED = {
+    "temperature": ("temperature", 1),
+    "scaled_nll": ("scaled_nll_nats", 1),
+    "scaled_brier": ("scaled_brier", 1),
+    "scaled_ece": ("scaled_ece_pct", 0.01),
+    "scaled_predictive_entropy": ("scaled_predictive_entropy_nats", 1),
+    "scaled_predictive_std": ("scaled_predictive_std", 1),
+}
 # Float networks first; digits sort before the names of other parts and of families.
 _ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "all", *METHODS))}
 
@@ -66,7 +75,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
     _require_columns(where, frame.columns)
     for method in frame["method"].unique():
         check_choice(f"{where}: method", method, METHODS)
-    for name in ("seed", *_MEASURES):
+    for name in ("seed", *_MEASURES, *_SCALED.keys() & frame.columns):
         try:
             values = pd.to_numeric(frame[name])
         except (TypeError, ValueError) as error:
@@ -141,7 +150,8 @@ def summarize(results: Rows) -> DataFrame:
     Returns:
         The columns of the paper's table in its order, then what it lacks: the names, ``seeds`` (n), and for each
         measure ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions
-        of FLOPs, seconds). The standard deviation of one seed is NaN.
+        of FLOPs, seconds); where rows have them, also ``temperature_...`` and, after it, ``scaled_..._...``. The
+        standard deviation of one seed is NaN.
 
     Raises:
         InputError: what `write_results` refuses, or two rows of one seed in a group, as when settings are mixed.
@@ -157,7 +167,9 @@ def summarize(results: Rows) -> DataFrame:
         raise InputError(f"results: expected one row for each {', '.join(unique)}; got a second one for {run}")
     groups = frame.groupby(keys, sort=False, dropna=False)
     columns: dict[str, Any] = {"seeds": groups.size()}
-    for name, (title, unit) in _MEASURES.items():
+    for name, (title, unit) in (_MEASURES | _SCALED).items():
+        if name not in frame:
+            continue
         columns[f"{title}_mean"] = groups[name].mean() / unit
         columns[f"{title}_std"] = groups[name].std(ddof=1) / unit
     return pd.DataFrame(columns).reset_index()

@@ -7,7 +7,7 @@ from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import read_predictions
 from tsnn_uq.report.contents import Compared, Contents
 from tsnn_uq.report.html import Html, element, joined
-from tsnn_uq.report.tables import COSTS, QUALITY, layout_table, state_table, summary_table
+from tsnn_uq.report.tables import COSTS, QUALITY, SCALED, layout_table, state_table, summary_table
 
 __all__ = ["configuration", "introduction", "paper_layout", "progress", "results"]
 
@@ -62,6 +62,8 @@ def results(contents: Contents) -> Html:
     for group, summary in contents.summaries().items():
         of = f", regularizer {group}" if group else ""
         parts.append(summary_table(summary, QUALITY, f"Accuracy, calibration and uncertainty{of}"))
+        if "temperature_mean" in summary:  # not of runs of an older version
+            parts.append(summary_table(summary, SCALED, f"After temperature scaling{of}"))
         parts.append(summary_table(summary, COSTS, f"Size and cost{of}"))
     note = element(
         "p",

@@ -13,7 +13,7 @@ from tsnn_uq.report.html import Html, element, joined, table_row
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["COSTS", "QUALITY", "Measure", "boxed", "layout_table", "marked", "state_table", "summary_table"]
+__all__ = ["COSTS", "QUALITY", "SCALED", "Measure", "boxed", "layout_table", "marked", "state_table", "summary_table"]
 
 
 class Measure(NamedTuple):
@@ -44,6 +44,14 @@ QUALITY = (
     Measure("mutual_information_nats", "mutual information", {"nats": 1}, 0, 4),
     Measure("predictive_variance", "predictive variance", {"no unit": 1}, 0, 4),
     Measure("predictive_std", "predictive std", {"no unit": 1}, 0, 4),
+)
+SCALED = (
+    Measure("temperature", "temperature", {"no unit": 1}, 0, 3),
+    Measure("scaled_nll_nats", "scaled NLL", {"nats": 1}, -1, 4),
+    Measure("scaled_brier", "scaled Brier score", {"0 to 2": 1}, -1, 4),
+    Measure("scaled_ece_pct", "scaled ECE", {"%": 1}, -1, 2),
+    Measure("scaled_predictive_entropy_nats", "scaled predictive entropy", {"nats": 1}, 0, 4),
+    Measure("scaled_predictive_std", "scaled predictive std", {"no unit": 1}, 0, 4),
 )
 COSTS = (
     Measure("sparsity_pct", "sparsity", {"%": 1}, 0, 2),

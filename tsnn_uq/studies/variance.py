@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import RunConfig, load_network, predict
-from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments import read_predictions
 from tsnn_uq.metrics.functional import paired_bootstrap, predictive_variance
 from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.seeds import generator_for
@@ -53,11 +51,11 @@ def paired_variances(runs: Runs, *, recalibrate: bool = False, resamples: int = 
     ternary = [method for method in runs.folders if method != "float"]
     if not ternary or "float" not in runs.folders:
         raise InputError(f"methods: expected float and a ternary method to compare; got {', '.join(runs.folders)}")
-    configs = settings(runs)
+    settings(runs)  # refuses runs that do not belong together
     predictions = runs.predictions()
     temperatures = dict.fromkeys(runs.folders, 1.0)
-    for method, config in configs.items() if recalibrate else ():
-        scaling = _fitted(runs, method, config)
+    for method, folder in runs.folders.items() if recalibrate else ():
+        scaling = TemperatureScaling().fit(*read_predictions(folder, "validation"))
         temperatures[method] = scaling.temperature or 1.0
         probs, labels = predictions[method]
         predictions[method] = scaling.transform(probs), labels
@@ -118,11 +116,3 @@ def _mean(values: Tensor, *, reduction: str = "mean") -> Tensor:
 def _named(means: list[float], difference: list[Any]) -> dict[str, Any]:
     names = ("accuracy_float", "accuracy_ternary", "variance_float", "variance_ternary", "difference", "low", "high")
     return dict(zip(names, [*means, *difference], strict=True))
-
-
-def _fitted(runs: Runs, method: str, config: RunConfig) -> TemperatureScaling:
-    """The temperature of a run, fitted on its own validation split."""
-    held_out = load_splits(config, runs.data_dir).validation
-    with use_threads(config.threads):
-        probs = predict(load_network(runs.folders[method]), held_out, samples=config.samples, seed=config.seed)
-    return TemperatureScaling().fit(probs, held_out.labels)

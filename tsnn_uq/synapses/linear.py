@@ -1,12 +1,13 @@
-"""A linear layer of inputs that are mostly zero, as spikes are: only active inputs cost anything.
+"""A linear layer of inputs that are mostly zero, or all of one value but zeros, as spikes are.
 
-Forward, the rows of the active inputs alone are added up: at a density of 13 to 18 % that takes about 60 % of the time
-of a dense product (784 or 500 to 500, 2,560 rows, two threads), the lists included. For the gradient of the weights it
-pays below 8 % only, since there each addition goes to memory; the gradient of the inputs is dense. Elsewhere this is
-`torch.nn.functional.linear`, which is also what the tests hold it to.
+Inputs that are 0 or one value need no multiplications: sums of four weights each are tabulated and looked up
+(`tsnn_uq.synapses.tables`), which takes about a third of the time of a dense product forward, and for the gradient of
+the weights, however many inputs are active. Where few are, their rows alone are added up (`tsnn_uq.synapses.lists`),
+also where values differ. The gradient of the inputs is dense. Elsewhere this is `torch.nn.functional.linear`, which is
+also what the tests hold it to.
 
 Events are rarer still (0.6 % of N-MNIST at steps of 1 ms), and to write and read the zeros between them would cost more
-than the sums. Hence `linear_of_bits`, which lists them from one bit an input.
+than the sums. Hence `linear_of_bits`, which takes one bit an input.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from tsnn_uq.coding import unpack_spikes
 
 __all__ = ["linear", "linear_of_bits"]
 
-MOST_ACTIVE = 0.25  # share of the inputs up to which it pays forward
-MOST_ACTIVE_BACKWARD = 0.08
-LEAST_WORK = 2**26  # multiplications of a dense product; a smaller one is not worth the lists
+MOST_LISTED = 0.08  # share of spikes up to which lists are faster than tables forward
+MOST_LISTED_BACKWARD = 0.05
+MOST_DIFFERING = 0.25  # share of inputs of differing values up to which lists are faster than a dense product
+LEAST_WORK = 2**24  # multiplications of a dense product; a smaller one is not worth the look
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -41,18 +43,18 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         [..., out].
     """
     rows = inputs.numel() // max(inputs.shape[-1], 1)
-    if inputs.dtype == weight.dtype and _may_be_sparse(inputs, rows, weight):
-        from tsnn_uq.synapses.kernels import list_active  # late, since numba is slow to import
+    if inputs.dtype == weight.dtype and _may_pay(inputs, rows, weight):
+        from tsnn_uq.synapses.bits import mark  # late, since numba is slow to import
 
-        active = list_active(inputs.detach().reshape(rows, -1), MOST_ACTIVE)
-        if active is not None:
-            sums = _SparseLinear.apply(inputs, weight, active)
+        bits = mark(inputs.detach().reshape(rows, -1))
+        if bits.value is not None or bits.share <= MOST_DIFFERING:
+            sums = _BitLinear.apply(inputs, weight, bits)
             return sums if bias is None else sums + bias
     return functional.linear(inputs, weight, bias)
 
 
 def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`linear` of spikes as `tsnn_uq.coding.pack_spikes` packs them, which are not unpacked where few are active.
+    """`linear` of spikes as `tsnn_uq.coding.pack_spikes` packs them, which are not unpacked.
 
     Args:
         packed: uint8 [..., ceil(in / 8)].
@@ -74,44 +76,64 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
     if packed.dtype != torch.uint8 or not packed.dim() or packed.shape[-1] != width:
         raise InputError(f"packed: expected uint8 of shape [..., {width}]; got {describe(packed)}")
     rows = packed.numel() // max(width, 1)
-    if _may_be_sparse(packed, rows, weight):
-        from tsnn_uq.synapses.kernels import list_packed
+    if _may_pay(packed, rows, weight):
+        from tsnn_uq.synapses.bits import mark_packed
 
-        active = list_packed(packed.reshape(rows, width), inputs, MOST_ACTIVE)
-        if active is not None:
-            sums = _SparseLinear.apply(packed, weight, active)
-            return sums if bias is None else sums + bias
+        sums = _BitLinear.apply(packed, weight, mark_packed(packed.reshape(rows, width), inputs))
+        return sums if bias is None else sums + bias
     return functional.linear(unpack_spikes(packed, inputs, weight.dtype), weight, bias)
 
 
-def _may_be_sparse(inputs: Tensor, rows: int, weight: Tensor) -> bool:
+def _may_pay(inputs: Tensor, rows: int, weight: Tensor) -> bool:
     there = inputs.device.type == "cpu" and weight.dtype == torch.float32 and compilers.is_installed("numba")
     return there and rows * weight.numel() >= LEAST_WORK
 
 
-class _SparseLinear(torch.autograd.Function):
-    """Sums over listed inputs, which are floats or bits."""
+class _BitLinear(torch.autograd.Function):
+    """Weighted sums of inputs by their bits; the inputs themselves are kept only where they differ and are many."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, active: Any) -> Tensor:
-        from tsnn_uq.synapses.kernels import add_rows
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bits: Any) -> Tensor:
+        from tsnn_uq.synapses.lists import add_rows, list_active
 
-        ctx.active = active if active.share <= MOST_ACTIVE_BACKWARD else None
-        ctx.save_for_backward(weight, None if ctx.active else inputs)
-        return add_rows(active, weight).reshape(*inputs.shape[:-1], len(weight))
+        rows, listed = bits.words.shape[1], bits.value is None or bits.share <= MOST_LISTED
+        active = list_active(bits, inputs.reshape(rows, -1)) if listed else None
+        sums = add_rows(active, weight) if active else _look_up(bits, weight)
+        rare = bits.share <= MOST_LISTED_BACKWARD
+        ctx.bits, ctx.active = bits, active if rare else None
+        ctx.save_for_backward(weight, inputs if bits.value is None and not rare else None)
+        return sums.reshape(*inputs.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        from tsnn_uq.synapses.kernels import add_outer
-
         weight, inputs = ctx.saved_tensors
         grad_inputs = grads[0] @ weight if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return grad_inputs, None, None
         grad = grads[0].reshape(-1, len(weight)).contiguous()
-        if ctx.active:
-            return grad_inputs, add_outer(ctx.active, grad, weight.shape[1]), None
-        if inputs.dtype == torch.uint8:
-            inputs = unpack_spikes(inputs, weight.shape[1], weight.dtype)
-        return grad_inputs, grad.T @ inputs.reshape(len(grad), -1), None
+        if inputs is not None:
+            return grad_inputs, grad.T @ inputs.reshape(len(grad), -1), None
+        return grad_inputs, _grad_of_weights(ctx.bits, ctx.active, grad), None
+
+
+def _look_up(bits: Any, weight: Tensor) -> Tensor:
+    """Sums [M, out] of weights over set bits."""
+    from tsnn_uq.synapses.tables import multiply_bits
+
+    sums = weight.new_empty(bits.words.shape[1], len(weight))
+    multiply_bits(bits.words, weight.detach().contiguous().numpy().T, bits.value, sums.numpy())
+    return sums
+
+
+def _grad_of_weights(bits: Any, active: Any, grad: Tensor) -> Tensor:
+    """The sum [out, in] over rows of grad [M, out] times the inputs."""
+    from tsnn_uq.synapses.bits import transposed
+    from tsnn_uq.synapses.lists import add_outer
+    from tsnn_uq.synapses.tables import multiply_bits
+
+    if active is not None:
+        return add_outer(active, grad, bits.inputs)
+    result = grad.new_empty(grad.shape[1], bits.inputs)
+    multiply_bits(transposed(bits), grad.numpy(), bits.value, result.numpy().T)
+    return result

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tsnn_uq import data
 from tsnn_uq.engine import Engine
-from tsnn_uq.experiments import RunConfig, evaluate, load_network, predict, read_predictions
-from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments import RunConfig, evaluate, predict, read_predictions
+from tsnn_uq.experiments.folder import load_sized_network
 from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.metrics import functional as metrics
@@ -78,18 +78,15 @@ def measure_run(
 def predict_run(
     config: RunConfig, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
 ) -> Predictions:
-    """Predict all that `measure_predictions` takes; the test set was predicted by the run itself."""
-    network = load_network(folder)
-    splits = load_splits(config, data_dir)
-    model = network if config.method == "float" else Engine(network, splits.test.images.shape[1:])
-
-    def probabilities(dataset: data.Dataset) -> Tensor:
-        return predict(model, dataset, samples=config.samples, seed=config.seed)
-
+    """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
+    network, size = load_sized_network(folder)
+    model = network if config.method == "float" else Engine(network, size["shape"])
     with use_threads(config.threads):
-        validation = probabilities(splits.validation), splits.validation.labels
-        outside = {name: probabilities(foreign_set(of, data_dir)) for name, of in foreign.items()}
-    return Predictions(validation, read_predictions(folder), outside)
+        outside = {
+            name: predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed)
+            for name, of in foreign.items()
+        }
+    return Predictions(read_predictions(folder, "validation"), read_predictions(folder), outside)
 
 
 @cache

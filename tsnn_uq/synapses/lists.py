@@ -1,4 +1,4 @@
-"""The compiled sums over active inputs.
+"""Compiled: sums over active inputs alone, for those that are rare.
 
 Active inputs stand as lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
 from one bit an input, so that the inputs themselves are read once, or never where they come packed. 64 outputs at a
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tsnn_uq.simd import BITS, FLOATS, bit_count, bits_of, fill, load, multiply_add, store
+from tsnn_uq.simd import bit_count, fill, load, multiply_add, store
+from tsnn_uq.synapses.bits import Bits
 from tsnn_uq.threads import parts
 
-__all__ = ["Active", "add_outer", "add_rows", "list_active", "list_packed"]
+__all__ = ["Active", "add_outer", "add_rows", "list_active"]
 
 STRIP = 64  # outputs in registers together
 SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.engine.kernels`
@@ -37,40 +36,23 @@ class Active:
     starts: NDArray[np.int64]
     places: NDArray[np.int32]
     values: NDArray[np.float32]
-    share: float
 
 
-def list_active(inputs: Tensor, most: float) -> Active | None:
-    """List the inputs [M, in] that are not zero; ``None`` if they are more than the share `most`."""
-    array = inputs.contiguous().numpy()
-    bits = np.empty((len(array), -(-array.shape[1] // 32)), np.uint32)
-    parts(lambda first, last: _mark(array, bits, first, last), len(array), least=64)
-    active = _list_bits(bits, most, array.size)
-    if active is not None:
-        arrays = (array, active.starts, active.places, active.values)
-        parts(lambda first, last: _look_up(*arrays, first, last), len(array), least=64)
-    return active
-
-
-def list_packed(packed: Tensor, inputs: int, most: float) -> Active | None:
-    """`list_active` of bits, uint8 [M, ceil(in / 8)], the first in the lowest; what follows the last is ignored."""
-    bits = np.zeros((len(packed), -(-inputs // 32)), np.uint32)
-    bits.view(np.uint8)[:, : packed.shape[1]] = packed.numpy()
-    if inputs % 32:
-        bits[:, -1] &= np.uint32(2 ** (inputs % 32) - 1)
-    return _list_bits(bits, most, len(packed) * inputs)
-
-
-def _list_bits(bits: NDArray[np.uint32], most: float, size: int) -> Active | None:
-    """List what is set in bits [M, words] of so many inputs, with values of 1."""
-    starts = np.zeros(len(bits) + 1, np.int64)
-    parts(lambda first, last: _count(bits, starts, first, last), len(bits), least=64)
+def list_active(bits: Bits, inputs: Tensor | None = None) -> Active:
+    """List what is set in bits; where values differ, they are looked up in the inputs [M, in]."""
+    rows = bits.words.shape[1]
+    starts = np.zeros(rows + 1, np.int64)
+    parts(lambda first, last: _count(bits.words, starts, first, last), rows, least=64)
     np.cumsum(starts, out=starts)
-    if starts[-1] > most * size:
-        return None
     places = np.empty(starts[-1], np.int32)
-    parts(lambda first, last: _list(bits, starts, places, first, last), len(bits), least=64)
-    return Active(starts, places, np.ones(len(places), np.float32), len(places) / max(size, 1))
+    parts(lambda first, last: _list(bits.words, starts, places, first, last), rows, least=64)
+    if bits.value is not None:
+        return Active(starts, places, np.full(len(places), bits.value, np.float32))
+    assert inputs is not None
+    values = np.empty(len(places), np.float32)
+    array = inputs.contiguous().numpy()
+    parts(lambda first, last: _look_up(array, starts, places, values, first, last), rows, least=64)
+    return Active(starts, places, values)
 
 
 def add_rows(active: Active, weight: Tensor) -> Tensor:
@@ -94,45 +76,22 @@ def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
     return columns.transpose(1, 2).flatten(0, 1)[:outputs]
 
 
-@intrinsic
-def _not_zero(typing: Any, values: Any) -> Any:
-    """Lanes of 32 floats that are not zero; not a number is not zero."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fcmp_unordered("!=", arguments[0], ir.Constant(FLOATS.llvm, None))
-
-    return BITS(FLOATS), generate
-
-
 @compiled
-def _mark(inputs: Any, bits: Any, first: int, last: int) -> None:
-    size = inputs.shape[1]
-    flat = inputs.reshape(-1)
-    edge = np.zeros(32, np.float32)
-    for m in range(first, last):
-        for word in range(size // 32):
-            bits[m, word] = bits_of(_not_zero(load(flat, m * size + 32 * word)))
-        if size % 32:
-            edge[: size % 32] = inputs[m, size - size % 32 :]
-            bits[m, size // 32] = bits_of(_not_zero(load(edge, 0)))
-
-
-@compiled
-def _count(bits: Any, starts: Any, first: int, last: int) -> None:
+def _count(words: Any, starts: Any, first: int, last: int) -> None:
     for m in range(first, last):
         count = np.int64(0)
-        for word in range(bits.shape[1]):
-            count += bit_count(bits[m, word])
+        for number in range(len(words)):
+            count += bit_count(words[number, m])
         starts[m + 1] = count
 
 
 @compiled
-def _list(bits: Any, starts: Any, places: Any, first: int, last: int) -> None:
+def _list(words: Any, starts: Any, places: Any, first: int, last: int) -> None:
     one = np.uint32(1)
     for m in range(first, last):
         k = starts[m]
-        for number in range(bits.shape[1]):
-            word = bits[m, number]
+        for number in range(len(words)):
+            word = words[number, m]
             while word != 0:
                 rest = np.uint32(word & (word - one))  # without its lowest bit
                 places[k] = 32 * number + bit_count(np.uint32((word ^ rest) - one))
