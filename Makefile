@@ -29,7 +29,7 @@ check: setup    ## style and types
 	$(BIN)/mypy
 
 test: setup     ## all tests, doctests and README examples
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 quick: setup    ## all but the slow tests
 	$(BIN)/python -m pytest -q -n 2 -m 'not slow'

@@ -123,26 +123,25 @@ def test_package_faces_are_lists_of_names(file):
         assert docstring or isinstance(node, ast.ImportFrom | ast.Import | ast.Assign)
 
 
-@pytest.mark.parametrize(
-    "name", ["tsnn_uq", "tsnn_uq.uncertainty", "tsnn_uq.quantization", "tsnn_uq.training", "tsnn_uq.bayes"]
-)
-def test_heavy_libraries_stay_out(name):
-    """In a fresh interpreter; torchmetrics brings matplotlib along by itself, so that is compared with it alone."""
-    heavy = ("pyro", "netcal", "matplotlib", "pandas", "sklearn", "joblib", "typer", "pooch")
-    report = f"print(*(library for library in {heavy} if library in sys.modules))"
-    code = f"import sys, warnings; warnings.simplefilter('ignore'); import {{}}; {report}"
-
-    def loaded(module):
-        command = [sys.executable, "-c", code.format(module)]
-        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-
-    assert loaded(name) <= loaded("torchmetrics")
-
-
-@pytest.mark.parametrize("name", ["tsnn_uq", "tsnn_uq.engine", "tsnn_uq.networks", "tsnn_uq.uncertainty"])
-def test_compiled_kernels_load_on_first_use(name):
-    """In a fresh interpreter: whoever does not need them waits for neither numba nor its compiler."""
-    report = "print(*sorted({'numba', 'llvmlite'} & set(sys.modules)))"
-    code = f"import sys, warnings; warnings.simplefilter('ignore'); import {name}; {report}"
+def loaded_after(*modules):
+    """For each of some modules, imported one after the other in a fresh interpreter, the libraries loaded by then."""
+    report = "print(module, *{name.partition('.')[0] for name in sys.modules})"
+    code = (
+        f"import importlib, sys, warnings; warnings.simplefilter('ignore')\n"
+        f"for module in {modules}: importlib.import_module(module); {report}"
+    )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.split() == []
+    return {line.split()[0]: set(line.split()[1:]) for line in output.splitlines()}
+
+
+def test_heavy_libraries_and_compilers_load_on_first_use():
+    """Whoever does not need them waits for neither; torchmetrics brings matplotlib along by itself."""
+    heavy = {"pyro", "netcal", "matplotlib", "pandas", "sklearn", "joblib", "typer", "pooch"}
+    heavy -= loaded_after("torchmetrics")["torchmetrics"]
+    without_compiler = [f"tsnn_uq{room}" for room in ("", ".networks", ".uncertainty", ".engine")]
+    others = [f"tsnn_uq.{room}" for room in ("quantization", "training", "bayes")]
+    found = loaded_after(*without_compiler, *others)
+    assert list(found) == [*without_compiler, *others]
+    for module, libraries in found.items():
+        assert not libraries & heavy, module
+        assert module in others or not libraries & {"numba", "llvmlite"}, module

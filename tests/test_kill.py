@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.experiments import contents, without_time
+from tsnn_uq.cli import main
 from tsnn_uq.experiments.tables import read_results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]  # its fixture is made once
 
 SETTINGS = ["--data", "digits", "--hidden", "16", "--train-limit", "320", "--batch-size", "32", "--epochs", "20"]
 COMMON = [*SETTINGS, "--samples", "64", "--checkpoint-seconds", "0"]
@@ -75,10 +76,13 @@ def result(folder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Folders of a direct and an indirect run that nothing disturbed."""
+    """Folder of a comparison that nothing disturbed, done in this process."""
     out = tmp_path_factory.mktemp("uninterrupted")
-    for method in ("direct", "indirect"):
-        finish("train", "--method", method, "--out", out)
+    words = ("compare", "--methods", "direct,indirect,distill", "--seeds", "1", "--jobs", "1", "--out", str(out))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["tsnn-uq", *words, *COMMON])
+        with pytest.raises(SystemExit, match="0"):
+            main()
     return out
 
 
@@ -101,30 +105,31 @@ def is_trained(folder: Path) -> bool:
 )
 def test_a_killed_training_ends_with_the_same_numbers(method, moments, uninterrupted, tmp_path):
     name = f"dropout-all-{method}-0"
+    undisturbed = uninterrupted / "runs" / name
     command = ("train", "--method", method, "--out", tmp_path)
     for moment in moments:
         kill_when(start(*command), lambda moment=moment: moment(tmp_path / name))
         assert not (tmp_path / name / "result.json").exists()
     finish(*command)
-    assert contents(tmp_path / name) == contents(uninterrupted / name)
-    assert result(tmp_path / name) == result(uninterrupted / name)
-    assert {path.name for path in (tmp_path / name).iterdir()} == {
-        path.name for path in (uninterrupted / name).iterdir()
-    }
+    assert contents(tmp_path / name) == contents(undisturbed)
+    assert result(tmp_path / name) == result(undisturbed)
+    assert {path.name for path in (tmp_path / name).iterdir()} == {path.name for path in undisturbed.iterdir()}
 
 
-@pytest.mark.parametrize("whole_group", [True, False], ids=["with its workers", "alone"])
-def test_a_killed_comparison_ends_with_the_same_table(whole_group, uninterrupted, tmp_path):
-    command = ("compare", "--methods", "direct,distill", "--seeds", "1", "--jobs", "2", "--out")
-    finish(*command, tmp_path / "whole")
-    process = start(*command, tmp_path / "killed")
-    running = tmp_path / "killed" / "runs" / "dropout-all-direct-0"
-    kill_when(process, lambda: steps_done(running) > 20, whole_group=whole_group)
-    deadline = time.monotonic() + WAIT
-    while not group_is_gone(process.pid):  # workers notice that nobody waits for them
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    finish(*command, tmp_path / "killed")
-    tables = [read_results(tmp_path / out / "results.csv").to_dict("records") for out in ("whole", "killed")]
-    assert [without_time(row) for row in tables[0]] == [without_time(row) for row in tables[1]]
-    assert contents(running) == contents(uninterrupted / running.name)
+def test_a_killed_comparison_ends_with_the_same_table(uninterrupted, tmp_path):
+    """Killed with its workers, and called again and killed alone."""
+    command = ("compare", "--methods", "direct,distill", "--seeds", "1", "--jobs", "2", "--out", tmp_path)
+    running = tmp_path / "runs" / "dropout-all-direct-0"
+    for whole_group, steps in ((True, 20), (False, 80)):
+        process = start(*command)
+        kill_when(process, lambda steps=steps: steps_done(running) > steps, whole_group=whole_group)
+        deadline = time.monotonic() + WAIT
+        while not group_is_gone(process.pid):  # workers notice that nobody waits for them
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finish(*command)
+    undisturbed, table = (read_results(out / "results.csv").to_dict("records") for out in (uninterrupted, tmp_path))
+    assert [without_time(row) for row in table] == [
+        without_time(row) for row in undisturbed if row["method"] != "indirect"
+    ]
+    assert contents(running) == contents(uninterrupted / "runs" / running.name)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+
+import pytest
+
 from tests.benchmarks.timer import OURS, Row, Work, interleave, measure, rows_of
+
+
+@pytest.fixture(autouse=True)
+def _no_collection(monkeypatch):
+    """Of all the garbage of a test process, before each of a hundred turns."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 class Clock:

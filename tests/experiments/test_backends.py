@@ -15,7 +15,7 @@ from tsnn_uq.experiments.backends import open_pool
 from tsnn_uq.experiments.locks import lock_path
 from tsnn_uq.experiments.sweep import Task, attempt
 
-CONFIGS = [tiny(seed=0, epochs=60), tiny(seed=1), tiny(method="distill", seed=1)]
+CONFIGS = [tiny(seed=0, epochs=40), tiny(seed=1), tiny(method="distill", seed=1)]
 LIBRARIES = {"processes": "joblib", "dask": "distributed", "ray": "ray"}
 # Libraries of clusters close sockets and files late.
 LATE = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
