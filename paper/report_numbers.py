@@ -191,4 +191,13 @@ def _default_term(finals: pd.DataFrame | None) -> Numbers:
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
+    for second in rows["regularizer"].unique():  # the runner-up, where there is one
+        if second not in ("none", DEFAULT_REGULARIZER):
+            with_second = of("direct", second)
+            lower = 1 - with_second["predictive_variance_correct"] / without["predictive_variance_correct"]
+            found["second.term"] = second.partition(":")[0]
+            found["second.variance.lower"] = between(100 * lower.dropna(), 0)
+            for name, unit, digits in (("aurc", 1000, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
+                found[f"second.{name}.with"] = between(unit * with_second[name], digits)
+                found[f"second.{name}.without"] = between(unit * without[name], digits)
     return found

@@ -170,6 +170,7 @@ def finals():
     for method, text, variance in (
         ("direct", "none", 0.004),
         ("direct", DEFAULT_REGULARIZER, 0.003),
+        ("direct", "information:1", 0.0036),
         ("float", "none", 0.0035),
         ("float", DEFAULT_REGULARIZER, 0.002),
     ):
@@ -198,11 +199,13 @@ def test_terms_get_their_section_when_they_are_there(copy, finals):
         assert ("default.variance.lower" in contents["numbers"]) == there
     assert pages[0] != pages[1]
     rows = contents["tables"]["finals"]
-    assert (len(rows), len(contents["tables"]["screening"])) == (8, 4)
+    assert (len(rows), len(contents["tables"]["screening"])) == (10, 6)
     names = [cell["text"] for cell in rows[0][:5]]
     assert names == ["dropout", "direct", "none", "2", "98.05 ± 0.07"]
     assert contents["numbers"]["default.variance.lower"] == "25"
     assert contents["numbers"]["default.accuracy.gain"] == "0.00"
+    assert contents["numbers"]["second.term"] == "information"
+    assert contents["numbers"]["second.variance.lower"] == "10"
 
 
 def test_how_numbers_are_written():

@@ -91,7 +91,7 @@ def test_it_is_whole_without_scripts(browser, page):
     found = browser.call("DOM.querySelectorAll", nodeId=tree, selector="button")["nodeIds"]
     assert found == []
     rows = browser.call("DOM.querySelectorAll", nodeId=tree, selector="table.sortable tbody tr")["nodeIds"]
-    assert len(rows) == 4
+    assert len(rows) == 6
 
 
 def test_it_prints(browser, page):
