@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,17 @@ from tsnn_uq.report.html import Html
 NAME = '<b>&"'
 
 
-@pytest.fixture(scope="session", autouse=True)
+@contextmanager
 def undrawn() -> Iterator[None]:
     """Comparisons without figures of their own, which the report does not read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
         yield
 
 
@@ -36,7 +43,8 @@ def unrendered(monkeypatch) -> None:
 def comparison(tmp_path_factory):
     """Two methods with two seeds each, all finished."""
     out = tmp_path_factory.mktemp("comparison") / NAME
-    compare(Grid(methods=("float", "direct"), seeds=2, run=tiny()), out)
+    with undrawn():
+        compare(Grid(methods=("float", "direct"), seeds=2, run=tiny()), out)
     return out
 
 
@@ -47,7 +55,8 @@ def families(tmp_path_factory):
     plif = tiny(family="plif")
     grids = [Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=1, run=tiny())]
     grids.append(Grid(families=("plif",), parts=("conv", "all"), methods=("float", "direct"), seeds=1, run=plif))
-    compare_families(grids, out)
+    with undrawn():
+        compare_families(grids, out)
     return out
 
 
