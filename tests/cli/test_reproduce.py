@@ -12,7 +12,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.reproduce import Plan
+from tsnn_uq.experiments.reproduce import QUICK, Plan
 
 
 @pytest.fixture
@@ -82,7 +82,9 @@ def test_bad_input_is_one_line_and_code_2(call, tmp_path, monkeypatch, arguments
 
 
 @pytest.mark.slow
-def test_the_whole_table_on_digits(call, tmp_path):
+def test_the_whole_table_on_digits(call, monkeypatch, tmp_path):
+    for settings in QUICK.values():
+        monkeypatch.setitem(settings, "train_limit", 200)
     arguments = ("--out", tmp_path, "--data", "digits", "--budget", "quick", "--seeds", 1, "--jobs", 1)
     code, text, _ = call(*arguments)
     assert code == 0
