@@ -197,7 +197,7 @@ def _default_term(finals: pd.DataFrame | None) -> Numbers:
             lower = 1 - with_second["predictive_variance_correct"] / without["predictive_variance_correct"]
             found["second.term"] = second.partition(":")[0]
             found["second.variance.lower"] = between(100 * lower.dropna(), 0)
-            for name, unit, digits in (("aurc", 1000, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
+            for name, unit, digits in (("aurc", 1000, 2), ("ood_auroc_fashion", 1, 3)):
                 found[f"second.{name}.with"] = between(unit * with_second[name], digits)
                 found[f"second.{name}.without"] = between(unit * without[name], digits)
     return found

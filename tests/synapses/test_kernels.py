@@ -35,6 +35,20 @@ def test_lists_add_up_what_is_active(rows, inputs, outputs, share, seed):
         assert torch.equal(add_outer(active, grad, inputs), grad.T @ given_values)
 
 
+@pytest.mark.parametrize("size", [5, 32, 70])
+def test_only_zeros_are_not_listed(size):
+    """However small, and what is no number is not zero; minus zero is."""
+    values = torch.zeros(3, size)
+    values[0, :4] = torch.tensor([float("nan"), -0.0, 1e-45, -2.0])
+    values[2, -1] = float("inf")
+    active = list_active(mark(values), values)
+    assert active.starts.tolist() == [0, 3, 3, 4]
+    assert active.places.tolist() == [0, 2, 3, size - 1]
+    torch.testing.assert_close(
+        torch.from_numpy(active.values), torch.tensor([float("nan"), 1e-45, -2, float("inf")]), equal_nan=True
+    )
+
+
 @settings(max_examples=60)
 @given(
     st.integers(1, 150),

@@ -22,6 +22,11 @@ class Extent(NamedTuple):
     validation: int
     test: int
 
+    @property
+    def inputs(self) -> int:
+        """Those of all parts."""
+        return self.train + self.validation + self.test
+
 
 def extent(name: str, data_dir: str | Path | None = None) -> Extent:
     """The size of what `tsnn_uq.data.load` gives for a name, with the usual validation part left out.

@@ -71,7 +71,7 @@ def estimate_run(config: RunConfig, *, data_dir: Path | None = None) -> float:
 def _train_seconds(config: RunConfig, extent: Extent) -> float:
     inputs = extent.train
     if config.folds:  # one tests and one validates
-        inputs = sum(extent[2:]) * (config.folds - 2) // config.folds
+        inputs = extent.inputs * (config.folds - 2) // config.folds
     inputs = min(inputs, config.train_limit or inputs)
     batch = min(config.batch_size, inputs)
     regularizer, weight = make_regularizer(config)
@@ -98,7 +98,7 @@ def _predict_seconds(config: RunConfig, extent: Extent) -> float:
     for part in (images[:1], images):  # one warms up and compiles
         started = time.monotonic()
         mc_predict(network, part, samples=samples, generator=generator_for(config.seed, "estimate"))
-    inputs = 2 * sum(extent[2:]) // config.folds if config.folds else extent.validation + extent.test
+    inputs = 2 * extent.inputs // config.folds if config.folds else extent.validation + extent.test
     return (time.monotonic() - started) * config.samples / samples * inputs / len(images)
 
 
