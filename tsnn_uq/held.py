@@ -28,20 +28,24 @@ def hold(x: Tensor, steps: int) -> Tensor:
         >>> x.grad
         tensor([3.])
     """
-    return _Hold.apply(x, steps)
+    held = _Hold.apply(x, steps)
+    if torch.is_grad_enabled() or not x.requires_grad:
+        held.one_step = x  # for `one_step` to give back, with no passes over gradients between the two
+    return held
 
 
 def one_step(x: Tensor) -> Tensor:
     """The value [...] that is held in `x` [T, ...], a view of it.
 
-    Its gradient is spread evenly over the steps, since nothing tells them apart; what `hold` adds up again is the same
-    (to rounding where T is no power of two).
+    What was given to `hold` is given back. Of another tensor, the gradient is spread evenly over the steps, since
+    nothing tells them apart; what is added up again is the same (to rounding where T is no power of two).
 
     Example:
         >>> one_step(hold(torch.tensor([2.0]), 3))
         tensor([2.])
     """
-    return _OneStep.apply(x)
+    given: Tensor | None = getattr(x, "one_step", None)
+    return _OneStep.apply(x) if given is None else given
 
 
 class _Hold(torch.autograd.Function):

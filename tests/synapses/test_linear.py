@@ -34,7 +34,8 @@ def gradients(function, spikes, weight, grad):
 @pytest.fixture
 def any_size(monkeypatch):
     """Take the sparse way however small the product is."""
-    monkeypatch.setattr(module, "LEAST_WORK", 0)
+    for limit in ("LEAST_WORK", "LEAST_ROWS", "LEAST_ROWS_LISTED"):
+        monkeypatch.setattr(module, limit, 0)
 
 
 @pytest.mark.usefixtures("any_size")
@@ -151,3 +152,19 @@ def test_axes_and_biases_of_bits_with_numba_and_without(numba, dtype, monkeypatc
 def test_bits_that_do_not_fit_are_refused(packed):
     with pytest.raises(InputError, match=r"packed: expected uint8 of shape \[..., 4\]; got a "):
         linear_of_bits(packed, torch.zeros(2, 30))
+
+
+@pytest.mark.parametrize(
+    ("rows", "way"), [(63, None), (64, "tables.multiply_bits"), (511, "tables.multiply_bits"), (512, "lists.add_rows")]
+)
+def test_tables_and_lists_are_made_only_for_enough_rows(rows, way, monkeypatch):
+    monkeypatch.setattr(module, "LEAST_WORK", 0)
+    taken = []
+    for name in ("tables.multiply_bits", "lists.add_rows"):
+        place, function = name.split(".")
+        owner = importlib.import_module(f"tsnn_uq.synapses.{place}")
+        plain = getattr(owner, function)
+        monkeypatch.setattr(owner, function, lambda *args, name=name, plain=plain: taken.append(name) or plain(*args))
+    spikes, weight, _ = case(rows, 40, 20, 0.04)
+    torch.testing.assert_close(linear(spikes, weight), functional.linear(spikes, weight), rtol=1e-5, atol=1e-5)
+    assert taken == ([way] if way else [])

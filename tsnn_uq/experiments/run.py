@@ -31,6 +31,7 @@ from tsnn_uq.experiments.locks import lock_path, locked
 from tsnn_uq.experiments.measure import Progress, after_temperature, evaluate, predict, silent
 from tsnn_uq.experiments.train import require_first_weights, train
 from tsnn_uq.files import remove_leftovers, write_json
+from tsnn_uq.pages import keep_pages
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
@@ -69,7 +70,7 @@ def run(
     folder = runs / config.name
     require_feasible(config, runs)
     if not is_finished(folder):
-        with locked(lock_path(folder), wait=wait), use_threads(config.threads):
+        with locked(lock_path(folder), wait=wait), use_threads(config.threads), keep_pages():
             if not is_finished(folder):  # nor by the process that was waited for
                 _do(config, runs, data_dir, checkpoint_seconds, progress)
     return recorded(folder / "result.json", "row")

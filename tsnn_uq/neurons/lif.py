@@ -52,6 +52,7 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
     return spikes, charged * (1 - reset)
 
 
+PIECE = 2**16  # numbers whose doubles stay in the cache
 SCANS = {"cpu": ("numba", "tsnn_uq.neurons.kernels"), "cuda": ("triton", "tsnn_uq.neurons.triton_kernels")}
 """For a device: the compiler needed, and the module that has the scan."""
 
@@ -88,7 +89,13 @@ class _LIFScan(torch.autograd.Function):
         (charged,) = ctx.saved_tensors
         scan, learns = _scan_for(charged) if len(grads) == 1 else plain, ctx.needs_input_grad[1]
         current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns, *grads[1:])
-        return current, None if decay is None else decay.sum(dtype=torch.float64).to(charged.dtype), None, None, None
+        return current, None if decay is None else _exact_sum(decay), None, None, None
+
+
+def _exact_sum(shares: Tensor) -> Tensor:
+    """The sum [] of many numbers, added up in double precision; in pieces, which are not written out as doubles."""
+    pieces = [piece.sum(dtype=torch.float64) for piece in shares.flatten().split(PIECE)]
+    return torch.stack(pieces).sum().to(shares.dtype)
 
 
 def lif_scan(

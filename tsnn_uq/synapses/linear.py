@@ -29,6 +29,8 @@ MOST_LISTED = 0.08  # share of spikes up to which lists are faster than tables f
 MOST_LISTED_BACKWARD = 0.05
 MOST_DIFFERING = 0.25  # share of inputs of differing values up to which lists are faster than a dense product
 LEAST_WORK = 2**24  # multiplications of a dense product; a smaller one is not worth the look
+LEAST_ROWS = 64  # which a table has to serve, to be worth writing
+LEAST_ROWS_LISTED = 512  # for lists, which want the weights transposed
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -47,7 +49,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         from tsnn_uq.synapses.bits import mark  # late, since numba is slow to import
 
         bits = mark(inputs.detach().reshape(rows, -1))
-        if bits.value is not None or bits.share <= MOST_DIFFERING:
+        if bits.value is not None or _are_rare(bits, MOST_DIFFERING):
             sums = _BitLinear.apply(inputs, weight, bits)
             return sums if bias is None else sums + bias
     return functional.linear(inputs, weight, bias)
@@ -86,7 +88,12 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
 def _may_pay(inputs: Tensor, rows: int, weight: Tensor) -> bool:
     there = inputs.device.type == "cpu" and weight.dtype == torch.float32 and compilers.is_installed("numba")
-    return there and rows * weight.numel() >= LEAST_WORK
+    return there and rows >= LEAST_ROWS and rows * weight.numel() >= LEAST_WORK
+
+
+def _are_rare(bits: Any, most: float) -> bool:
+    """Whether lists are the faster way up to the share `most` of active inputs."""
+    return bits.share <= most and bits.words.shape[1] >= LEAST_ROWS_LISTED
 
 
 class _BitLinear(torch.autograd.Function):
@@ -96,10 +103,10 @@ class _BitLinear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bits: Any) -> Tensor:
         from tsnn_uq.synapses.lists import add_rows, list_active
 
-        rows, listed = bits.words.shape[1], bits.value is None or bits.share <= MOST_LISTED
-        active = list_active(bits, inputs.reshape(rows, -1)) if listed else None
+        listed = bits.value is None or _are_rare(bits, MOST_LISTED)
+        active = list_active(bits, inputs.reshape(bits.words.shape[1], -1)) if listed else None
         sums = add_rows(active, weight) if active else _look_up(bits, weight)
-        rare = bits.share <= MOST_LISTED_BACKWARD
+        rare = _are_rare(bits, MOST_LISTED_BACKWARD)
         ctx.bits, ctx.active = bits, active if rare else None
         ctx.save_for_backward(weight, inputs if bits.value is None and not rare else None)
         return sums.reshape(*inputs.shape[:-1], len(weight))

@@ -1,0 +1,48 @@
+"""Keep the memory that a training frees for its next step, instead of handing it back to the operating system.
+
+A step makes and frees the same tensors as the one before. glibc asks the system for each of the large ones anew, which
+then has to find and clear its pages: a sixth of the time of a step of a convolutional network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+__all__ = ["keep_pages"]
+
+# Parameters of mallopt(3), what they are to be, and what glibc has them at.
+MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2
+KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
+USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 2**17, TOP_PAD: 2**17}
+
+
+@lru_cache(maxsize=1)
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, where it is one that has `mallopt`."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+
+
+@contextmanager
+def keep_pages() -> Iterator[None]:
+    """Let freed memory stay with the process, for all of its threads, and hand it back at the end.
+
+    The process then stays as large as it has been at its largest. Elsewhere than on glibc, nothing is done.
+    """
+    if (library := _glibc()) is None:
+        yield
+        return
+    for parameter, value in KEPT.items():
+        library.mallopt(parameter, value)
+    try:
+        yield
+    finally:
+        for parameter, value in USUAL.items():
+            library.mallopt(parameter, value)
+        library.malloc_trim(0)
