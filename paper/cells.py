@@ -20,6 +20,7 @@ KEYS = ["dataset", "family", "configuration", "quantized_part", "method"]
 #: Measure -> (decimals; 1 if more is worse, -1 if less is, 0 if neither).
 SHOWN = {
     **{"accuracy_pct": (2, -1), "nll_nats": (4, 1), "brier": (4, 1), "ece_pct": (2, 1)},
+    **{"scaled_nll_nats": (4, 1), "scaled_ece_pct": (2, 1)},  # after a temperature was set
     **{"predictive_entropy_nats": (4, 0), "normalized_entropy": (4, 0), "mutual_information_nats": (4, 0)},
     **{"predictive_variance": (4, 0), "predictive_std": (4, 0)},
 }

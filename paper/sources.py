@@ -16,6 +16,8 @@ from tsnn_uq.files import read_toml
 
 __all__ = ["Sources", "sha256"]
 
+SCALED = ("scaled_nll", "scaled_ece")
+
 
 def sha256(path: Path) -> str:
     """The hash of a file's bytes."""
@@ -70,8 +72,12 @@ class Sources:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """Mean and standard deviation over seeds, as `tsnn_uq.experiments.tables.summarize` gives them."""
-        return summarize(self.rows)
+        """Mean and standard deviation over seeds, as `tsnn_uq.experiments.tables.summarize` gives them.
+
+        Where a temperature was set for no row at all, its columns are there too, and empty.
+        """
+        rows = self.rows
+        return summarize(rows.reindex(columns=[*rows.columns, *(name for name in SCALED if name not in rows)]))
 
     @cached_property
     def theirs(self) -> pd.DataFrame:
@@ -103,7 +109,7 @@ class Sources:
         """Every file that the report depends on and that is there, but for those that the build itself writes."""
         names = [source["file"] for source in self.listed["results"]]
         names += [name for source in self.listed["results"] for name in source.get("configs", ())]
-        names += [self.listed[key] for key in ("theirs", "weights", "posterior", "foreign", "screening", "finals")]
+        names += [name for name in self.listed.values() if isinstance(name, str)]
         tables = [self.results / name for name in names if (self.results / name).exists()]
         typst = [self.paper / name for name in ("report.typ", "layout.typ", "references.bib", "sources.toml")]
         return [*tables, *typst, *self.figures.values()]

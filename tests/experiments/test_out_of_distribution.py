@@ -4,6 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
@@ -109,3 +110,13 @@ def test_bad_calls_are_refused(folder, foreign, tmp_path):
         evaluate_run(folder, "digit")
     with pytest.raises(InputError, match="expected the folder of a finished training; got one without weights"):
         evaluate_run(tmp_path)
+
+
+def test_the_engine_names_the_layer_of_an_event_network_that_it_does_not_know(tmp_path):
+    write_nmnist(tmp_path / "nmnist", train=12, test=2)
+    config = tiny(family="slayer", data="nmnist", coding="events", steps=20, bin_ms=15.0, train_limit=0)
+    run(config, tmp_path / "runs", data_dir=tmp_path)
+    folder = tmp_path / "runs" / config.name
+    assert evaluate_run(folder, data_dir=tmp_path)["inputs"] == 20
+    with pytest.raises(InputError, match=r"network: expected layers that the engine knows; got SRM \('3'\)"):
+        evaluate_run(folder, engine=True, data_dir=tmp_path)

@@ -50,6 +50,18 @@ def test_every_input_is_in_a_cell_or_a_cross():
         assert axes.get_xlim()[0] < rows[["variance_float", "variance_ternary"]].to_numpy().min()
 
 
+def test_variances_below_rounding_do_not_stretch_the_axes():
+    table = made_up()
+    first = table.index[table["of"] == "input"][0]
+    table.loc[first, "variance_float"] = 1e-60
+    table.loc[first, "accuracy_float"] = 0.0
+    axes = variance_scatter(table).axes[0]
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 2.0**-46
+    assert axes.lines[0].get_xdata()[0] == 2.0**-46
+    table.loc[table["of"] == "input", ["variance_float", "variance_ternary"]] = 1e-60
+    assert variance_scatter(table).axes[0].get_xlim() == pytest.approx((2e-62, 2e-60))
+
+
 def test_an_input_lies_where_its_variances_are():
     table = made_up()
     singles = table["of"] == "input"

@@ -59,7 +59,7 @@ def evaluate_run(
         wanted = f"inputs of shape {list(own.shape)}, as the run was trained on"
         raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")
     inputs = len(dataset) + len(own) * foreign
-    model = Engine(network, dataset.images.shape[1:]) if engine else network
+    model = Engine(network, dataset.shape) if engine else network
 
     def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
         return predict(

@@ -20,14 +20,16 @@ __all__ = ["variance_scatter"]
 
 _WRONG = "#D55E00"  # of Okabe and Ito's palette, and no method's
 _GROUPS = ("all", "both right", "any wrong")
+_NOTHING = 2.0**-46  # the square of single precision's step at 1, in which probabilities are computed
 
 
 def variance_scatter(table: DataFrame) -> Figure:
     """For each ternary method its inputs' variances against float's, and below the mean difference by class.
 
     Above, both axes are logarithmic: the darker a cell, the more inputs that both networks get right (the shades are
-    logarithmic too), and a cross is an input that at least one gets wrong. Inputs without any variance lie on the
-    lower or left edge. Below and in the titles, intervals of 95 % are of the mean over inputs.
+    logarithmic too), and a cross is an input that at least one gets wrong. Inputs without any variance, or with less
+    than single precision tells from none (2^-46), lie on the lower or left edge. Below and in the titles, intervals of
+    95 % are of the mean over inputs.
 
     Args:
         table: what `tsnn_uq.studies.paired_variances` returns.
@@ -63,11 +65,11 @@ def variance_scatter(table: DataFrame) -> Figure:
 
 
 def _limits(positive: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the axes: a little more than the range of the variances, and at least two decades."""
+    """Of the axes: a little more than the range of variances that are more than rounding, and at least two decades."""
     if not len(positive):
         return 0.01, 1.0
     high = 2 * float(positive.max())
-    return min(float(positive.min()) / 2, high / 100), high
+    return min(max(float(positive.min()) / 2, _NOTHING), high / 100), high
 
 
 def _draw_inputs(axes: Axes, rows: DataFrame, method: str, low: float, high: float) -> None:

@@ -106,22 +106,21 @@ def _first_active(values: Any) -> Any:
 def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
     """Write the words of some rows; whether their active inputs all have the value."""
     size = inputs.shape[1]
+    whole, rest = divmod(size, WORD)
     flat = inputs.reshape(-1)
     edge = np.zeros(WORD, np.float32)
     wanted = fill(value)
     others = np.uint32(0)
     for m in range(first, last):
-        for number in range(size // WORD):
-            lanes = load(flat, m * size + WORD * number)
+        for number in range(len(words)):
+            if number < whole:
+                lanes = load(flat, m * size + WORD * number)
+            else:
+                edge[:rest] = inputs[m, size - rest :]
+                lanes = load(edge, 0)
             active = bits_of(_not_zero(lanes))
             others |= active ^ bits_of(_equal(lanes, wanted))
             words[number, m] = active
-        if size % WORD:
-            edge[: size % WORD] = inputs[m, size - size % WORD :]
-            lanes = load(edge, 0)
-            active = bits_of(_not_zero(lanes))
-            others |= active ^ bits_of(_equal(lanes, wanted))
-            words[size // WORD, m] = active
     return others == 0
 
 

@@ -1,0 +1,65 @@
+"""Finished runs on inputs that they were not trained for, as a table for the report: a row for each run.
+
+python paper/elsewhere.py runs/mnist-fc --data fashion-mnist  # foreign: how well do they tell them from their own?
+python paper/elsewhere.py runs/simulated --data nmnist        # kindred, of the same classes: are they right?
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.experiments.folder import is_finished
+from tsnn_uq.experiments.inputs import is_kindred
+from tsnn_uq.experiments.out_of_distribution import evaluate_run
+from tsnn_uq.files import read_toml, write_text
+
+RESULTS = Path(__file__).parent / "results"
+HEAD = ("family", "quantized_part", "method", "seed")
+FOREIGN = {
+    "predictive_entropy": "foreign_entropy",
+    "mutual_information": "foreign_information",
+    "ood_auroc (predictive_entropy)": "auroc_entropy",
+    "ood_auroc (mutual_information)": "auroc_information",
+    "ood_fpr95 (predictive_entropy)": "fpr95_entropy",
+    "ood_fpr95 (mutual_information)": "fpr95_information",
+}
+MEASURES = ("inputs", "accuracy", "nll", "brier", "ece", "predictive_entropy", "mutual_information")
+KINDRED = {name: name for name in MEASURES}
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as `tsnn-uq compare` makes it.")],
+    data: Annotated[str, typer.Option(help="The other data set.")] = "fashion-mnist",
+    family: Annotated[str, typer.Option(help="Only runs of this family.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of the table.")] = RESULTS,
+) -> None:
+    """Write foreign-FOLDER.csv (entropy, information, AUROC and FPR95 of both) or kindred-FOLDER.csv (accuracy ...)."""
+    runs = [run for run in sorted((folder / "runs").glob(f"{family}*")) if is_finished(run)]
+    if not runs:
+        raise InputError(f"{folder}: expected a comparison with finished runs; got none")
+    kinds = {is_kindred(read_toml(run / "config.toml")["data"], data) for run in runs}
+    if len(kinds) > 1:
+        raise InputError(f"data: expected a set that is foreign to all runs, or to none; got {data!r}")
+    kind, columns = ("kindred", KINDRED) if kinds.pop() else ("foreign", FOREIGN)
+    rows = [_row(run, kind, data, columns) for run in runs]
+    path = out / f"{kind}-{folder.name}.csv"
+    write_text(path, pd.DataFrame(rows).to_csv(index=False))
+    print(path)
+
+
+def _row(run: Path, kind: str, data: str, columns: dict[str, str]) -> dict[str, Any]:
+    config, values = read_toml(run / "config.toml"), evaluate_run(run, data)
+    row = {"dataset": config["data"]} | {name: config[name] for name in HEAD} | {kind: data}
+    row |= {new: values[old] for old, new in columns.items()}
+    print(run.name, *(f"{name} {row[name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in row))
+    return row
+
+
+if __name__ == "__main__":
+    run_command(main)
