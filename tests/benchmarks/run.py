@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 import typer
 
-from tests.benchmarks import figures, inference, monte_carlo, training
+from tests.benchmarks import convolutional, figures, inference, monte_carlo, training
 from tests.benchmarks.memory import measure_memory, write_memory
 from tests.benchmarks.scaling import measure_scaling, write_scaling
 from tests.benchmarks.setting import STEPS, Setting
@@ -46,6 +46,7 @@ WORKS: dict[str, Entry] = {
     "train-constant-T20": Entry("training step, constant current", training.constant_steps),
     "epoch-constant-T8": Entry("epoch on MNIST, T = 8", training.epoch),
     "train-regularized-T4": Entry("training step, uncertainty terms", training.regularized_steps),
+    "train-plif-T4": Entry("training step, convolutional PLIF", convolutional.plif_steps),
     "mc-dropout-S32": Entry("Monte Carlo, dropout, S = 32", monte_carlo.dense),
     "ternary-batch256": Entry("ternary inference, 256 images", inference.whole_batch),
     "ternary-batch1": Entry("ternary inference, 1 image", inference.single),

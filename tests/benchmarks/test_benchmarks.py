@@ -11,6 +11,7 @@ import torch
 
 from tests.benchmarks import figures, monte_carlo, run
 from tests.benchmarks.agreement import require_agreement
+from tests.benchmarks.convolutional import SpikingJellyPLIF, awake
 from tests.benchmarks.memory import MemoryRow, memory_rows, peak_bytes, write_memory
 from tests.benchmarks.peers import PEERS, floor, peer
 from tests.benchmarks.scaling import Point, fitted_slope, sizes, write_scaling
@@ -19,7 +20,7 @@ from tests.benchmarks.timer import OURS, Row, merge_rows, write_rows
 from tests.benchmarks.training import TERNARY, contender, training_step
 from tests.helpers.figures import faults
 from tests.helpers.peers import library
-from tsnn_uq.networks import dropout
+from tsnn_uq.networks import dropout, plif
 
 SIZES = (12, 16, 16, 3)
 ROWS = [
@@ -101,6 +102,20 @@ def test_peers_with_our_surrogate_have_our_gradients(name, network, spikes):
         each(spikes).square().mean().backward()
     for mine, other in zip(network.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_convolutional_peer_has_our_outputs_and_gradients(generator):
+    library("spikingjelly")
+    ours = awake(plif((1, 8, 8), 3, hidden=(4, 6, 20), steps=3, p=0.0)).train()
+    theirs = SpikingJellyPLIF(ours).train()
+    images = torch.rand(20, 1, 8, 8, generator=generator)
+    outputs = [network(images) for network in (ours, theirs)]
+    assert outputs[0].any()
+    assert torch.equal(*outputs)
+    for each in outputs:
+        (each * torch.arange(3)).sum().backward()
+    gradients = [[parameter.grad for parameter in network.parameters()] for network in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [OURS, TERNARY, *PEERS])
