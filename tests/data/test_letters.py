@@ -55,7 +55,7 @@ def test_mnist_itself_has_the_stroke_that_letters_take():
     except InputError as error:
         pytest.skip(str(error))
     assert stroke_width(images).mean().item() == pytest.approx(STROKE, abs=0.05)
-    assert images.mean() == pytest.approx(letters(500).images.mean(), abs=0.01)
+    assert images.mean().item() == pytest.approx(letters(500).images.mean().item(), abs=0.01)
 
 
 def test_one_seed_gives_one_set_and_few_are_the_first_of_many(drawn):

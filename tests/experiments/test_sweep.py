@@ -100,7 +100,7 @@ def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGKILL)
 
-    configs = [tiny(seed=seed, epochs=300) for seed in (0, 1)]
+    configs = [tiny(seed=seed, epochs=100) for seed in (0, 1)]
     with pytest.raises(
         InputError, match="jobs: expected processes that live; one was ended from outside; the same com"
     ):
