@@ -29,7 +29,12 @@ def new_pages(manager):
             network(images).sum().backward()
         return faults() - before
 
-print(new_pages(nullcontext()), new_pages(keep_pages()), new_pages(nullcontext()))
+before = new_pages(nullcontext())
+with keep_pages():
+    with keep_pages():  # a run in a run
+        pass
+    kept = new_pages(nullcontext())
+print(before, kept, new_pages(nullcontext()))
 """
 
 

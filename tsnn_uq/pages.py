@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 
 __all__ = ["keep_pages"]
 
-# Parameters of mallopt(3), what they are to be, and what glibc has them at.
-MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2
+# Parameters of mallopt(3), what they are to be, and what glibc's own adjusting brings them to in a process that frees
+# large tensors: once one was set, it adjusts none of them any more.
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
 KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
-USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 2**17, TOP_PAD: 2**17}
+USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26, TOP_PAD: 2**17}
+
+_inside = 0  # how many of these contexts are open
 
 
 @lru_cache(maxsize=1)
@@ -35,14 +38,20 @@ def keep_pages() -> Iterator[None]:
 
     The process then stays as large as it has been at its largest. Elsewhere than on glibc, nothing is done.
     """
-    if (library := _glibc()) is None:
-        yield
-        return
-    for parameter, value in KEPT.items():
-        library.mallopt(parameter, value)
+    global _inside
+    library = _glibc()
+    if library and not _inside:
+        _set(library, KEPT)
+    _inside += 1
     try:
         yield
     finally:
-        for parameter, value in USUAL.items():
-            library.mallopt(parameter, value)
-        library.malloc_trim(0)
+        _inside -= 1
+        if library and not _inside:
+            _set(library, USUAL)
+            library.malloc_trim(0)
+
+
+def _set(library: ctypes.CDLL, parameters: Mapping[int, int]) -> None:
+    for parameter, value in parameters.items():
+        library.mallopt(parameter, value)
