@@ -43,18 +43,19 @@ def main(
     runs = [run for run in sorted((folder / "runs").glob(f"{family}*")) if is_finished(run)]
     if not runs:
         raise InputError(f"{folder}: expected a comparison with finished runs; got none")
-    kinds = {is_kindred(read_toml(run / "config.toml")["data"], data) for run in runs}
+    configs = {run: read_toml(run / "config.toml") for run in runs}
+    kinds = {is_kindred(config["data"], data) for config in configs.values()}
     if len(kinds) > 1:
         raise InputError(f"data: expected a set that is foreign to all runs, or to none; got {data!r}")
     kind, columns = ("kindred", KINDRED) if kinds.pop() else ("foreign", FOREIGN)
-    rows = [_row(run, kind, data, columns) for run in runs]
+    rows = [_row(run, config, kind, data, columns) for run, config in configs.items()]
     path = out / f"{kind}-{folder.name}.csv"
     write_text(path, pd.DataFrame(rows).to_csv(index=False))
     print(path)
 
 
-def _row(run: Path, kind: str, data: str, columns: dict[str, str]) -> dict[str, Any]:
-    config, values = read_toml(run / "config.toml"), evaluate_run(run, data)
+def _row(run: Path, config: dict[str, Any], kind: str, data: str, columns: dict[str, str]) -> dict[str, Any]:
+    values = evaluate_run(run, data)
     row = {"dataset": config["data"]} | {name: config[name] for name in HEAD} | {kind: data}
     row |= {new: values[old] for old, new in columns.items()}
     print(run.name, *(f"{name} {row[name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in row))

@@ -99,8 +99,11 @@ def is_trained(folder: Path) -> bool:
             [lambda folder: steps_done(folder) > 0, lambda folder: steps_done(folder) > 120],
             id="after the first steps and again",
         ),
-        pytest.param("indirect", [lambda folder: steps_done(folder) > 0.7 * STEPS], id="between quantizations"),
-        pytest.param("indirect", [is_trained], id="before evaluation"),
+        pytest.param(
+            "indirect",
+            [lambda folder: steps_done(folder) > 0.7 * STEPS, is_trained],
+            id="between quantizations, and before evaluation",
+        ),
     ],
 )
 def test_a_killed_training_ends_with_the_same_numbers(method, moments, uninterrupted, tmp_path):
@@ -117,11 +120,13 @@ def test_a_killed_training_ends_with_the_same_numbers(method, moments, uninterru
 
 
 def test_a_killed_comparison_ends_with_the_same_table(uninterrupted, tmp_path):
-    """Killed alone: its workers are still there, and notice that nobody waits for them."""
+    """Killed with its workers; then alone, so that they are still there and notice that nobody waits for them."""
     command = ("compare", "--methods", "direct,distill", "--seeds", "1", "--jobs", "2", "--out", tmp_path)
     running = tmp_path / "runs" / "dropout-all-direct-0"
+    kill_when(start(*command, checkpoint_seconds=0.1), lambda: steps_done(running) > 0)
+    before = steps_done(running)
     process = start(*command, checkpoint_seconds=0.1)
-    kill_when(process, lambda: steps_done(running) > 0, whole_group=False)
+    kill_when(process, lambda: steps_done(running) > before, whole_group=False)
     deadline = time.monotonic() + WAIT
     while not group_is_gone(process.pid):
         assert time.monotonic() < deadline

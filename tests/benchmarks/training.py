@@ -48,9 +48,7 @@ def contender(name: str, network: nn.Sequential) -> nn.Module:
 
 def training_step(network: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> Callable[[], None]:
     """A step of training on the next of `batches`, pairs of input [T, N, pixels] and labels [N]."""
-    # The rate is small, so that the firing rates are after hundreds of steps what they were before the first.
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, fused=True)
-    network.train()
+    optimizer = _optimizer(network)
 
     def step() -> None:
         inputs, labels = next(batches)
@@ -101,11 +99,10 @@ def regularized_steps(setting: Setting) -> Work:
 
 
 def _regularized_step(network: nn.Sequential, text: str, images: Tensor, labels: Tensor) -> Callable[[], None]:
-    model, regularizer = deepcopy(network).train(), make_regularizer(text)
+    model, regularizer = deepcopy(network), make_regularizer(text)
     ternarize(model, factor=0.8)
     set_generator(model, *[torch.Generator().manual_seed(0)] * regularizer.passes)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    steps = count()
+    optimizer, steps = _optimizer(model), count()
 
     def step() -> None:
         optimizer.zero_grad()
@@ -115,6 +112,14 @@ def _regularized_step(network: nn.Sequential, text: str, images: Tensor, labels:
         optimizer.step()
 
     return step
+
+
+def _optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    """For a network that it sets to training.
+
+    The rate is small, so that the firing rates are after hundreds of steps what they were before the first.
+    """
+    return torch.optim.AdamW(network.train().parameters(), lr=1e-5, fused=True)
 
 
 def _input(name: str, inputs: Tensor) -> Tensor:

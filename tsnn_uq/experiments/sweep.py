@@ -112,6 +112,8 @@ def attempt(
         for task in wave:
             if task.config.needs_float and isinstance(failure := results[_teacher(task)], Failure):
                 results[task] = Failure(task.name, failure.error)
+            elif after is None and is_finished(task.runs / task.config.name):
+                results[task] = do(task, progress=progress)  # read here: a worker takes seconds to start
         results |= do_all(do, [task for task in wave if task not in results], pool, progress)
         elsewhere = [task for task in wave if results[task] is None]
         results |= do_all(partial(do, wait=True), elsewhere, pool, progress)

@@ -54,7 +54,7 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
 
 DEFAULT_REGULARIZER = "consistency:1"
 """What ``"default"`` stands for: the term, and its weight, that won the finals of ``tsnn-uq ablation``."""
-NEED_IMAGES = ("outliers", "consistency")
+NEED_IMAGES = tuple(name for name, make in REGULARIZERS.items() if make().extra_share)
 """Those with inputs of their own, which they make of images."""
 
 
