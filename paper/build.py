@@ -12,7 +12,7 @@ from typing import Any
 
 import typst
 
-from paper.cells import SHOWN, foreign_cells, posterior_cells, regularizer_cells, summary_cells, wu_cells
+from paper.cells import SHOWN, draws_cells, foreign_cells, posterior_cells, regularizer_cells, summary_cells, wu_cells
 from paper.diagrams import draw_methods, draw_workflow
 from paper.posterior import origin, write_posterior
 from paper.report_numbers import numbers
@@ -40,6 +40,9 @@ def contents(sources: Sources) -> dict[str, Any]:
         table = sources.table(name)
         if table is not None:
             tables[name] = cells(table)
+    posteriors, finals = sources.table("posteriors"), sources.table("finals")
+    if posteriors is not None and finals is not None:
+        tables["posteriors"] = draws_cells(posteriors, finals)
     figures = {name: f"/{path.relative_to(sources.root)}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from paper.table import spread_apart
 from paper.texts import cell, enough_digits, mean_std, number, power, records
 from tsnn_uq.training import METHODS
 
-__all__ = ["foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
+__all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
 
 Cells = list[list[dict[str, Any]]]
 MARKS = {"higher": " ↑", "lower": " ↓"}
@@ -109,11 +109,12 @@ def foreign_cells(foreign: pd.DataFrame) -> Cells:
     return cells
 
 
-def regularizer_cells(results: pd.DataFrame) -> Cells:
+def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "method", "regularizer")) -> Cells:
     """A row for each family, method and regularizer, temperatures set: means and standard deviations over seeds.
 
     Args:
         results: what `tsnn_uq.studies.ablation` writes; of a screening only the rows of the chosen weights are shown.
+        names: columns that tell rows apart.
     """
     measures = {"accuracy": (100, 2), "ece": (100, 2), "predictive_entropy": (1, 3), "aurc": (1000, 2)}
     measures |= {"predictive_variance_correct": (1000, 2), "predictive_variance_wrong": (1000, 0)}
@@ -121,8 +122,15 @@ def regularizer_cells(results: pd.DataFrame) -> Cells:
     shown = results[results["chosen"]] if "chosen" in results else results
     shown = shown[shown["calibration"] == "temperature"]
     cells = []
-    for key, rows in shown.groupby(["family", "method", "regularizer"], sort=False):
-        names = [*map(str, key), str(len(rows))]
+    for key, rows in shown.groupby(list(names), sort=False):
+        told = [*map(str, key), str(len(rows))]
         values = [(rows[m].mean() * unit, rows[m].std() * unit, digits) for m, (unit, digits) in measures.items()]
-        cells.append([*map(cell, names), *(cell(mean_std(*value)) for value in values)])
+        cells.append([*map(cell, told), *(cell(mean_std(*value)) for value in values)])
     return cells
+
+
+def draws_cells(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Cells:
+    """A row for each posterior or ensemble, after the networks with masks that they were made of or stand against."""
+    masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
+    masks = masks.assign(method=masks["method"] + ", masks")
+    return regularizer_cells(pd.concat([masks, posteriors]), names=("method",))

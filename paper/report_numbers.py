@@ -19,6 +19,8 @@ __all__ = ["numbers"]
 
 Numbers = dict[str, str]
 WRONG = "predictive_variance_wrong"
+DRAWN = {"accuracy": (100, 2), "ece": (100, 2), "nll": (1, 4), "sparsity": (100, 1), "aurc": (1000, 2)}
+DRAWN |= {"ood_auroc_fashion": (1, 3), "ood_auroc_letters": (1, 3)}
 DIGITS = {**{name: digits for name, (digits, _) in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
@@ -35,6 +37,7 @@ def numbers(sources: Sources) -> Numbers:
         **_foreign(sources.table("foreign")),
         **_kindred(sources.table("kindred")),
         **_default_term(sources.table("finals")),
+        **_draws(sources.table("posteriors"), sources.table("finals")),
     }
 
 
@@ -215,4 +218,20 @@ def _runner_up(text: str, with_it: pd.DataFrame, without: pd.DataFrame) -> Numbe
     for name, unit, digits in (("aurc", 1000, 2), ("ood_auroc_fashion", 1, 3)):
         found[f"second.{name}.with"] = between(unit * with_it[name], digits)
         found[f"second.{name}.without"] = between(unit * without[name], digits)
+    return found
+
+
+def _draws(posteriors: pd.DataFrame | None, finals: pd.DataFrame | None) -> Numbers:
+    """Posteriors and ensembles, and direct and float networks with masks of the same family; temperatures set."""
+    if posteriors is None or finals is None:
+        return {}
+    masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
+    rows = pd.concat([masks, posteriors])
+    rows = rows[rows["calibration"] == "temperature"]
+    found = {}
+    for method, of in rows.groupby("method"):
+        words = str(method).split()
+        name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0]
+        for measure, (unit, digits) in DRAWN.items():
+            found[f"draws.{name}.{measure}"] = number(unit * of[measure].mean(), digits)
     return found
