@@ -1,7 +1,9 @@
-# Each command does its own set-up: a virtual environment with pinned versions.
+# Each command does its own set-up: a virtual environment with pinned versions. Most of what is installed is never
+# imported, so compiling all of it beforehand would be the longer half of the set-up.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test check quick bench paper clean
@@ -15,9 +17,9 @@ setup: $(VENV)/ready ## virtual environment with everything in it
 $(VENV)/ready: pyproject.toml constraints.txt peers.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement peers.txt
+	$(BIN)/python $(PIP) --constraint constraints.txt torch
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python $(PIP) --no-deps --requirement peers.txt
 	@touch $@
 
 demo: setup     ## the main job on handwritten digits: table, reliability diagram, entropy histogram in demo/

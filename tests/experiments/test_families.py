@@ -62,7 +62,8 @@ def test_a_file_of_settings_suits_one_grid_alone():
 
 
 @pytest.mark.slow
-def test_sixteen_rows_in_the_papers_layout(tmp_path):
+def test_sixteen_rows_in_the_papers_layout(monkeypatch, tmp_path):
+    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
     settings = {name: TINY[name] for name in ("epochs", "batch_size", "train_limit", "samples")}
     made = grids(families=("all",), data=("digits",), seeds=1, settings=settings)
     comparison = compare_families(made, tmp_path)
