@@ -163,6 +163,9 @@ def test_it_can_be_made_without_what_is_not_there_yet(copy):
     assert building.compile_report(sources).startswith(b"%PDF")
 
 
+FINAL_MEASURES = ("ece", "nll", "sparsity", "predictive_entropy", "normalized_entropy", "predictive_std")
+
+
 @pytest.fixture
 def finals():
     """Rows of direct and float networks with the default term and without, temperatures set and not."""
@@ -176,7 +179,7 @@ def finals():
     ):
         for family, seed, calibration in product(("dropout", "dropconnect"), range(2), ("none", "temperature")):
             head = {"family": family, "method": method, "seed": seed, "term": text, "regularizer": text}
-            values = dict.fromkeys(("ece", "predictive_entropy", "normalized_entropy", "predictive_std"), 0.01)
+            values = dict.fromkeys(FINAL_MEASURES, 0.01)
             values |= dict.fromkeys(("ood_auroc_fashion", "ood_auroc_letters"), 0.9)
             values |= {"accuracy": 0.98 + 0.001 * seed, "aurc": variance / 2, "predictive_variance_wrong": 0.1}
             parts.append({**head, "calibration": calibration, "predictive_variance_correct": variance, **values})
@@ -206,6 +209,31 @@ def test_terms_get_their_section_when_they_are_there(copy, finals):
     assert contents["numbers"]["default.accuracy.gain"] == "0.00"
     assert contents["numbers"]["second.term"] == "information"
     assert contents["numbers"]["second.variance.lower"] == "10"
+
+
+def test_posteriors_stand_beside_networks_with_masks(copy, finals):
+    results = copy / "paper" / "results"
+    finals.to_csv(results / "regularizer-finals.csv", index=False)
+    (results / "regularizer-posteriors.csv").unlink(missing_ok=True)
+    before = building.contents(Sources(copy))
+    assert "posteriors" not in before["tables"]
+    some = finals[(finals["family"] == "dropout") & (finals["regularizer"] == "none") & (finals["method"] == "float")]
+    kinds = {"ternary posterior at temperature 0.1": 0.97, "ensemble of 5 direct": 0.99}
+    posteriors = pd.concat([some.assign(method=method, accuracy=value) for method, value in kinds.items()])
+    posteriors.to_csv(results / "regularizer-posteriors.csv", index=False)
+    after = building.contents(Sources(copy))
+    (copy / "paper" / "contents.json").write_text(json.dumps(after), encoding="utf-8")
+    assert building.compile_report(Sources(copy)).startswith(b"%PDF")
+    assert [[cell["text"] for cell in row[:3]] for row in after["tables"]["posteriors"]] == [
+        ["direct, masks", "2", "98.05 ± 0.07"],
+        ["float, masks", "2", "98.05 ± 0.07"],
+        ["ternary posterior at temperature 0.1", "2", "97.00"],
+        ["ensemble of 5 direct", "2", "99.00"],
+    ]
+    numbers = after["numbers"]
+    names = ("float", "direct", "ternary", "ensemble-direct")
+    assert [numbers[f"draws.{name}.accuracy"] for name in names] == ["98.05", "98.05", "97.00", "99.00"]
+    assert before["numbers"].items() <= numbers.items()
 
 
 def test_how_numbers_are_written():
