@@ -102,6 +102,11 @@ def test_masks_are_off(runs):
     assert torch.equal(network.train()(images), network.eval()(images))
 
 
+def test_the_learning_rate_suits_the_kind():
+    assert PosteriorSettings("swag").learning_rate < PosteriorSettings("ternary").learning_rate == 0.02
+    assert PosteriorSettings("swag", learning_rate=0.5).learning_rate == 0.5
+
+
 def test_what_cannot_be_is_refused(runs, tmp_path):
     with pytest.raises(InputError, match="run: expected a float run to infer a ternary posterior from; got direct"):
         infer(runs, tmp_path, "ternary", method="direct")
@@ -109,6 +114,8 @@ def test_what_cannot_be_is_refused(runs, tmp_path):
         PosteriorSettings("exact")
     with pytest.raises(InputError, match="temperature: expected"):
         PosteriorSettings(temperature=0.0)
+    with pytest.raises(InputError, match="learning_rate: expected"):
+        PosteriorSettings(learning_rate=-0.1)
     infer(runs, tmp_path, "laplace")
-    with pytest.raises(InputError, match=r"expected a folder made with kind = 'swag'; got one with kind = 'laplace'"):
+    with pytest.raises(InputError, match=r"expected a folder made with kind = 'swag', .*; got one with kind = 'laplace'"):
         infer(runs, tmp_path, "swag")

@@ -25,7 +25,7 @@ def posterior(
     ] = "ternary",
     temperature: Annotated[float, typer.Option(help="Factor of the divergence from the prior; below 1, cold.")] = 0.01,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 5,
-    learning_rate: Annotated[float, typer.Option(help="Its peak.")] = 0.02,
+    learning_rate: Annotated[float, typer.Option(help="Its peak; 0 for what suits the kind.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Networks drawn.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
     data_dir: DataDir = None,

@@ -24,6 +24,7 @@ from tsnn_uq.uncertainty.stochastic import stochastic_layers
 
 __all__ = [
     "KINDS",
+    "LEARNING_RATES",
     "PosteriorSettings",
     "draw_networks",
     "load_draws_of",
@@ -33,7 +34,9 @@ __all__ = [
     "without_masks",
 ]
 
-KINDS = ("ternary", "gaussian", "laplace", "swag")
+LEARNING_RATES = {"ternary": 0.02, "gaussian": 0.02, "laplace": 0.02, "swag": 0.001}
+"""Of each kind: variational inference moves logits, SWAG the weights themselves; Laplace takes no steps."""
+KINDS = tuple(LEARNING_RATES)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class PosteriorSettings:
             variational inference; ``"laplace"``: of the last layer; ``"swag"``: of the weights in further training.
         temperature: of variational inference, see `tsnn_uq.bayes.Variational`; below 1 the posterior is cold.
         epochs: passes over the training set; Laplace takes none.
-        learning_rate: its peak.
+        learning_rate: its peak; 0 for that of `LEARNING_RATES`, which then stands here.
         samples: number of draws S.
         seed: of the inference, and of the draws.
 
@@ -56,12 +59,14 @@ class PosteriorSettings:
     kind: str = "ternary"
     temperature: float = 0.01
     epochs: int = 5
-    learning_rate: float = 0.02
+    learning_rate: float = 0.0
     samples: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
+        if self.learning_rate == 0:
+            object.__setattr__(self, "learning_rate", LEARNING_RATES[self.kind])
         for name in ("temperature", "learning_rate"):
             check_positive(name, getattr(self, name))
         for name in ("epochs", "samples"):
