@@ -34,7 +34,7 @@ __all__ = [
     "without_masks",
 ]
 
-LEARNING_RATES = {"ternary": 0.02, "gaussian": 0.02, "laplace": 0.02, "swag": 0.001}
+LEARNING_RATES = {"ternary": 0.02, "gaussian": 0.02, "laplace": 0.02, "swag": 0.002}
 """Of each kind: variational inference moves logits, SWAG the weights themselves; Laplace takes no steps."""
 KINDS = tuple(LEARNING_RATES)
 
