@@ -61,10 +61,12 @@ def test_screening_goes_on_where_it_was(tmp_path):
     assert told == [("variance-5/dropout-all-direct-0", 1, 1)]
 
 
-def test_a_student_of_a_screening_has_the_teacher_without_a_term(tmp_path):
+def test_a_student_of_a_screening_has_the_teacher_without_a_term(tmp_path, monkeypatch):
     config = quick(tmp_path).run("dropout", "distill", "variance:1", 1)
     assert Path(config.teacher_from) == tmp_path / "runs" / "none"
     assert not config.needs_float
+    monkeypatch.chdir(tmp_path.parent)  # called by another name, the stage goes on
+    assert quick(Path(tmp_path.name)).run("dropout", "distill", "variance:1", 1) == config
 
 
 def test_finals_have_both_methods_with_and_without(tmp_path):

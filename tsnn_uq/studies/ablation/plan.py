@@ -69,7 +69,7 @@ class Plan:
         """A run, its ternary layers all of them; a distilled one has the teacher that was trained with no term."""
         base = RunConfig(**preset("mnist", family) | dict(self.settings))
         part = "none" if method == "float" else "all"
-        teacher = str(self.folder("none")) if method == "distill" else ""
+        teacher = str(self.folder("none").resolve()) if method == "distill" else ""
         return replace(base, method=method, quantized_part=part, regularizer=text, seed=seed, teacher_from=teacher)
 
     def folder(self, text: str) -> Path:
