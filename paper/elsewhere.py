@@ -7,7 +7,7 @@ python paper/elsewhere.py runs/simulated --data nmnist        # kindred, of the 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -37,6 +37,7 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as `tsnn-uq compare` makes it.")],
     data: Annotated[str, typer.Option(help="The other data set.")] = "fashion-mnist",
     family: Annotated[str, typer.Option(help="Only runs of this family.")] = "",
+    engine: Annotated[bool, typer.Option("--engine", help="Ternary networks in the ternary engine.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = RESULTS,
 ) -> None:
     """Write foreign-FOLDER.csv (entropy, information, AUROC and FPR95 of both) or kindred-FOLDER.csv (accuracy ...)."""
@@ -48,18 +49,15 @@ def main(
     if len(kinds) > 1:
         raise InputError(f"data: expected a set that is foreign to all runs, or to none; got {data!r}")
     kind, columns = ("kindred", KINDRED) if kinds.pop() else ("foreign", FOREIGN)
-    rows = [_row(run, config, kind, data, columns) for run, config in configs.items()]
+    rows = []
+    for run, config in configs.items():
+        values = evaluate_run(run, data, engine=engine and config["method"] != "float")
+        names = {"dataset": config["data"]} | {name: config[name] for name in HEAD} | {kind: data}
+        rows.append(names | {new: values[old] for old, new in columns.items()})
+        print(run.name, *(f"{name} {rows[-1][name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in rows[-1]))
     path = out / f"{kind}-{folder.name}.csv"
     write_text(path, pd.DataFrame(rows).to_csv(index=False))
     print(path)
-
-
-def _row(run: Path, config: dict[str, Any], kind: str, data: str, columns: dict[str, str]) -> dict[str, Any]:
-    values = evaluate_run(run, data)
-    row = {"dataset": config["data"]} | {name: config[name] for name in HEAD} | {kind: data}
-    row |= {new: values[old] for old, new in columns.items()}
-    print(run.name, *(f"{name} {row[name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in row))
-    return row
 
 
 if __name__ == "__main__":
