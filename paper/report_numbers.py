@@ -198,27 +198,26 @@ def _default_term(finals: pd.DataFrame | None) -> Numbers:
 
     with_it, without = of("direct", DEFAULT_REGULARIZER), of("direct", "none")
     of_float, of_float_with = of("float", "none"), of("float", DEFAULT_REGULARIZER)
-    found = {"default.accuracy.gain": between(100 * (with_it["accuracy"] - without["accuracy"]).dropna(), 2)}
-    for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
-        found[f"default.{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
+    found = _gains("default", DEFAULT_REGULARIZER, with_it, without)
     for name, unit, digits in (("ece", 100, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
-        for which, values in (("with", with_it), ("without", without), ("float", of_float)):
-            found[f"default.{name}.{which}"] = between(unit * values[name], digits)
+        found[f"default.{name}.without"] = between(unit * without[name], digits)
+        found[f"default.{name}.float"] = between(unit * of_float[name], digits)
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
+    # Finals are written in the order of the terms, the best first.
     others = [text for text in rows["regularizer"].unique() if text not in ("none", DEFAULT_REGULARIZER)]
-    return found | (_runner_up(others[0], of("direct", others[0]), without) if others else {})
+    return found | (_gains("second", others[0], of("direct", others[0]), without) if others else {})
 
 
-def _runner_up(text: str, with_it: pd.DataFrame, without: pd.DataFrame) -> Numbers:
-    """The first finalist that is not the default: finals are written in the order of the screening."""
-    lower = 1 - with_it["predictive_variance_correct"] / without["predictive_variance_correct"]
-    found = {"second.term": text.partition(":")[0], "second.variance.lower": between(100 * lower.dropna(), 0)}
-    for name, unit, digits in (("aurc", 1000, 2), ("ood_auroc_fashion", 1, 3)):
-        found[f"second.{name}.with"] = between(unit * with_it[name], digits)
-        found[f"second.{name}.without"] = between(unit * without[name], digits)
-    return found
+def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame) -> Numbers:
+    """What a term changes, by family; and its text."""
+    found = {"term": text, "accuracy.gain": between(100 * (with_it["accuracy"] - without["accuracy"]).dropna(), 2)}
+    for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
+        found[f"{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
+    for name, unit, digits in (("ece", 100, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
+        found[f"{name}.with"] = between(unit * with_it[name], digits)
+    return {f"{prefix}.{name}": value for name, value in found.items()}
 
 
 def _draws(posteriors: pd.DataFrame | None, finals: pd.DataFrame | None) -> Numbers:

@@ -32,7 +32,7 @@ __all__ = [
 
 TERNARY = "tsnn-uq ternary"
 EPOCH_STEPS = 8
-TERMS = (DEFAULT_REGULARIZER, "variance:5", "outliers:0.5", "variance-right:5+outliers:0.5")
+TERMS = (DEFAULT_REGULARIZER, "consistency:1", "variance:5", "outliers:0.5", "variance-right:5+outliers:0.5")
 
 
 def contender(name: str, network: nn.Sequential) -> nn.Module:

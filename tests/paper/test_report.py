@@ -214,7 +214,7 @@ def test_terms_get_their_section_when_they_are_there(copy, finals):
     assert names == ["dropout", "direct", "none", "2", "98.05 ± 0.07"]
     assert contents["numbers"]["default.variance.lower"] == "25"
     assert contents["numbers"]["default.accuracy.gain"] == "0.00"
-    assert contents["numbers"]["second.term"] == "information"
+    assert contents["numbers"]["second.term"] == "information:1"
     assert contents["numbers"]["second.variance.lower"] == "10"
 
 

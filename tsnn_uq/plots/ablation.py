@@ -95,6 +95,7 @@ def ablation_figure(table: DataFrame) -> Figure:
             _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
             axes.set_title(title)
             axes.locator_params(axis="x", nbins=3)
+            axes.xaxis.set_major_formatter("{x:g}")  # as short as can be: panels are narrow
             axes.grid(axis="y", color="0.92", linewidth=0.5)
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.4, -0.6)

@@ -52,8 +52,8 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "consistency": ConsistencyRegularizer,
 }
 
-DEFAULT_REGULARIZER = "consistency:1"
-"""What ``"default"`` stands for: the term, and its weight, that won the finals of ``tsnn-uq ablation``."""
+DEFAULT_REGULARIZER = "consistency:1+information:3"
+"""What ``"default"`` stands for: the terms, with their weights, that won the finals of ``tsnn-uq ablation``."""
 NEED_IMAGES = tuple(name for name, make in REGULARIZERS.items() if make().extra_share)
 """Those with inputs of their own, which they make of images."""
 
