@@ -56,10 +56,7 @@ class Sources:
         for source in self.listed["results"]:
             path = self.results / source["file"]
             if path.exists():
-                table = read_results(path)
-                if "configuration" not in table:
-                    table = table.assign(configuration=source.get("configuration", ""))
-                tables.append(table)
+                tables.append(read_results(path))
         if not tables:
             raise InputError(f"{self.results}: expected one of the files that sources.toml lists; got none")
         return pd.concat(tables, ignore_index=True)
