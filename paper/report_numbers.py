@@ -21,6 +21,7 @@ Numbers = dict[str, str]
 WRONG = "predictive_variance_wrong"
 DRAWN = {"accuracy": (100, 2), "ece": (100, 2), "nll": (1, 4), "sparsity": (100, 1), "aurc": (1000, 2)}
 DRAWN |= {"ood_auroc_fashion": (1, 3), "ood_auroc_letters": (1, 3)}
+LEVELS = ("ece", "ood_auroc_fashion", "ood_auroc_letters")  # those of them that are told with a term and without
 DIGITS = {**{name: digits for name, (digits, _) in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
@@ -199,9 +200,7 @@ def _default_term(finals: pd.DataFrame | None) -> Numbers:
     with_it, without = of("direct", DEFAULT_REGULARIZER), of("direct", "none")
     of_float, of_float_with = of("float", "none"), of("float", DEFAULT_REGULARIZER)
     found = _gains("default", DEFAULT_REGULARIZER, with_it, without)
-    for name, unit, digits in (("ece", 100, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
-        found[f"default.{name}.without"] = between(unit * without[name], digits)
-        found[f"default.{name}.float"] = between(unit * of_float[name], digits)
+    found |= _levels("default", "without", without) | _levels("default", "float", of_float)
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
@@ -212,12 +211,17 @@ def _default_term(finals: pd.DataFrame | None) -> Numbers:
 
 def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame) -> Numbers:
     """What a term changes, by family; and its text."""
-    found = {"term": text, "accuracy.gain": between(100 * (with_it["accuracy"] - without["accuracy"]).dropna(), 2)}
+    gain = 100 * (with_it["accuracy"] - without["accuracy"])
+    found = {f"{prefix}.term": text, f"{prefix}.accuracy.gain": between(gain.dropna(), 2)}
     for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
-        found[f"{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
-    for name, unit, digits in (("ece", 100, 2), ("ood_auroc_fashion", 1, 3), ("ood_auroc_letters", 1, 3)):
-        found[f"{name}.with"] = between(unit * with_it[name], digits)
-    return {f"{prefix}.{name}": value for name, value in found.items()}
+        found[f"{prefix}.{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
+    return found | _levels(prefix, "with", with_it)
+
+
+def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
+    """Means by family, of networks with a term or without."""
+    shown = {name: DRAWN[name] for name in LEVELS}
+    return {f"{prefix}.{name}.{which}": between(unit * means[name], digits) for name, (unit, digits) in shown.items()}
 
 
 def _draws(posteriors: pd.DataFrame | None, finals: pd.DataFrame | None) -> Numbers:

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tsnn_uq.studies.ablation import chosen_weights, read_stage
+from paper.sources import Sources
+from tsnn_uq.studies.ablation import chosen_weights
 from tsnn_uq.training import DEFAULT_REGULARIZER
 
-RESULTS = Path(__file__).parents[2] / "paper" / "results"
+SOURCES = Sources(Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("family", ["dropout", "dropconnect"])
 def test_the_default_won_the_finals(family):
-    chosen = chosen_weights(read_stage(RESULTS / "regularizer-finals.csv"))
+    chosen = chosen_weights(SOURCES.table("finals"))
     ternary = chosen[(chosen["family"] == family) & (chosen["method"] == "direct") & chosen["acceptable"]]
     assert len(ternary) > 1
     assert ternary.sort_values("gain")["regularizer"].iloc[-1] == DEFAULT_REGULARIZER

@@ -25,7 +25,7 @@ def _weighted(term: str, *weights: float, besides: str = "") -> tuple[str, ...]:
 
 CANDIDATES: dict[str, tuple[str, ...]] = {
     "consistency": _weighted("consistency", 0.5, 1, 2, 4),
-    "consistency+information": tuple(f"consistency:1+information:{weight:g}" for weight in (0.3, 1, 3, 10)),
+    "consistency+information": _weighted("consistency:1+information", 0.3, 1, 3, 10),
     "consistency+outliers": _weighted("consistency", 0.5, 1, 2, 4, besides="+outliers:0.5"),
     "variance": _weighted("variance", 1, 5, 20, 50),
     "entropy": _weighted("entropy", 0.03, 0.1, 0.3, 1),
