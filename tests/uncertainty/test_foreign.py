@@ -7,7 +7,7 @@ from torch import nn
 from tests.helpers.peers import PEERS, library, peer
 from tsnn_uq.coding import Coding
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout, mc_predict, stochastic_layers
-from tsnn_uq.uncertainty.foreign import is_random, rest
+from tsnn_uq.uncertainty.foreign import is_random
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -64,60 +64,6 @@ class DropNothing(nn.Module):
 )
 def test_what_is_random(module, random):
     assert is_random(module) == random
-
-
-SNNTORCH_NEURONS = {
-    "Leaky": {"beta": 0.9},
-    "Synaptic": {"alpha": 0.5, "beta": 0.9},
-    "Alpha": {"alpha": 0.9, "beta": 0.5},
-    "Lapicque": {"beta": 0.9},
-    "RLeaky": {"beta": 0.9, "all_to_all": False},
-    "RSynaptic": {"alpha": 0.5, "beta": 0.9, "all_to_all": False},
-    "SLSTM": {"input_size": 3, "hidden_size": 3, "threshold": 0.1},
-}
-
-
-@pytest.mark.parametrize("name", SNNTORCH_NEURONS)
-def test_neurons_of_snntorch_come_to_rest_wherever_they_are(name):
-    snn = library("snntorch")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        neuron = getattr(snn, name)(**SNNTORCH_NEURONS[name], init_hidden=True)
-    network = nn.Sequential(nn.Linear(3, 3), nn.Sequential(neuron))
-    inputs = torch.rand(2, 3, generator=seeded(0)) + 0.3
-
-    def potentials() -> torch.Tensor:
-        steps = []
-        for _ in range(3):
-            neuron(inputs)
-            steps.append(neuron.mem)
-        return torch.stack(steps).detach()
-
-    first = potentials()
-    assert not torch.equal(potentials(), first)  # the state matters
-    rest(network)
-    assert torch.equal(potentials(), first)
-
-
-def test_spikingjelly_comes_to_rest_and_its_dropout_draws_anew():
-    library("spikingjelly")
-    from spikingjelly.activation_based import layer, neuron
-
-    network = nn.Sequential(neuron.LIFNode(), nn.Sequential(layer.Dropout(0.5)))
-    network[0](torch.ones(2, 3))
-    network[1][0](torch.ones(2, 50))
-    assert network[0].v.abs().sum() > 0
-    assert network[1][0].mask is not None
-    rest(network)
-    assert network[0].v == 0
-    assert network[1][0].mask is None
-
-
-def test_modules_without_state_are_left_alone():
-    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    rest(network)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize("name", PEERS)

@@ -1,9 +1,9 @@
 """Stochastic layers and Monte Carlo prediction."""
 
+from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.conversion import make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
-from tsnn_uq.uncertainty.foreign import rest
 from tsnn_uq.uncertainty.masks import MASK_MODES, StochasticLayer, draw_masks, set_generator
 from tsnn_uq.uncertainty.mc_moments import mc_moments
 from tsnn_uq.uncertainty.mc_predict import mc_predict

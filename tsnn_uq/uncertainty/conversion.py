@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from tsnn_uq.checks import InputError, check_choice, describe
 from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.quantization.where import Where, select_layers
+from tsnn_uq.state import Stateful
 from tsnn_uq.uncertainty.dropout import Dropout
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
 from tsnn_uq.uncertainty.timing import Timing
@@ -22,7 +23,7 @@ KINDS = ("dropout", "dropconnect")
 CHILD = "input_dropout"
 
 
-class InputDropout(Dropout):
+class InputDropout(Dropout, Stateful):
     """Dropout on the inputs of a layer, which is called with a step, with all steps, or with steps folded together.
 
     A fixed mask is kept from call to call until `reset`, like that of SpikingJelly's dropout.
@@ -85,7 +86,7 @@ class InputDropout(Dropout):
         return Timing(time_axis=inputs.dim() > self.dims)
 
 
-class DroppedWeight(StochasticLayer):
+class DroppedWeight(StochasticLayer, Stateful):
     """Parametrization weight -> weight with some entries dropped, after a ternary one so that those are zeros.
 
     One mask is one network: it serves all inputs, so samples are not folded into the batch. A fixed one is kept until

@@ -1,4 +1,4 @@
-"""What other libraries' layers need: which are random, how long they keep a mask, how their state is put to rest."""
+"""What other libraries' layers need: which are random, and how long they keep a mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsnn_uq.seeds import derive_seed, global_seed
 from tsnn_uq.uncertainty.masks import StochasticLayer
 from tsnn_uq.uncertainty.timing import Timing
 
-__all__ = ["StepByStep", "is_random", "mask_mode", "rest"]
+__all__ = ["StepByStep", "is_random", "mask_mode"]
 
 
 def is_random(module: nn.Module) -> bool:
@@ -28,20 +28,6 @@ def is_random(module: nn.Module) -> bool:
     dropout = isinstance(module, StochasticLayer | nn.modules.dropout._DropoutNd) or "Drop" in type(module).__name__
     p = getattr(module, "p", 0)
     return dropout and isinstance(p, int | float) and p > 0
-
-
-def rest(model: nn.Module) -> None:
-    """Put every spiking layer of snnTorch and SpikingJelly to rest; found by walking the modules.
-
-    Norse passes its state in and out and needs nothing. Dropouts that keep a mask until a reset, SpikingJelly's and
-    those of `make_stochastic`, draw anew.
-    """
-    for module in model.modules():
-        # SpikingJelly's MemoryModule, snnTorch's neurons, ours
-        for state, method in (("_memories", "reset"), ("mem", "reset_mem"), ("held", "reset")):
-            reset = getattr(module, method, None)
-            if hasattr(module, state) and callable(reset):
-                reset()
 
 
 def mask_mode(layer: nn.Module) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.uncertainty.foreign import rest
+from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 from tsnn_uq.uncertainty.passes import random_passes
 from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling, shares

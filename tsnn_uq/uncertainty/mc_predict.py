@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.readout import logits, logits_over_time
-from tsnn_uq.uncertainty.foreign import rest
+from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.passes import random_passes
 from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling, shares
 
