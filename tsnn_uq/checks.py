@@ -16,6 +16,7 @@ __all__ = [
     "check_labels",
     "check_positive",
     "check_probabilities",
+    "class_numbers",
     "describe",
     "last_line",
 ]
@@ -104,17 +105,30 @@ def check_probabilities(argument: str, probs: Tensor, axes: str = "[N, C]") -> N
         raise InputError(f"{argument}: expected rows that sum to 1; got a row that is off by {worst:.4g}")
 
 
-def check_labels(argument: str, target: Tensor, classes: int, count: int | None = None) -> None:
-    """Raise unless `target` is an integer tensor [N] of class numbers in 0 .. `classes` - 1."""
-    check_dims(argument, target, "[N]")
+def class_numbers(argument: str, target: Tensor) -> Tensor:
+    """Labels of any integer dtype as int64; torch can hardly compute with the wider unsigned ones.
+
+    Raises:
+        InputError: labels of another dtype. Floats may be probabilities, and bools may say which predictions are
+            right, so neither is taken for class numbers.
+    """
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise InputError(f"{argument}: expected whole class numbers; got {describe(target)}")
+        hint = "convert class numbers with .long()"
+        raise InputError(f"{argument}: expected whole class numbers; got {describe(target)} ({hint})")
+    return target.long()
+
+
+def check_labels(argument: str, target: Tensor, classes: int, count: int | None = None) -> Tensor:
+    """Return `target` [N], of any integer dtype, as int64 class numbers in 0 .. `classes` - 1, or raise."""
+    check_dims(argument, target, "[N]")
+    target = class_numbers(argument, target)
     if count is not None and len(target) != count:
         raise InputError(f"{argument}: expected {count} labels, one per input; got {len(target)}")
     if target.numel():
         low, high = (int(bound) for bound in torch.aminmax(target))
         if low < 0 or high >= classes:
             raise InputError(f"{argument}: expected labels from 0 to {classes - 1}; got {low} to {high}")
+    return target
 
 
 def last_line(error: Exception) -> str:

@@ -158,7 +158,7 @@ class EventDataset(Dataset):
 
     Args:
         images: [N, T, 289] uint8, laid out as `tsnn_uq.coding.pack_spikes` does with [N, T, 2312].
-        labels: [N] int64 class numbers.
+        labels: [N] class numbers of any integer dtype, kept as int64.
         name: what they are; simulated recordings are always named so.
         classes: number of classes.
         bin_ms: width of a time step in milliseconds.
@@ -175,7 +175,8 @@ class EventDataset(Dataset):
         check_dims("images", self.images, "[N, T, 289]")
         if self.images.dtype != torch.uint8 or self.images.shape[2] != PLACES // 8:
             raise InputError(f"images: expected packed spikes, uint8 [N, T, 289]; got {describe(self.images)}")
-        check_labels("labels", self.labels, self.classes, count=len(self.images))
+        labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
+        object.__setattr__(self, "labels", labels)
 
     @property
     def shape(self) -> tuple[int, ...]:

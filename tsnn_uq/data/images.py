@@ -24,7 +24,7 @@ class Dataset:
 
     Args:
         images: [N, 1, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
-        labels: [N] int64 class numbers.
+        labels: [N] class numbers of any integer dtype, kept as int64.
         name: what they are, for tables and messages.
         classes: number of classes.
 
@@ -44,7 +44,8 @@ class Dataset:
         if self.images.numel():
             for bound in torch.aminmax(self.images):
                 check_fraction("images", bound.item())
-        check_labels("labels", self.labels, self.classes, count=len(self.images))
+        labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
+        object.__setattr__(self, "labels", labels)
 
     def __len__(self) -> int:
         """Number of images."""

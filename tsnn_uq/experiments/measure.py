@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from tsnn_uq import data
+from tsnn_uq.checks import check_labels
 from tsnn_uq.engine import Engine
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
@@ -52,6 +53,7 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
         predictive variance and standard deviation, each the mean over inputs.
     """
     mean = probs.mean(0)
+    labels = check_labels("labels", labels, classes=probs.shape[-1], count=len(mean))
     return {
         "accuracy": float((mean.argmax(-1) == labels).double().mean()),
         "nll": float(metrics.negative_log_likelihood(mean, labels)),

@@ -79,12 +79,12 @@ def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, valida
         raise InputError(f"threshold: expected a number; got {describe(threshold)}")
     mean = _mean_over_time(probs, validate).detach()
     if validate:
-        check_labels("target", target, classes=mean.shape[-1], count=mean.shape[1])
+        target = check_labels("target", target, classes=mean.shape[-1], count=mean.shape[1])
     sure = mean.amax(-1) >= threshold if score == "confidence" else surprise(mean).sum(-1) <= threshold
     reached = sure.any(0)
     last = torch.where(reached, sure.long().argmax(0), len(mean) - 1)  # argmax is the first step that is sure
     decision = mean.argmax(-1).gather(0, last[None])[0]
-    return last + 1, decision == target, reached
+    return last + 1, decision == target.long(), reached
 
 
 def early_exit(

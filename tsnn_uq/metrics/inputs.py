@@ -49,7 +49,7 @@ def as_forecast(probs: Tensor, target: Tensor, validate: bool = True) -> tuple[T
     """Probabilities [N, C] in float32 or better and labels [N] as int64, checked unless `validate` is off."""
     if validate:
         check_probabilities("probs", probs)
-        check_labels("target", target, classes=probs.shape[-1], count=len(probs))
+        target = check_labels("target", target, classes=probs.shape[-1], count=len(probs))
     return at_least_float32(probs), target.long()
 
 

@@ -43,7 +43,7 @@ def set_coverage(sets: Tensor, target: Tensor, *, reduction: Reduction = "mean",
     """
     if validate:
         _check_sets(sets)
-        check_labels("target", target, classes=sets.shape[-1], count=len(sets))
+        target = check_labels("target", target, classes=sets.shape[-1], count=len(sets))
     return reduce_inputs(sets.gather(1, target.long()[:, None])[:, 0].double(), reduction)
 
 

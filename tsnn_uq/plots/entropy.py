@@ -82,7 +82,7 @@ def _split(
     for method in in_order(predictions):
         probs, target = (as_tensor(array) for array in predictions[method])
         check_probabilities("mc_probs", probs, "[S, N, C]")
-        check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
+        target = check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
         if not len(target):
             raise InputError(f"predictions: expected at least one input for {method}; got none (N = 0)")
         right = probs.mean(0).argmax(-1) == target

@@ -61,7 +61,7 @@ def selective_table(predictions: Mapping[str, tuple[Array, Array]], score: str =
     for method in in_order(predictions):
         probs, target = (as_tensor(array) for array in predictions[method])
         uncertainty = _uncertainty(probs, score)
-        check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
+        target = check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
         correct = probs.mean(0).argmax(-1) == target
         curve = risk_coverage_curve(uncertainty, correct)
         count = len(target)

@@ -8,7 +8,7 @@ from math import ceil
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, class_numbers
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.training.layout import Forward, Layout
@@ -37,6 +37,7 @@ def forward_batch(
     Raises:
         InputError: the model gives something else.
     """
+    target = class_numbers("target", target)
     passes, count = regularizer.passes, len(images)
     # The others fill the groups evenly.
     single = (count - ceil(regularizer.share * count)) // passes * passes if passes > 1 else 0

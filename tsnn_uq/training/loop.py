@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, describe
+from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, class_numbers, describe
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
@@ -203,7 +203,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
     Raises:
         InputError: no images, or not as many as labels.
     """
-    _checked("images", (images, labels))
+    images, labels = _checked("images", (images, labels))
     training = model.training
     model.eval()
     blocks = zip(images.split(batch_size), labels.split(batch_size), strict=True)
@@ -219,4 +219,4 @@ def _checked(argument: str, pair: Labelled) -> Labelled:
         raise InputError(f"{argument}: expected {wanted}; got {describe(images)} and {describe(target)}")
     if not torch.isfinite(images).all():
         raise InputError(f"{argument}: expected finite pixel values; got NaN or infinity")
-    return images, target
+    return images, class_numbers("labels", target)

@@ -67,7 +67,7 @@ def spike_count(counts: Tensor, target: Tensor, wanted: tuple[float, float]) -> 
         tensor(6.5000)
     """
     check_dims("counts", counts, "[N, C]")
-    check_labels("target", target, counts.shape[1], len(counts))
+    target = check_labels("target", target, counts.shape[1], len(counts))
     right, others = wanted
     if not 0 <= others < right < float("inf"):
         raise InputError(f"wanted: expected more spikes of the right class than of others, 0 or more; got {wanted}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsnn_uq.checks import check_fraction, check_positive
+from tsnn_uq.checks import check_fraction, check_positive, class_numbers
 from tsnn_uq.metrics.functional import predictive_entropy
 from tsnn_uq.training.regularizers.base import Regularizer
 
@@ -124,7 +124,7 @@ class KernelCalibrationRegularizer(Regularizer):
 def _confidence(probs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probability of the predicted class [N], and whether it is the right one [N]."""
     confidence, predicted = probs.max(-1)
-    return confidence, predicted == target
+    return confidence, predicted == class_numbers("target", target)
 
 
 def _root(square: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, class_numbers
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy, predictive_variance
 from tsnn_uq.training.regularizers.base import Regularizer
 
@@ -120,6 +120,6 @@ class ContrastRegularizer(SpreadRegularizer):
         """The difference, a scalar."""
         probs = self.probabilities(mc_logits)
         uncertainty = MEASURES[self.of](probs, reduction="none")
-        right = probs.detach().mean(0).argmax(-1) == target
+        right = probs.detach().mean(0).argmax(-1) == class_numbers("target", target)
         counts = [where.sum().clamp_min(1) if self.balanced else len(right) for where in (right, ~right)]
         return (uncertainty * right).sum() / counts[0] - self.wrong * (uncertainty * ~right).sum() / counts[1]
