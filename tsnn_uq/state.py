@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Stateful", "copy_at_rest", "is_a", "rest"]
+__all__ = ["Stateful", "copy_at_rest", "evaluating", "is_a", "rest"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Stateful(nn.Module):
@@ -59,7 +63,25 @@ def rest(model: nn.Module) -> None:
                 getattr(module, method)()
 
 
-def copy_at_rest(model: nn.Module, put: Mapping[int, nn.Module] | None = None) -> nn.Module:
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context of evaluation mode without gradients, which starts and ends at rest.
+
+    Afterwards each module has its own mode again. Whoever runs several batches calls `rest` before each.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    rest(model)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        rest(model)
+        for module, mode in modes:
+            module.training = mode
+
+
+def copy_at_rest(model: Network, put: Mapping[int, nn.Module] | None = None) -> Network:
     """A deep copy of a network, at rest; the original keeps its state.
 
     A tensor that is part of a graph, as a neuron's potential is after a training step, is copied without it.

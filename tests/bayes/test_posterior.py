@@ -19,6 +19,7 @@ from tsnn_uq.bayes import (
 )
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization import select_layers
+from tsnn_uq.state import rest
 from tsnn_uq.uncertainty import mc_moments, mc_predict, set_generator
 
 
@@ -98,6 +99,35 @@ def test_networks_of_other_libraries_have_posteriors_too(name, make, generator):
     for layer, family in posterior.weights.items():
         values = select_layers(drawn)[layer].weight.unique()
         assert make is gaussian_posterior or values.abs().max() == family.scale
+
+
+OF_ANY_NETWORK = {
+    "ternary": lambda net, train: ternary_posterior(net),
+    "gaussian": lambda net, train: gaussian_posterior(net),
+    "dropconnect": lambda net, train: dropconnect_posterior(net, p=0.3),
+    "laplace": LastLayerLaplace,
+    "swag": lambda net, train: Swag(net),
+    "ensemble": lambda net, train: Ensemble([net, net]),
+}
+
+
+@pytest.mark.parametrize("kind", OF_ANY_NETWORK)
+@pytest.mark.parametrize("name", ["snntorch hidden", "spikingjelly single", "norse loop"])
+def test_a_network_that_holds_the_graph_of_a_training_step_has_every_posterior(name, kind, generator):
+    net, inputs, _ = peer(name, p=0.0)
+    train = inputs, torch.arange(6) % 3
+    expected = [one for one in OF_ANY_NETWORK[kind](net, train).network.parameters()] if kind != "ensemble" else []
+    net(inputs).sum().backward()
+    posterior = OF_ANY_NETWORK[kind](net, train)
+    if kind == "swag":
+        posterior.collect(net)
+        posterior.collect(net)
+    drawn = posterior.sample(generator)
+    rest(net)
+    rest(drawn)
+    assert drawn(inputs).shape == net(inputs).shape
+    if expected:
+        assert all(map(torch.equal, expected, posterior.network.parameters()))
 
 
 @pytest.mark.parametrize("name", ["snntorch hidden", "norse loop"])

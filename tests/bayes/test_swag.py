@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.peers import library
 from tests.helpers.training import TINY, images, method, mlp, network, same
 from tsnn_uq.bayes import CollectSwag, Ensemble, Swag
 from tsnn_uq.checks import InputError
@@ -74,6 +75,22 @@ def test_batch_norm_statistics_are_those_of_the_draw(generator):
     torch.testing.assert_close(drawn[1].running_var, before.transpose(0, 1).flatten(1).var(1))
     assert not any(module.training for module in drawn.modules())
     assert drawn[1].momentum == model[1].momentum
+
+
+@pytest.mark.parametrize("count", [8, 7])
+def test_batch_norm_statistics_of_a_network_with_state_are_taken_at_rest(generator, count):
+    snn = library("snntorch")
+    net = nn.Sequential(nn.Linear(3, 3), snn.Leaky(beta=0.9, init_hidden=True), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    inputs = 3 * torch.rand(count, 3, generator=generator)
+    swag = Swag(net, images=inputs, batch_size=4)
+    for _ in range(2):
+        swag.collect(net)
+    drawn = swag.sample(generator)
+    means = []
+    for block in inputs.split(4):
+        drawn[1].reset_mem()
+        means.append(drawn[:3](block).mean(0))
+    torch.testing.assert_close(drawn[3].running_mean, torch.stack(means).mean(0))
 
 
 @pytest.mark.parametrize("name", ["float", "direct", "indirect", "distill"])

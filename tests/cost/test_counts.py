@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.helpers.peers import peer
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
 
@@ -233,3 +235,12 @@ def test_a_count_by_hand_is_checked() -> None:
         LayerCount("a", "fc", 1, 1, sparsity=53.77)
     with pytest.raises(InputError, match="macs: expected a count of at least 0; got -1"):
         LayerCount("a", "fc", 1, -1)
+
+
+@pytest.mark.parametrize("name", ["snntorch hidden", "spikingjelly single"])
+def test_counting_a_network_with_state_neither_sees_nor_leaves_any(name):
+    network, inputs, _ = peer(name, 0.2)
+    fresh = [(layer.name, layer.macs) for layer in count_layers(network, inputs)]
+    network(inputs).sum()  # of another batch size, with a graph
+    assert [(layer.name, layer.macs) for layer in count_layers(network, inputs[:1])] == fresh
+    copy.deepcopy(network)  # no graph is left

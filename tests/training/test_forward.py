@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from tests.helpers.peers import peer
 from tests.helpers.training import images, mlp, network
 from tsnn_uq.checks import InputError
+from tsnn_uq.seeds import derive_seed, global_seed
+from tsnn_uq.state import rest
 from tsnn_uq.training import Regularizer, forward_batch
 from tsnn_uq.training.layout import Layout
-from tsnn_uq.uncertainty import set_generator
+from tsnn_uq.uncertainty import make_stochastic, set_generator
 
 
 class Wants(Regularizer):
@@ -109,13 +112,48 @@ def buffers(model):
     return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
+def masked(kind):
+    """A network on which dropout or dropconnect was put, whose masks are kept until a reset."""
+    model = mlp()
+    make_stochastic(model, kind, p=0.5)
+    return model
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_each_pass_has_a_mask_of_its_own_where_dropconnect_has_one_weight_in_a_run(share):
+    wants = Wants(2, share, 0.5)
+    model = masked("dropconnect")
+    got, pixels, _ = forward(model, wants)
+    assert not torch.allclose(got.mc_logits[0], got.mc_logits[1])
+    rows = got.layout.gather(pixels, [pixels[: got.layout.extra[0]] / 2])
+    twin, expected = masked("dropconnect"), []
+    generator = torch.Generator().manual_seed(0)
+    with global_seed(derive_seed(0, "layers of others", 0), rows.device):
+        for half in rows.chunk(2):  # a plain loop over the passes
+            set_generator(twin, generator)
+            expected.append(twin(half))
+    for ours, theirs in zip(got.layout.split(torch.cat(expected)), (got.mc_logits, got.single_logits), strict=False):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize(
-    "build", [lambda: network("dropout", p=0.5), lambda: network("dropconnect"), mlp, lambda: network("plif")]
+    "build",
+    [
+        lambda: network("dropout", p=0.5),
+        lambda: network("dropconnect"),
+        mlp,
+        lambda: network("plif"),
+        lambda: masked("dropout"),
+        lambda: masked("dropconnect"),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4), peer("snntorch hidden", 0.5)[0]),
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4), peer("spikingjelly single", 0.5)[0]),
+    ],
 )
 def test_again_has_the_same_masks_and_leaves_no_trace(build):
     model = build()
     got, _, _ = forward(model, Wants(2, 0.5, 0.5))
     states = [source.get_state() for module in model.modules() for source in getattr(module, "generators", ())]
+    rest(model)  # of the state nothing is promised
     before, around = buffers(model), torch.get_rng_state()
     assert torch.equal(got.again(), got.mc_logits)
     assert torch.equal(got.again(), got.mc_logits)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.helpers.training import images, mlp, network
+from tests.helpers.training import EAGER, images, mlp, network
 from tsnn_uq.checks import InputError
 from tsnn_uq.data.outliers import outliers
 from tsnn_uq.data.warps import warped
@@ -31,7 +31,7 @@ from tsnn_uq.training import (
     forward_batch,
 )
 from tsnn_uq.training.regularizers import divergence_from_uniform, quantization_gap, spike_variance
-from tsnn_uq.uncertainty import set_generator
+from tsnn_uq.uncertainty import make_stochastic, set_generator
 
 
 def one_forward(model, regularizer, data=None, step=0):
@@ -115,6 +115,16 @@ def test_the_variance_of_a_spike_is_that_of_its_probability(width, generator):
     expected = torch.tensor([4 * p * (1 - p) for p in q], dtype=torch.float64)
     torch.testing.assert_close(spike_variance(distance, width), expected)
     assert torch.autograd.gradcheck(lambda x: spike_variance(x, width), distance)
+
+
+def test_the_term_of_potentials_is_the_same_where_each_pass_is_a_run():
+    """As with dropconnect of `make_stochastic`; here with masks that drop next to nothing, for want of the others."""
+    plain, runs = (network(p=0.0, neuron=EAGER) for _ in range(2))
+    make_stochastic(runs, "dropconnect", p=1e-9)
+    both = WeightedSum([(1.0, MembraneRegularizer()), (1.0, VarianceRegularizer(share=0.5))])
+    folded, apart = (both.term(one_forward(model, both)) for model in (plain, runs))
+    assert folded > 0
+    torch.testing.assert_close(apart, folded, rtol=1e-4, atol=1e-5)
 
 
 def of_layer_and_input(distance):

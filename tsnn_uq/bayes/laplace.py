@@ -1,8 +1,8 @@
 r"""Laplace's approximation of the last layer's posterior (Daxberger et al., 2021, "Laplace Redux").
 
 A spiking network whose output is the current into its last layer has logits :math:`W \phi + b`, where the features
-:math:`\phi` are the mean over time of that layer's inputs. They are linear in the weights, so the Hessian of the
-negative log likelihood is exactly
+:math:`\phi` are the mean over time of that layer's inputs (see `tsnn_uq.bayes.head`). They are linear in the weights,
+so the Hessian of the negative log likelihood is exactly
 
 .. math:: H = \sum_n (\operatorname{diag} p_n - p_n p_n^T) \otimes \phi_n \phi_n^T,
 
@@ -12,23 +12,25 @@ precision of the prior. All other weights stay as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tsnn_uq.bayes.head import features_and_logits, last_layer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
-from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.quantization import select_layers
-from tsnn_uq.readout import logits
+from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, describe
 
 __all__ = ["STRUCTURES", "LastLayerLaplace"]
 
 LARGEST = 16_384
 """Weights, above which the full curvature would take more than 2 GiB and hours."""
 
+Sums = tuple[Tensor, ...]
 Basis = tuple[Tensor, Callable[[Tensor], Tensor]]
 """Eigenvalues of the curvature, and from coordinates in its basis, of their shape, to weights [C, d]."""
 
@@ -39,11 +41,13 @@ class LastLayerLaplace(Posterior):
     The draws' last layer has float weights, even where the network is ternary.
 
     Args:
-        network: a trained network that ends in a linear layer.
+        network: a trained network whose logits are outputs of a linear layer, or their mean or sum over time.
         train: its training images [N, ...] and labels [N].
+        layer: name of that layer; None finds it.
         structure: ``"full"``; ``"kronecker"``, sum of features' squares times mean curvature of the logits (Ritter et
             al., 2018), with the prior added in the eigenbasis; or ``"diagonal"``.
-        prior_precision: the prior's; None for that of the highest evidence (MacKay, 1992).
+        prior_precision: the prior's; None for that of the highest evidence (MacKay, 1992). Of a network that is right
+            with large margins on all its training images, that is close to 0, and draws are far apart.
         batch_size: images at a time.
 
     Attributes:
@@ -51,8 +55,9 @@ class LastLayerLaplace(Posterior):
         layer: name of the last layer.
 
     Raises:
-        InputError: the network has no linear layer, the last one has ternary weights that are not frozen, outputs are
-            not linear in it, as where neurons follow, or there are too many weights for ``"full"``.
+        InputError: the network has no linear layer, or its logits are not linear in one, as where neurons follow; the
+            layer has ternary weights that are not frozen, or too many for ``"full"``; images or labels do not fit; or
+            no prior precision has the highest evidence.
     """
 
     def __init__(
@@ -60,27 +65,41 @@ class LastLayerLaplace(Posterior):
         network: nn.Module,
         train: tuple[Tensor, Tensor],
         *,
+        layer: str | None = None,
         structure: str = "kronecker",
         prior_precision: float | None = None,
         batch_size: int = 500,
     ) -> None:
-        check_choice("structure", structure, STRUCTURES)
+        sums_of, basis_of = STRUCTURES[check_choice("structure", structure, STRUCTURES)]
+        if prior_precision is not None:
+            check_positive("prior_precision", prior_precision)
+        images, target = train
+        if len(images) == 0 or len(images) != len(target):
+            wanted = "as many images as labels, at least one"
+            raise InputError(f"train: expected {wanted}; got {describe(images)} and {describe(target)}")
         self.network = copy_network(network)
-        self.layer, layer = list(select_layers(self.network, "fc").items())[-1]
-        if parametrize.is_parametrized(layer, "weight"):
+        self.layer = last_layer(self.network, partial(self.network, images[:2]), layer)
+        weights: Any = self.network.get_submodule(self.layer)
+        if parametrize.is_parametrized(weights, "weight"):
             raise InputError(f"network: expected plain weights; that of {self.layer!r} is parametrized (freeze first)")
-        features, self.outputs = _features(self.network, layer, train[0], batch_size)
-        probs = self.outputs.softmax(-1)
-        self.mean = _extended(layer)
+        self.mean = _extended(weights)
         if structure == "full" and self.mean.numel() > LARGEST:
             wanted = f"'kronecker' or 'diagonal' for more than {LARGEST} weights"
             raise InputError(f"structure: expected {wanted}; got 'full' for {self.mean.numel()}")
-        self.eigenvalues, self._to_weights = STRUCTURES[structure](features, probs)
-        self.target = train[1]
-        if not self.eigenvalues.any():
+        target = check_labels("labels", target, len(self.mean), len(images))
+        sums: Sums = ()
+        self.log_likelihood, silent = 0.0, True
+        for block, labels in zip(images.split(batch_size), target.split(batch_size), strict=True):
+            if not torch.isfinite(block).all():
+                raise InputError("train: expected finite images; got NaN or infinity")
+            features, outputs = features_and_logits(self.network, self.layer, partial(self.network, block))
+            self.log_likelihood -= nn.functional.cross_entropy(outputs, labels, reduction="sum").item()
+            more = sums_of(features, outputs.softmax(-1))
+            sums = tuple(map(torch.add, sums, more)) if sums else more
+            silent = silent and not features.any()
+        if silent:
             raise InputError("network: expected inputs of the last layer that are not all 0; nothing spikes before it")
-        if prior_precision is not None:
-            check_positive("prior_precision", prior_precision)
+        self.eigenvalues, self._to_weights = basis_of(*sums)
         self.prior_precision = self._best_precision() if prior_precision is None else float(prior_precision)
 
     def sample(self, generator: torch.Generator) -> nn.Module:
@@ -97,25 +116,38 @@ class LastLayerLaplace(Posterior):
     def log_evidence(self, prior_precision: float) -> float:
         r"""Laplace's approximation of log p(labels), nats (MacKay, 1992).
 
-        log p(labels | W) - delta |W|^2 / 2 + P log(delta) / 2 - log det(H + delta I) / 2, for P weights.
+        log p(labels | W) - (delta |W|^2 + log det(1 + H / delta)) / 2.
         """
         check_positive("prior_precision", prior_precision)
-        fit = -nn.functional.cross_entropy(self.outputs, self.target, reduction="sum")
-        prior = self.mean.numel() * torch.tensor(prior_precision, dtype=torch.float64).log()
-        prior = prior - prior_precision * self.mean.square().sum()
-        return (fit + (prior - (self.eigenvalues + prior_precision).log().sum()) / 2).item()
+        growth = (self.eigenvalues / prior_precision).log1p().sum()
+        return self.log_likelihood - (prior_precision * self.mean.square().sum() + growth).item() / 2
 
     def _best_precision(self) -> float:
-        """Where the derivative of `log_evidence` is zero: delta |W|^2 = sum of lambda / (lambda + delta), once."""
+        """Where the derivative of `log_evidence` is zero: delta |W|^2 = sum of lambda / (lambda + delta), once.
+
+        The sum is at least its largest term and at most that of all lambda / delta, which encloses the solution.
+        """
         from scipy.optimize import brentq
 
-        size = max(self.mean.square().sum().item(), 1e-12)
+        size, total, largest = (
+            value.item() for value in (self.mean.square().sum(), self.eigenvalues.sum(), self.eigenvalues.max())
+        )
 
         def excess(log_precision: float) -> float:
-            precision = torch.tensor(log_precision, dtype=torch.float64).exp()
-            return (precision * size - (self.eigenvalues / (self.eigenvalues + precision)).sum()).item()
+            precision = math.exp(log_precision)
+            return precision * size - (self.eigenvalues / (self.eigenvalues + precision)).sum().item()
 
-        return float(torch.tensor(brentq(excess, -40.0, 40.0), dtype=torch.float64).exp())
+        best = 0.0
+        if size > 0 and total > 0:
+            low = 2 * largest / (size * largest + math.sqrt((size * largest) ** 2 + 4 * size * largest))
+            high = math.sqrt(total / size)
+            best = math.exp(brentq(excess, math.log(low) - 1, math.log(high) + 1))
+        layer: Any = self.network.get_submodule(self.layer)
+        largest_draw = torch.finfo(layer.weight.dtype).max / 1000
+        if not best > 0 or best**-0.5 > largest_draw:
+            why = "evidence has no maximum that can be computed (is the network certain of all images?)"
+            raise InputError(f"prior_precision: expected a number above 0, since the {why}; got None")
+        return best
 
 
 def _extended(layer: Any) -> Tensor:
@@ -124,52 +156,50 @@ def _extended(layer: Any) -> Tensor:
     return torch.cat([part.detach().double() for part in parts], 1)
 
 
-@torch.no_grad()
-def _features(network: nn.Module, layer: nn.Module, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Features [N, d] of all images, with a 1 where there is a bias, and logits [N, C]; double."""
-    seen: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, given: seen.append(logits(given[0]).double()))
-    try:
-        outputs = torch.cat([logits(network(block)).double() for block in images.split(batch_size)])
-    finally:
-        handle.remove()
-    features = torch.cat(seen)
-    weight = _extended(layer)
-    if len(features) == len(outputs) and features.shape[1] < weight.shape[1]:
-        features = torch.cat([features, features.new_ones(len(features), 1)], 1)
-    linear = len(features) == len(outputs) and outputs.shape[1] == len(weight)
-    if not linear or not torch.allclose(features @ weight.T, outputs, rtol=1e-3, atol=1e-3):
-        raise InputError(
-            "network: expected outputs that are those of the last linear layer, such as its mean current; "
-            "got others (does a neuron follow?)"
-        )
-    return features, outputs
+def _variances(probs: Tensor) -> Tensor:
+    """p (1 - p) of each class [N, C], where 1 - p is the sum of the others, which is exact for p close to 1 too."""
+    return probs * (probs @ (1 - torch.eye(probs.shape[1], dtype=probs.dtype, device=probs.device)))
 
 
-def _full(features: Tensor, probs: Tensor) -> Basis:
+def _full(features: Tensor, probs: Tensor) -> Sums:
     classes, width = probs.shape[1], features.shape[1]
-    curvature = features.new_empty(classes, width, classes, width)
+    curvature, variances = features.new_empty(classes, width, classes, width), _variances(probs)
     for one in range(classes):
         for other in range(classes):
-            weight = probs[:, one] * (float(one == other) - probs[:, other])
+            weight = variances[:, one] if one == other else -probs[:, one] * probs[:, other]
             curvature[one, :, other] = features.T @ (weight.unsqueeze(1) * features)
+    return (curvature,)
+
+
+def _of_full(curvature: Tensor) -> Basis:
+    classes, width = curvature.shape[:2]
     values, vectors = torch.linalg.eigh(curvature.reshape(classes * width, -1))
     return values.clamp(min=0), lambda coordinates: (vectors @ coordinates).reshape(classes, width)
 
 
-def _kronecker(features: Tensor, probs: Tensor) -> Basis:
-    inner, of_inner = torch.linalg.eigh(features.T @ features)
-    outer, of_outer = torch.linalg.eigh((probs.sum(0).diag() - probs.T @ probs) / len(probs))
-    values = outer.clamp(min=0).unsqueeze(1) * inner.clamp(min=0)
+def _kronecker(features: Tensor, probs: Tensor) -> Sums:
+    outer = (-probs.T @ probs).fill_diagonal_(0) + _variances(probs).sum(0).diag()
+    return features.T @ features, outer, features.new_tensor(len(features))
+
+
+def _of_kronecker(inner: Tensor, outer: Tensor, count: Tensor) -> Basis:
+    values_of_inner, of_inner = torch.linalg.eigh(inner)
+    values_of_outer, of_outer = torch.linalg.eigh(outer / count)
+    values = values_of_outer.clamp(min=0).unsqueeze(1) * values_of_inner.clamp(min=0)
     return values, lambda coordinates: of_outer @ coordinates @ of_inner.T
 
 
-def _diagonal(features: Tensor, probs: Tensor) -> Basis:
-    return (probs * (1 - probs)).T @ features.square(), lambda coordinates: coordinates
+def _diagonal(features: Tensor, probs: Tensor) -> Sums:
+    return (_variances(probs).T @ features.square(),)
 
 
-STRUCTURES: dict[str, Callable[[Tensor, Tensor], Basis]] = {
-    "full": _full,
-    "kronecker": _kronecker,
-    "diagonal": _diagonal,
+def _of_diagonal(curvature: Tensor) -> Basis:
+    return curvature, lambda coordinates: coordinates
+
+
+STRUCTURES: dict[str, tuple[Callable[[Tensor, Tensor], Sums], Callable[..., Basis]]] = {
+    "full": (_full, _of_full),
+    "kronecker": (_kronecker, _of_kronecker),
+    "diagonal": (_diagonal, _of_diagonal),
 }
+"""Sums over images of features [N, d] and probabilities [N, C], and the basis that they give."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from tsnn_uq.bayes.noise import MOST_STEPS, NOISES, exact_noise, flipout_noise
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.coding import unpack_spikes
 from tsnn_uq.held import hold, is_held, one_step
+from tsnn_uq.state import copy_at_rest
 from tsnn_uq.uncertainty import StochasticLayer
 
 __all__ = ["VariationalLayer"]
@@ -44,7 +44,7 @@ class VariationalLayer(StochasticLayer):
         self.p, self.mask, self.noise = 1.0, "fixed", check_choice("noise", noise, NOISES)
         self.dims = 2 + len(getattr(layer, "kernel_size", ()))  # axes of inputs without time
         self.units = layer.weight.shape[1]
-        self.layer = copy.deepcopy(layer)
+        self.layer = copy_at_rest(layer)
         if isinstance(layer, StochasticLayer):
             self.layer.p = 0.0
         # Holds the weights' place, so that a deployed layer has its parameters in the old order.
@@ -102,7 +102,7 @@ class VariationalLayer(StochasticLayer):
 
     def deploy(self, weight: Tensor) -> nn.Module:
         """The layer that it took the place of, with these weights."""
-        layer: Any = copy.deepcopy(self.layer)
+        layer: Any = copy_at_rest(self.layer)
         layer.weight = nn.Parameter(weight.detach())
         return layer.eval()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import check_positive
+from tsnn_uq.state import copy_at_rest
 from tsnn_uq.uncertainty import mc_predict
 
 __all__ = ["Posterior", "copy_network"]
@@ -54,13 +54,13 @@ class Posterior(ABC):
 
 
 def copy_network(network: nn.Module, put: dict[int, nn.Module] | None = None) -> nn.Module:
-    """A deep copy in evaluation mode that draws from no generator yet.
+    """A deep copy in evaluation mode, at rest, that draws from no generator yet.
 
     Args:
         network: any module.
         put: modules to put in the place of others, by the others' ``id``.
     """
-    copied = copy.deepcopy(network, dict(put or {}))
+    copied = copy_at_rest(network, put)
     module: Any
     for module in copied.modules():
         if getattr(module, "generators", ()):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.quantization import freeze
+from tsnn_uq.state import rest
 from tsnn_uq.training import Method
 
 __all__ = ["CollectSwag", "Swag"]
@@ -121,6 +122,7 @@ def _refresh(network: nn.Module, images: Tensor, batch_size: int) -> None:
         norm.momentum = None  # a plain mean
         norm.train()
     for block in images.split(batch_size):
+        rest(network)
         network(block)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

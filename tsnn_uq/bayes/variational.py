@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.quantization.where import Where
+from tsnn_uq.state import copy_at_rest
 
 __all__ = ["VariationalPosterior", "dropconnect_posterior", "gaussian_posterior", "ternary_posterior"]
 
@@ -52,7 +52,7 @@ class VariationalPosterior(nn.Module, Posterior):
         for name, options in layers.items():
             layer = originals[name]
             put[id(layer)] = VariationalLayer(layer, make(layer.weight, **options), noise)
-        self.network = copy.deepcopy(network, dict(put))
+        self.network = copy_at_rest(network, put)
         self.layers = list(layers)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
 from tsnn_uq.quantization.rules import ternary_parts
+from tsnn_uq.state import evaluating
 
 __all__ = ["LayerCount", "count_layers", "ternary_scales"]
 
@@ -66,7 +66,7 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
     that are left when its running statistics are folded in.
 
     Parametrized weights are read as the layer uses them. The training mode of every module is restored; a network that
-    keeps its membrane state between calls has to be reset by the caller.
+    keeps state between calls is put to rest before and after.
 
     Args:
         model: any module.
@@ -89,7 +89,7 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
     layers = {name: module for name, module in model.named_modules() if isinstance(module, _Layer)}
     if not layers:
         raise InputError(f"model: expected an nn.Linear or nn.Conv layer; got a {type(model).__name__} without one")
-    with _evaluating(model):
+    with evaluating(model):
         positions = _output_positions(model, layers, example_input)
         counts = []
         inside_layers: set[nn.Module] = set()
@@ -174,16 +174,3 @@ def _output_positions(model: nn.Module, layers: Mapping[str, _Layer], example_in
         for handle in handles:
             handle.remove()
     return positions
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards each module has its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -8,13 +8,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.quantization import SCALES, by_group, fit_scale, make_rule, select_layers, ternary_codes
 from tsnn_uq.quantization.where import Where
 from tsnn_uq.readout import logits
+from tsnn_uq.state import evaluating, rest
 from tsnn_uq.training.losses import distillation
 from tsnn_uq.training.methods import Method
+from tsnn_uq.uncertainty.conversion import DroppedWeight
 
 __all__ = ["Distill", "Indirect"]
 
@@ -81,9 +84,10 @@ class Indirect(Method):
         self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
 
     def start(self, model: nn.Module, images: Tensor) -> None:
-        """Find the layers; a name that is not there is an error now."""
+        """Find the layers; a name that is not there, or a weight that is not the layer's own, is an error now."""
         self.done, self.fixed, self.codes = 0, {}, {}
-        select_layers(model, self.layers)
+        for name, layer in select_layers(model, self.layers).items():
+            _learned(name, layer)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, progress: float) -> None:
@@ -92,7 +96,7 @@ class Indirect(Method):
         if not due and not self.fixed:
             return
         for name, layer in select_layers(model, self.layers).items():
-            weight = cast(Tensor, layer.weight)
+            weight = _learned(name, layer)
             if due:
                 self._fix(name, weight, self.shares[self.done])
             _put_back(weight, self.fixed[name], self.codes[name], fit_scale(weight, self.codes[name], self.scale))
@@ -129,6 +133,17 @@ class Indirect(Method):
         self.done = int(state["done"])
         self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
         self.codes = {name.removeprefix("codes."): codes for name, codes in state.items() if name.startswith("codes.")}
+
+
+def _learned(name: str, layer: Any) -> Tensor:
+    """The weight that the optimizer updates, which may be behind a mask of dropconnect."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return cast(Tensor, layer.weight)
+    steps = layer.parametrizations["weight"]
+    if not all(isinstance(step, DroppedWeight) for step in steps):
+        found = ", ".join(type(step).__name__ for step in steps)
+        raise InputError(f"model: expected weights that can be fixed one by one; {name!r} has its own from {found}")
+    return cast(Tensor, steps.original)
 
 
 def _put_back(weight: Tensor, fixed: Tensor, codes: Tensor, scale: Tensor) -> None:
@@ -169,12 +184,15 @@ class Distill(Indirect):
         self.teacher, self.temperature, self.weight = teacher, temperature, weight
         self.wanted = torch.empty(0)
 
-    @torch.no_grad()
     def start(self, model: nn.Module, images: Tensor) -> None:
         """Ask the teacher about every training image, with nothing random switched on."""
         super().start(model, images)
-        self.teacher.eval()
-        self.wanted = torch.cat([logits(self.teacher(block)) for block in images.split(500)])
+        wanted = []
+        with evaluating(self.teacher):
+            for block in images.split(500):
+                rest(self.teacher)
+                wanted.append(logits(self.teacher(block)))
+        self.wanted = torch.cat(wanted)
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
         """The criterion and distillation, mixed."""

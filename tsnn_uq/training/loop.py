@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, class_numbers, describe
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import generator_for
+from tsnn_uq.state import evaluating, rest
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
 from tsnn_uq.training.forward import forward_batch
 from tsnn_uq.training.methods import Float, Method
@@ -178,6 +179,7 @@ def fit(
 
     method.finish(model)
     set_generator(model, masks)
+    rest(model)
     model.eval()
     return history
 
@@ -190,9 +192,10 @@ def _identity(
     return json.loads(json.dumps({"settings": asdict(settings), "seed": seed, "inputs": inputs, **names, "more": more}))
 
 
-@torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
     """Share of inputs whose most likely class is right, with no dropout or dropconnect.
+
+    The network is put to rest before each batch, and left at rest; each module is left in its mode.
 
     Args:
         model: a network that gives outputs [T, N, C] or [N, C].
@@ -204,11 +207,11 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
         InputError: no images, or not as many as labels.
     """
     images, labels = _checked("images", (images, labels))
-    training = model.training
-    model.eval()
-    blocks = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    right = sum(int((logits(model(block)).argmax(-1) == label).sum()) for block, label in blocks)
-    model.train(training)
+    right = 0
+    with evaluating(model):
+        for block, label in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            rest(model)
+            right += int((logits(model(block)).argmax(-1) == label).sum())
     return right / len(images)
 
 

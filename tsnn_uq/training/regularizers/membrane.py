@@ -81,6 +81,8 @@ class MembraneRegularizer(WholePassRegularizer):
 
     def term(self, forward: Forward) -> Tensor:
         """The mean, a scalar; of images alone."""
-        rows = torch.stack(forward.seen, 1)  # [R, layers]
+        runs = forward.layout.rows // len(forward.seen[0])
+        layers = len(forward.seen) // runs
+        rows = torch.cat([torch.stack(forward.seen[run * layers :][:layers], 1) for run in range(runs)])  # [R, layers]
         repeated, single, _ = forward.layout.split(rows)
         return torch.cat([repeated.flatten(0, 1), single]).mean()
