@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -189,8 +190,9 @@ def test_masks_of_make_stochastic_are_drawn_anew_for_each_step(kind, mask, passe
     assert len({tuple(drawn.tolist()) for drawn in seen}) == len(seen)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("kind", "method"), [pair for pair in product(KINDS, METHODS) if pair != ("dropconnect", "direct")]
+)
 def test_a_network_of_make_stochastic_trains_as_in_a_plain_loop(kind, method):
     make, plainly = METHODS[method]
     theirs, ours = Task("norse loop"), Task("norse loop")
