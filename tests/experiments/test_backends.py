@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import ipaddress
 import os
 import signal
+import socket
 import sys
+import threading
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import run
-from tsnn_uq.experiments.backends import open_pool
+from tsnn_uq.experiments.backends import DASK_ON_LOOPBACK, open_pool
 from tsnn_uq.experiments.locks import lock_path
 from tsnn_uq.experiments.sweep import Task, attempt
 
@@ -28,25 +33,156 @@ def alone(tmp_path_factory):
     return runs, [run(config, runs) for config in CONFIGS]
 
 
+# Where clusters, their dashboards and other programs listen by default.
+DEFAULT_PORTS = [*range(8786, 8790), 8265, 6379, 10001, 52365]
+
+
+def need(backend):
+    if importlib.util.find_spec(LIBRARIES[backend]) is None:
+        pytest.skip(f"the library of {backend} is not installed")
+
+
+@pytest.fixture
+def ports_taken():
+    """Others listen on all ports that clusters use by default."""
+    with ExitStack() as stack:
+        for port in DEFAULT_PORTS:
+            listener = stack.enter_context(socket.socket())
+            with suppress(OSError):  # another program really does
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+        yield
+
+
+def listening():
+    """The addresses and ports on which this process and its descendants listen, but for those of `ports_taken`."""
+    psutil = pytest.importorskip("psutil")
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("inet"):
+                address, port = connection.laddr[:2]
+                if connection.status == psutil.CONN_LISTEN and not (process == this and port in DEFAULT_PORTS):
+                    address = ipaddress.ip_address(address)
+                    yield getattr(address, "ipv4_mapped", None) or address, port
+
+
+def check_listeners(backend):
+    found = set(listening())
+    assert bool(found) == (backend != "processes")
+    assert [place for place in found if not place[0].is_loopback or place[1] in DEFAULT_PORTS] == []
+
+
+@LATE
+def test_a_cluster_listens_on_free_ports_of_the_loopback_interface_alone(ports_taken):
+    need("dask")
+    with open_pool("dask", jobs=1) as pool:
+        assert pool.jobs == 1
+        check_listeners("dask")
+
+
+@contextmanager
+def killed_in_training(folder):
+    """End the worker that trains the run in `folder`, once, when it has written its first checkpoint."""
+    killed, over = [], threading.Event()
+
+    def watch():
+        while not killed and not over.wait(0.002):
+            with suppress(FileNotFoundError, IndexError):  # not begun yet
+                worker = int(lock_path(folder).read_text().split()[0])
+                if (folder / "checkpoint.safetensors").exists():
+                    killed.append(worker)
+                    assert worker != os.getpid()
+                    os.kill(worker, signal.SIGKILL)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+# Where clusters, their dashboards and other programs listen by default.
+DEFAULT_PORTS = [*range(8786, 8790), 8265, 6379, 10001, 52365]
+
+
+def need(backend):
+    if importlib.util.find_spec(LIBRARIES[backend]) is None:
+        pytest.skip(f"the library of {backend} is not installed")
+
+
+@pytest.fixture
+def ports_taken():
+    """Others listen on all ports that clusters use by default."""
+    with ExitStack() as stack:
+        for port in DEFAULT_PORTS:
+            listener = stack.enter_context(socket.socket())
+            with suppress(OSError):  # another program really does
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+        yield
+
+
+def listening():
+    """The addresses and ports on which this process and its descendants listen, but for those of `ports_taken`."""
+    psutil = pytest.importorskip("psutil")
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("inet"):
+                address, port = connection.laddr[:2]
+                if connection.status == psutil.CONN_LISTEN and not (process == this and port in DEFAULT_PORTS):
+                    address = ipaddress.ip_address(address)
+                    yield getattr(address, "ipv4_mapped", None) or address, port
+
+
+@LATE
+@pytest.mark.parametrize("backend", LIBRARIES)
+def test_a_cluster_listens_on_free_ports_of_the_loopback_interface_alone(backend, ports_taken):
+    need(backend)
+    with open_pool(backend, jobs=1) as pool:
+        assert pool.jobs == 1
+        found = set(listening())
+    assert bool(found) == (backend != "processes")
+    assert [place for place in found if not place[0].is_loopback or place[1] in DEFAULT_PORTS] == []
+
+
+@contextmanager
+def killed_in_training(folder):
+    """End the worker that trains the run in `folder`, once, when it has written its first checkpoint."""
+    killed, over = [], threading.Event()
+
+    def watch():
+        while not killed and not over.wait(0.002):
+            with suppress(FileNotFoundError, IndexError):  # not begun yet
+                worker = int(lock_path(folder).read_text().split()[0])
+                if (folder / "checkpoint.safetensors").exists():
+                    killed.append(worker)
+                    assert worker != os.getpid()
+                    os.kill(worker, signal.SIGKILL)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.slow
 @LATE
 @pytest.mark.parametrize("backend", LIBRARIES)
-def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path):
-    pytest.importorskip(LIBRARIES[backend], reason=f"the library of {backend} is not installed")
-    killed = []
-
-    def kill_once(name, stage, done, total):
-        lock = lock_path(tmp_path / CONFIGS[0].name)
-        if name == CONFIGS[0].name and stage == "train" and not killed and lock.exists():
-            killed.append(int(lock.read_text().split()[0]))
-            os.kill(killed[0], signal.SIGKILL)
-
+def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path, ports_taken):
+    need(backend)
     tasks = [Task(config, tmp_path) for config in CONFIGS]
-    with open_pool(backend, jobs=2) as pool:
+    with open_pool(backend, jobs=2) as pool, killed_in_training(tmp_path / CONFIGS[0].name) as killed:
         assert pool.jobs == 2
-        results = attempt(tasks, pool, checkpoint_seconds=0, progress=kill_once)
-    assert killed
-    assert killed != [os.getpid()]
+        check_listeners(backend)
+        results = attempt(tasks, pool, checkpoint_seconds=0)
+    assert len(killed) == 1
     assert set(results) == {*tasks}
     runs, rows = alone
     assert [without_time(results[task]) for task in tasks] == [without_time(row) for row in rows]
@@ -57,10 +193,12 @@ def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path):
 
 @pytest.mark.slow
 @LATE
-def test_a_cluster_by_its_address(alone, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="the library of dask is not installed")
+def test_a_cluster_by_its_address(alone, tmp_path, ports_taken):
+    need("dask")
+    import distributed
+
     task = Task(CONFIGS[1], tmp_path)
-    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, **DASK_ON_LOOPBACK}
     with distributed.LocalCluster(**options) as cluster, open_pool("dask", address=cluster.scheduler_address) as pool:
         assert pool.jobs == 2
         assert without_time(attempt([task], pool)[task]) == without_time(alone[1][1])
@@ -90,7 +228,7 @@ def test_a_library_that_is_missing_is_told_with_how_to_have_it(backend, monkeypa
 
 
 def test_no_scheduler_at_an_address_is_one_line(monkeypatch):
-    pytest.importorskip("distributed", reason="the library of dask is not installed")
+    need("dask")
     monkeypatch.setattr("tsnn_uq.experiments.backends.CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(InputError, match=r"address: expected that of a Dask scheduler; got tcp://127\.0\.0\.1:1"),

@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ __all__ = ["BACKENDS", "Pool", "open_pool"]
 
 CONNECT_SECONDS = 30
 OBJECT_BYTES = 128 * 2**20  # of Ray's shared memory; settings and rows are small
+# Dask's scheduler always serves HTTP: without an address on port 8787 (distributed 2024.8 to 2026.8), with a warning
+# if that is taken. This is any free port of the loopback interface, and no dashboard on it.
+DASK_ON_LOOPBACK = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Pool:
 @contextmanager
 def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -> Iterator[Pool]:
     """Make joblib use a backend as long as the context lasts.
+
+    A cluster started here listens on free ports of the loopback interface, nowhere else, and has no dashboard.
 
     Workers elsewhere need this package, the same versions of its libraries (results are the same to the last bit on
     the same kind of processor alone), and the folders of runs and data under the same paths.
@@ -85,8 +90,7 @@ def _dask(jobs: int, address: str) -> Iterator[Pool]:
 @contextmanager
 def _dask_client(distributed: Any, jobs: int, address: str) -> Iterator[Any]:
     if not address:
-        # No limit of memory, for it ends workers; no page to watch, for its port may be taken.
-        options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        options = {"threads_per_worker": 1, "memory_limit": 0, **DASK_ON_LOOPBACK}  # a limit would end workers
         with distributed.LocalCluster(n_workers=jobs, **options) as cluster, distributed.Client(cluster) as client:
             yield client
         return
@@ -104,7 +108,8 @@ def _ray(jobs: int, address: str) -> Iterator[Pool]:
     ray = _library("ray", "ray")
     local = {"num_cpus": jobs, "object_store_memory": OBJECT_BYTES, "include_dashboard": False}
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
+        with nullcontext() if address else _ray_on_loopback():
+            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"address: expected that of a Ray cluster; got {address or 'local'}: {error}") from error
     try:
@@ -113,6 +118,22 @@ def _ray(jobs: int, address: str) -> Iterator[Pool]:
             yield Pool(int(ray.cluster_resources()["CPU"]), "ray", (Exception,))
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _ray_on_loopback() -> Iterator[None]:
+    """Start Ray on the loopback interface alone; on Linux all its processes would listen on all interfaces.
+
+    Ray itself does so on macOS and Windows. It has no option for it, and it reads the environment's
+    ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`` only when it is imported.
+    """
+    constants = _library("ray", "ray._private.ray_constants")
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _library(extra: str, name: str) -> Any:
