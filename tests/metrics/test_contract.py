@@ -168,7 +168,7 @@ def test_unknown_options_are_refused(tester: MetricTester) -> None:
         ("AccuracyAtCoverage", {"coverage": 0.0}, "coverage: expected a positive number"),
         ("CoverageAtRisk", {"risk": 1.5}, "risk: expected 0 <= value <= 1"),
         ("FprAtTpr", {"tpr": 95}, "tpr: expected 0 <= value <= 1"),
-        ("EarlyExit", {"threshold": 0.5, "score": "margin"}, "score: expected one of confidence, entropy"),
+        ("EarlyExit", {"threshold": 0.5, "score": "margins"}, "score: expected one of confidence, margin"),
         ("EnergyScore", {"temperature": 0}, "temperature: expected a positive number"),
         ("FirstStableStep", {"reduction": "max"}, "reduction: expected one of"),
     ],

@@ -99,7 +99,7 @@ def test_refuses_what_does_not_fit() -> None:
         (target + 1, 0.5, "confidence", "target: expected labels from 0 to 3"),
         (target, math.nan, "confidence", "threshold: expected a number; got nan"),
         (target, "high", "confidence", "threshold: expected a number; got 'high'"),
-        (target, 0.5, "margin", "score: expected one of confidence, entropy"),
+        (target, 0.5, "margins", "score: expected one of confidence, margin, entropy, mutual-information"),
     ]:
         with pytest.raises(InputError, match=message):
             early_exit(probs, labels, threshold, score)

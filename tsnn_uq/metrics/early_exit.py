@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,22 +12,60 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_probabilities, describe
 from tsnn_uq.metrics.base import PerInputMetric, UncertaintyMetric
-from tsnn_uq.metrics.entropy import surprise
-from tsnn_uq.metrics.inputs import Reduction, as_samples, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.entropy import predictive_entropy
+from tsnn_uq.metrics.information import mutual_information
+from tsnn_uq.metrics.inputs import Reduction, at_least_float32, mean_of_samples, reduce_inputs
 from tsnn_uq.metrics.over_time import with_samples
 
-__all__ = ["EarlyExit", "EarlyExitPoints", "FirstStableStep", "early_exit", "first_stable_step"]
+__all__ = ["EarlyExit", "EarlyExitPoints", "FirstStableStep", "Score", "early_exit", "first_stable_step", "sureness"]
 
-Score = Literal["confidence", "entropy"]
+Score = Literal["confidence", "margin", "entropy", "mutual-information"]
 
 
-def _mean_over_time(probs: Tensor, validate: bool) -> Tensor:
-    """The mean prediction after each step [T, N, C] of [T, N, C] or [S, T, N, C], in float32 or better."""
+def _margin(samples: Tensor) -> Tensor:
+    """Highest minus second highest mean probability; one class has no rival, as if that had probability 0."""
+    highest = mean_of_samples(samples).topk(min(2, samples.shape[-1])).values
+    return highest[..., 0] - highest[..., 1:].sum(-1)
+
+
+_SURENESS: dict[str, Callable[[Tensor], Tensor]] = {
+    "confidence": lambda samples: mean_of_samples(samples).amax(-1),
+    "margin": _margin,
+    "entropy": lambda samples: -predictive_entropy(samples, reduction="none", validate=False),
+    "mutual-information": lambda samples: -mutual_information(samples, reduction="none", validate=False),
+}
+
+
+def sureness(probs: Tensor, score: Score) -> Tensor:
+    """How sure each prediction is; higher is surer.
+
+    "confidence" is the highest mean probability and "margin" its distance from the second highest. "entropy" is the
+    negative entropy of the mean prediction and "mutual-information" the negative mutual information of the samples,
+    both in nats.
+
+    Args:
+        probs: probabilities [S, ..., C], samples first.
+        score: one of the four.
+
+    Returns:
+        [...], in float32 or the wider dtype of `probs`.
+
+    Raises:
+        InputError: `score` is unknown, or mutual information is asked of a single sample.
+    """
+    check_choice("score", score, _SURENESS)
+    if score == "mutual-information" and len(probs) < 2:
+        raise InputError("score: expected at least two Monte Carlo samples for 'mutual-information'; got one")
+    samples = at_least_float32(probs)
+    return _SURENESS[score](samples.flatten(1, -2)).reshape(samples.shape[1:-1])
+
+
+def _samples_over_time(probs: Tensor, validate: bool) -> Tensor:
+    """Predictions after each step [S, T, N, C] of [T, N, C] or [S, T, N, C], in float32 or better."""
     probs = with_samples(probs)
     if validate:
         check_probabilities("probs", probs, "[S, T, N, C]")
-    steps, inputs = probs.shape[1:3]
-    return mean_of_samples(as_samples(probs.flatten(1, 2), validate=False)).unflatten(0, (steps, inputs))
+    return at_least_float32(probs)
 
 
 def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate: bool = True) -> Tensor:
@@ -51,7 +90,7 @@ def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate:
         >>> first_stable_step(torch.tensor([[[0.6, 0.4], [0.6, 0.4]], [[0.3, 0.7], [0.8, 0.2]]]))
         tensor([2, 1])
     """
-    decision = _mean_over_time(probs, validate).argmax(-1)
+    decision = mean_of_samples(_samples_over_time(probs, validate)).argmax(-1)
     numbers = torch.arange(1, len(decision) + 1, device=decision.device)[:, None]
     steps = 1 + ((decision != decision[-1]) * numbers).amax(0)
     return steps if reduction == "none" else reduce_inputs(steps.double(), reduction)
@@ -74,16 +113,18 @@ def _points(steps: Tensor, correct: Tensor, reached: Tensor) -> EarlyExitPoints:
 
 def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, validate: bool) -> tuple[Tensor, ...]:
     """Steps used, whether the prediction is right, and whether the threshold was reached: [N] each."""
-    check_choice("score", score, ["confidence", "entropy"])
+    check_choice("score", score, _SURENESS)
     if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or threshold != threshold:
         raise InputError(f"threshold: expected a number; got {describe(threshold)}")
-    mean = _mean_over_time(probs, validate).detach()
+    samples = _samples_over_time(probs, validate).detach()
+    steps, inputs, classes = samples.shape[1:]
     if validate:
-        target = check_labels("target", target, classes=mean.shape[-1], count=mean.shape[1])
-    sure = mean.amax(-1) >= threshold if score == "confidence" else surprise(mean).sum(-1) <= threshold
+        target = check_labels("target", target, classes=classes, count=inputs)
+    uncertain = score in ("entropy", "mutual-information")  # low is sure
+    sure = sureness(samples, score) >= (-threshold if uncertain else threshold)
     reached = sure.any(0)
-    last = torch.where(reached, sure.long().argmax(0), len(mean) - 1)  # argmax is the first step that is sure
-    decision = mean.argmax(-1).gather(0, last[None])[0]
+    last = torch.where(reached, sure.long().argmax(0), steps - 1)  # argmax is the first step that is sure
+    decision = mean_of_samples(samples).argmax(-1).gather(0, last[None])[0]
     return last + 1, decision == target.long(), reached
 
 
@@ -92,15 +133,16 @@ def early_exit(
 ) -> EarlyExitPoints:
     """Stop each input at the first time step at which the network is sure enough.
 
-    Sure enough is a confidence, the highest mean probability, of at least `threshold`, or an entropy of the mean
-    prediction, in nats, of at most `threshold` (as BranchyNet does: Teerapittayanon et al. 2016, arXiv 1709.01686).
-    What never gets there leaves after step T.
+    Sure enough is a confidence (the highest mean probability) or a margin (its distance from the second highest) of at
+    least `threshold`, or an entropy of the mean prediction or a mutual information of the samples, in nats, of at most
+    `threshold` (entropy as in BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). What never gets there leaves
+    after step T. Nothing is promised of those that leave; `tsnn_uq.stopping` chooses thresholds that keep a promise.
 
     Args:
         probs: predictions after each step [T, N, C] or [S, T, N, C].
         target: class numbers [N].
         threshold: on the score.
-        score: "confidence" or "entropy".
+        score: "confidence", "margin", "entropy" or, with several samples, "mutual-information".
         validate: False skips the checks of the inputs.
 
     Returns:
@@ -148,7 +190,7 @@ class EarlyExit(UncertaintyMetric):
         super().__init__(**options)
         self.threshold, self.score, self.validate = threshold, score, validate
         # Bad options fail here, not at the first batch.
-        early_exit(torch.full((1, 1, 2), 0.5), torch.tensor([0]), threshold, score)
+        early_exit(torch.full((2, 1, 1, 2), 0.5), torch.tensor([0]), threshold, score)
         for name in ("steps", "correct", "reached"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
