@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 BELOW_EXPERIMENTS = {
+    "batches",
     "bayes",
     "checks",
     "coding",
@@ -40,6 +41,7 @@ BELOW_EXPERIMENTS = {
     "uncertainty",
 }
 MAY_IMPORT = {
+    "batches": {"checks", "held", "seeds"},
     "checks": set(),
     "files": {"checks"},
     "seeds": {"checks"},
@@ -60,10 +62,11 @@ MAY_IMPORT = {
     "neurons": {"checks", "compilers", "held", "threads"},
     "data": {"checks", "files", "seeds"},
     # quantization: layers are chosen for dropout as they are for ternary weights
-    "uncertainty": {"checks", "seeds", "coding", "held", "readout", "state", "synapses", "quantization"},
+    "uncertainty": {"batches", "checks", "seeds", "coding", "held", "readout", "state", "synapses", "quantization"},
     "networks": {"checks", "held", "neurons", "uncertainty", "coding", "readout", "synapses"},
     # data: outliers are made of the training images; neurons: a term may look at membrane potentials
     "training": {
+        "batches",
         "checks",
         "data",
         "files",
@@ -89,7 +92,18 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "cost": {"checks", "quantization", "state"},
-    "bayes": {"checks", "coding", "files", "held", "quantization", "readout", "state", "training", "uncertainty"},
+    "bayes": {
+        "batches",
+        "checks",
+        "coding",
+        "files",
+        "held",
+        "quantization",
+        "readout",
+        "state",
+        "training",
+        "uncertainty",
+    },
     "plots": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
     "studies": BELOW_EXPERIMENTS | {"experiments"},

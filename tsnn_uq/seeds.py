@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy
 import torch
 
-__all__ = ["derive_seed", "generator_for", "global_seed"]
+__all__ = ["GlobalStates", "derive_seed", "generator_for", "global_seed"]
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -37,3 +40,48 @@ def global_seed(seed: int, device: torch.device) -> Iterator[None]:
         for generator in [torch.default_generator, *(torch.cuda.default_generators[one.index] for one in cuda)]:
             generator.manual_seed(seed)
         yield
+
+
+class GlobalStates:
+    """States of the global generators of torch, Python and NumPy, lent to code of others that draws from them.
+
+    Args:
+        seed: where they begin.
+
+    Example:
+        >>> states = GlobalStates(0)
+        >>> with states.lent():
+        ...     first = torch.rand(1)
+        >>> with states.lent():  # goes on from there
+        ...     second = torch.rand(1)
+        >>> bool(first == second)
+        False
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.states: tuple[Any, ...] = (
+            torch.Generator().manual_seed(seed).get_state(),
+            random.Random(seed).getstate(),
+            numpy.random.RandomState(seed % 2**32).get_state(),
+        )
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Context in which the global generators go on from here; afterwards they are as they were before."""
+        around = _states()
+        _set_states(self.states)
+        try:
+            yield
+        finally:
+            self.states = _states()
+            _set_states(around)
+
+
+def _states() -> tuple[Any, ...]:
+    return torch.get_rng_state(), random.getstate(), numpy.random.get_state()
+
+
+def _set_states(states: tuple[Any, ...]) -> None:
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    numpy.random.set_state(states[2])

@@ -1,0 +1,14 @@
+"""Inputs and labels in batches: from tensors, from a Dataset or from a DataLoader of torch.
+
+Whatever runs a network over data takes all three, opened by `open_data`:
+
+- **tensors**: inputs alone or (inputs, labels), also as a ``TensorDataset`` or a ``Subset`` of one.
+- a map-style **Dataset**, whose items are an input or (input, label). What they draw from the global generators of
+  torch, NumPy and Python comes from a seed for each batch, so it is the same for any number of workers.
+- a **DataLoader**, which has its own order, batches, workers and pinned memory.
+"""
+
+from tsnn_uq.batches.batch import Batch, device_of
+from tsnn_uq.batches.sources import Data, Indexed, Loaded, Source, open_data
+
+__all__ = ["Batch", "Data", "Indexed", "Loaded", "Source", "device_of", "open_data"]

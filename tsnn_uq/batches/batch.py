@@ -1,0 +1,78 @@
+"""A batch of inputs and labels, and what it is held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError, class_numbers, describe
+from tsnn_uq.held import is_held, one_step
+
+__all__ = ["Batch", "Checks", "device_of"]
+
+
+class Batch(NamedTuple):
+    """Some of the inputs.
+
+    Attributes:
+        inputs: n of them along the batch axis.
+        labels: class numbers [n], int64, where there are any.
+        indices: which of all inputs they are [n]; None where a DataLoader does not say.
+    """
+
+    inputs: Tensor
+    labels: Tensor | None = None
+    indices: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same with inputs and labels on a device."""
+        labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
+        return Batch(self.inputs.to(device, non_blocking=True), labels, self.indices)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is; the processor for one without parameters and buffers."""
+    first = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What batches are held to.
+
+    Args:
+        argument: what error messages call the data.
+        batch_dim: the axis that counts inputs.
+        labelled: whether there have to be labels.
+        finite: whether NaN and infinity are refused.
+    """
+
+    argument: str
+    batch_dim: int
+    labelled: bool
+    finite: bool
+
+    def batch(self, items: Any, indices: Tensor | None = None) -> Batch:
+        """A batch of a tensor of inputs, or of a sequence of that and a tensor of labels.
+
+        Raises:
+            InputError: something else, no inputs, or labels that do not fit.
+        """
+        parts = [items] if isinstance(items, Tensor) else list(items) if isinstance(items, tuple | list) else []
+        if not 1 + self.labelled <= len(parts) <= 2 or not all(isinstance(part, Tensor) for part in parts):
+            wanted = "(inputs, labels)" if self.labelled else "inputs or (inputs, labels)"
+            got = ", ".join(type(part).__name__ for part in parts) or type(items).__name__
+            raise InputError(f"{self.argument}: expected {wanted} as tensors; got {got}")
+        inputs = parts[0]
+        count = inputs.shape[self.batch_dim] if inputs.dim() > self.batch_dim else 0
+        if not count or (len(parts) == 2 and parts[1].shape != (count,)):
+            wanted = "as many images as labels, at least one" if len(parts) == 2 else "at least one input"
+            got = " and ".join(map(describe, parts))
+            raise InputError(f"{self.argument}: expected {wanted}; got {got} (inputs on axis {self.batch_dim})")
+        if self.finite and not torch.isfinite(one_step(inputs) if is_held(inputs) else inputs).all():
+            raise InputError(f"{self.argument}: expected finite values; got NaN or infinity")
+        return Batch(inputs, class_numbers("labels", parts[1]) if len(parts) == 2 else None, indices)
