@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from tests.helpers.peers import library, peer
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization import SCALES, freeze, make_rule, select_layers, ternarize, ternary_codes
-from tsnn_uq.uncertainty import DropConnectLinear, mc_predict
+from tsnn_uq.training import Direct, FitSettings, Indirect, fit
+from tsnn_uq.uncertainty import DropConnectLinear, make_deterministic, make_stochastic, mc_predict
 
 RULES = ["mean-fraction", "mean-rounding", "quantile", "learned"]
 
@@ -114,7 +116,7 @@ def test_rules_take_their_options():
 def test_a_layer_that_is_ternary_already_is_refused_and_nothing_happens():
     model = small()
     ternarize(model, ["3"])
-    with pytest.raises(InputError, match=r"^model: expected layers with plain weights; '3' is parametrized already"):
+    with pytest.raises(InputError, match=r"^model: expected layers with plain weights.*'3' is parametrized already"):
         ternarize(model)
     assert not hasattr(model[0], "parametrizations")
 
@@ -135,6 +137,136 @@ def test_bad_arguments_are_refused_and_nothing_happens(arguments, match):
     with pytest.raises(InputError, match=match):
         ternarize(model, **arguments)
     assert not hasattr(model[0], "parametrizations")
+
+
+def pruned(layer: nn.Module) -> None:
+    prune.l1_unstructured(layer, "weight", amount=0.3)
+
+
+def integers(layer: nn.Module) -> None:
+    layer.weight = nn.Parameter(torch.ones(6, 12, dtype=torch.int8), requires_grad=False)
+
+
+def complex_numbers(layer: nn.Module) -> None:
+    layer.weight = nn.Parameter(torch.ones(6, 12, dtype=torch.complex64))
+
+
+def uninitialized(layer: nn.Module) -> None:
+    layer.weight = nn.UninitializedParameter()
+
+
+HOOKED = {
+    "pruned": (pruned, "computed by a hook"),
+    "weight norm": (nn.utils.weight_norm, "computed by a hook"),
+    "spectral norm": (nn.utils.spectral_norm, "computed by a hook"),
+    "integers": (integers, "is a int8 tensor"),
+    "complex numbers": (complex_numbers, "is a complex64 tensor"),
+    "uninitialized": (uninitialized, "has no shape yet"),
+}
+
+
+def fit_indirect(model: nn.Module) -> None:
+    fit(model, (torch.rand(4, 1, 3, 3), torch.arange(4)), seed=0, method=Indirect(), settings=FitSettings(epochs=1))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize(
+    "change",
+    [
+        ternarize,
+        lambda model: ternarize(model, rule="learned"),
+        lambda model: make_stochastic(model, "dropconnect"),
+        fit_indirect,
+    ],
+)
+@pytest.mark.parametrize("kind", HOOKED)
+def test_a_weight_that_cannot_be_replaced_is_refused_by_name_and_nothing_happens(kind, change):
+    model = small()
+    make, why = HOOKED[kind]
+    make(model[3])
+    types, names = [type(module) for module in model.modules()], [name for name, _ in model.named_parameters()]
+    first = model[0].weight.detach().clone()
+    with pytest.raises(
+        InputError, match=rf"^layers: expected weights that are floating-point.* that of '3' (is )?{why}"
+    ):
+        change(model)
+    assert [type(module) for module in model.modules()] == types
+    assert [name for name, _ in model.named_parameters()] == names
+    assert torch.equal(model[0].weight, first)
+    assert ternarize(model, ["0"]) == ["0"]  # the others are none the worse for it
+
+
+def test_after_undoing_the_hook_the_layer_becomes_ternary():
+    model = small()
+    pruned(model[3])
+    prune.remove(model[3], "weight")
+    assert ternarize(model) == ["0", "3"]
+    assert (model[3].weight == 0).sum() >= round(0.3 * 72)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+@pytest.mark.parametrize("change", [ternarize, fit_indirect])
+def test_a_weight_that_something_else_makes_is_refused(norm, change):
+    model = small()
+    norm(model[3])
+    with pytest.raises(InputError, match="'3' is parametrized already, by _"):
+        change(model)
+    assert not hasattr(model[0], "parametrizations")
+
+
+@pytest.mark.parametrize("method", [Direct, Indirect])
+def test_a_network_with_dropconnect_is_trained_to_be_ternary_and_keeps_it(method):
+    model = small()
+    make_stochastic(model, "dropconnect", p=0.2)
+    fit(model, (torch.rand(4, 1, 3, 3), torch.arange(4)), seed=0, method=method(), settings=FitSettings(epochs=2))
+    for name in ("0", "3"):
+        layer = model.get_submodule(name)
+        assert is_ternary(original(layer), "layer")
+        assert len(original(layer).unique()) == 3
+        assert torch.equal(layer.weight, original(layer))
+    assert make_deterministic(model) == ["0", "3"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_has_the_codes_of_single_precision(rule, scale, dtype):
+    """Whether the network is ternary before or after; 400,000 weights, more than float16 can count."""
+    wide = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.ConvTranspose1d(8, 6, 3, groups=2))
+    with torch.no_grad():
+        wide[0].weight.normal_(generator=seeded(0))
+    before, after = copy.deepcopy(wide), copy.deepcopy(wide)
+    ternarize(before, rule=rule, scale=scale)
+    before.to(dtype)
+    ternarize(after.to(dtype), rule=rule, scale=scale)
+    for model in (before, after):
+        single = copy.deepcopy(model).float()  # the same weights, and the same learned factor
+        for name in ("0", "2"):
+            weight, wanted = (both.get_submodule(name).weight for both in (model, single))
+            assert weight.dtype == dtype
+            assert torch.equal(weight.sign().float(), wanted.sign())
+            assert torch.equal(weight, wanted.to(dtype))
+            assert (wanted != 0).float().mean() > 0.3
+    weights = [after.get_submodule(name).weight.detach() for name in ("0", "2")]
+    freeze(after)
+    assert all(torch.equal(after.get_submodule(n).weight, w) for n, w in zip(("0", "2"), weights, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_learned_threshold_has_its_gradient_in_half_precision_too(dtype):
+    layers = []
+    for kind in (torch.float32, dtype):
+        layer = nn.Linear(700, 300, bias=False)
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn(300, 700, generator=seeded(0)).to(dtype))
+        ternarize(layer.to(kind), rule="learned", factor=0.75)  # a number of both
+        layer.weight.sum().backward()
+        layers.append(layer)
+    single, half = layers
+    assert half.parametrizations.weight[0].factor.grad.item() == pytest.approx(
+        single.parametrizations.weight[0].factor.grad.item(), rel=1e-2
+    )
+    assert torch.equal(original(half).grad, torch.ones(300, 700, dtype=dtype))
 
 
 def softened(weight: Tensor, factor: float, scale: str) -> Tensor:

@@ -19,6 +19,7 @@ from tsnn_uq.bayes.variational import VariationalPosterior
 from tsnn_uq.checks import InputError, describe, last_line
 from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.quantization import select_layers
+from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.packing import pack, unpack_weight
 from tsnn_uq.quantization.rules import ternary_parts
 
@@ -43,20 +44,23 @@ def save_draws(path: Path, networks: Sequence[nn.Module], *, header: Mapping[str
     states = [network.state_dict() for network in networks]
     if any(_shapes(state) != _shapes(states[0]) for state in states):
         raise InputError("networks: expected networks of the same shape; got different ones")
-    weights = {f"{name}.weight".lstrip(".") for name in select_layers(networks[0])}
+    layers = select_layers(networks[0])
+    transposed = {f"{name}.weight".lstrip("."): transposed_groups(layer) for name, layer in layers.items()}
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}
     for name in states[0]:
         values = [state[name] for state in states]
-        parts = [ternary_parts(value) for value in values] if name in weights else [None]
+        groups = transposed.get(name)
+        parts = [None if groups is None else ternary_parts(outputs_first(value, groups)) for value in values]
         found = [part for part in parts if part is not None]
         if len(found) == len(states):
-            shapes[name] = list(values[0].shape)
+            shapes[name] = list(found[0][0].shape)
             tensors[f"{name}.codes"] = _together([pack(codes) for codes, _ in found])
             tensors[f"{name}.scale"] = _together(list(torch.broadcast_tensors(*(scale for _, scale in found))))
         else:
             tensors[name] = _together(values)
-    write_tensors(path, tensors, {**(header or {}), "kind": DRAWS, "draws": len(states), "shapes": shapes})
+    form = {"kind": DRAWS, "draws": len(states), "shapes": shapes, "transposed": transposed}
+    write_tensors(path, tensors, {**(header or {}), **form})
 
 
 def load_draws(path: Path, network: nn.Module) -> tuple[list[nn.Module], dict[str, Any]]:
@@ -75,7 +79,8 @@ def load_draws(path: Path, network: nn.Module) -> tuple[list[nn.Module], dict[st
     tensors, header = read_tensors(path, DRAWS)
     try:
         shapes, count = header.pop("shapes"), header.pop("draws")
-        states = [_state(tensors, shapes, count, draw) for draw in range(count)]
+        transposed = header.pop("transposed", {})
+        states = [_state(tensors, shapes, transposed, count, draw) for draw in range(count)]
         networks = []
         for state in states:
             networks.append(copy_network(network))
@@ -85,7 +90,13 @@ def load_draws(path: Path, network: nn.Module) -> tuple[list[nn.Module], dict[st
     return networks, header
 
 
-def _state(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]], count: int, draw: int) -> dict[str, Tensor]:
+def _state(
+    tensors: Mapping[str, Tensor],
+    shapes: Mapping[str, list[int]],
+    transposed: Mapping[str, int],
+    count: int,
+    draw: int,
+) -> dict[str, Tensor]:
     """The state dict of one draw."""
 
     def of_draw(name: str) -> Tensor:
@@ -96,7 +107,8 @@ def _state(tensors: Mapping[str, Tensor], shapes: Mapping[str, list[int]], count
     packed = {f"{name}.{part}" for name in shapes for part in ("codes", "scale")}
     state = {name: of_draw(name) for name in tensors if name not in packed}
     for name, shape in shapes.items():
-        state[name] = unpack_weight(of_draw(f"{name}.codes"), shape, of_draw(f"{name}.scale"))
+        groups = transposed.get(name, 0)
+        state[name] = unpack_weight(of_draw(f"{name}.codes"), shape, of_draw(f"{name}.scale"), groups)
     return state
 
 

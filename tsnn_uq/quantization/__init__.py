@@ -1,5 +1,6 @@
 """Ternary quantization of any module."""
 
+from tsnn_uq.quantization.freezing import freeze
 from tsnn_uq.quantization.rules import (
     RULES,
     SCALES,
@@ -11,7 +12,7 @@ from tsnn_uq.quantization.rules import (
     quantile,
     ternary_codes,
 )
-from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, float_weights, freeze, ternarize
+from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, float_weights, ternarize
 from tsnn_uq.quantization.where import PARTS, select_layers
 
 __all__ = [

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tsnn_uq.checks import InputError, describe
+from tsnn_uq.quantization.channels import outputs_first
 
 __all__ = ["pack", "packed_bytes", "unpack", "unpack_weight"]
 
@@ -110,6 +111,16 @@ def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
     return flat[:count].reshape(tuple(shape))
 
 
-def unpack_weight(packed: Tensor, shape: Sequence[int], scale: Tensor) -> Tensor:
-    """The weight of packed codes: scale * code, bit for bit the one that was taken apart; errors as `unpack`."""
-    return unpack(packed, shape).to(scale.dtype) * scale
+def unpack_weight(packed: Tensor, shape: Sequence[int], scale: Tensor, groups: int = 0) -> Tensor:
+    """The weight of packed codes: scale * code, bit for bit the one that was taken apart; errors as `unpack`.
+
+    Args:
+        packed: as for `unpack`.
+        shape: of the codes, output channels first.
+        scale: one, or one for each output channel, such that it broadcasts against the codes.
+        groups: of a transposed convolution, which has its output channels elsewhere; 0 for any other layer.
+    """
+    weight = unpack(packed, shape).to(scale.dtype) * scale
+    if groups and (len(shape) < 2 or shape[0] % groups):
+        raise InputError(f"shape: expected output channels in {groups} groups; got {list(shape)}")
+    return outputs_first(weight, groups).contiguous()

@@ -1,11 +1,15 @@
 """Ternary rules: from float weights to codes in {-1, 0, +1} and a scale.
 
 A rule is a threshold: weights whose magnitude is above it become their sign, the others zero. Thresholds
-and scales are computed per *group*: the whole tensor (one scale a layer) or each output channel (axis 0).
+and scales are computed per *group*: the whole tensor (one scale a layer) or each output channel (axis 0; see
+`tsnn_uq.quantization.channels` for layers that have them elsewhere). Means, sums and counts are taken in float32 or
+better, whatever the weights are: float16 ends at 65,504, and eight bits of bfloat16 count to 256.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -29,7 +33,7 @@ __all__ = [
 
 SCALES = ("layer", "channel", "none")
 Rule = Callable[[Tensor], Tensor]
-"""From magnitudes |w| [groups, weights] to a threshold for each group [groups, 1]."""
+"""From magnitudes |w| [groups, weights] to thresholds of at least 0 for each group [groups, 1] or each weight."""
 
 
 def mean_fraction(factor: float = 0.7) -> Rule:
@@ -51,16 +55,33 @@ def mean_rounding() -> Rule:
 
 
 def quantile(sparsity: float = 0.5) -> Rule:
-    """Threshold at a quantile of the magnitudes, so that a share `sparsity` of the weights becomes zero."""
+    """Threshold at a quantile of the magnitudes, so that a share `sparsity` of the weights becomes zero.
+
+    Exactly ``round(sparsity * n)`` of the n weights of a group become zero, or as many as are zero already if those are
+    more. Of weights that have the same magnitude at the threshold, those that become zero are always the same ones, and
+    are spread over the group: the first ones in a row would be all weights of some neurons.
+    """
     check_fraction("sparsity", sparsity, below_one=True)
 
     def threshold(magnitude: Tensor) -> Tensor:
-        zeros = round(sparsity * magnitude.shape[1])
+        count = magnitude.shape[1]
+        zeros = round(sparsity * count)
         if zeros == 0:
-            return torch.full_like(magnitude[:, :1], -1)  # nothing is below: exact zeros keep a sign of 0
-        return magnitude.kthvalue(zeros, dim=1, keepdim=True).values
+            return torch.zeros_like(magnitude[:, :1])
+        cut = magnitude.kthvalue(zeros, dim=1, keepdim=True).values
+        tied = magnitude == cut
+        wanted = zeros - (magnitude < cut).sum(1, keepdim=True)
+        order = _spread(count).to(magnitude.device)
+        first = torch.zeros_like(tied).index_copy(1, order, tied[:, order].cumsum(1) <= wanted)
+        return torch.where(tied & ~first, torch.nextafter(cut, torch.zeros_like(cut)), cut)
 
     return threshold
+
+
+def _spread(count: int) -> Tensor:
+    """All of 0 .. `count` - 1, in steps near the golden section of `count`, so that the first few lie far apart."""
+    step = next(step for step in itertools.count(round(0.618 * count)) if math.gcd(step, count) == 1)
+    return torch.arange(count) * step % count
 
 
 RULES: dict[str, Callable[..., Rule]] = {
@@ -84,9 +105,13 @@ def make_rule(name: str, options: Mapping[str, float] | None = None) -> Rule:
 
 
 def by_group(weight: Tensor, scale: str) -> Tensor:
-    """`weight` as [groups, weights]: one group, or for the scale ``"channel"`` one each output channel (axis 0)."""
+    """`weight` as [groups, weights] in float32 or better.
+
+    There is one group, or for the scale ``"channel"`` one for each output channel (axis 0).
+    """
     check_choice("scale", scale, SCALES)
-    return weight.reshape(len(weight) if scale == "channel" else 1, -1)
+    shape = (len(weight), math.prod(weight.shape[1:])) if scale == "channel" else (1, -1)
+    return weight.reshape(shape).to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def fit_scale(weight: Tensor, codes: Tensor, scale: str = "layer") -> Tensor:
@@ -98,14 +123,14 @@ def fit_scale(weight: Tensor, codes: Tensor, scale: str = "layer") -> Tensor:
         scale: ``"layer"``, ``"channel"`` or ``"none"``.
 
     Returns:
-        Scales that broadcast against `weight`: one, or one a channel.
+        Scales of the dtype of `weight` that broadcast against it: one, or one a channel.
     """
     shape = (-1, *[1] * (weight.dim() - 1))
     if scale == "none":
         return weight.new_ones(1).reshape(shape)
     products = by_group(weight.detach() * codes, scale).sum(1)
     # A group of zeros only stays one, whatever its scale.
-    return (products / by_group(codes.abs(), scale).sum(1).clamp_(min=1)).reshape(shape)
+    return (products / by_group(codes.abs(), scale).sum(1).clamp_(min=1)).reshape(shape).to(weight.dtype)
 
 
 def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Tensor, Tensor]:
@@ -131,12 +156,13 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
     magnitude = groups.abs()
     # In place, and with 0 and 1 as floats: a new tensor or a product with booleans costs more than all the rest.
     kept = torch.gt(magnitude, rule(magnitude)).to(magnitude.dtype)
+    count = kept.sum(1)
     total = magnitude.mul_(kept).sum(1)
     codes = kept.mul_(groups).sign_()
-    if scale == "none":
-        return codes.reshape(weight.shape), fit_scale(weight, codes, scale)
-    fitted = total / torch.abs(codes, out=magnitude).sum(1).clamp_(min=1)  # as `fit_scale`, since w * sign(w) = |w|
-    return codes.reshape(weight.shape), fitted.reshape(-1, *[1] * (weight.dim() - 1))
+    # The mean of what is kept is what `fit_scale` gives, since w * sign(w) = |w|. A weight that is NaN shows in both.
+    fitted = 1 + 0 * total if scale == "none" else total / count.clamp(min=1)
+    shape = (-1, *[1] * (weight.dim() - 1))
+    return codes.reshape(weight.shape).to(weight.dtype), fitted.reshape(shape).to(weight.dtype)
 
 
 def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -167,4 +193,4 @@ def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:
     used = scale[scale > 0].unique()
     if len(used) <= 1:
         scale = used.reshape(-1, 1) if len(used) else scale.new_ones(1, 1)
-    return weight.sign().to(torch.int8), scale.reshape(-1, *[1] * (weight.dim() - 1))
+    return weight.sign().to(torch.int8), scale.reshape(-1, *[1] * (weight.dim() - 1)).to(weight.dtype)

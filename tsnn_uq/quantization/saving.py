@@ -1,8 +1,9 @@
 """Save and load networks, ternary weights at two bits each.
 
-In the file, a ternary weight ``fc.weight`` stands as ``fc.weight.codes`` (packed, uint8) and
-``fc.weight.scale`` (in its own dtype, one value or one an output channel); all else as it is. The weight that
-comes back is scale * code, which is bit for bit the weight that was saved.
+In the file, a ternary weight ``fc.weight`` stands as ``fc.weight.codes`` (packed, uint8) and ``fc.weight.scale`` (in
+its own dtype, one value or one an output channel); all else as it is. Both have the output channels first, also those
+of a transposed convolution (`tsnn_uq.quantization.channels`), whose groups are in the header. The weight that comes
+back is scale * code, which is bit for bit the weight that was saved.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import read_tensors, write_tensors
+from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.packing import pack, unpack_weight
 from tsnn_uq.quantization.rules import ternary_parts
 
@@ -37,17 +39,18 @@ def save_weights(path: Path, model: nn.Module, *, ternary: Iterable[str] = (), h
     """
     tensors = dict(model.state_dict())
     shapes: dict[str, list[int]] = {}
+    transposed: dict[str, int] = {}
     for layer in ternary:
         name = f"{layer}.weight" if layer else "weight"
         if name not in tensors:
             raise InputError(f"ternary: expected names of layers with plain weights (freeze() first); got {layer!r}")
-        weight = tensors.pop(name)
-        parts = ternary_parts(weight)
+        groups = transposed_groups(model.get_submodule(layer))
+        parts = ternary_parts(outputs_first(tensors.pop(name), groups))
         if parts is None:
             raise InputError(f"{name}: expected a ternary weight, one magnitude besides 0 a channel; got others")
-        shapes[name] = list(weight.shape)
+        shapes[name], transposed[name] = list(parts[0].shape), groups
         tensors[f"{name}.codes"], tensors[f"{name}.scale"] = pack(parts[0]), parts[1]
-    write_tensors(path, tensors, {**header, "kind": KIND, "shapes": shapes})
+    write_tensors(path, tensors, {**header, "kind": KIND, "shapes": shapes, "transposed": transposed})
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -57,10 +60,11 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: the file is missing, damaged or of another kind.
     """
     tensors, header = read_tensors(path, KIND)
+    transposed = header.pop("transposed", {})
     for name, shape in header.pop("shapes", {}).items():
         try:
             codes, scale = tensors.pop(f"{name}.codes"), tensors.pop(f"{name}.scale")
-            tensors[name] = unpack_weight(codes, shape, scale)
+            tensors[name] = unpack_weight(codes, shape, scale, transposed.get(name, 0))
         except KeyError as error:
             raise InputError(f"{path}: expected codes and scale of {name}; {error} is missing") from error
         except InputError as error:

@@ -1,61 +1,105 @@
 """Ternary weights in any module, trained by the straight-through gradient.
 
 `ternarize` puts a parametrization on the weights: forward and backward see the ternary weight, the
-gradient goes unchanged to the float copy (Bengio et al., 2013). `freeze` makes the ternary weights the
-module's own. Nothing else of the module changes, whichever library it is from.
+gradient goes unchanged to the float copy (Bengio et al., 2013). `tsnn_uq.quantization.freeze` makes the ternary
+weights the module's own. Nothing else of the module changes, whichever library it is from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.parametrizations import check_weights, float_parameter, is_mask, weight_steps
 from tsnn_uq.quantization.rules import RULES, SCALES, Rule, by_group, make_rule, mean_fraction, ternary_codes
 from tsnn_uq.quantization.where import Where, select_layers
 
-__all__ = ["LearnedTernary", "Ternary", "float_weights", "freeze", "ternarize"]
+__all__ = ["LearnedTernary", "Ternary", "check_quantizable", "float_weights", "ternarize"]
+
+
+def _straight_through(weight: Tensor, factor: Tensor | None, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
+    """The ternary weight, whose gradient goes to `weight` as it is, and the scale, which has none.
+
+    Args:
+        weight: [out, ...].
+        factor: times the threshold of the rule; None for 1.
+        rule: see `tsnn_uq.quantization.rules`.
+        scale: see there.
+    """
+    if torch.compiler.is_compiling():  # knows no Function with a `jvp`, and fuses what would be two passes more
+        ternary, fitted = _StraightThrough.forward(weight.detach(), factor, rule, scale)
+        return ternary + (weight - weight.detach()), fitted
+    return _StraightThrough.apply(weight, factor, rule, scale)
 
 
 class _StraightThrough(torch.autograd.Function):
     """Forward scale * codes and the scale, computed in here since what comes in could not go out without a copy."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
-        codes, fitted = ternary_codes(weight, rule, scale)
-        ctx.mark_non_differentiable(fitted)
+    def forward(weight: Tensor, factor: Tensor | None, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
+        # The factor is no part of the rule, since the transforms of torch.func see tensors that are arguments alone.
+        scaled = rule if factor is None else lambda magnitude: factor * rule(magnitude)
+        codes, fitted = ternary_codes(weight, scaled, scale)
         return codes.mul_(fitted), fitted
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0], None, None
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return grads[0], None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> tuple[Tensor, None]:
+        return tangents[0].clone(), None
 
 
 class Ternary(nn.Module):
     """Parametrization weight -> scale * codes with a straight-through gradient.
 
+    Args:
+        rule: see `tsnn_uq.quantization.rules`.
+        scale: one per ``"layer"``, per output ``"channel"``, or ``"none"``.
+        groups: `tsnn_uq.quantization.channels.transposed_groups` of the layer.
+
     Attributes:
-        bypassed: give the float weight instead; see `float_weights`.
+        lent: how many contexts of `float_weights` are open; above 0 it gives the float weight instead.
     """
 
-    bypassed = False
+    lent = 0
 
-    def __init__(self, rule: Rule, scale: str = "layer") -> None:
+    def __init__(self, rule: Rule, scale: str = "layer", groups: int = 0) -> None:
         check_choice("scale", scale, SCALES)
         super().__init__()
         self.rule = rule
         self.scale = scale
+        self.groups = groups
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but `lent`: a copy made within the context of `float_weights` is not lent, since nobody would end it."""
+        return {name: value for name, value in vars(self).items() if name != "lent"}
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The ternary weight that stands for the float one, or the float one where it is lent."""
+        return weight if self.lent else self.ternary(weight)
+
+    def ternary(self, weight: Tensor) -> Tensor:
         """The ternary weight that stands for the float one."""
-        if self.bypassed:
-            return weight
-        ternary, _ = _StraightThrough.apply(weight, self.rule, self.scale)
+        return outputs_first(self._ternary(outputs_first(weight, self.groups)), self.groups)
+
+    def _ternary(self, weight: Tensor) -> Tensor:
+        """The same of a weight [out, ...]."""
+        ternary, _ = _straight_through(weight, None, self.rule, self.scale)
         return ternary
 
 
@@ -66,22 +110,35 @@ class LearnedTernary(Ternary):
     factor) where S rises over [-1, 1] with the slope 1 - |x|; the scale is taken as given.
     """
 
-    def __init__(self, factor: float = 0.7, scale: str = "layer") -> None:
-        super().__init__(mean_fraction(factor), scale)
+    def __init__(self, factor: float = 0.7, scale: str = "layer", groups: int = 0) -> None:
+        check_positive("factor", factor)
+        super().__init__(mean_fraction(1.0), scale, groups)
         self.factor = nn.Parameter(torch.tensor(float(factor)))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """The ternary weight that stands for the float one."""
-        if self.bypassed:
-            return weight
-        factor = max(self.factor.item(), 1e-3)  # a step of the optimizer may push it to zero and below
-        ternary, scale = _StraightThrough.apply(weight, mean_fraction(factor), self.scale)
-        magnitude = by_group(weight.detach(), self.scale).abs()
-        mean = magnitude.mean(1, keepdim=True).clamp_(min=torch.finfo(weight.dtype).tiny)
-        distance = (magnitude / mean - factor).reshape(weight.shape)
-        slope = (1 - distance.abs()).clamp_(min=0).mul_(weight.detach().sign()).mul_(-scale)
+    def _ternary(self, weight: Tensor) -> Tensor:
+        factor = self.factor.detach().clamp(min=1e-3)  # a step of the optimizer may push it to zero and below
+        ternary, scale = _straight_through(weight, factor, self.rule, self.scale)
+        groups = by_group(weight.detach(), self.scale)
+        magnitude = groups.abs()
+        mean = magnitude.mean(1, keepdim=True).clamp(min=torch.finfo(magnitude.dtype).tiny)
+        distance = magnitude / mean - factor
+        slope = (1 - distance.abs_()).relu_().mul_(groups.sign()).reshape(weight.shape).mul_(-scale)
         # Adds exactly zero to the value, and the factor's gradient to the backward pass.
-        return ternary + slope * (self.factor - self.factor.detach())
+        return ternary + (slope * (self.factor - self.factor.detach())).to(weight.dtype)
+
+
+def check_quantizable(layers: Mapping[str, nn.Module]) -> None:
+    """Raise unless each layer's weight can be made ternary: it is a parameter of floats, and at most masked.
+
+    Raises:
+        InputError: names the first layer of which that is not so.
+    """
+    check_weights(layers)
+    for name, layer in layers.items():
+        for step in weight_steps(layer):
+            if isinstance(step, Ternary) or not is_mask(step, float_parameter(layer)):
+                problem = f"{name!r} is parametrized already, by {type(step).__name__}"
+                raise InputError(f"model: expected layers with plain weights, or with dropconnect; {problem}")
 
 
 def ternarize(
@@ -105,7 +162,8 @@ def ternarize(
         Names of the layers that are now ternary.
 
     Raises:
-        InputError: no layer matches, a layer is ternary already, or an unknown rule, scale or option.
+        InputError: no layer matches, a layer is ternary already, its weight cannot be replaced, or an unknown rule,
+            scale or option. Nothing is changed then.
 
     Example:
         >>> layer = nn.Linear(4, 2)
@@ -116,28 +174,33 @@ def ternarize(
     """
     check_choice("rule", rule, [*RULES, "learned"])
     chosen = select_layers(model, layers)
-    for name, module in chosen.items():
-        if parametrize.is_parametrized(module, "weight"):
-            raise InputError(f"model: expected layers with plain weights; {name!r} is parametrized already")
-    for module in chosen.values():
-        parametrize.register_parametrization(module, "weight", _parametrization(rule, scale, options))
+    check_quantizable(chosen)
+    made = [_parametrization(rule, scale, layer, options) for layer in chosen.values()]
+    for layer, ternary in zip(chosen.values(), made, strict=True):
+        if weight_steps(layer):  # a mask, which comes after it, so that what is dropped is a zero
+            stepwise: Any = layer.parametrizations
+            stepwise["weight"].insert(0, ternary.train(layer.training))
+        else:
+            parametrize.register_parametrization(layer, "weight", ternary)
     return list(chosen)
 
 
-def _parametrization(rule: str, scale: str, options: dict[str, float]) -> Ternary:
+def _parametrization(rule: str, scale: str, layer: nn.Module, options: dict[str, float]) -> Ternary:
+    groups = transposed_groups(layer)
     if rule != "learned":
-        return Ternary(make_rule(rule, options), scale)
+        return Ternary(make_rule(rule, options), scale, groups)
     unknown = set(options) - {"factor"}
     if unknown:
         raise InputError(f"rule: 'learned' takes the option factor; got {', '.join(sorted(unknown))}")
-    return LearnedTernary(scale=scale, **options)
+    return LearnedTernary(scale=scale, groups=groups, **options).to(cast(Tensor, float_parameter(layer)).device)
 
 
 @contextmanager
 def float_weights(model: nn.Module) -> Iterator[None]:
     """Context in which layers that `ternarize` made ternary compute with the float copies of their weights.
 
-    Gradients reach the float copies as those of any weight.
+    Gradients reach the float copies as those of any weight. Contexts may be nested and overlap: a layer is ternary
+    again when the last one of it ends.
 
     Raises:
         InputError: there are none; `freeze` drops them, and the indirect methods keep none.
@@ -155,25 +218,10 @@ def float_weights(model: nn.Module) -> Iterator[None]:
     if not steps:
         why = "freeze drops them, and only the method direct keeps them"
         raise InputError(f"model: expected ternary layers with float copies of their weights ({why}); found none")
+    for step in steps:
+        step.lent += 1
     try:
-        for step in steps:
-            step.bypassed = True
         yield
     finally:
         for step in steps:
-            step.bypassed = False
-
-
-def freeze(model: nn.Module) -> list[str]:
-    """Replace every ternary parametrization by its ternary weight, in place; returns the layers' names."""
-    frozen = []
-    for name, module in model.named_modules():
-        if parametrize.is_parametrized(module, "weight"):
-            steps: Any = module.parametrizations["weight"]
-            if any(isinstance(step, Ternary) for step in steps):
-                # A deep copy shares this class, and torch is about to take `weight` from it.
-                shared = type(module)
-                module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
-                parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-                frozen.append(name)
-    return frozen
+            step.lent -= 1

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.quantization.channels import TRANSPOSED
 
 __all__ = ["PARTS", "Where", "is_conv", "is_fc", "is_weight_layer", "select_layers"]
 
 Predicate = Callable[[str, nn.Module], bool]
 Where = str | Iterable[str] | Predicate
 
-_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def is_conv(name: str, module: nn.Module) -> bool:

@@ -8,16 +8,17 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.quantization import SCALES, by_group, fit_scale, make_rule, select_layers, ternary_codes
+from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.parametrizations import float_parameter
+from tsnn_uq.quantization.ternary import check_quantizable
 from tsnn_uq.quantization.where import Where
 from tsnn_uq.readout import logits
 from tsnn_uq.state import evaluating, rest
 from tsnn_uq.training.losses import distillation
 from tsnn_uq.training.methods import Method
-from tsnn_uq.uncertainty.conversion import DroppedWeight
 
 __all__ = ["Distill", "Indirect"]
 
@@ -84,10 +85,9 @@ class Indirect(Method):
         self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
 
     def start(self, model: nn.Module, images: Tensor) -> None:
-        """Find the layers; a name that is not there, or a weight that is not the layer's own, is an error now."""
+        """Find the layers; one that is not there, or cannot be made ternary, is an error now."""
         self.done, self.fixed, self.codes = 0, {}, {}
-        for name, layer in select_layers(model, self.layers).items():
-            _learned(name, layer)
+        check_quantizable(select_layers(model, self.layers))
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, progress: float) -> None:
@@ -96,10 +96,13 @@ class Indirect(Method):
         if not due and not self.fixed:
             return
         for name, layer in select_layers(model, self.layers).items():
-            weight = _learned(name, layer)
+            parameter, groups = cast(Tensor, float_parameter(layer)), transposed_groups(layer)
+            weight = outputs_first(parameter, groups)
             if due:
                 self._fix(name, weight, self.shares[self.done])
             _put_back(weight, self.fixed[name], self.codes[name], fit_scale(weight, self.codes[name], self.scale))
+            if groups:
+                parameter.copy_(outputs_first(weight, groups))
         self.done += due
 
     def _fix(self, name: str, weight: Tensor, share: float) -> None:
@@ -133,17 +136,6 @@ class Indirect(Method):
         self.done = int(state["done"])
         self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
         self.codes = {name.removeprefix("codes."): codes for name, codes in state.items() if name.startswith("codes.")}
-
-
-def _learned(name: str, layer: Any) -> Tensor:
-    """The weight that the optimizer updates, which may be behind a mask of dropconnect."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return cast(Tensor, layer.weight)
-    steps = layer.parametrizations["weight"]
-    if not all(isinstance(step, DroppedWeight) for step in steps):
-        found = ", ".join(type(step).__name__ for step in steps)
-        raise InputError(f"model: expected weights that can be fixed one by one; {name!r} has its own from {found}")
-    return cast(Tensor, steps.original)
 
 
 def _put_back(weight: Tensor, fixed: Tensor, codes: Tensor, scale: Tensor) -> None:

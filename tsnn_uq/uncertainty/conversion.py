@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tsnn_uq.checks import InputError, check_choice, describe
 from tsnn_uq.held import hold, is_held, one_step
+from tsnn_uq.quantization.parametrizations import check_weights, remove_steps, weight_steps
 from tsnn_uq.quantization.where import Where, select_layers
 from tsnn_uq.state import Stateful
 from tsnn_uq.uncertainty.dropout import Dropout
@@ -132,7 +133,7 @@ def make_stochastic(
     layer is the first. ``"dropconnect"`` drops its weights (Wan et al., 2013), the same ones for all inputs of a
     sample; a dropped ternary weight is a zero, and 1 / (1 - p) joins the scale. Parameters stay as they are, as does
     what the network computes in evaluation mode; `make_deterministic` undoes it. Like every parametrization,
-    dropconnect renames the weight in the ``state_dict``. Ternarize before, not after.
+    dropconnect renames the weight in the ``state_dict``.
 
     To train with it, call `set_generator` once, and `rest` before each batch: a fixed mask is kept until then.
 
@@ -147,7 +148,8 @@ def make_stochastic(
         Names of the layers that are now stochastic.
 
     Raises:
-        InputError: no layer matches, one drops something already, or an unknown kind, mask or probability.
+        InputError: no layer matches, one drops something already or has a weight that cannot be dropped, or an unknown
+            kind, mask or probability. Nothing is changed then.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -160,8 +162,10 @@ def make_stochastic(
     Dropout(p, mask)  # checks both before anything is changed
     chosen = select_layers(model, layers)
     for name, layer in chosen.items():
-        if isinstance(layer, StochasticLayer) or _dropout(layer) or _dropped_weights(layer):
+        if isinstance(layer, StochasticLayer) or _dropout(layer) or _drops_weights(layer):
             raise InputError(f"layers: expected layers that drop nothing yet; {name!r} does (see make_deterministic)")
+    if kind == "dropconnect":
+        check_weights(chosen)
     for layer in chosen.values():
         if kind == "dropout":
             _drop_inputs(layer, InputDropout(p, mask, _dims(layer)))
@@ -175,13 +179,11 @@ def make_deterministic(model: nn.Module) -> list[str]:
     """Take off all that `make_stochastic` put on, in place; returns the layers' names."""
     names = []
     for name, layer in list(model.named_modules()):
-        dropout, dropped = _dropout(layer), _dropped_weights(layer)
+        dropout = _dropout(layer)
         if dropout:
             dropout.handle.remove()
             delattr(layer, CHILD)
-        if dropped:
-            _keep_weights(layer, dropped)
-        if dropout or dropped:
+        if remove_steps(layer, DroppedWeight) or dropout:
             names.append(name)
     return names
 
@@ -196,15 +198,8 @@ def _dropout(layer: nn.Module) -> InputDropout | None:
     return child if isinstance(child, InputDropout) else None
 
 
-def _parametrizations(layer: nn.Module) -> Any:
-    """What is done to the layer's weight, in order."""
-    parametrizations: Any = layer.parametrizations if parametrize.is_parametrized(layer, "weight") else {"weight": []}
-    return parametrizations["weight"]
-
-
-def _dropped_weights(layer: nn.Module) -> list[int]:
-    """Where among them dropconnect stands."""
-    return [i for i, step in enumerate(_parametrizations(layer)) if isinstance(step, DroppedWeight)]
+def _drops_weights(layer: nn.Module) -> bool:
+    return any(isinstance(step, DroppedWeight) for step in weight_steps(layer))
 
 
 def _drop_inputs(layer: nn.Module, dropout: InputDropout) -> None:
@@ -219,17 +214,3 @@ def _through_dropout(layer: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
             f"inputs: expected {type(layer).__name__} to be given its input in first place; got keywords alone"
         )
     return layer.input_dropout(given[0]), *given[1:]
-
-
-def _keep_weights(layer: nn.Module, dropped: list[int]) -> None:
-    steps = _parametrizations(layer)
-    if len(steps) > len(dropped):
-        for place in reversed(dropped):
-            del steps[place]
-        return
-    # A deep copy shares this class, and torch is about to take `weight` from it.
-    shared = type(layer)
-    layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    for name in [name for name in layer._parameters if name != "weight"]:
-        layer._parameters[name] = layer._parameters.pop(name)  # weight comes first again, as optimizers count them
