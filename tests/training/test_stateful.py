@@ -212,7 +212,7 @@ def test_a_network_of_make_stochastic_trains_as_in_a_plain_loop(kind, method):
 
 def test_weights_that_cannot_be_fixed_one_by_one_are_refused():
     network = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 3)))
-    with pytest.raises(InputError, match="model: expected weights that can be fixed"):
+    with pytest.raises(InputError, match="parametrized already, by _WeightNorm"):
         fit(network, images(), seed=0, method=Indirect(), settings=SETTINGS)
 
 
