@@ -18,6 +18,7 @@ from paper.posterior import origin, write_posterior
 from paper.report_numbers import numbers
 from paper.sources import Sources, sha256
 from paper.table import paper_rows
+from tsnn_uq.cli.main import run_command
 from tsnn_uq.files import atomic_path, read_json, write_json, write_text
 from tsnn_uq.plots import save_figure
 
@@ -28,7 +29,7 @@ DIAGRAMS = {"figure-1": draw_workflow, "figure-2": draw_methods}
 
 
 def contents(sources: Sources) -> dict[str, Any]:
-    """All that the Typst source asks for: numbers, cells of tables, and which figures there are."""
+    """All that the Typst source asks for: numbers, cells of tables, and where the figures are."""
     tables = {
         "wu": wu_cells(paper_rows(sources.theirs, sources.summary)),
         "calibration": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if worse]),
@@ -36,13 +37,8 @@ def contents(sources: Sources) -> dict[str, Any]:
     }
     others = {"posterior": posterior_cells, "foreign": foreign_cells}
     others |= {"screening": regularizer_cells, "finals": regularizer_cells}
-    for name, cells in others.items():
-        table = sources.table(name)
-        if table is not None:
-            tables[name] = cells(table)
-    posteriors, finals = sources.table("posteriors"), sources.table("finals")
-    if posteriors is not None and finals is not None:
-        tables["posteriors"] = draws_cells(posteriors, finals)
+    tables |= {name: cells(sources.table(name)) for name, cells in others.items()}
+    tables["posteriors"] = draws_cells(sources.table("posteriors"), sources.table("finals"))
     figures = {name: f"/{path.relative_to(sources.root)}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}
 
@@ -113,13 +109,16 @@ def refresh_posterior(sources: Sources) -> None:
 
 
 def build(root: Path = ROOT) -> Path:
-    """Write everything that is made from results/ into the folder of the report; returns the PDF's path."""
+    """Write everything that is made from results/ into the folder of the report; returns the PDF's path.
+
+    Raises:
+        InputError: a table or figure is missing or damaged; then nothing is written.
+    """
     sources = Sources(root)
+    sources.require(made=[_posterior(sources)[0]])
     refresh_posterior(sources)
-    weights = sources.table("weights")
-    if weights is not None:
-        for name, draw in DIAGRAMS.items():
-            save_figure(draw(weights), sources.paper / name)
+    for name, draw in DIAGRAMS.items():
+        save_figure(draw(sources.table("weights")), sources.paper / name)
     for name, text in written(sources).items():
         write_text(sources.paper / name, text)
     with atomic_path(sources.paper / "report.pdf") as temporary:
@@ -128,5 +127,10 @@ def build(root: Path = ROOT) -> Path:
     return sources.paper / "report.pdf"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Build the report."""
     print(build())
+
+
+if __name__ == "__main__":
+    run_command(main)

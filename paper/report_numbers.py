@@ -146,9 +146,7 @@ def _costs(theirs: pd.DataFrame) -> Numbers:
     return found
 
 
-def _posterior(posterior: pd.DataFrame | None) -> Numbers:
-    if posterior is None:
-        return {}
+def _posterior(posterior: pd.DataFrame) -> Numbers:
     found = {}
     for measure in ("accuracy", "ece"):
         found[f"posterior.{measure}.rope"] = between(posterior[posterior["measure"] == measure]["rope_high"], 1)
@@ -162,9 +160,7 @@ def _posterior(posterior: pd.DataFrame | None) -> Numbers:
     return found
 
 
-def _foreign(foreign: pd.DataFrame | None) -> Numbers:
-    if foreign is None:
-        return {}
+def _foreign(foreign: pd.DataFrame) -> Numbers:
     means = foreign.groupby([*KEYS[:2], *KEYS[3:]], as_index=False)[["auroc_entropy", "auroc_information"]].mean()
     of_float, ternary = means[means["method"] == "float"], means[means["method"] != "float"]
     pairs = ternary.merge(of_float, on=KEYS[:2], suffixes=("", "_float"))
@@ -176,10 +172,8 @@ def _foreign(foreign: pd.DataFrame | None) -> Numbers:
     return found
 
 
-def _kindred(kindred: pd.DataFrame | None) -> Numbers:
+def _kindred(kindred: pd.DataFrame) -> Numbers:
     """Networks of simulated recordings on real ones."""
-    if kindred is None:
-        return {}
     found = {"kindred.inputs": between(kindred["inputs"], 0)}
     for method, rows in kindred.groupby("method"):
         found[f"kindred.{method}.accuracy"] = between(100 * rows["accuracy"], 2)
@@ -187,10 +181,8 @@ def _kindred(kindred: pd.DataFrame | None) -> Numbers:
     return found
 
 
-def _default_term(finals: pd.DataFrame | None) -> Numbers:
+def _default_term(finals: pd.DataFrame) -> Numbers:
     """Direct networks with the default term against those without, and against float ones; temperatures set for all."""
-    if finals is None:
-        return {}
     rows = finals[finals["calibration"] == "temperature"]
 
     def of(method: str, text: str) -> pd.DataFrame:
@@ -224,10 +216,8 @@ def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
     return {f"{prefix}.{name}.{which}": between(unit * means[name], digits) for name, (unit, digits) in shown.items()}
 
 
-def _draws(posteriors: pd.DataFrame | None, finals: pd.DataFrame | None) -> Numbers:
+def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     """Posteriors and ensembles, and direct and float networks with masks of the same family; temperatures set."""
-    if posteriors is None or finals is None:
-        return {}
     masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
     rows = pd.concat([masks, posteriors])
     rows = rows[rows["calibration"] == "temperature"]

@@ -1,8 +1,9 @@
-"""What the report is made from: the tables of results/ that `sources.toml` lists, and which of them are there."""
+"""What the report is made from: the tables of results/ and the figures that `sources.toml` lists."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,21 +52,15 @@ class Sources:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """All measured rows, one for each trained network; not one missing file, but none at all is an error."""
-        tables = []
-        for source in self.listed["results"]:
-            path = self.results / source["file"]
-            if path.exists():
-                tables.append(read_results(path))
-        if not tables:
-            raise InputError(f"{self.results}: expected one of the files that sources.toml lists; got none")
-        return pd.concat(tables, ignore_index=True)
+        """All measured rows, one for each trained network."""
+        return pd.concat(
+            [read_results(self.results / source["file"]) for source in self.listed["results"]], ignore_index=True
+        )
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
         """The settings of the runs behind the rows, as far as they are kept beside them."""
-        names = [name for source in self.listed["results"] for name in source.get("configs", ())]
-        return [read_toml(self.results / name)["run"] for name in names if (self.results / name).exists()]
+        return [read_toml(path)["run"] for path in self._configs]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -85,28 +80,62 @@ class Sources:
         """A table of results/; lines that begin with # say where it comes from."""
         return pd.read_csv(self.results / name, comment="#", keep_default_na=False, na_values=[""])
 
-    def table(self, key: str) -> pd.DataFrame | None:
-        """The table that ``sources.toml`` lists under `key`, or None if it is not there."""
-        name = self.listed[key]
-        return self.read(name) if (self.results / name).exists() else None
+    def table(self, key: str) -> pd.DataFrame:
+        """The table that ``sources.toml`` lists under `key`."""
+        return self.read(self.listed[key])
 
-    @cached_property
+    @property
     def figures(self) -> dict[str, Path]:
-        """Figures of analysis/ that are there, by name; the PDF, or else the PNG."""
-        found = {}
-        for name in self.listed["figures"]:
-            files = [self.root / "figures" / f"{name}.{kind}" for kind in ("pdf", "png")]
-            there = [file for file in files if file.exists()]
-            if there:
-                found[name] = there[0]
-        return found
+        """The figures of analysis/, by name."""
+        return {name: self.root / "figures" / f"{name}.pdf" for name in self.listed["figures"]}
 
     @property
     def files(self) -> list[Path]:
-        """Every file that the report depends on and that is there, but for those that the build itself writes."""
-        names = [source["file"] for source in self.listed["results"]]
-        names += [name for source in self.listed["results"] for name in source.get("configs", ())]
-        names += [name for name in self.listed.values() if isinstance(name, str)]
-        tables = [self.results / name for name in names if (self.results / name).exists()]
+        """Every file that the report depends on, but for those that the build itself writes."""
         typst = [self.paper / name for name in ("report.typ", "layout.typ", "references.bib", "sources.toml")]
-        return [*tables, *typst, *self.figures.values()]
+        return [*self._tables, *self._configs, *typst, *self.figures.values()]
+
+    @property
+    def _tables(self) -> list[Path]:
+        names = [source["file"] for source in self.listed["results"]]
+        return [self.results / name for name in (*names, *(n for n in self.listed.values() if isinstance(n, str)))]
+
+    @property
+    def _configs(self) -> list[Path]:
+        return [self.results / name for source in self.listed["results"] for name in source.get("configs", ())]
+
+    def require(self, made: Collection[Path] = ()) -> None:
+        """Check that every file is there and whole, so that no table or figure is left out of the report.
+
+        Args:
+            made: files that the build makes if they are missing.
+
+        Raises:
+            InputError: names every file that is missing, empty or damaged.
+        """
+        problems = {path: _problem(path) for path in self.files if path not in made or path.exists()}
+        found = [f"{path.relative_to(self.root)} ({problem})" for path, problem in problems.items() if problem]
+        if found:
+            remedy = (
+                "restore them, or make them by the commands in paper/results/README.md and the scripts of analysis/"
+            )
+            raise InputError(f"paper: expected all files that sources.toml lists; got {', '.join(found)}; {remedy}")
+
+
+def _problem(path: Path) -> str:
+    """What is wrong with a file, or nothing."""
+    if not path.is_file():
+        return "missing"
+    if not path.stat().st_size:
+        return "empty"
+    try:
+        if path.suffix == ".csv" and not len(pd.read_csv(path, comment="#")):
+            return "no rows"
+        if path.suffix == ".toml":
+            read_toml(path)
+    except (InputError, ValueError):
+        return "damaged"
+    if path.suffix == ".pdf":
+        content = path.read_bytes()
+        return "" if content.startswith(b"%PDF") and b"%%EOF" in content[-1024:] else "damaged"
+    return ""
