@@ -19,7 +19,7 @@ from paper.report_numbers import numbers
 from paper.sources import Sources, sha256
 from paper.table import paper_rows
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.files import atomic_path, read_json, write_json, write_text
+from tsnn_uq.files import atomic_path, csv_text, read_json, write_json, write_text
 from tsnn_uq.plots import save_figure
 
 __all__ = ["build", "compile_report", "contents", "stale"]
@@ -39,7 +39,7 @@ def contents(sources: Sources) -> dict[str, Any]:
     others |= {"screening": regularizer_cells, "finals": regularizer_cells}
     tables |= {name: cells(sources.table(name)) for name, cells in others.items()}
     tables["posteriors"] = draws_cells(sources.table("posteriors"), sources.table("finals"))
-    figures = {name: f"/{path.relative_to(sources.root)}" for name, path in sources.figures.items()}
+    figures = {name: f"/{path.relative_to(sources.root).as_posix()}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}
 
 
@@ -51,7 +51,7 @@ def compile_report(sources: Sources) -> bytes:
 def written(sources: Sources) -> dict[str, str]:
     """The texts that the build writes, by file name."""
     return {
-        "table-1.csv": paper_rows(sources.theirs, sources.summary).to_csv(index=False),
+        "table-1.csv": csv_text(paper_rows(sources.theirs, sources.summary)),
         "contents.json": json.dumps(contents(sources), indent=1, ensure_ascii=False) + "\n",
     }
 
@@ -61,7 +61,7 @@ def record(sources: Sources) -> dict[str, Any]:
     inputs = [*sources.files, sources.paper / "diagrams.py"]
     drawn = [sources.paper / f"{name}.{kind}" for name in DIAGRAMS for kind in ("pdf", "png")]
     hashes = {
-        group: {str(path.relative_to(sources.root)): sha256(path) for path in sorted(paths) if path.exists()}
+        group: {path.relative_to(sources.root).as_posix(): sha256(path) for path in sorted(paths) if path.exists()}
         for group, paths in (("inputs", inputs), ("outputs", [*drawn, sources.paper / "report.pdf"]))
     }
     return {"typst": version("typst"), **hashes}

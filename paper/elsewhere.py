@@ -17,7 +17,7 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.experiments.folder import is_finished
 from tsnn_uq.experiments.inputs import is_kindred
 from tsnn_uq.experiments.out_of_distribution import evaluate_run
-from tsnn_uq.files import read_toml, write_text
+from tsnn_uq.files import csv_text, read_toml, visible, write_text
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = ("family", "quantized_part", "method", "seed")
@@ -41,7 +41,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = RESULTS,
 ) -> None:
     """Write foreign-FOLDER.csv (entropy, information, AUROC and FPR95 of both) or kindred-FOLDER.csv (accuracy ...)."""
-    runs = [run for run in sorted((folder / "runs").glob(f"{family}*")) if is_finished(run)]
+    runs = [run for run in visible(folder / "runs", f"{family}*") if is_finished(run)]
     if not runs:
         raise InputError(f"{folder}: expected a comparison with finished runs; got none")
     configs = {run: read_toml(run / "config.toml") for run in runs}
@@ -56,7 +56,7 @@ def main(
         rows.append(names | {new: values[old] for old, new in columns.items()})
         print(run.name, *(f"{name} {rows[-1][name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in rows[-1]))
     path = out / f"{kind}-{folder.name}.csv"
-    write_text(path, pd.DataFrame(rows).to_csv(index=False))
+    write_text(path, csv_text(pd.DataFrame(rows)))
     print(path)
 
 

@@ -14,7 +14,7 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.comparison import compare_methods
 from tsnn_uq.experiments.tables import read_results
-from tsnn_uq.files import write_text
+from tsnn_uq.files import csv_text, write_text
 
 
 def main(
@@ -29,7 +29,7 @@ def write_posterior(results: Path, seed: int = 0) -> Path:
     """Compare the rows and write the table; returns its path."""
     path = results.with_name(f"posterior-{results.name}")
     table = compare_methods(read_results(results), seed=seed).table()
-    write_text(path, f"{origin(results)}\n{table.to_csv(index=False)}")
+    write_text(path, f"{origin(results)}\n{csv_text(table)}")
     return path
 
 

@@ -20,7 +20,7 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.experiments import RunConfig, load_network
 from tsnn_uq.experiments.compare import run_folder
 from tsnn_uq.experiments.folder import is_finished
-from tsnn_uq.files import write_text
+from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.training import METHODS, Indirect
 
@@ -85,7 +85,7 @@ def main(
 ) -> None:
     """Write weights-<folder>.csv: a row for each network, layer and bin."""
     path = out / f"weights-{folder.name}.csv"
-    write_text(path, histograms(folder, family, seed).to_csv(index=False, float_format="%.6g"))
+    write_text(path, csv_text(histograms(folder, family, seed), float_format="%.6g"))
     print(path)
 
 

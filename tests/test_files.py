@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -17,11 +18,13 @@ from safetensors.torch import save_file
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import (
     atomic_path,
+    csv_text,
     read_json,
     read_tensors,
     read_toml,
     remove_leftovers,
     require_writable,
+    visible,
     write_json,
     write_tensors,
     write_text,
@@ -100,6 +103,24 @@ def test_a_full_disk_is_one_line(tmp_path, error):
     with pytest.raises(InputError, match=match), atomic_path(tmp_path / "file"):
         raise error
     assert names_in(tmp_path) == []
+
+
+def test_hidden_files_and_what_is_in_hidden_folders_are_not_seen(tmp_path):
+    folder = tmp_path / ".hidden" / "data"
+    for name in ("b.bin", "a.bin", "._a.bin", ".DS_Store", "7/c.bin", ".7/d.bin", "7/._c.bin"):
+        write_text(folder / name, "")
+    assert visible(folder) == [folder / "7", folder / "a.bin", folder / "b.bin"]
+    assert visible(folder, "*.bin") == [folder / "a.bin", folder / "b.bin"]
+    assert visible(folder, "*/*.bin") == [folder / "7" / "c.bin"]
+    assert visible(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_lines_end_alike_on_every_system(tmp_path, monkeypatch, system):
+    monkeypatch.setattr("os.linesep", "\r\n" if system == "nt" else "\n")  # what pandas goes by
+    table = pd.DataFrame({"x": [0.1, math.nan], "name": ["a", "\u00e4"]})
+    write_text(tmp_path / "file", csv_text(table))
+    assert (tmp_path / "file").read_bytes() == "x,name\n0.1,a\n,\u00e4\n".encode()
 
 
 values = st.recursive(

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 import torch
@@ -20,14 +20,19 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 __all__ = [
     "UNFINISHED",
     "atomic_path",
+    "csv_text",
     "read_json",
     "read_tensors",
     "read_toml",
     "remove_leftovers",
     "require_writable",
+    "visible",
     "write_json",
     "write_tensors",
     "write_text",
@@ -35,6 +40,7 @@ __all__ = [
 ]
 
 UNFINISHED = ".part-"  # how the names of temporary files begin
+PATIENCE_S = 2.0  # on Windows a file cannot be replaced while somebody has it open: a reader, a virus scanner
 
 
 @contextmanager
@@ -61,14 +67,29 @@ def atomic_path(target: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb") as file:
+        with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
-        temporary.replace(target)
+        _replace(temporary, target)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{target}: writing failed ({reason}); free some space or choose another folder") from error
+        remedy = "close what has it open" if isinstance(error, PermissionError) else "free some space"
+        raise InputError(f"{target}: writing failed ({reason}); {remedy} or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(PermissionError):  # on Windows, if the writer failed and left the file open
+            temporary.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file over another one; where that cannot be because it is open, wait a while until it is closed."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
@@ -79,7 +100,7 @@ def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
         older_than_s: let those be that are younger, in seconds, since a living process may be writing them.
     """
     for path in folder.glob(f"{UNFINISHED}*"):
-        with suppress(FileNotFoundError):  # another process removed it
+        with suppress(FileNotFoundError, PermissionError):  # another process removed it, or (Windows) has it open
             if older_than_s <= 0 or time.time() - path.stat().st_mtime > older_than_s:
                 path.unlink()
 
@@ -93,10 +114,34 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot write here ({error.strerror}); choose another folder") from error
 
 
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder holds, sorted by path, without hidden files and what is in hidden folders.
+
+    Systems and programs leave such files of their own among a user's: macOS a ``._00002.bin`` beside each
+    ``00002.bin`` on foreign disks, and ``.DS_Store``; Jupyter ``.ipynb_checkpoints``.
+
+    Args:
+        folder: where to look; nothing is found in a folder that does not exist.
+        pattern: as for `pathlib.Path.glob`.
+    """
+    found = folder.glob(pattern)
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8 with the same bytes on every system, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def csv_text(table: DataFrame, **options: Any) -> str:
+    """A table without its index as CSV, with all digits of floats, nothing for NaN, and line ends as on Unix.
+
+    Args:
+        table: any.
+        options: others of `pandas.DataFrame.to_csv`.
+    """
+    return table.to_csv(index=False, lineterminator="\n", **options)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -48,6 +48,25 @@ def test_the_full_set_goes_before_the_small_one(tmp_path):
     assert len(load_test("nmnist", tmp_path, steps=1)) == 10
 
 
+def test_files_that_systems_leave_among_the_recordings_are_none(small):
+    folder, home = small
+    before = load_all("nmnist", folder)
+    for part in ("Train", "Test"):
+        for digit in (home / part).iterdir():
+            for name in (".DS_Store", "Thumbs.db", "desktop.ini", "00001.bin.part"):
+                (digit / name).write_bytes(b"what a system keeps")
+            for recording in [*digit.glob("*.bin")]:
+                (digit / f"._{recording.name}").write_bytes(b"\x00\x05\x16\x07")  # as macOS on foreign disks
+        (home / part / ".DS_Store").write_bytes(b"")
+    after = load_all("nmnist", folder)
+    assert torch.equal(after.images, before.images)
+    assert torch.equal(after.labels, before.labels)
+    for recording in (home / "Test" / "3").glob("[0-9]*.bin"):
+        recording.unlink()
+    with pytest.raises(InputError, match="got none of 3"):
+        load_test("nmnist", folder)
+
+
 def test_a_set_is_small_unless_it_has_all_recordings(small, monkeypatch):
     monkeypatch.setitem(FULL, "test", 20)
     assert load_test("nmnist", small[0], steps=1).name == "nmnist"

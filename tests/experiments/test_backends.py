@@ -104,85 +104,18 @@ def killed_in_training(folder):
         thread.join()
 
 
-# Where clusters, their dashboards and other programs listen by default.
-DEFAULT_PORTS = [*range(8786, 8790), 8265, 6379, 10001, 52365]
-
-
-def need(backend):
-    if importlib.util.find_spec(LIBRARIES[backend]) is None:
-        pytest.skip(f"the library of {backend} is not installed")
-
-
-@pytest.fixture
-def ports_taken():
-    """Others listen on all ports that clusters use by default."""
-    with ExitStack() as stack:
-        for port in DEFAULT_PORTS:
-            listener = stack.enter_context(socket.socket())
-            with suppress(OSError):  # another program really does
-                listener.bind(("127.0.0.1", port))
-                listener.listen()
-        yield
-
-
-def listening():
-    """The addresses and ports on which this process and its descendants listen, but for those of `ports_taken`."""
-    psutil = pytest.importorskip("psutil")
-    this = psutil.Process()
-    for process in (this, *this.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            for connection in process.net_connections("inet"):
-                address, port = connection.laddr[:2]
-                if connection.status == psutil.CONN_LISTEN and not (process == this and port in DEFAULT_PORTS):
-                    address = ipaddress.ip_address(address)
-                    yield getattr(address, "ipv4_mapped", None) or address, port
-
-
-@LATE
-@pytest.mark.parametrize("backend", LIBRARIES)
-def test_a_cluster_listens_on_free_ports_of_the_loopback_interface_alone(backend, ports_taken):
-    need(backend)
-    with open_pool(backend, jobs=1) as pool:
-        assert pool.jobs == 1
-        found = set(listening())
-    assert bool(found) == (backend != "processes")
-    assert [place for place in found if not place[0].is_loopback or place[1] in DEFAULT_PORTS] == []
-
-
-@contextmanager
-def killed_in_training(folder):
-    """End the worker that trains the run in `folder`, once, when it has written its first checkpoint."""
-    killed, over = [], threading.Event()
-
-    def watch():
-        while not killed and not over.wait(0.002):
-            with suppress(FileNotFoundError, IndexError):  # not begun yet
-                worker = int(lock_path(folder).read_text().split()[0])
-                if (folder / "checkpoint.safetensors").exists():
-                    killed.append(worker)
-                    assert worker != os.getpid()
-                    os.kill(worker, signal.SIGKILL)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
-
-
 @pytest.mark.slow
 @LATE
 @pytest.mark.parametrize("backend", LIBRARIES)
 def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path, ports_taken):
     need(backend)
-    tasks = [Task(config, tmp_path) for config in CONFIGS]
+    tasks, shown = [Task(config, tmp_path) for config in CONFIGS], set()
     with open_pool(backend, jobs=2) as pool, killed_in_training(tmp_path / CONFIGS[0].name) as killed:
         assert pool.jobs == 2
         check_listeners(backend)
-        results = attempt(tasks, pool, checkpoint_seconds=0)
+        results = attempt(tasks, pool, checkpoint_seconds=0, progress=lambda name, *_: shown.add(name))
     assert len(killed) == 1
+    assert shown == {task.name for task in tasks}
     assert set(results) == {*tasks}
     runs, rows = alone
     assert [without_time(results[task]) for task in tasks] == [without_time(row) for row in rows]

@@ -13,6 +13,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError
 from tsnn_uq.data.events import PLACES, EventDataset, Packer, Windows, read_events
 from tsnn_uq.data.folder import data_folder
+from tsnn_uq.files import visible
 
 __all__ = ["FOLDERS", "Recordings", "find_recordings"]
 
@@ -94,7 +95,7 @@ def find_recordings(
     place = home / part.title()
     files: list[tuple[Path, int]] = []
     for digit in range(CLASSES):
-        paths = list((place / str(digit)).glob("*.bin"))
+        paths = visible(place / str(digit), "*.bin")
         if not paths:
             remedy = f"unpack {part.title()}.zip from {WHERE} there"
             raise InputError(f"nmnist: expected recordings {place}/0/*.bin to 9; got none of {digit}; {remedy}")

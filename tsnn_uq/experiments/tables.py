@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.files import atomic_path
+from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def _sorted(frame: DataFrame) -> DataFrame:
 
 
 def _write(path: Path, frame: DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)  # shortest text that reads back as the same float; NaN is empty
+    write_text(path, csv_text(frame))
 
 
 def write_results(path: Path, rows: Rows) -> None:

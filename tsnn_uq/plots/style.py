@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.files import atomic_path, write_text
+from tsnn_uq.files import atomic_path, csv_text, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,5 +175,5 @@ def save_plot(figure: Figure, table: DataFrame, path_without_suffix: Path | str)
     """
     files = save_figure(figure, path_without_suffix)
     numbers = files[0].with_suffix(".csv")
-    write_text(numbers, table.to_csv(index=False))
+    write_text(numbers, csv_text(table))
     return (numbers, *files)

@@ -11,7 +11,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.folder import is_begun, is_finished, recorded
 from tsnn_uq.experiments.grid import Grid
 from tsnn_uq.experiments.tables import summarize
-from tsnn_uq.files import read_toml
+from tsnn_uq.files import read_toml, visible
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.training import METHODS
@@ -127,7 +127,7 @@ def read_contents(folder: Path) -> Contents:
 
 
 def _read_all(root: Path, pattern: str) -> Iterator[Compared]:
-    for runs in sorted(root.glob(pattern)):
+    for runs in visible(root, pattern):
         if runs.is_dir() and (runs.parent / "config.toml").exists():
             yield _read(runs.parent, root)
 
@@ -135,7 +135,7 @@ def _read_all(root: Path, pattern: str) -> Iterator[Compared]:
 def _read(folder: Path, root: Path) -> Compared:
     grid = Grid.load(folder / "config.toml")
     planned = {(Kind(run.family, run.quantized_part, run.method), run.seed) for run in grid.runs()}
-    there = {found for path in (folder / "runs").iterdir() if is_begun(path) and (found := _parsed(path.name))}
+    there = {found for path in visible(folder / "runs") if is_begun(path) and (found := _parsed(path.name))}
     seeds: dict[Kind, dict[str, list[int]]] = {}
     for kind, seed in sorted(planned | there, key=lambda run: (_rank(run[0]), run[1])):
         state = _state(folder / "runs" / kind.run(seed))

@@ -14,6 +14,7 @@ from tsnn_uq.experiments.config import RunConfig
 from tsnn_uq.experiments.folder import is_finished, read_predictions, recorded
 from tsnn_uq.experiments.measure import evaluate
 from tsnn_uq.experiments.tables import read_results, summarize
+from tsnn_uq.files import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -168,7 +169,7 @@ def energy_curves(folder: Path, measures: Sequence[str] = ("accuracy", "ece", "n
     for name in measures:
         check_choice("measures", name, MEASURES)
     rows: list[dict[str, Any]] = []
-    for run in sorted((folder / "runs").glob("*")):
+    for run in visible(folder / "runs"):
         if is_finished(run):
             config, price = RunConfig.load(run / "config.toml"), recorded(run / "result.json", "row")["energy_pj"]
             names = {name: getattr(config, name) for name in ("family", "quantized_part", "method", "seed")}

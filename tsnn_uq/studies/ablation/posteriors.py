@@ -20,7 +20,7 @@ from tsnn_uq.experiments.bayesian import (
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.run import use_threads
-from tsnn_uq.files import write_text
+from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.studies.ablation.measures import (
     Predictions,
     foreign_set,
@@ -99,7 +99,7 @@ def posteriors(
     for networks in (sources, ternary):
         rows += _ensemble(plan, networks[:members], data_dir)
     table = pd.DataFrame(rows)
-    write_text(plan.out / "posteriors.csv", table.to_csv(index=False))
+    write_text(plan.out / "posteriors.csv", csv_text(table))
     return table
 
 

@@ -13,7 +13,7 @@ from tsnn_uq.experiments import RunConfig
 from tsnn_uq.experiments.backends import open_pool
 from tsnn_uq.experiments.measure import silent
 from tsnn_uq.experiments.sweep import Failure, Row, RunProgress, Task, attempt
-from tsnn_uq.files import require_writable, write_text
+from tsnn_uq.files import csv_text, require_writable, write_text
 from tsnn_uq.studies.ablation.measures import is_measured, keep_measured, measure_run, read_measured
 from tsnn_uq.studies.ablation.plan import Plan
 from tsnn_uq.studies.ablation.selection import chosen_weights
@@ -72,7 +72,7 @@ def screening(
         term == "none" or texts[method, term] == text
         for method, term, text in zip(rows["method"], rows["term"], rows["regularizer"], strict=True)
     ]
-    write_text(plan.out / "screening.csv", rows.to_csv(index=False))
+    write_text(plan.out / "screening.csv", csv_text(rows))
     return rows
 
 
@@ -109,7 +109,7 @@ def finals(
         for seed in range(plan.seeds)
     ]
     rows = _rows(plan, entries, jobs=jobs, data_dir=data_dir, told=told)
-    write_text(plan.out / "finals.csv", rows.to_csv(index=False))
+    write_text(plan.out / "finals.csv", csv_text(rows))
     return rows
 
 
