@@ -53,9 +53,7 @@ def _points(table: Tensor) -> StoppingPoints:
     mean_steps = (table[:, 0] * numbers).sum() / inputs
     count, gap = table[:, 0].cumsum(0), table[:, 3].cumsum(0)
     means = table[:, 1:].sum(0) / inputs
-    return StoppingPoints(
-        mean_steps, 1 - mean_steps / len(table), *means, stopped=count / inputs, gap_by_step=gap / count
-    )
+    return StoppingPoints._make([mean_steps, 1 - mean_steps / len(table), *means, count / inputs, gap / count])
 
 
 def stopping_summary(probs: Tensor, target: Tensor, rule: StoppingRule, *, validate: bool = True) -> StoppingPoints:
