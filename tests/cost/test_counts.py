@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.peers import peer
 from tsnn_uq.checks import InputError
+from tsnn_uq.cost import cost
 from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
+from tsnn_uq.quantization import freeze, ternarize
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -69,6 +71,64 @@ def test_macs_of_a_convolution_are_its_multiplications(case: tuple[nn.Module, Te
     assert count.macs == multiplications
     assert count.weights == layer.weight.numel()
     assert count.kind == "conv"
+
+
+@st.composite
+def transposed(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
+    axes, groups, stride = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    layer = getattr(nn, f"ConvTranspose{axes}d")(
+        groups * draw(st.integers(1, 2)),
+        groups * draw(st.integers(1, 2)),
+        kernel_size=draw(st.integers(2, 3)),
+        stride=stride,
+        padding=draw(st.integers(0, 1)),
+        output_padding=draw(st.integers(0, stride - 1)),
+        groups=groups,
+        bias=False,
+    )
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 9)))
+    nn.init.normal_(layer.weight, generator=generator)
+    sizes = draw(st.lists(st.integers(2, 3), min_size=axes, max_size=axes))
+    return layer, torch.randn(layer.in_channels, *sizes, generator=generator)
+
+
+def spread_and_count(layer: nn.Module, image: Tensor) -> tuple[Tensor, int]:
+    """The definition of a transposed convolution of one image: each input is spread over the outputs by the kernel."""
+    axes, per_group = image.dim() - 1, layer.out_channels // layer.groups
+    whole = [
+        (image.shape[1 + a] - 1) * layer.stride[a] + layer.kernel_size[a] + layer.output_padding[a] for a in range(axes)
+    ]
+    out = torch.zeros(layer.out_channels, *whole)
+    multiplications = 0
+    for channel, *where in itertools.product(*map(range, image.shape)):
+        first = channel // (layer.in_channels // layer.groups) * per_group
+        for inner, *tap in itertools.product(range(per_group), *map(range, layer.kernel_size)):
+            pixel = [layer.stride[a] * where[a] + tap[a] for a in range(axes)]
+            out[(first + inner, *pixel)] += layer.weight[(channel, inner, *tap)] * image[(channel, *where)]
+            multiplications += 1
+    margins = (slice(m, size - m) for m, size in zip(layer.padding, whole, strict=True))
+    return out[(slice(None), *margins)], multiplications
+
+
+@settings(max_examples=30, deadline=None)
+@given(transposed())
+def test_macs_of_a_transposed_convolution_are_its_multiplications(case: tuple[nn.Module, Tensor]) -> None:
+    layer, image = case
+    with torch.no_grad():
+        out, multiplications = spread_and_count(layer, image)
+        torch.testing.assert_close(layer(image[None])[0], out)
+    (count,) = count_layers(layer, image[None])
+    assert (count.macs, count.weights, count.kind) == (multiplications, layer.weight.numel(), "conv")
+
+
+@pytest.mark.parametrize("scale", ["layer", "channel"])
+def test_scales_of_a_transposed_convolution_are_those_of_its_output_channels(scale: str) -> None:
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2)
+    ternarize(layer, scale=scale)
+    (count,) = count_layers(layer, torch.zeros(1, 4, 2, 2))
+    assert (count.ternary, count.scales) == (True, 1 if scale == "layer" else 6)
+    freeze(layer)
+    assert count_layers(layer, torch.zeros(1, 4, 2, 2)) == (count,)
 
 
 def conv_net() -> nn.Sequential:
@@ -142,6 +202,109 @@ def test_the_model_is_left_as_it_was() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def block() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(2, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU())
+
+
+def tied() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    model[2].weight, model[3].weight, model[3].bias = model[0].weight, model[0].weight, model[0].bias
+    return model
+
+
+def shared_block() -> nn.Sequential:
+    twice = block()
+    return nn.Sequential(twice, twice, nn.ConvTranspose2d(2, 3, 2, stride=2), nn.Flatten(), nn.Linear(192, 2))
+
+
+def shared_layer() -> nn.Sequential:
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.Sequential(layer, nn.Identity()))
+
+
+class Aliases(nn.Module):
+    """Further names, which nothing is called by."""
+
+    def __init__(self, inner: nn.Sequential) -> None:
+        super().__init__()
+        self.inner, self.first, self.last = inner, inner[0], inner[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+class CalledTwice(nn.Module):
+    """One name, two calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.fc, self.neuron = nn.Linear(4, 8), nn.Linear(8, 8), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.fc(self.neuron(self.encoder(x))))
+
+
+class Looped(nn.Module):
+    def __init__(self, inner: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.inner, self.steps = inner, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.inner(x) for _ in range(self.steps)])
+
+
+SHARING = {
+    "tied": (tied, (2, 4)),
+    "shared block": (shared_block, (2, 2, 8, 8)),
+    "shared layer": (shared_layer, (2, 4)),
+    "aliases": (lambda: Aliases(conv_net()), (1, 1, 14, 14)),
+    "aliases of what is tied": (lambda: Aliases(tied()), (2, 4)),
+    "called twice": (CalledTwice, (1, 4)),
+}
+
+
+@pytest.mark.parametrize("steps", [None, 2, 3])
+@pytest.mark.parametrize("name", SHARING)
+def test_what_is_shared_is_stored_once_and_computed_each_time(name: str, steps: int | None) -> None:
+    make, shape = SHARING[name]
+    model = make().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(shape))
+    whole = Looped(model, steps) if steps else model
+    counts = count_layers(whole, torch.zeros(shape))
+    assert 2 * sum(layer.macs for layer in counts) * shape[0] == counter.get_total_flops()
+    assert sum(layer.weights + layer.extras for layer in counts) == sum(p.numel() for p in model.parameters())
+    assert [layer.name for layer in counts] == [
+        name for name, module in whole.named_modules() if list(module.parameters(recurse=False))
+    ]
+
+
+def test_a_tied_weight_costs_energy_where_it_is_used_and_bytes_where_it_is_first() -> None:
+    model = tied()
+    ternarize(model)
+    first, second, third, last = count_layers(model, torch.zeros(1, 4))
+    assert [layer.weights for layer in (first, second, third, last)] == [16, 0, 0, 12]
+    assert [layer.scales for layer in (first, second, third, last)] == [1, 0, 0, 1]
+    assert [layer.extras for layer in (first, second, third, last)] == [4, 4, 0, 3]
+    assert first.macs == second.macs == third.macs == 16
+    assert first.sparsity == second.sparsity > 0
+    total = cost((first, second, third, last), steps=1)
+    assert total.layers[1].energy_pj == total.layers[0].energy_pj > 0
+    assert total.storage_bytes == 4 + 3 + 4 * (2 + 11)
+    plain = copy.deepcopy(model)
+    freeze(plain)
+    assert count_layers(plain, torch.zeros(1, 4)) == (first, second, third, last)
+
+
+def test_one_parameter_of_which_one_layer_makes_ternary_weights_is_stored_twice() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    ternarize(model, ["1"])
+    first, second = count_layers(model, torch.zeros(1, 4))
+    assert (first.weights, first.ternary) == (16, False)
+    assert (second.weights, second.ternary) == (16, True)
+
+
 class Sign(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -207,22 +370,30 @@ def test_a_layer_that_does_not_run_is_an_error() -> None:
     model = conv_net()
     model[0].spare = nn.Linear(2, 2)
     with pytest.raises(
-        InputError, match=r"expected layer '0.spare' to run with one output size; got a layer that did not"
+        InputError, match=r"expected layer '0.spare' to run with the same sizes .* got a layer that did not"
     ):
         count_layers(model, torch.zeros(1, 1, 14, 14))
 
 
-def test_a_convolution_shared_between_sizes_is_an_error() -> None:
-    shared = nn.Conv2d(1, 1, 2)
-    with pytest.raises(InputError, match=r"expected layer '0' to run with one output size; got output sizes \[4, 9\]"):
-        count_layers(nn.Sequential(shared, shared), torch.zeros(1, 1, 4, 4))
+class SizesDiffer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.neuron = nn.Conv2d(1, 1, 2), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(2):  # as if over time
+            x = self.neuron(self.conv(x))
+        return x
+
+
+def test_other_sizes_in_each_step_are_an_error() -> None:
+    with pytest.raises(InputError, match=r"expected layer 'conv' to run with the same sizes .* sizes \[4, 9\]"):
+        count_layers(SizesDiffer(), torch.zeros(1, 1, 4, 4))
 
 
 def test_a_weight_matrix_in_a_foreign_module_is_an_error() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.ConvTranspose1d(2, 3, 4))
-    with pytest.raises(
-        InputError, match=r"expected weights in nn.Linear .* \[2, 3, 4\] in '1', a ConvTranspose1d; count it"
-    ):
+    model = nn.Sequential(nn.Linear(2, 2), nn.RNN(2, 3))
+    with pytest.raises(InputError, match=r"expected weights in nn.Linear .* \[3, 2\] in '1', a RNN; count it"):
         count_layers(model, torch.zeros(2, 2))
 
 

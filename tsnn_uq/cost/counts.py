@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
+from tsnn_uq.cost.calls import positions_per_step
+from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.parametrizations import float_parameter
 from tsnn_uq.quantization.rules import ternary_parts
+from tsnn_uq.quantization.where import is_conv, is_weight_layer
 from tsnn_uq.state import evaluating
 
 __all__ = ["LayerCount", "count_layers", "ternary_scales"]
-
-_Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_Layer = nn.Linear | _Convolution
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class LayerCount:
     Args:
         name: path of the module in the network.
         kind: ``"conv"``, ``"fc"``, or ``"other"`` for a module that stores numbers but is counted without MACs.
-        weights: number of weights, without biases.
+        weights: number of weights that it stores, without biases; 0 if they are those of an earlier layer.
         macs: multiply-accumulates for one input and one time step if nothing is skipped.
         sparsity: share of the weights that are zero.
         ternary: whether the weights are -s, 0 and +s.
@@ -57,13 +59,18 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
     """Count every layer of `model`, sizes found by one forward pass in evaluation mode.
 
     MACs come from geometry: ``weights`` for a linear layer, ``weights x output positions`` for a convolution (a
-    weight meets every output position once; groups, stride, dilation and padding are in that product). So it does not
-    matter how often the network runs a layer for its time steps, or whether it folds them into the batch. In return a
-    linear layer is taken to act once on an input, not along a further axis of tokens.
+    weight meets every output position once; groups, stride, dilation and padding are in that product), ``weights x
+    input positions`` for a transposed one. So it does not matter how often the network runs a layer for its time steps,
+    or whether it folds them into the batch; a layer that is called several times in each step costs as many times (see
+    `tsnn_uq.cost.calls` for how the two are told apart). In return a linear layer is taken to act once on an input,
+    not along a further axis of tokens.
 
-    Besides `nn.Linear` and `nn.Conv1d/2d/3d` with their subclasses, all other modules that own parameters are listed
-    as ``"other"``: they are stored but cost no MACs. Of a batch normalization these are the two numbers a channel
-    that are left when its running statistics are folded in.
+    What layers share is stored once: a layer that is the same at several places is listed once, by its first name, and
+    a weight or bias that belongs to several layers is counted with the first of them.
+
+    Besides `nn.Linear` and the convolutions of `torch.nn` with their subclasses, all other modules that own parameters
+    are listed as ``"other"``: they are stored but cost no MACs. Of a batch normalization these are the two numbers a
+    channel that are left when its running statistics are folded in.
 
     Parametrized weights are read as the layer uses them. The training mode of every module is restored; a network that
     keeps state between calls is put to rest before and after.
@@ -76,8 +83,8 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
         The counts, in the order of ``model.named_modules()``.
 
     Raises:
-        InputError: there is no layer to count, a layer did not run or ran with outputs of several sizes, or a weight
-            matrix stands in a module whose MACs are unknown.
+        InputError: there is no layer to count, a layer did not run or ran with other sizes in one step than in the
+            next, or a weight matrix belongs to a module whose MACs are unknown.
 
     Example:
         >>> for layer in count_layers(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 3)),
@@ -86,20 +93,30 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
         0 conv 36 144 4
         2 fc 48 48 3
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, _Layer)}
+    layers = {name: module for name, module in model.named_modules() if is_weight_layer(name, module)}
     if not layers:
         raise InputError(f"model: expected an nn.Linear or nn.Conv layer; got a {type(model).__name__} without one")
     with evaluating(model):
-        positions = _output_positions(model, layers, example_input)
-        counts = []
+        positions = positions_per_step(model, layers, example_input)
+        counts: list[LayerCount] = []
+        stored: dict[Tensor, list[Tensor]] = {}  # by parameter, what layers make of it
         inside_layers: set[nn.Module] = set()
         for name, module in model.named_modules():
-            if isinstance(module, _Layer):
+            shown = name or type_before_parametrizations(module).__name__
+            if name in layers:
                 inside_layers.update(module.modules())  # among them the originals of parametrized weights
-                counts.append(_count_layer(name or type(module).__name__, module, positions[name]))
+                counts.append(_count_layer(shown, module, positions[name], stored))
             elif module not in inside_layers:
-                counts.extend(_count_other(name or type(module).__name__, module))
+                counts.extend(_count_other(shown, module, stored))
     return tuple(counts)
+
+
+def _is_new(stored: dict[Tensor, list[Tensor]], parameter: Tensor | None, values: Tensor) -> bool:
+    """Whether no earlier layer stores these values, made of the same parameter; from now on one does."""
+    before = stored.setdefault(values if parameter is None else parameter, [])
+    new = not any(torch.equal(values, others) for others in before)
+    before.append(values)
+    return new
 
 
 def ternary_scales(weight: Tensor) -> int:
@@ -125,26 +142,23 @@ def ternary_scales(weight: Tensor) -> int:
     return scales if scales < weight.numel() else 0
 
 
-def _count_layer(name: str, layer: _Layer, positions: set[int]) -> LayerCount:
-    if len(positions) != 1:
-        problem = f"output sizes {sorted(positions)}" if positions else "a layer that did not run"
-        raise InputError(f"model: expected layer {name!r} to run with one output size; got {problem}")
+def _count_layer(name: str, layer: Any, positions: int, stored: dict[Tensor, list[Tensor]]) -> LayerCount:
     weight = layer.weight
-    scales = ternary_scales(weight)
-    (positions_of_output,) = positions
+    scales = ternary_scales(outputs_first(weight, transposed_groups(layer)))
+    new = _is_new(stored, float_parameter(layer), weight)
     return LayerCount(
         name=name,
-        kind="conv" if isinstance(layer, _Convolution) else "fc",
-        weights=weight.numel(),
-        macs=weight.numel() * positions_of_output,
+        kind="conv" if is_conv(name, layer) else "fc",
+        weights=weight.numel() if new else 0,
+        macs=weight.numel() * positions,
         sparsity=int((weight == 0).sum()) / weight.numel(),
         ternary=scales > 0,
-        scales=scales,
-        extras=0 if layer.bias is None else layer.bias.numel(),
+        scales=scales if new else 0,
+        extras=layer.bias.numel() if layer.bias is not None and _is_new(stored, None, layer.bias) else 0,
     )
 
 
-def _count_other(name: str, module: nn.Module) -> Iterator[LayerCount]:
+def _count_other(name: str, module: nn.Module, stored: dict[Tensor, list[Tensor]]) -> Iterator[LayerCount]:
     parameters = list(module.parameters(recurse=False))
     for parameter in parameters:
         # Two axes longer than one: most likely a matrix to multiply with, and calling that free would be wrong.
@@ -152,25 +166,5 @@ def _count_other(name: str, module: nn.Module) -> Iterator[LayerCount]:
             problem = f"{describe(parameter.data)} in {name!r}, a {type(module).__name__}"
             raise InputError(f"model: expected weights in nn.Linear or nn.Conv layers; got {problem}; count it by hand")
     if parameters:
-        yield LayerCount(name, "other", weights=0, macs=0, extras=sum(parameter.numel() for parameter in parameters))
-
-
-def _output_positions(model: nn.Module, layers: Mapping[str, _Layer], example_input: Tensor) -> dict[str, set[int]]:
-    """Numbers of output positions with which each layer ran; a linear layer has one."""
-    positions: dict[str, set[int]] = {name: set() for name in layers}
-
-    def watch(name: str, layer: _Layer) -> torch.utils.hooks.RemovableHandle:
-        axes = layer.weight.dim() - 2 if isinstance(layer, _Convolution) else 0
-
-        def record(module: nn.Module, inputs: object, output: Tensor) -> None:
-            positions[name].add(math.prod(output.shape[output.dim() - axes :]))
-
-        return layer.register_forward_hook(record)
-
-    handles = [watch(name, layer) for name, layer in layers.items()]
-    try:
-        model(example_input)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return positions
+        extras = sum(parameter.numel() for parameter in parameters if _is_new(stored, None, parameter))
+        yield LayerCount(name, "other", weights=0, macs=0, extras=extras)

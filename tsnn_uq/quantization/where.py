@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.quantization.channels import TRANSPOSED
@@ -47,7 +48,9 @@ def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Modul
         InputError: nothing matches, or a name is not a layer with weights; lists the layers there are.
     """
     found = {name: module for name, module in model.named_modules() if is_weight_layer(name, module)}
-    listing = ", ".join(name or type(module).__name__ for name, module in found.items()) or "none"
+    listing = (
+        ", ".join(name or type_before_parametrizations(module).__name__ for name, module in found.items()) or "none"
+    )
     if isinstance(layers, str):
         if layers in found and layers not in PARTS:
             raise InputError(f"layers: expected names in a list; got {layers!r} alone (write [{layers!r}])")

@@ -1,0 +1,63 @@
+"""How often a network runs a layer in one time step, and at how many positions of an image."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.quantization.channels import TRANSPOSED
+
+__all__ = ["positions_per_step"]
+
+
+def positions_per_step(model: nn.Module, layers: Mapping[str, nn.Module], example_input: Tensor) -> dict[str, int]:
+    """At how many positions each layer's weights are used for one input in one time step, over all its calls in it.
+
+    A linear layer has one position a call, a convolution those of its output, a transposed one those of its input. A
+    network that loops over its time steps calls everything once a step: of the numbers of calls of other modules that
+    divide those of the layer, the largest is taken for the number of steps. Modules that have several names are not
+    asked, since they may be called several times a step themselves; where there are no others, the layer is taken to be
+    called once under each of its names.
+
+    Args:
+        model: a network in evaluation mode, which is run once.
+        layers: its layers, by name.
+        example_input: what `model` is called with.
+
+    Raises:
+        InputError: a layer did not run, or had other sizes in one step than in the next.
+    """
+    inside = {inner for layer in layers.values() for inner in layer.modules()}
+    leaves = [module for module in model.modules() if module not in inside and not any(module.children())]
+    calls: dict[nn.Module, list[int]] = {module: [] for module in (*layers.values(), *leaves)}
+
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        axes = len(getattr(module, "kernel_size", ())) if module in inside else 0
+        where = (args[0] if args else kwargs["input"]) if isinstance(module, TRANSPOSED) else output
+        calls[module].append(math.prod(where.shape[where.dim() - axes :]) if axes else 1)
+
+    handles = [module.register_forward_hook(record, with_kwargs=True) for module in calls]
+    try:
+        model(example_input)
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = Counter(module for _, module in model.named_modules(remove_duplicate=False))
+    return {name: _per_step(name, layer, calls, names) for name, layer in layers.items()}
+
+
+def _per_step(name: str, layer: nn.Module, calls: Mapping[nn.Module, list[int]], names: Counter[nn.Module]) -> int:
+    own = calls[layer]
+    others = [len(run) for module, run in calls.items() if module is not layer and names[module] == 1 and run]
+    alone = len(own) // names[layer] if len(own) % names[layer] == 0 else len(own)
+    steps = max((count for count in others if len(own) % count == 0), default=alone)
+    once = own[: len(own) // steps] if steps else []
+    if not once or own != once * steps:
+        problem = f"output sizes {sorted(set(own))}" if own else "a layer that did not run"
+        raise InputError(f"model: expected layer {name!r} to run with the same sizes in each time step; got {problem}")
+    return sum(once)
