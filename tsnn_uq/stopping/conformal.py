@@ -62,6 +62,7 @@ class ConformalStopping(StoppingRule):
     **Heuristic.** "simes" removes a class once, for some r, r of its conformal p-values :math:`\#\{j \le n + 1: s_t(j)
     \ge s_t(n + 1)\} / (n + 1)` so far are at most :math:`r \alpha / K` (Simes 1986). It keeps the promise under some
     forms of positive dependence, which predictions of successive steps need not have, so it promises nothing.
+    It keeps K numbers of each class, and takes time for that.
 
     Args:
         alpha: the share of sets that may miss the true class, above 0 and below 1.
@@ -131,22 +132,23 @@ class ConformalStopping(StoppingRule):
                 self.thresholds[looks.cpu()] = ordered[:, inputs - rank].cpu()
 
     def _start(self, inputs: int) -> Tensor:
-        """Of each class whether it is in the set, and with "simes" how many p-values so far reach each level r."""
+        """Of each class whether it has left, and with "simes" how many p-values so far reach each level r."""
         assert self.classes is not None
-        levels = len(self._row) if self.correction == "simes" else 1
-        return torch.zeros(inputs, self.classes, levels, dtype=torch.int32)
+        levels = len(self._row) if self.correction == "simes" else 0
+        return torch.zeros(inputs, self.classes, 1 + levels, dtype=torch.int16)
 
     def _step(self, step: int, probs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if step in self._row:
             scores = self._scores(probs)
             if self.thresholds is not None:
-                memory = memory + (scores > self.thresholds[step].item())[..., None]
+                memory[..., 0] |= scores > self.thresholds[step].item()
             else:
                 ranks = 1 + _from_top(self._ordered[self._row[step]].to(scores.device), scores)
-                needed = torch.arange(1, len(self._row) + 1, device=scores.device)
-                memory = memory + (ranks[..., None] * len(self._row) <= needed * self._allowed)
-        needed = torch.arange(1, memory.shape[-1] + 1, device=memory.device)
-        sets = ~(memory >= needed).any(-1)
+                near = (ranks <= self._allowed) & (memory[..., 0] == 0)  # others reach no level, or have left
+                levels = torch.arange(1, len(self._row) + 1, device=scores.device)
+                counts = memory[near][:, 1:] + (ranks[near, None] * len(self._row) <= levels * self._allowed)
+                memory[near] = torch.cat([(counts >= levels).any(-1, keepdim=True), counts], dim=-1).to(memory.dtype)
+        sets = memory[..., 0] == 0
         done = (sets.sum(-1) <= self.size) & (step in self._row)
         return done, sets, memory
 
