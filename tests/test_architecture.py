@@ -21,6 +21,7 @@ BELOW_EXPERIMENTS = {
     "cost",
     "data",
     "engine",
+    "exchange",
     "files",
     "held",
     "metrics",
@@ -91,6 +92,7 @@ MAY_IMPORT = {
         "threads",
         "uncertainty",
     },
+    "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
     "cost": {"checks", "quantization", "state"},
     "bayes": {
         "batches",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
 from tsnn_uq.engine.construction import Synapses, has_masks
 from tsnn_uq.engine.layers import Layer, Masks, Window
-from tsnn_uq.networks import OverTime
+from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LIF, PLIF
 from tsnn_uq.readout import Gain
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout
@@ -47,7 +47,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     Raises:
         InputError: names the first module that the engine does not know or that stands where it cannot be.
     """
-    modules = list(_flat(network))
+    modules = list(flat_layers(network))
     coding_name, coding, _ = modules[0] if modules else ("", network, False)
     if not isinstance(coding, Coding):
         found = type(coding).__name__ if modules else "an empty network"
@@ -72,17 +72,6 @@ def _checked_shape(shape: Sequence[int] | None) -> tuple[int, int, int] | None:
     for size in shape:
         check_positive("input_shape", size, integer=True)
     return shape[0], shape[1], shape[2]
-
-
-def _flat(module: nn.Module, prefix: str = "", wrapped: bool = False) -> Iterator[tuple[str, nn.Module, bool]]:
-    """The modules of nested Sequentials in order, with their names and whether they stand in an `OverTime`."""
-    if isinstance(module, nn.Sequential):
-        for name, child in zip(module._modules, module, strict=True):  # named_children leaves out repetitions
-            yield from _flat(child, f"{prefix}.{name}" if prefix else name, wrapped)
-    elif isinstance(module, OverTime):
-        yield from _flat(module.module, f"{prefix}.module", True)
-    else:
-        yield prefix, module, wrapped
 
 
 @dataclass

@@ -2,8 +2,20 @@
 
 from tsnn_uq.networks.convolutional import plif
 from tsnn_uq.networks.fully_connected import READOUTS, dropconnect, dropout
-from tsnn_uq.networks.layers import Conv2d, Linear, OverTime
+from tsnn_uq.networks.layers import Conv2d, Linear, OverTime, flat_layers
 from tsnn_uq.networks.registry import FAMILIES, build
 from tsnn_uq.networks.spike_response import slayer
 
-__all__ = ["FAMILIES", "READOUTS", "Conv2d", "Linear", "OverTime", "build", "dropconnect", "dropout", "plif", "slayer"]
+__all__ = [
+    "FAMILIES",
+    "READOUTS",
+    "Conv2d",
+    "Linear",
+    "OverTime",
+    "build",
+    "dropconnect",
+    "dropout",
+    "flat_layers",
+    "plif",
+    "slayer",
+]

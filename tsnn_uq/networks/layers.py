@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from tsnn_uq.checks import InputError, describe
 from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.synapses import linear, linear_of_bits
 
-__all__ = ["Conv2d", "Linear", "OverTime"]
+__all__ = ["Conv2d", "Linear", "OverTime", "flat_layers"]
 
 
 class Linear(nn.Linear):
@@ -67,3 +67,19 @@ def _over_time(layer: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     if is_held(inputs):
         return hold(layer(one_step(inputs)), len(inputs))
     return layer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+
+
+def flat_layers(network: nn.Module, prefix: str = "", wrapped: bool = False) -> Iterator[tuple[str, nn.Module, bool]]:
+    """The layers of nested Sequentials in order, with their names and whether they are inside an `OverTime`.
+
+    Example:
+        >>> [name for name, _, _ in flat_layers(nn.Sequential(nn.Identity(), OverTime(nn.AvgPool2d(2))))]
+        ['0', '1.module']
+    """
+    if isinstance(network, nn.Sequential):
+        for name, child in zip(network._modules, network, strict=True):  # named_children leaves out repetitions
+            yield from flat_layers(child, f"{prefix}.{name}" if prefix else name, wrapped)
+    elif isinstance(network, OverTime):
+        yield from flat_layers(network.module, f"{prefix}.module", True)
+    else:
+        yield prefix, network, wrapped

@@ -1,5 +1,6 @@
 """Spiking neurons: pure step and scan functions and the thin modules around them."""
 
+from tsnn_uq.neurons.li import LI
 from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
 from tsnn_uq.neurons.parameters import LIFParameters
 from tsnn_uq.neurons.plif import PLIF
@@ -9,6 +10,7 @@ from tsnn_uq.neurons.srm_parameters import SRMParameters
 from tsnn_uq.neurons.surrogate import SURROGATES, Surrogate, spike, surrogate
 
 __all__ = [
+    "LI",
     "LIF",
     "PLIF",
     "SRM",

@@ -1,0 +1,56 @@
+"""NIR files, which are HDF5: numbers and strings, and nothing that runs."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError, last_line
+from tsnn_uq.files import atomic_path
+
+if TYPE_CHECKING:
+    import nir
+
+__all__ = ["nir_package", "read_nir", "write_nir"]
+
+
+def nir_package() -> Any:
+    """The package `nir`, imported where it is used.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module("nir")
+    except ImportError as error:
+        raise InputError("nir: expected the package of that name; install it: pip install 'tsnn-uq[nir]'") from error
+
+
+def write_nir(path: Path, graph: nir.NIRGraph) -> None:
+    """Write a graph as a NIR file, atomically.
+
+    Raises:
+        InputError: `nir` is not installed, or the folder cannot be written.
+    """
+    package = nir_package()
+    with atomic_path(path) as temporary:
+        package.write(temporary, graph)
+
+
+def read_nir(path: Path) -> nir.NIRGraph:
+    """Read a NIR file of any library.
+
+    nir's own check of shapes is left out: up to version 1.0.8 it refuses grouped convolutions and kernels that are not
+    square. `from_nir` checks what it needs.
+
+    Raises:
+        InputError: `nir` is not installed, or the file is missing, damaged or of another kind.
+    """
+    package = nir_package()
+    try:
+        return package.read(path, type_check=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a NIR file; there is none") from error
+    except Exception as error:  # of h5py and nir, which name no kinds
+        raise InputError(f"{path}: expected a NIR file; it is damaged or foreign ({last_line(error)})") from error

@@ -1,0 +1,94 @@
+"""Layers without time of NIR as ours: weights, shapes and pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.exchange.votes import vote_weight
+from tsnn_uq.networks import Conv2d, Linear, OverTime
+
+__all__ = ["LAYERS"]
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(value))  # a copy is made when it is put into the layer
+
+
+def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias is not None:
+            layer.bias.copy_(bias)
+    return layer
+
+
+def _bias(node: Any) -> Tensor | None:
+    """The bias; None for one of zeros, which NIR's convolutions must have."""
+    bias = _tensor(getattr(node, "bias", 0.0))
+    return bias if bias.any() else None
+
+
+def _linear(node: Any, dt: float) -> nn.Module:
+    weight, bias = _tensor(node.weight), _bias(node)
+    votes = node.metadata.get("votes")
+    if votes is not None and torch.equal(weight, vote_weight(nn.AvgPool1d(int(votes)), weight.shape[-1])):
+        return OverTime(nn.AvgPool1d(int(votes)))
+    if weight.dim() != 2:
+        raise InputError(f"weight: expected two axes, outputs and inputs; got shape {list(weight.shape)}")
+    return _filled(skip_init(Linear, weight.shape[1], weight.shape[0], bias=bias is not None), weight, bias)
+
+
+def _sizes(value: Any, axes: int) -> tuple[int, ...]:
+    """Sizes along each axis, of one for all or one an axis."""
+    sizes = [int(size) for size in np.atleast_1d(np.asarray(value))]
+    return tuple(sizes * axes if len(sizes) == 1 else sizes)
+
+
+def _convolution(kind: type[nn.Conv1d] | type[nn.Conv2d], axes: int) -> Callable[[Any, float], nn.Module]:
+    def build(node: Any, dt: float) -> nn.Module:
+        weight, bias, groups = _tensor(node.weight), _bias(node), int(node.groups)
+        padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, axes)
+        options = {"stride": _sizes(node.stride, axes), "padding": padding, "dilation": _sizes(node.dilation, axes)}
+        channels = weight.shape[1] * groups, weight.shape[0]
+        layer = skip_init(kind, *channels, tuple(weight.shape[2:]), groups=groups, bias=bias is not None, **options)
+        return _filled(layer, weight, bias)
+
+    return build
+
+
+def _conv1d(node: Any, dt: float) -> nn.Module:
+    return OverTime(_convolution(nn.Conv1d, 1)(node, dt))
+
+
+def _flatten(node: Any, dt: float) -> nn.Module:
+    start, end = int(node.start_dim), int(node.end_dim)  # without time and batch
+    return nn.Flatten(start + 2 if start >= 0 else start, end + 2 if end >= 0 else end)
+
+
+def _pooling(divisor: int | None) -> Callable[[Any, float], nn.Module]:
+    def build(node: Any, dt: float) -> nn.Module:
+        kernel: Any = _sizes(node.kernel_size, 2)
+        stride: Any = _sizes(node.stride, 2)
+        padding: Any = _sizes(node.padding, 2)
+        return OverTime(nn.AvgPool2d(kernel, stride, padding, divisor_override=divisor))
+
+    return build
+
+
+LAYERS: dict[str, Callable[[Any, float], nn.Module]] = {
+    "Linear": _linear,
+    "Affine": _linear,
+    "Conv1d": _conv1d,
+    "Conv2d": _convolution(Conv2d, 2),
+    "Flatten": _flatten,
+    "SumPool2d": _pooling(1),
+    "AvgPool2d": _pooling(None),
+}
+"""For each kind of node, what builds a layer from it and the time step."""
