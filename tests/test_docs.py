@@ -13,7 +13,7 @@ import torch
 from tests.helpers.peers import library
 
 PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
-LIBRARIES = {"snntorch": "snntorch", "spikingjelly": "spikingjelly", "norse": "norse.torch"}
+LIBRARIES = {"snntorch": "snntorch", "spikingjelly": "spikingjelly", "norse": "norse.torch", "nir": "nir"}
 
 
 def examples(page: Path) -> str:

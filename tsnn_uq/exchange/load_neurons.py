@@ -48,7 +48,7 @@ def _neurons(node: Any, decay: float, gain: float, threshold: float) -> nn.Modul
 def _written(node: Any, decay: float, gain: float, threshold: float) -> nn.Module | None:
     """The very neurons that `to_nir` wrote, unless somebody has changed the node since."""
     metadata = node.metadata
-    if "surrogate" not in metadata:
+    if not {"decay", "threshold", "detach_reset", "surrogate", "alpha"} <= metadata.keys():
         return None
     params = LIFParameters(
         decay=float(metadata["decay"]),
