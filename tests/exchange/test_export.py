@@ -78,6 +78,8 @@ def test_families_come_back_as_they_were(family, scale, generator):
     else:  # BatchNorm is folded, and so rounded elsewhere
         found = loaded.double()(currents.double())
         torch.testing.assert_close(found, network.double()(images.double()), rtol=1e-4, atol=1e-5)
+    flattens = [[(flatten.start_dim, flatten.end_dim) for flatten in of_type(x, nn.Flatten)] for x in (network, loaded)]
+    assert flattens[0] == flattens[1] or len(shape) == 1  # where there is nothing to flatten
     assert [neurons.params for neurons in of_type(loaded, LIF)] == [n.params for n in of_type(network, LIF)]
     assert [neurons.a for neurons in of_type(loaded, PLIF)] == [neurons.a for neurons in of_type(network, PLIF)]
 

@@ -125,6 +125,7 @@ LAYERS = {
     ),
     "Flatten": (lambda: nir.Flatten(np.array([2, 3, 4]), 0, -1), (2, 3, 4), lambda x: x.flatten(2)),
     "Flatten, from the end": (lambda: nir.Flatten(np.array([2, 3, 4]), -2, -1), (2, 3, 4), lambda x: x.flatten(3)),
+    "Flatten of no known shape": (lambda: nir.Flatten(None, -2, -1), (2, 3, 4), lambda x: x.flatten(3)),
     "Flatten in front": (lambda: nir.Flatten(np.array([2, 3, 4]), 0, 1), (2, 3, 4), lambda x: x.flatten(2, 3)),
 }
 

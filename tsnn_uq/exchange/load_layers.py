@@ -69,6 +69,10 @@ def _conv1d(node: Any, dt: float) -> nn.Module:
 
 def _flatten(node: Any, dt: float) -> nn.Module:
     start, end = int(node.start_dim), int(node.end_dim)  # without time and batch
+    shape = node.input_type["input"]
+    if shape is not None:  # counted from the front, and up to the last, as our networks have it
+        start, end = (dim % len(shape) for dim in (start, end))
+        end = -1 if end == len(shape) - 1 else end
     return nn.Flatten(start + 2 if start >= 0 else start, end + 2 if end >= 0 else end)
 
 
