@@ -54,6 +54,8 @@ def test_potentials_meet_the_threshold():
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_of_the_docs_is_the_one_found():
+    for peer in READERS:
+        library(peer.lower())
     page = table.PAGE.read_text(encoding="utf-8")
     assert table.put(page, table.table()) == page
 

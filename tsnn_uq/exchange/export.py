@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["to_nir"]
 
-POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
-DROPOUTS = (Dropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+MAXIMUM_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+LEFT_OUT = (Dropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
 
 
 def to_nir(network: nn.Module, input_shape: Sequence[int]) -> nir.NIRGraph:
@@ -109,7 +109,7 @@ class _Writer:
             self._neurons(name, layer, place)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             self._batch_norm(layer, place)
-        elif not isinstance(layer, DROPOUTS):
+        elif not isinstance(layer, LEFT_OUT):
             self._layer(name, layer, wrapped, place)
 
     def finish(self, left_out: str) -> Any:
@@ -165,7 +165,7 @@ class _Writer:
             self._add(name, self.nir.Linear(weight.numpy(), metadata={"votes": np.ravel(layer.kernel_size)[0]}))
         else:
             hint = ""
-            if isinstance(layer, POOLS):
+            if isinstance(layer, MAXIMUM_POOLS):
                 hint = "; NIR has no maximum pooling: train with average pooling"
             elif isinstance(layer, SRM):
                 hint = "; NIR has no spike response: train with LIF neurons"

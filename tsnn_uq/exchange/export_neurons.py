@@ -42,8 +42,9 @@ def neuron_node(nir: Any, layer: LIF | PLIF | LI, shape: tuple[int, ...], synaps
         node = {"r": 1 / DT, "v_threshold": below(params.threshold)}
         return nir.IF(**_everywhere(node, shape), v_reset=rest, metadata=_exact(params, 1.0))
     elif synapse is not None and synapse.decay < 1 and synapse.gain > 0:
-        # A gain of the synapse goes into the threshold, too.
-        params = replace(params, threshold=params.threshold / synapse.gain)
+        # A gain of the synapse goes into the threshold, too, and the potential is measured in another unit.
+        surrogate = replace(params.surrogate, alpha=params.surrogate.alpha * synapse.gain)
+        params = replace(params, threshold=params.threshold / synapse.gain, surrogate=surrogate)
         tau, synaptic = time_constant(params.decay), time_constant(synapse.decay)
         node = {"tau_syn": synaptic, "w_in": synaptic / DT, "tau_mem": tau, "r": tau / DT}
         node["v_threshold"] = below(params.threshold)
