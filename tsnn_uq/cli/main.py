@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Jobs, names, with_run_options
+from tsnn_uq.cli.output import OutputConsole, accept_any_text
 from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.files import require_writable
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 CORES = os.cpu_count() or 1
 INTERRUPTED = 130  # 128 + the signal's number, as shells have it
 # A pipe has no width: give tables room instead of folding them at 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 140)
+console = OutputConsole(width=None if sys.stdout.isatty() else 140)
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def run_command(command: Callable[..., None]) -> None:
 
 
 def _guard(command: typer.Typer) -> None:
+    accept_any_text()
     try:
         command()
     except InputError as error:

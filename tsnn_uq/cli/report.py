@@ -31,6 +31,6 @@ def report(
     """
     from tsnn_uq.report import write_report
 
-    with console.status("reading") as status:
+    with console.status("reading", spinner="line") as status:
         write_report(folder, out, full=full, data_dir=data_dir, say=status.update)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)
