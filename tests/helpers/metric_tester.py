@@ -38,8 +38,8 @@ class MetricTester:
     def __str__(self) -> str:
         return "-".join([self.function.__name__, *(f"{name}={value}" for name, value in self.options.items())])
 
-    def make(self) -> Metric:
-        return self.metric(**self.options)
+    def make(self, **more: Any) -> Metric:
+        return self.metric(**self.options, **more)
 
     def batches(self, sizes: Sequence[int]) -> Iterator[dict[str, Tensor]]:
         """The inputs cut into batches of these sizes; the last one takes the rest."""
@@ -95,6 +95,17 @@ class MetricTester:
         metric = self.make()
         for batch in self.batches([5]):
             same(metric(**batch), self.function(**batch, **self.options))
+        same(metric.compute(), self.expected())
+
+    def check_refused(self) -> None:
+        """A batch that `forward` refuses leaves everything as it was."""
+        metric, (five, seven) = self.make(), self.batches([5])
+        metric(**five)
+        for wrong in ({name: x[None, None] for name, x in seven.items()}, next(self.batches([0]))):
+            with pytest.raises(InputError):
+                metric(**wrong)
+        metric(**seven)
+        assert metric.update_count == 2
         same(metric.compute(), self.expected())
 
     def check_empty(self) -> None:

@@ -33,7 +33,8 @@ def constant_memory() -> dict[str, Metric]:
             continue
         if isinstance(kind, type) and issubclass(kind, Metric):
             metric = kind()
-            if all(isinstance(default, Tensor) for default in metric._defaults.values()):
+            # The mark of a metric's settings is a list that stays empty; no name of an attribute looks like it.
+            if all(isinstance(default, Tensor) for name, default in metric._defaults.items() if name.isidentifier()):
                 # Give those of [N, C] the samples too, and let them take the mean.
                 takes_mean = (
                     getattr(metric, "sample_dim", 0) is None and "sample_dim" in inspect.signature(kind).parameters
@@ -70,7 +71,7 @@ def update(metrics: dict[str, Metric], given: dict[str, Tensor]) -> None:
 
 def numbers_kept(metrics: dict[str, Metric]) -> int:
     parts = [part for metric in metrics.values() for part in metric.modules() if isinstance(part, Metric)]
-    return sum(state.numel() for part in parts for state in part.metric_state.values())
+    return sum(len(torch.as_tensor(state).flatten()) for part in parts for state in part.metric_state.values())
 
 
 def resident_bytes() -> int:

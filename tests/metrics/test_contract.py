@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
-from torchmetrics import MetricCollection
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
 import tsnn_uq.metrics as M
 from tests.helpers.metric_tester import MetricTester, same
@@ -27,7 +31,7 @@ OVER_TIME = OVER_TIME / OVER_TIME.sum(-1, keepdim=True)
 OTHER_CORRECT, SETS = torch.rand(INPUTS, generator=_G) < 0.8, torch.rand(INPUTS, CLASSES, generator=_G) < 0.5
 LOGITS = torch.randn(INPUTS, CLASSES, generator=_G, dtype=torch.float64)
 # What is no metric but works on predictions or on other metrics, and what metrics return.
-TOOLS = {"average_over_time", "conformal_sets", "over_time", "paired_bootstrap", "time_as_samples"}
+TOOL_FUNCTIONS = {"average_over_time", "conformal_sets", "over_time", "paired_bootstrap", "time_as_samples"}
 TOOL_CLASSES = {"ConformalClassifier", "ConformalSets", "OverTime", "PairedBootstrap", "PerInputMetric"}
 RESULTS = {
     "BootstrapInterval",
@@ -38,7 +42,7 @@ RESULTS = {
     "ReliabilityBins",
     "RiskCoveragePoints",
 }
-METRICS = [name for name in F.__all__ if name not in TOOLS]
+METRICS = [name for name in F.__all__ if name not in TOOL_FUNCTIONS]
 # What has no good default, and functions whose default is a value per input, where their class's is a mean.
 NEEDED = {"early_exit": {"threshold": 0.5}} | {
     name: {"reduction": "mean"}
@@ -105,6 +109,34 @@ CASES = [
 ]
 
 
+FITTED = M.ConformalClassifier(0.3).fit(PROBS.mean(0), TARGET)
+
+
+def conformal_points(probs: Tensor, target: Tensor) -> M.ConformalPoints:
+    sets = F.conformal_sets(probs, FITTED)
+    return M.ConformalPoints(F.set_coverage(sets, target), F.set_size(sets), (~sets.any(-1)).double().mean())
+
+
+def bootstrap(first: Tensor, second: Tensor, target: Tensor) -> M.BootstrapInterval:
+    draws = torch.Generator().manual_seed(0)
+    return F.paired_bootstrap(F.brier_score, first, second, target, generator=draws, resamples=5)
+
+
+def make_conformal_sets(**options: Any) -> Metric:
+    return M.ConformalSets(FITTED, **options)
+
+
+def make_bootstrap(**options: Any) -> Metric:
+    return M.PairedBootstrap(F.brier_score, resamples=5, **options)
+
+
+# Classes that are made of a fitted classifier, or of another metric.
+TOOLS = [
+    MetricTester(make_conformal_sets, conformal_points, {"probs": PROBS.mean(0), "target": TARGET}, (0, 0)),
+    MetricTester(make_bootstrap, bootstrap, {"first": PROBS[0], "second": PROBS[1], "target": TARGET}, (0, 0, 0)),
+]
+
+
 @pytest.mark.parametrize("tester", CASES, ids=str)
 class TestContract:
     def test_split(self, tester: MetricTester) -> None:
@@ -121,6 +153,9 @@ class TestContract:
 
     def test_forward(self, tester: MetricTester) -> None:
         tester.check_forward()
+
+    def test_refused(self, tester: MetricTester) -> None:
+        tester.check_refused()
 
     def test_empty(self, tester: MetricTester) -> None:
         tester.check_empty()
@@ -194,24 +229,120 @@ def test_one_collection_serves_samples_and_mean_predictions() -> None:
     same(values["AdaptiveCalibrationError"], F.adaptive_calibration_error(PROBS.mean(0), TARGET))
 
 
-def test_a_collection_never_merges_quantities_that_agree_on_the_first_batch() -> None:
-    """torchmetrics lets metrics share one state if names and first values agree; here all first values are 0."""
+# Another value of each option that any metric has; the contract below asks for one.
+OTHER_VALUES: dict[str, list[Any]] = {
+    "base": [2, 2.5],
+    "normalize": [True],
+    "reduction": ["sum", "none"],
+    "sample_dim": [0, 1, 2, -1],
+    "of": ["predicted", "classes", "total"],
+    "unbiased": [True],
+    "bins": [1, 4],
+    "squared": [True],
+    "level": [0.5],
+    "coverage": [0.5],
+    "risk": [0.3],
+    "tpr": [0.5],
+    "mid_p": [True],
+    "threshold": [0.4, 0.99],
+    "score": ["entropy", "margin", "mutual-information"],
+    "temperature": [2.0],
+    "validate": [False],
+}
+
+
+def variants(tester: MetricTester) -> list[dict[str, Any]]:
+    """The options of a metric, and these with each one changed."""
+    names = {**inspect.signature(tester.function).parameters, **inspect.signature(tester.metric).parameters}
+    wanted = [tester.options]
+    for name in set(names) - {*tester.inputs, "options"}:
+        for value in OTHER_VALUES[name]:
+            with contextlib.suppress(InputError):  # "total" is of one metric alone
+                tester.metric(**tester.options | {name: value})
+                wanted.append(tester.options | {name: value})
+    return wanted
+
+
+def stay_apart(metrics: dict[str, Metric], batches: list[dict[str, Tensor]]) -> None:
+    """In one collection each metric reports what it reports alone; those that refuse the batches are left out."""
+    alone = {}
+    for name, metric in metrics.items():
+        with contextlib.suppress(InputError, RuntimeError):
+            one = MetricCollection({"one": metric.clone()})  # which hands on only what the metric takes
+            for batch in batches:
+                one.update(**batch)
+            alone[name] = one.compute()["one"]
+    assert len(alone) > 1
+    numbers = {str(number): name for number, name in enumerate(alone)}  # a collection allows no dots in names
+    together = MetricCollection({number: metrics[name] for number, name in numbers.items()})
+    for batch in batches:
+        together.update(**batch)
+    for number, value in together.compute().items():
+        same(value, alone[numbers[number]], rtol=0, atol=0)
+
+
+def form(tester: MetricTester) -> str:
+    return ", ".join(f"{name} {list(value.shape)}" for name, value in tester.inputs.items())
+
+
+@pytest.mark.parametrize("inputs", sorted({form(case(name)) for name in METRICS}))
+def test_metrics_of_other_options_stay_apart(inputs: str) -> None:
+    """torchmetrics lets metrics share one state if names and first values agree, as those of no inputs do."""
+    testers = [tester for tester in map(case, METRICS) if form(tester) == inputs]
+    metrics = {f"{tester} {options}": tester.metric(**options) for tester in testers for options in variants(tester)}
+    stay_apart(metrics, list(testers[0].batches([0, 5])))
+
+
+def test_metrics_that_read_another_axis_stay_apart() -> None:
+    """Four samples of four inputs, first all of one kind, then not."""
+    kinds = [kind for kind in vars(M).values() if inspect.isclass(kind) and issubclass(kind, Metric)]
+    kinds = [
+        kind for kind in kinds if "sample_dim" in inspect.signature(kind).parameters and kind.__name__ in M.__all__
+    ]
     metrics = {
-        "mi": M.MutualInformation(),
-        "bits": M.MutualInformation(base=2),
-        "variance": M.PredictiveVariance(),
-        "predicted": M.PredictiveVariance(of="predicted"),
-        "ratio": M.VariationRatio(),
+        f"{kind.__name__} {axis}": kind(sample_dim=axis)
+        for kind in kinds
+        if kind is not M.PerInputMetric
+        for axis in (0, 1)
     }
-    alone = {name: metric.clone() for name, metric in metrics.items()}
-    together = MetricCollection(metrics)
-    agreed = PROBS[:1].expand_as(PROBS)
-    for batch in (agreed, PROBS):
-        together.update(probs=batch)
-        for metric in alone.values():
-            metric.update(batch)
-    for name, value in together.compute().items():
-        same(value, alone[name].compute())
+    square = PROBS[:, :4]
+    batches = [{"probs": square[:1, :1].expand_as(square)}, {"probs": square}]
+    stay_apart(metrics, [batch | {"target": TARGET[:1].expand(4)} for batch in batches])
+
+
+def test_conformal_sets_and_bootstraps_stay_apart() -> None:
+    mean = PROBS.mean(0)
+    fitted = [
+        M.ConformalClassifier(alpha, method).fit(mean, TARGET) for alpha in (0.3, 0.05) for method in ("lac", "aps")
+    ]
+    metrics: dict[str, Metric] = {f"{number}": M.ConformalSets(classifier) for number, classifier in enumerate(fitted)}
+    drawn = M.ConformalClassifier(0.5, "aps", randomized=True).fit(mean, TARGET, generator=torch.Generator())
+    for seed in (0, 1):
+        metrics[f"seed {seed}"] = M.ConformalSets(drawn, generator=torch.Generator().manual_seed(seed))
+    stay_apart(metrics, [{"probs": mean[:count], "target": TARGET[:count]} for count in (0, INPUTS)])
+    pair = {"first": mean, "second": PROBS[0], "target": TARGET}
+    bootstraps = {
+        f"{metric.__name__} {seed}": M.PairedBootstrap(metric, seed=seed, resamples=20)
+        for metric in (F.accuracy, F.brier_score)
+        for seed in (0, 1)
+    }
+    stay_apart(bootstraps, [pair, pair])
+
+
+def test_metrics_with_one_update_share_their_state() -> None:
+    """Of the metrics over bins one counts for all, so that many cost no more than one."""
+    kinds = [M.ExpectedCalibrationError, M.MaximumCalibrationError, M.RmsCalibrationError, M.OverconfidenceError]
+    together = MetricCollection([kind() for kind in kinds] + [M.ReliabilityCurve(level=0.5), M.BrierDecomposition()])
+    together.update(PROBS.mean(0), TARGET)
+    assert sorted(map(len, together.compute_groups.values())) == [1, 5]
+
+
+def test_metrics_that_are_never_uncertain_at_first_stay_apart() -> None:
+    """All first values are 0, of inputs that are there."""
+    kinds = [M.MutualInformation, M.PredictiveVariance, M.PredictiveStd, M.VariationRatio, M.PairwiseDisagreement]
+    metrics: dict[str, Metric] = {kind.__name__: kind() for kind in kinds}
+    metrics |= {"bits": M.MutualInformation(base=2), "predicted": M.PredictiveVariance(of="predicted")}
+    stay_apart(metrics, [{"probs": PROBS[:1].expand_as(PROBS)}, {"probs": PROBS}])
 
 
 def test_plot_draws_a_number_and_a_history() -> None:
@@ -235,7 +366,8 @@ def test_plot_draws_a_number_and_a_history() -> None:
 _REPORT = """
 import sys, time
 import torchmetrics
-from torchmetrics import MetricCollection
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 loaded, start = set(sys.modules), time.process_time()
 import tsnn_uq.metrics
 print(time.process_time() - start)

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.metric_tester import MetricTester, same
+from tests.metrics.processes import TESTERS, Threads, check, check_nothing, shares
 from tests.metrics.test_contract import CASES
 
 
+@pytest.mark.parametrize("tester", TESTERS, ids=str)
+def test_however_the_inputs_are_shared_out(tester: MetricTester) -> None:
+    """One process without data, with empty batches, with other numbers of batches, with other dtypes."""
+    for batches in shares(tester):
+        world = Threads()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of compute before update, where there is no data
+            world.run(lambda rank, batches=batches, world=world: check(tester, rank, batches, **world.options))
+
+
+@pytest.mark.parametrize("tester", TESTERS, ids=str)
+def test_no_process_has_data(tester: MetricTester) -> None:
+    world = Threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        world.run(lambda rank: check_nothing(tester, rank, **world.options))
+
+
 def test_two_processes_agree_on_what_all_inputs_give(tmp_path: Path) -> None:
-    """Each has a part of the inputs, five and seven; `compute` gathers both (gloo, on this machine)."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.metrics.two_processes"]
+    """For real: `compute` gathers both (gloo, on this machine)."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.metrics.processes"]
     pair = [
         subprocess.Popen(
             [*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -28,7 +48,7 @@ def test_two_processes_agree_on_what_all_inputs_give(tmp_path: Path) -> None:
             process.kill()
     for process, (output, errors) in zip(pair, results, strict=True):
         assert process.returncode == 0, errors[-2000:]
-        assert output.split()[-1] == str(len(CASES))
+        assert output.split()[-1] == str(len(TESTERS))
 
 
 @pytest.mark.parametrize("tester", CASES, ids=str)

@@ -7,16 +7,21 @@ it was given (`StoringMetric`). Accumulators are float64, so one batch or many g
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.checks import InputError, check_choice, describe
+from tsnn_uq.metrics.gathering import of_one_form
 from tsnn_uq.metrics.inputs import Reduction
 
 __all__ = ["PerInputMetric", "StoringMetric", "UncertaintyMetric"]
@@ -33,11 +38,108 @@ class UncertaintyMetric(Metric):
     is_differentiable: bool | None = False
     higher_is_better: bool | None = False
     full_state_update: bool | None = False
+    _mark: str = ""
+    _settings: Mapping[str, Any] = {}
 
     def __init__(self, **options: Any) -> None:
         known = inspect.signature(type(self).function).parameters
         super().__init__(**{name: value for name, value in options.items() if name not in known})
         self.options = {name: value for name, value in options.items() if name in known}
+
+    def _add_states(self, states: Mapping[str, Tensor | None], settings: Mapping[str, Any], **reading: Any) -> None:
+        """Add what `update` gathers, under a mark of how it does so.
+
+        Metrics in a `torchmetrics.MetricCollection` come to share one state, and one `update`, if their states have
+        the same names and, after the first batch, the same values. That is right only if their updates are the same
+        at every batch. So each metric has one state more: it stays empty, and its name tells what `update` does. A
+        class that does not say so, by adding its states here, shares with none.
+
+        Args:
+            states: by name the initial value of what is summed, or None for a list of what is kept.
+            settings: by attribute, what the gathered numbers depend on.
+            reading: by attribute, what else `update` depends on: how it reads its arguments.
+        """
+        update = type(self).update
+        self._mark = f"{update.__module__}.{update.__qualname__} {dict(settings)} {reading}"
+        self._settings, self._fixed = dict(settings), frozenset({*settings, *reading})
+        super().add_state(self._mark, [])
+        for name, initial in states.items():
+            if initial is None:
+                self.add_state(name, [], dist_reduce_fx="cat")
+            else:
+                self.add_state(name, initial, dist_reduce_fx="sum")
+
+    def add_state(
+        self,
+        name: str,
+        default: Tensor | list[Any],
+        dist_reduce_fx: str | Callable[..., Any] | None = None,
+        persistent: bool = False,
+    ) -> None:
+        """Add a state, as in `torchmetrics.Metric`."""
+        if not self._mark:
+            self._mark = f"{type(self).__qualname__} {uuid4()}"
+            super().add_state(self._mark, [])
+        super().add_state(name, default, dist_reduce_fx, persistent)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change what numbers that were gathered already depend on."""
+        if name in self.__dict__.get("_fixed", ()):
+            hint = "make a new metric"
+            raise InputError(f"{name}: expected to stay as the metric was made with; got {describe(value)} ({hint})")
+        super().__setattr__(name, value)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch, and return its own value; a batch that is refused leaves all as it was."""
+        lists = {name: list(state) for name, state in self.metric_state.items() if isinstance(state, list)}
+        before = vars(self) | lists
+        try:
+            return super().forward(*args, **kwargs)
+        except Exception:
+            vars(self).update(before)
+            raise
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add what another metric of this class gathered.
+
+        Raises:
+            InputError: with other settings.
+        """
+        if isinstance(incoming_state, UncertaintyMetric) and type(incoming_state) is type(self):
+            ours, theirs = self._settings, incoming_state._settings
+            if ours != theirs:
+                raise InputError(f"incoming_state: expected a metric with the settings {ours}; got {theirs}")
+            incoming_state = incoming_state.metric_state
+        if isinstance(incoming_state, Mapping):
+            incoming_state = {self._mark: [], **incoming_state}
+        super().merge_state(incoming_state)
+
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
+        """Gather the states of all processes, of which some may not have seen any data."""
+        available = distributed_available or self.distributed_available_fn
+        if should_sync and available():
+            states = {name: state for name, state in self.metric_state.items() if name != self._mark}
+            gather, group = dist_sync_fn or gather_all_tensors, process_group or self.process_group
+            for name, state in of_one_form(states, partial(gather, group=group), self.device).items():
+                setattr(self, name, state)
+        super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
+
+    @contextmanager
+    def sync_context(self, *args: Any, **kwargs: Any) -> Generator[None, None, None]:
+        """Gather the states of all processes for a while; afterwards, also after an error, they are one's own again."""
+        with super().sync_context(*args, **kwargs):
+            try:
+                yield
+            except Exception:
+                with suppress(TorchMetricsUserError):  # nothing was gathered
+                    self.unsync()
+                raise
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Draw one value, or the sequence `val` of them, with matplotlib; returns (figure, axes)."""
@@ -65,6 +167,8 @@ class PerInputMetric(UncertaintyMetric):
     is_differentiable = True
     higher_is_better: bool | None = None
     plot_lower_bound: float | None = 0.0
+    values: Any
+    total: Tensor
     count: Tensor
 
     def __init__(
@@ -73,15 +177,11 @@ class PerInputMetric(UncertaintyMetric):
         super().__init__(**options)
         check_choice("reduction", reduction, ["mean", "sum", "none"])
         self.reduction, self.sample_dim, self.validate = reduction, sample_dim, validate
-        # A MetricCollection merges metrics whose states agree in name and, after one batch, in value, as zeros do;
-        # so the name tells which quantity is summed.
-        self._sum = re.sub(r"\W+", "_", f"{type(self).function.__name__} {self.options}")
-        if reduction == "none":
-            self.add_state(self._sum, [], dist_reduce_fx="cat")
-        else:
-            self.add_state(self._sum, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
         self._try_options()
+        zero = torch.tensor(0.0, dtype=torch.float64)
+        states = {"values": None} if reduction == "none" else {"total": zero, "count": torch.tensor(0)}
+        of = f"{type(self).__module__}.{type(self).__qualname__}"
+        self._add_states(states, self.options, function=of, sample_dim=sample_dim, validate=validate)
 
     def _try_options(self) -> None:
         # Bad options fail here, not at the first batch. Any good sample_dim fits, as every axis is two long.
@@ -93,20 +193,20 @@ class PerInputMetric(UncertaintyMetric):
 
     def _add(self, *inputs: Tensor, **options: Any) -> None:
         values = type(self).function(*inputs, reduction="none", validate=self.validate, **options)
-        state = getattr(self, self._sum)
         if self.reduction == "none":
-            state.append(values)
+            self.values.append(values)
         else:
-            setattr(self, self._sum, state + values.sum(0, dtype=torch.float64))
-        self.count = self.count + len(values)
+            self.total = self.total + values.sum(0, dtype=torch.float64)
+            self.count = self.count + len(values)
 
     def compute(self) -> Tensor:
         """The reduction over all inputs seen."""
-        self._require(bool(self.count))
-        state = getattr(self, self._sum)
         if self.reduction == "none":
-            return dim_zero_cat(state)
-        return state / self.count if self.reduction == "mean" else state
+            values = dim_zero_cat(self.values) if len(self.values) else torch.empty(0)
+            self._require(len(values) > 0)
+            return values
+        self._require(bool(self.count))
+        return self.total / self.count if self.reduction == "mean" else self.total
 
 
 class StoringMetric(UncertaintyMetric):
@@ -120,8 +220,9 @@ class StoringMetric(UncertaintyMetric):
     def __init__(self, *, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.validate = validate
-        for name in self.names:
-            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def _add_lists(self, **reading: Any) -> None:
+        self._add_states(dict.fromkeys(self.names), {}, validate=self.validate, **reading)
 
     def _keep(self, *tensors: Tensor) -> None:
         for name, tensor in zip(self.names, tensors, strict=True):

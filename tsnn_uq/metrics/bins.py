@@ -87,7 +87,8 @@ class BinnedMetric(UncertaintyMetric):
         type(self).function(torch.full((1, 2), 0.5), torch.tensor([0]), bins, **self.options)
         self.of = self.options.pop("of", type(self).of)
         # Where classes are kept apart, the first batch widens the second axis to their number.
-        self.add_state("sums", torch.zeros(3, 1, bins, dtype=torch.float64), dist_reduce_fx="sum")
+        states = {"sums": torch.zeros(3, 1, bins, dtype=torch.float64)}
+        self._add_states(states, {"bins": bins, "of": self.of}, sample_dim=sample_dim, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""

@@ -98,6 +98,7 @@ class AdaptiveCalibrationError(StoringMetric):
         # Bad options fail here, not at the first batch.
         adaptive_calibration_error(torch.full((1, 2), 0.5), torch.tensor([0]), **self.options)
         self.sample_dim = sample_dim
+        self._add_lists(sample_dim=sample_dim)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Keep `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean is kept) and `target` [N]."""

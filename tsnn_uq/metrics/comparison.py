@@ -159,14 +159,14 @@ class PairedBootstrap(UncertaintyMetric):
         super().__init__(**{name: value for name, value in options.items() if name not in own})
         self.metric, self.seed = metric, seed
         self.options = {name: value for name, value in options.items() if name in own}
-        for name in ("first", "second", "target"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        input_dim = self.options.get("input_dim", 0)
+        self._add_states(dict.fromkeys(("first", "second", "target")), {}, input_dim=input_dim)
 
     def update(self, first: Tensor, second: Tensor, target: Tensor | None = None) -> None:
         """Keep what the metric is given of both models, and the labels [N] where it wants them."""
         axis = self.options.get("input_dim", 0)
         parts = {"first": _as_arguments("first", first, axis), "second": _as_arguments("second", second, axis)}
-        parts["target"] = [] if target is None else [target]
+        parts["target"] = [] if target is None else [target if target.is_floating_point() else target.long()]
         if len(parts["first"][0]) > 0:  # an empty batch is none
             _check_lengths([*parts.values()])
         for name, part in parts.items():

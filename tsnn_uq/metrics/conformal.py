@@ -9,7 +9,9 @@ scores are distinct (Vovk et al. 2005). The probability is over both sets of inp
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -186,10 +188,12 @@ class ConformalSets(UncertaintyMetric):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.classifier, self.generator, self.validate = classifier, generator, validate
+        # A copy: if the classifier is fitted anew, what was measured is still of one threshold.
+        self.classifier, self.generator, self.validate = copy(classifier), generator, validate
         conformal_sets(torch.full((1, 2), 0.5), classifier, generator=generator)  # fails here if it does at all
-        self.add_state("sums", torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        states = {"sums": torch.zeros(3, dtype=torch.float64), "count": torch.tensor(0)}
+        draws = None if generator is None else crc32(generator.get_state().numpy().tobytes())
+        self._add_states(states, {"classifier": vars(self.classifier)}, generator=draws, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Add `probs` [N, C] and `target` [N]."""

@@ -191,8 +191,8 @@ class EarlyExit(UncertaintyMetric):
         self.threshold, self.score, self.validate = threshold, score, validate
         # Bad options fail here, not at the first batch.
         early_exit(torch.full((2, 1, 1, 2), 0.5), torch.tensor([0]), threshold, score)
-        for name in ("steps", "correct", "reached"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        settings = {"threshold": threshold, "score": score}
+        self._add_states(dict.fromkeys(("steps", "correct", "reached")), settings, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Add the inputs of `probs` [T, N, C] or [S, T, N, C] and `target` [N]."""

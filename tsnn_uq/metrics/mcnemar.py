@@ -98,8 +98,7 @@ class McnemarTest(UncertaintyMetric):
     def __init__(self, *, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.validate = validate
-        self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        self._add_states({"counts": torch.zeros(2, dtype=torch.long), "count": torch.tensor(0)}, {}, validate=validate)
 
     def update(self, first_correct: Tensor, second_correct: Tensor) -> None:
         """Add `first_correct` [N] and `second_correct` [N]."""

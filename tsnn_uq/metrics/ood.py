@@ -126,6 +126,7 @@ class _OodMetric(StoringMetric):
         super().__init__(**options)
         # Bad options fail here, not at the first batch.
         type(self).function(torch.zeros(1), torch.ones(1), **self.options)
+        self._add_lists()
 
     def update(self, in_uncertainty: Tensor, out_uncertainty: Tensor) -> None:
         """Keep both, [N] and [M]; a batch of one kind comes with an empty tensor for the other."""

@@ -131,12 +131,13 @@ class SelectiveMetric(StoringMetric):
         super().__init__(**options)
         # Bad options fail here, not at the first batch.
         type(self).function(torch.zeros(1), torch.ones(1), **self.options)
+        self._add_lists()
 
     def update(self, uncertainty: Tensor, correct: Tensor) -> None:
         """Keep `uncertainty` [N] and `correct` [N]."""
         if self.validate:
             _check_pair(uncertainty, correct)
-        self._keep(uncertainty, correct)
+        self._keep(uncertainty, correct.bool())
 
 
 class RiskCoverageCurve(SelectiveMetric):

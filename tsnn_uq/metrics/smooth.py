@@ -146,8 +146,8 @@ class SmoothCalibrationError(UncertaintyMetric):
         # Bad options fail here, not at the first batch.
         confidences_and_hits(torch.full((1, 2), 0.5), torch.tensor([0]), validate=True, **self.options)
         # Where classes are kept apart, the first batch widens the first axis to their number.
-        self.add_state("sums", torch.zeros(1, _TERMS, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        states = {"sums": torch.zeros(1, _TERMS, dtype=torch.float64), "count": torch.tensor(0)}
+        self._add_states(states, {"of": of}, sample_dim=sample_dim, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
         """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
