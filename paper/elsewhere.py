@@ -14,10 +14,10 @@ import typer
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.experiments.folder import is_finished
+from tsnn_uq.experiments.evaluate import evaluate_run
 from tsnn_uq.experiments.inputs import is_kindred
-from tsnn_uq.experiments.out_of_distribution import evaluate_run
-from tsnn_uq.files import csv_text, read_toml, visible, write_text
+from tsnn_uq.experiments.storage import is_finished, read_row
+from tsnn_uq.files import csv_text, visible, write_text
 
 RESULTS = Path(__file__).parent / "results"
 HEAD = ("family", "quantized_part", "method", "seed")
@@ -44,15 +44,15 @@ def main(
     runs = [run for run in visible(folder / "runs", f"{family}*") if is_finished(run)]
     if not runs:
         raise InputError(f"{folder}: expected a comparison with finished runs; got none")
-    configs = {run: read_toml(run / "config.toml") for run in runs}
-    kinds = {is_kindred(config["data"], data) for config in configs.values()}
+    rows_of = {run: read_row(run) for run in runs}
+    kinds = {is_kindred(row["dataset"], data) for row in rows_of.values()}
     if len(kinds) > 1:
         raise InputError(f"data: expected a set that is foreign to all runs, or to none; got {data!r}")
     kind, columns = ("kindred", KINDRED) if kinds.pop() else ("foreign", FOREIGN)
     rows = []
-    for run, config in configs.items():
-        values = evaluate_run(run, data, engine=engine and config["method"] != "float")
-        names = {"dataset": config["data"]} | {name: config[name] for name in HEAD} | {kind: data}
+    for run, row in rows_of.items():
+        values = evaluate_run(run, data, engine=engine and row["method"] != "float")
+        names = {"dataset": row["dataset"]} | {name: row[name] for name in HEAD} | {kind: data}
         rows.append(names | {new: values[old] for old, new in columns.items()})
         print(run.name, *(f"{name} {rows[-1][name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in rows[-1]))
     path = out / f"{kind}-{folder.name}.csv"

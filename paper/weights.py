@@ -5,9 +5,8 @@ python paper/weights.py runs/mnist-fc
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,10 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.experiments import RunConfig, load_network
-from tsnn_uq.experiments.compare import run_folder
-from tsnn_uq.experiments.folder import is_finished
+from tsnn_uq.experiments import Settings, load_network
+from tsnn_uq.experiments.builtin import FACTORS
+from tsnn_uq.experiments.plan import run_folder
+from tsnn_uq.experiments.storage import is_finished
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.training import METHODS, Indirect
@@ -46,10 +46,9 @@ def histogram(weight: Tensor, fixed: Tensor, span: float) -> pd.DataFrame:
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **counts})
 
 
-def fix_first_share(network: nn.Module, config: RunConfig) -> dict[str, Tensor]:
+def fix_first_share(network: nn.Module, config: Settings) -> dict[str, Tensor]:
     """Do the first quantization of the distilled method on a float network, in place; returns what is fixed."""
-    options: dict[str, Any] = replace(config, method="distill", quantized_part="all").rule_options()
-    method = Indirect("all", config.rule, config.scale, start=0.0, **options)
+    method = cast(Indirect, config.replace(method="indirect", start=0.0, factor=FACTORS["distill"]).make("method"))
     method.start(network, Tensor())
     method.after_step(network, 0.0)
     return method.fixed
@@ -62,7 +61,7 @@ def histograms(folder: Path, family: str, seed: int) -> pd.DataFrame:
     if "float" not in networks:
         raise InputError(f"{folder}: expected a finished float run of {family}, seed {seed}; got {list(networks)}")
     networks["first share fixed"] = load_network(runs["float"])
-    fixed = fix_first_share(networks["first share fixed"], RunConfig.load(runs["float"] / "config.toml"))
+    fixed = fix_first_share(networks["first share fixed"], Settings.load(runs["float"] / "config.toml"))
     tables = []
     for name, network in networks.items():
         layers = zip(select_layers(network).items(), select_layers(networks["float"]).values(), strict=True)

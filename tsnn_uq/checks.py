@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeGuard
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes seconds to import, and checks of other things do not need it
+    from torch import Tensor
 
 __all__ = [
     "InputError",
@@ -31,10 +33,14 @@ class InputError(ValueError):
 
 def describe(value: object) -> str:
     """Short text of a value for an error message: dtype and shape of a tensor, ``repr`` of all else."""
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
     text = " ".join(repr(value).split())  # one line, whatever it is
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    return "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor)
 
 
 def check_choice(argument: str, value: str, choices: Iterable[str]) -> str:
@@ -75,7 +81,7 @@ def check_fraction(argument: str, value: float, *, below_one: bool = False) -> N
 def check_dims(argument: str, tensor: Tensor, axes: str) -> None:
     """Raise unless `tensor` has as many axes as `axes` names, e.g. ``"[S, N, C]"``."""
     wanted = axes.count(",") + 1
-    if not isinstance(tensor, Tensor) or tensor.dim() != wanted:
+    if not _is_tensor(tensor) or tensor.dim() != wanted:
         raise InputError(f"{argument}: expected a tensor of shape {axes}; got {describe(tensor)}")
 
 
@@ -85,6 +91,8 @@ def check_probabilities(argument: str, probs: Tensor, axes: str = "[N, C]") -> N
     Never guesses whether it was given logits: values outside [0, 1] or rows that do not sum to one
     (beyond the rounding of their dtype) are an error.
     """
+    import torch
+
     check_dims(argument, probs, axes)
     if not probs.is_floating_point():
         raise InputError(f"{argument}: expected floating-point probabilities; got {describe(probs)}")
@@ -112,6 +120,8 @@ def class_numbers(argument: str, target: Tensor) -> Tensor:
         InputError: labels of another dtype. Floats may be probabilities, and bools may say which predictions are
             right, so neither is taken for class numbers.
     """
+    import torch
+
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         hint = "convert class numbers with .long()"
         raise InputError(f"{argument}: expected whole class numbers; got {describe(target)} ({hint})")
@@ -120,6 +130,8 @@ def class_numbers(argument: str, target: Tensor) -> Tensor:
 
 def check_labels(argument: str, target: Tensor, classes: int, count: int | None = None) -> Tensor:
     """Return `target` [N], of any integer dtype, as int64 class numbers in 0 .. `classes` - 1, or raise."""
+    import torch
+
     check_dims(argument, target, "[N]")
     target = class_numbers(argument, target)
     if count is not None and len(target) != count:

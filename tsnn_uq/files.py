@@ -12,16 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
 from tsnn_uq.checks import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch and pandas take seconds to import, and not all who read and write files need them
     from pandas import DataFrame
+    from torch import Tensor
 
 __all__ = [
     "UNFINISHED",
@@ -29,6 +24,7 @@ __all__ = [
     "csv_text",
     "read_json",
     "read_tensors",
+    "read_tensors_header",
     "read_toml",
     "remove_leftovers",
     "require_writable",
@@ -70,7 +66,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:  # Windows flushes only what is open for writing
             os.fsync(file.fileno())
         _replace(temporary, target)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
         reason = getattr(error, "strerror", None) or error
         remedy = "close what has it open" if isinstance(error, PermissionError) else "free some space"
         raise InputError(f"{target}: writing failed ({reason}); {remedy} or choose another folder") from error
@@ -151,6 +149,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_toml(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` as TOML, atomically."""
+    import tomli_w
+
     write_text(path, tomli_w.dumps(dict(value)))
 
 
@@ -178,6 +178,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 
     One file and not two, so that tensors and header can never belong to different moments.
     """
+    import torch
+    from safetensors.torch import save_file
+
     # Copies, since the format refuses tensors that share memory, as tied weights do.
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
@@ -196,16 +199,30 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises:
         InputError: the file is missing, truncated, not a safetensors file, or of another kind.
     """
+    with _opened(path, kind) as (file, header):
+        # Copies, since the tensors are otherwise views of a file that may be replaced under them.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, header  # noqa: SIM118
+
+
+def read_tensors_header(path: Path, kind: str) -> dict[str, Any]:
+    """The header alone of what `write_tensors` wrote; arguments and errors as for `read_tensors`."""
+    with _opened(path, kind) as (_, header):
+        return header
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
-            # Copies, since the tensors are otherwise views of a file that may be replaced under them.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            if header.get("kind") == kind:
+                yield file, header
+                return
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a {kind} file; there is none") from error
     except (OSError, SafetensorError, ValueError) as error:
         reason = f"it is damaged or foreign ({error}); delete it to start afresh"
         raise InputError(f"{path}: expected a {kind} file; {reason}") from error
-    if header.get("kind") != kind:
-        raise InputError(f"{path}: expected a {kind} file of tsnn-uq; got one of kind {header.get('kind')!r}")
-    return tensors, header
+    raise InputError(f"{path}: expected a {kind} file of tsnn-uq; got one of kind {header.get('kind')!r}")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.compare import compare
+from tsnn_uq.experiments.plan import compare
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "analysis").glob("*.py"))

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import bernoulli_rate
-from tsnn_uq.experiments import RunConfig
-from tsnn_uq.experiments.config import make_run
-from tsnn_uq.experiments.folder import load_network
-from tsnn_uq.experiments.run import run
+from tsnn_uq.experiments import Context, Settings, make_settings, run
+from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.neurons import LIF
 
 __all__ = [
@@ -40,17 +38,17 @@ RUNS = Path(__file__).parents[2] / "runs" / "bench"
 TRAINING = {"data": "mnist", "method": "direct", "seed": 0, "epochs": 3, "samples": 2, "threads": 2}
 
 
-def run_config(family: str) -> RunConfig:
+def run_config(family: str) -> Settings:
     """The run that trains the ternary network of a family: full MNIST, three epochs, four time steps."""
-    return make_run(None, TRAINING | {"family": family})
+    return make_settings(TRAINING | {"family": family})
 
 
-def is_of_other_settings(folder: Path, config: RunConfig) -> bool:
+def is_of_other_settings(folder: Path, config: Settings) -> bool:
     """Whether a run's folder was made with other settings than `config`."""
     if not (folder / "config.toml").exists():
         return False
     try:
-        return RunConfig.load(folder / "config.toml") != config
+        return Settings.load(folder / "config.toml") != config
     except InputError:  # settings that there are no more
         return True
 
@@ -75,7 +73,7 @@ class Setting:
             shutil.rmtree(folder)  # the project's defaults have changed since
         if not (folder / "result.json").exists():
             print(f"training {config.name} for {config.epochs} epochs, once; it is kept in {self.runs}", flush=True)
-        run(config, self.runs, data_dir=self.data_dir)
+        run(config, self.runs, Context(self.data_dir))
         network = load_network(folder)
         assert isinstance(network, nn.Sequential)
         network[0].steps = steps

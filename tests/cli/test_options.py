@@ -1,39 +1,23 @@
-"""Each field of a run is an option of a command that asks for them; what is not given is not passed on."""
+"""Settings on the command line: every one is an option, and every option of a chosen component."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-from pathlib import Path
-from typing import Annotated, Any
+from functools import partial
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.cli.options import names, with_run_options
-from tsnn_uq.experiments import RunConfig
-
-OPTIONS = {item.name: item.metadata.get("option", f"--{item.name.replace('_', '-')}") for item in fields(RunConfig)}
-received: list[dict[str, Any]] = []
-app = typer.Typer()
-
-
-@app.command()
-@with_run_options("data", "seed")
-def command(
-    *,
-    out: Annotated[Path, typer.Option(help="Where to.")],
-    seed: Annotated[int, typer.Option(help="One of its own.")] = 7,
-    settings: dict[str, Any],
-) -> None:
-    """A command."""
-    received.append({"out": out, "seed": seed, "settings": settings})
+from tsnn_uq.cli import main
+from tsnn_uq.cli.options import given_settings, names
+from tsnn_uq.experiments import Settings, make_settings
+from tsnn_uq.experiments.components import KINDS, options_of
+from tsnn_uq.experiments.settings import chosen
 
 
-def call(*arguments):
-    received.clear()
-    return CliRunner().invoke(app, ["--out", "folder", *arguments], env={"COLUMNS": "200"})
+@pytest.fixture
+def call(typed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    return partial(typed, main, "tsnn-uq")
 
 
 @pytest.mark.parametrize(
@@ -43,48 +27,58 @@ def test_names_are_split_at_commas(text, parts):
     assert names(text) == parts
 
 
-def test_what_is_not_given_is_not_passed_on():
-    assert call().exit_code == 0
-    assert received == [{"out": Path("folder"), "seed": 7, "settings": {}}]
+@pytest.mark.parametrize("method", ["float", "indirect", "distill"])
+@pytest.mark.parametrize("family", ["dropout", "slayer"])
+def test_all_settings_can_be_typed_and_make_the_same_run(family, method):
+    settings = make_settings({"family": family, "method": method, "epochs": 7})
+    words = []
+    for name, value in settings.flat().items():
+        option = {"start_from": "from", "teacher_from": "teacher"}.get(name, name).replace("_", "-")
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--{option}", text] if len(words) % 4 else [f"--{option}={text}"]
+    assert make_settings(given_settings(words)) == settings
 
 
-def test_every_field_can_be_given_and_makes_the_same_run():
-    default = RunConfig(hidden=(8, 4), method="direct", quantized_part="fc")
-    values = {item.name: getattr(default, item.name) for item in fields(RunConfig) if item.name not in ("data", "seed")}
-    text = {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in values.items()
-    }
-    given = {name: value for name, value in values.items() if value is not False and value != ""}
-    assert call(*(f"{OPTIONS[name]}={text[name]}" for name in given)).exit_code == 0
-    assert received[0]["settings"] == given
-    assert RunConfig(**received[0]["settings"]) == default
-    assert all(type(received[0]["settings"][name]) is type(value) for name, value in given.items())
+def test_short_names_are_options_too():
+    given = given_settings(["--hidden", "8,4", "--p=0.1", "--family", "dropconnect", "--from", "some/folder"])
+    settings = make_settings(given)
+    assert (settings.family, settings.network.hidden, settings.network.p) == ("dropconnect", (8, 4), 0.1)
+    assert settings.start_from == "some/folder"
+    assert make_settings(given_settings(["--data", "nmnist", "--skip-bad", "--epochs", "3"])).data.skip_bad is True
 
 
-def test_switches_and_texts_can_be_given():
-    assert call("--skip-bad", "--from", "some/folder").exit_code == 0
-    assert received[0]["settings"] == {"skip_bad": True, "start_from": "some/folder"}
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--hidden", "8,x"], r"network\.hidden: expected a valid integer; got 'x'"),
+        (["--hidden", "8.5"], r"network\.hidden: expected a valid integer; got '8\.5'"),
+        (["--hidden", "500,,500"], r"network\.hidden: expected a valid integer; got ''"),
+        (["--hidden", "99999999999999999999"], r"network\.hidden: expected less than"),
+        (["--epochs", "three"], "epochs: expected a valid integer; got 'three'"),
+        (["--epoch", "3"], r"key: expected one of .*; got 'epoch' \(did you mean 'epochs'\?\)"),
+        (["--network.hiden", "3"], r"network\.hiden: option of network dropout: .*\(did you mean 'hidden'\?\)"),
+        (["--network", "nowhere.py:build"], r"network: expected code that can be imported; got .*nowhere\.py"),
+        (["three"], "options: expected --name value; got 'three'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words, match):
+    with pytest.raises(InputError, match=match) as error:
+        make_settings(given_settings(words))
+    assert "\n" not in str(error.value)
 
 
-def test_the_help_says_what_each_setting_is_its_choices_and_its_default():
-    text = " ".join(call("--help").output.split())
-    for item in fields(RunConfig):
-        assert (f"{OPTIONS[item.name]} " in text) == (item.name != "data")
-        if item.name not in ("data", "seed"):
-            assert item.metadata["about"][1:40] in text
-            assert ", ".join(item.metadata.get("choices", ()))[:20] in text
-    assert "suits data and family" in text
-    assert "[default: (arctan)]" in text
-    assert text.count("--seed") == 1
-
-
-@pytest.mark.parametrize("value", ["8,x", "8.5", "eight"])
-def test_widths_that_are_no_numbers_are_refused(value):
-    with pytest.raises(InputError, match=r"hidden: expected whole numbers with commas, e\.g\. 500,500; got"):
-        CliRunner().invoke(app, ["--out=x", f"--hidden={value}"], catch_exceptions=False)
-
-
-@pytest.mark.parametrize("arguments", [["--epochs", "three"], ["--p", "x"], ["--epoch", "3"], ["--data", "digits"]])
-def test_what_typer_refuses_is_code_2(arguments):
-    assert call(*arguments).exit_code == 2
-    assert received == []
+def test_the_help_shows_common_settings_and_the_options_of_the_chosen_components(call):
+    code, text, _ = call("train", "--network", "slayer", "--method=distill", "--help")
+    assert code == 0
+    settings = make_settings({"network": "slayer", "method": "distill"})
+    for name, field in Settings.model_fields.items():
+        option = {"start_from": "from", "teacher_from": "teacher"}.get(name, name).replace("_", "-")
+        assert f"--{option} " in text
+        assert field.description[1:30] in text
+    for kind in KINDS:
+        component = getattr(settings, kind)
+        for name, field in options_of(chosen(kind, component.name)).model_fields.items():
+            assert name == "name" or f"--{kind}.{name.replace('_', '-')} " in text
+            assert name == "name" or (field.description and field.description[1:20] in text)
+    assert "[default: 0.01]" in text  # SLAYER's learning rate
+    assert "--network.readout" not in text

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.experiments import tiny
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.compare import compare
+from tsnn_uq.experiments.plan import compare
 from tsnn_uq.report.html import Html
 
 
@@ -20,7 +20,7 @@ def call(typed):
 
 
 def test_it_writes_one_file(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
     monkeypatch.setattr("tsnn_uq.report.page.drawings", lambda *_, **__: Html(""))
     folder, out = tmp_path / "runs", tmp_path / "new" / "report.html"
     compare(Grid(methods=("float",), seeds=1, run=tiny()), folder)

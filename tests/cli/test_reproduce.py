@@ -12,6 +12,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.plan import Part
 from tsnn_uq.experiments.reproduce import QUICK, Plan
 
 
@@ -26,10 +27,11 @@ def two_runs(monkeypatch):
     """A plan of two small runs in place of the paper's table."""
 
     def plan(out, **_):
-        return Plan(out.resolve(), {"none": [Grid(methods=("float", "direct"), seeds=1, run=tiny())]}, "quick")
+        grid = Grid(methods=("float", "direct"), seeds=1, run=tiny())
+        return Plan(out.resolve(), {"none": [Part(grid, out.resolve() / "none" / "digits-dropout")]}, "quick")
 
     monkeypatch.setattr("tsnn_uq.experiments.reproduce.make_plan", plan)
-    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
 
 
 def test_a_dry_run_only_says_how_long_it_takes(call, two_runs, tmp_path):
@@ -41,15 +43,15 @@ def test_a_dry_run_only_says_how_long_it_takes(call, two_runs, tmp_path):
 
 
 def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch, tmp_path):
-    sweep = sys.modules["tsnn_uq.experiments.sweep"]
-    run = sweep.run
+    runner = sys.modules["tsnn_uq.experiments.runner"]
+    do_run = runner.do_run
 
-    def fail_direct(config, runs, **options):
-        if config.method == "direct":
+    def fail_direct(settings, *arguments, **options):
+        if settings.method.name == "direct":
             raise InputError("loss: expected a finite number; got nan")
-        return run(config, runs, **options)
+        return do_run(settings, *arguments, **options)
 
-    monkeypatch.setattr(sweep, "run", fail_direct)
+    monkeypatch.setattr(runner, "do_run", fail_direct)
     code, text, _ = call("--out", tmp_path, "--jobs", 1)
     assert code == 1
     assert text.startswith("2 runs to train, about ")
@@ -57,7 +59,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch,
     assert "dropout-all-direct-0" in text
     assert "loss: expected a finite number; got nan" in text
     assert len(pd.read_csv(tmp_path / "table.csv")) == 1
-    monkeypatch.setattr(sweep, "run", run)
+    monkeypatch.setattr(runner, "do_run", do_run)
     code, text, _ = call("--out", tmp_path, "--jobs", 1)
     assert code == 0
     assert text.startswith("1 run to train, about ")

@@ -14,7 +14,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.compare import compare
+from tsnn_uq.experiments.plan import compare
 from tsnn_uq.plots.style import new_figure
 from tsnn_uq.studies import Runs
 

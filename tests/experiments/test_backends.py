@@ -15,10 +15,10 @@ import pytest
 
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import run
+from tsnn_uq.experiments import Context, run
 from tsnn_uq.experiments.backends import DASK_ON_LOOPBACK, open_pool
-from tsnn_uq.experiments.locks import lock_path
-from tsnn_uq.experiments.sweep import Task, attempt
+from tsnn_uq.experiments.run import lock_path
+from tsnn_uq.experiments.runner import Task, do_runs
 
 CONFIGS = [tiny(seed=0, epochs=40), tiny(seed=1), tiny(method="distill", seed=1)]
 LIBRARIES = {"processes": "joblib", "dask": "distributed", "ray": "ray"}
@@ -113,7 +113,8 @@ def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path, p
     with open_pool(backend, jobs=2) as pool, killed_in_training(tmp_path / CONFIGS[0].name) as killed:
         assert pool.jobs == 2
         check_listeners(backend)
-        results = attempt(tasks, pool, checkpoint_seconds=0, progress=lambda name, *_: shown.add(name))
+        context = Context(checkpoint_seconds=0, progress=lambda name, *_: shown.add(name))
+        results = do_runs(tasks, context, pool=pool)
     assert len(killed) == 1
     assert shown == {task.name for task in tasks}
     assert set(results) == {*tasks}
@@ -134,7 +135,7 @@ def test_a_cluster_by_its_address(alone, tmp_path, ports_taken):
     options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, **DASK_ON_LOOPBACK}
     with distributed.LocalCluster(**options) as cluster, open_pool("dask", address=cluster.scheduler_address) as pool:
         assert pool.jobs == 2
-        assert without_time(attempt([task], pool)[task]) == without_time(alone[1][1])
+        assert without_time(do_runs([task], pool=pool)[task]) == without_time(alone[1][1])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.helpers.experiments import tiny
 from tests.helpers.training import same
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import load_network, run
+from tsnn_uq.experiments import Context, load_network, run
 from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
@@ -84,13 +84,13 @@ def test_an_interrupted_one_goes_on_to_the_same_numbers(runs, tmp_path):
     class Killed(Exception):
         pass
 
-    def kill(stage, done, total):
+    def kill(name, stage, done, total):
         if (stage, done) == ("train", total // 2):
             raise Killed
 
     place, wanted = runs / tiny().name, PosteriorSettings("ternary", **QUICK | {"epochs": 3})
     with pytest.raises(Killed):
-        posterior_of_run(place, wanted, tmp_path / "cut", checkpoint_seconds=0, progress=kill)
+        posterior_of_run(place, wanted, tmp_path / "cut", Context(checkpoint_seconds=0, progress=kill))
     assert (tmp_path / "cut" / "checkpoint.safetensors").exists()
     assert posterior_of_run(place, wanted, tmp_path / "cut") == whole
     assert not (tmp_path / "cut" / "checkpoint.safetensors").exists()

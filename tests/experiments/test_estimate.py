@@ -10,10 +10,15 @@ import pytest
 from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import run
+from tsnn_uq.experiments import Context, run
 from tsnn_uq.experiments.estimate import Estimate, announced, estimate_run, estimate_runs, in_words
+from tsnn_uq.experiments.runner import Task
 
 SECONDS = {"direct": 3.0, "float": 2.0, "distill": 7.0}
+
+
+def tasks(configs, runs):
+    return [Task(config, runs) for config in configs]
 
 
 @pytest.fixture
@@ -21,9 +26,9 @@ def known(monkeypatch):
     """Runs that take a number of seconds by their method; gives the list of those that were timed."""
     timed = []
 
-    def seconds(config, *, data_dir=None):
-        timed.append(config)
-        return SECONDS[config.method]
+    def seconds(settings, context):
+        timed.append(settings)
+        return SECONDS[settings.method.name]
 
     monkeypatch.setattr("tsnn_uq.experiments.estimate.estimate_run", seconds)
     return timed
@@ -59,31 +64,29 @@ def test_every_kind_of_run_can_be_timed(settings):
     assert 0 < estimate_run(tiny(**settings)) < 600
 
 
-def test_events_are_timed_without_reading_one(tmp_path):
+def test_events_are_timed_as_they_are(tmp_path):
     write_nmnist(tmp_path / "nmnist", train=12, test=2)
-    for path in (tmp_path / "nmnist").rglob("*.bin"):
-        path.write_bytes(b"")
-    config = tiny(family="slayer", data="nmnist", coding="events", steps=20, bin_ms=15.0)
-    assert estimate_run(config, data_dir=tmp_path) > 0
+    settings = tiny(family="slayer", data="nmnist", steps=20, bin_ms=15.0, coding="events", train_limit=0)
+    assert estimate_run(settings, Context(tmp_path)) > 0
     with pytest.raises(InputError, match="nmnist: expected a folder"):
-        estimate_run(config, data_dir=tmp_path / "absent")
+        estimate_run(settings, Context(tmp_path / "absent"))
 
 
 def test_seeds_are_timed_once_and_finished_runs_cost_nothing(known, tmp_path):
     configs = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
-    assert estimate_runs(configs, tmp_path) == Estimate(4, 10.0)
-    assert [config.method for config in known] == ["float", "direct"]
+    assert estimate_runs(tasks(configs, tmp_path)) == Estimate(4, 10.0)
+    assert [settings.method.name for settings in known] == ["float", "direct"]
     run(configs[3], tmp_path)
-    assert estimate_runs(configs, tmp_path) == Estimate(3, 7.0)
-    assert estimate_runs(configs[3:], tmp_path) == Estimate(0, 0.0)
+    assert estimate_runs(tasks(configs, tmp_path)) == Estimate(3, 7.0)
+    assert estimate_runs(tasks(configs[3:], tmp_path)) == Estimate(0, 0.0)
 
 
 def test_a_distilled_run_costs_its_teacher_too(known, tmp_path):
     distilled = tiny(method="distill")
-    assert estimate_runs([distilled], tmp_path) == Estimate(2, 9.0)
-    assert estimate_runs([distilled, tiny()], tmp_path) == Estimate(2, 9.0)
+    assert estimate_runs(tasks([distilled], tmp_path)) == Estimate(2, 9.0)
+    assert estimate_runs(tasks([distilled, tiny()], tmp_path)) == Estimate(2, 9.0)
     run(tiny(), tmp_path)
-    assert estimate_runs([distilled], tmp_path) == Estimate(1, 7.0)
+    assert estimate_runs(tasks([distilled], tmp_path)) == Estimate(1, 7.0)
 
 
 @pytest.mark.parametrize(

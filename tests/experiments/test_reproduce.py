@@ -11,9 +11,11 @@ import pytest
 from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny, without_time
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Grid, run, sweep
+from tsnn_uq.experiments import Context, Grid, run, sweep
 from tsnn_uq.experiments.backends import Pool
+from tsnn_uq.experiments.plan import plan_parts
 from tsnn_uq.experiments.reproduce import Plan, make_plan, reproduce
+from tsnn_uq.experiments.run import do_run
 
 SUM = "variance:5+outliers:0.5"
 
@@ -28,51 +30,54 @@ def events(tmp_path):
 @pytest.fixture
 def without_figures(monkeypatch):
     """Figures take longer than such small runs."""
-    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
 
 
 def small(out, regularizers=("none",), budget="quick"):
     """A plan of two grids with few runs each."""
-    grids = {}
+    parts = {}
     for text in regularizers:
         first = Grid(methods=("float", "direct"), seeds=2, run=tiny(regularizer=text))
         second = Grid(families=("slayer",), methods=("float",), seeds=1, run=tiny(family="slayer", regularizer=text))
-        grids[text] = [first, second]
-    return Plan(out, grids, budget)
+        folder = out / text.replace(":", "-")
+        parts[text] = plan_parts([first, second], folder, f"{folder.name}/" if len(regularizers) > 1 else "")
+    return Plan(out, parts, budget)
 
 
 def test_the_plan_is_the_papers_table_by_seeds_and_regularizers(events, tmp_path):
     plan = make_plan(tmp_path, seeds=2, regularizers=["none", SUM], data_dir=events)
-    assert [(grid.families, grid.run.data) for grid in plan.grids["none"]] == [
+    assert [(part.grid.families, part.grid.run.data.name) for part in plan.parts["none"]] == [
         (("dropconnect", "dropout"), "mnist"),
         (("slayer",), "nmnist"),
         (("plif",), "mnist"),
     ]
-    for grids in plan.grids.values():
-        assert sum(len(grid.runs()) for grid in grids) == 16 * 2
-    assert {grid.run.train_limit for grid in plan.grids["none"]} == {0}
-    folders = [folder for _, _, folder in plan.folders()]
+    for parts in plan.parts.values():
+        assert sum(len(part.tasks()) for part in parts) == 16 * 2
+    assert {part.grid.run.train_limit for part in plan.parts["none"]} == {0}
+    folders = [part.folder for part in plan.every()]
     assert len(set(folders)) == 6
     assert folders[3] == tmp_path / "variance-5+outliers-0.5" / "mnist-dropconnect-dropout"
 
 
 def test_events_have_the_terms_that_do_not_need_images(events, tmp_path):
     plan = make_plan(tmp_path, regularizers=[SUM, "outliers:0.5"], data_dir=events)
-    assert [grid.run.regularizer for grid in plan.grids[SUM]] == [SUM, "variance:5.0", SUM]
-    assert [grid.families[0] for grid in plan.grids["outliers:0.5"]] == ["dropconnect", "plif"]
+    assert [part.grid.run.regularizer.name for part in plan.parts[SUM]] == [SUM, "variance:5.0", SUM]
+    assert [part.grid.families[0] for part in plan.parts["outliers:0.5"]] == ["dropconnect", "plif"]
 
 
 def test_the_quick_budget_is_small_everywhere_and_asks_for_no_more_than_there_is(events, tmp_path):
     plan = make_plan(tmp_path, budget="quick", data_dir=events)
     full = make_plan(tmp_path, data_dir=events)
-    for quick, usual in zip(plan.grids["none"], full.grids["none"], strict=True):
+    for few, all_ in zip(plan.parts["none"], full.parts["none"], strict=True):
+        quick, usual = few.grid, all_.grid
         assert quick.run.epochs < usual.run.epochs
         assert 0 < quick.run.train_limit < 60_000
-        assert sum(quick.run.hidden) < sum(usual.run.hidden)
+        assert sum(quick.run.network.hidden) < sum(usual.run.network.hidden)
         assert len(quick.runs()) == len(usual.runs())
-    slayer = plan.grids["none"][1].run
+    slayer = plan.parts["none"][1].grid.run
     assert slayer.train_limit == 20  # 120 recordings, of which 100 are for validation
-    assert slayer.steps * slayer.bin_ms == 300
+    assert slayer.network.steps == slayer.data.steps
+    assert slayer.data.steps * slayer.data.bin_ms == slayer.network.steps * slayer.neuron.step_ms == 300
 
 
 @pytest.mark.parametrize(
@@ -132,13 +137,13 @@ def test_a_folder_keeps_its_budget(events, without_figures, tmp_path):
 def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_path):
     tried = []
 
-    def fail_one(config, runs, **options):
+    def fail_one(config, *arguments, **options):
         tried.append(config.name)
         if config.name == "dropout-all-direct-1":
             raise InputError("loss: expected a finite number; got nan")
-        return run(config, runs, **options)
+        return do_run(config, *arguments, **options)
 
-    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", fail_one)
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_one)
     made = reproduce(small(tmp_path), Pool())
     assert [(name, str(error)) for name, error in made.failures] == [
         ("dropout-all-direct-1", "loss: expected a finite number; got nan")
@@ -148,8 +153,8 @@ def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_pa
     assert (tmp_path / "none" / "digits-dropout" / "reliability-dropout.pdf").exists()
     results = pd.read_csv(tmp_path / "results.csv")
     assert len(results) == 4
-    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", run)
-    monkeypatch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", do_run)
+    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
     assert not reproduce(small(tmp_path), Pool()).failures
     assert len(pd.read_csv(tmp_path / "results.csv")) == 5
 
@@ -158,7 +163,7 @@ def test_where_all_fail_nothing_is_written(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise InputError("no")
 
-    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", fail)
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail)
     made = reproduce(small(tmp_path), Pool())
     assert len(made.failures) == 5
     assert made.tables == made.files == ()
@@ -183,7 +188,7 @@ def test_two_at_a_time_on_one_folder_share_the_work(tmp_path):
             another.set()
 
     def work(who, progress):
-        rows[who] = sweep(configs, tmp_path, progress=progress)
+        rows[who] = sweep(configs, tmp_path, Context(progress=progress))
 
     threads = [
         threading.Thread(target=work, args=("first", first)),
@@ -201,13 +206,15 @@ def test_two_at_a_time_on_one_folder_share_the_work(tmp_path):
 
 
 def test_a_run_whose_teacher_failed_is_a_failure_too(without_figures, monkeypatch, tmp_path):
-    def fail_float(config, runs, **options):
-        if config.method == "float":
+    def fail_float(config, *arguments, **options):
+        if config.method.name == "float":
             raise InputError("no")
-        return run(config, runs, **options)
+        return do_run(config, *arguments, **options)
 
-    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.sweep"], "run", fail_float)
-    plan = Plan(tmp_path, {"none": [Grid(methods=("direct", "distill"), seeds=1, run=tiny())]}, "quick")
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_float)
+    plan = Plan(
+        tmp_path, {"none": plan_parts([Grid(methods=("direct", "distill"), seeds=1, run=tiny())], tmp_path)}, "quick"
+    )
     made = reproduce(plan, Pool())
     assert {name for name, _ in made.failures} == {"dropout-none-float-0", "dropout-all-distill-0"}
     row = pd.read_csv(tmp_path / "results.csv").iloc[0].to_dict()

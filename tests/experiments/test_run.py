@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from tests.helpers.experiments import FILES, contents, tiny, without_time
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import evaluate, load_network, read_predictions, run
+from tsnn_uq.experiments import Context, Settings, evaluate, load_network, read_predictions, run
 from tsnn_uq.experiments.measure import after_temperature
+from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import read_json
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
@@ -22,6 +24,14 @@ PREDICTED = [("predict", done, 540) for done in (180, 436, 540)]  # validation p
 
 class Killed(BaseException):
     """What no handler for errors catches."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder and row of a run."""
+    runs = tmp_path_factory.mktemp("finished")
+    row = run(tiny(), runs)
+    return runs / tiny().name, row
 
 
 def names_in(folder):
@@ -52,7 +62,7 @@ def test_the_row_says_what_the_files_hold(tmp_path, family, method):
         "validation_accuracy": history["validation_accuracy"][-1],
         "train_seconds": history["seconds"],
         "epochs": 2,
-        "steps": config.steps,
+        "steps": config.network.steps,
         "samples": 2,
         **after_temperature(read_predictions(folder, "validation"), probs, labels),
     }
@@ -106,7 +116,7 @@ def test_killed_at_any_file_it_goes_on_to_the_same_numbers(tmp_path, monkeypatch
             patched.setattr(Path, "replace", killing)
             patched.setattr(Path, "unlink", removing)
             try:
-                run(config, runs, checkpoint_seconds=0)
+                run(config, runs, Context(checkpoint_seconds=0))
             except Killed:
                 pass
             else:
@@ -130,18 +140,18 @@ def test_a_folder_with_other_settings_is_refused_and_stays_as_it_is(tmp_path):
     run(tiny(), tmp_path)
     folder = tmp_path / tiny().name
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    match = r"dropout-none-float-0: expected a folder made with p = 0\.1, epochs = 3; got one with p = 0\.2, epochs = 2"
+    match = r"made with network\.p = 0\.1, epochs = 3; got one with network\.p = 0\.2, epochs = 2"
     with pytest.raises(InputError, match=match):
         run(tiny(epochs=3, p=0.1), tmp_path)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_checkpoint_does_not_pass_for_one_of_a_configuration_put_beside_it(tmp_path):
-    def stop(stage, done, total):
+    def stop(name, stage, done, total):
         raise Killed
 
     with pytest.raises(Killed):
-        run(tiny(), tmp_path, checkpoint_seconds=0, progress=stop)
+        run(tiny(), tmp_path, Context(checkpoint_seconds=0, progress=stop))
     tiny(threshold=2.0).save(tmp_path / tiny().name / "config.toml")
     with pytest.raises(InputError, match="expected a checkpoint of the same settings; they differ; delete it"):
         run(tiny(threshold=2.0), tmp_path)
@@ -161,28 +171,62 @@ def test_a_folder_claimed_but_not_begun_is_free(tmp_path):
         assert names_in(other / tiny().name) == FILES
 
 
-def test_damaged_files_are_one_line_and_their_remedy_helps(tmp_path):
-    expected = run(tiny(), tmp_path)
-    folder = tmp_path / tiny().name
-    (folder / "result.json").write_text('{"row": {')
+NOISE = bytes(range(256)) * 8
+
+
+@pytest.mark.parametrize("content", [None, b"", NOISE, "half"], ids=["removed", "emptied", "noise", "half"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_missing_or_damaged_is_made_again(finished, tmp_path, name, content):
+    folder = shutil.copytree(finished[0], tmp_path / finished[0].name)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(before[name][: len(before[name]) // 2] if content == "half" else content)
+    assert without_time(run(tiny(), tmp_path)) == without_time(finished[1])
+    assert names_in(folder) == FILES
+    assert contents(folder) == contents(finished[0])
+    assert is_finished(folder)
+    assert Settings.load(folder / "config.toml") == tiny()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.toml", "history.json", "predictions.safetensors", "result.json", "weights.safetensors"]
+)
+def test_a_file_of_another_run_is_refused_by_name(finished, tmp_path, name):
+    """Of a run with another seed, and of one that is called alike."""
+    folder = shutil.copytree(finished[0], tmp_path / finished[0].name)
+    for other in (tiny(seed=1), tiny(epochs=1)):
+        run(other, tmp_path / "other")
+        shutil.copy(tmp_path / "other" / other.name / name, folder / name)
+        with pytest.raises(InputError, match=r"another run|settings of dropout-none-float-0|made with epochs"):
+            run(tiny(), tmp_path)
+    with pytest.raises(InputError, match=r"another run|settings of dropout-none-float-0|made with"):
+        load_network(folder), read_predictions(folder), read_row(folder)
+
+
+def test_folders_whose_names_were_exchanged_are_refused(finished, tmp_path):
+    ours, theirs = tmp_path / tiny().name, tmp_path / tiny(seed=1).name
+    shutil.copytree(finished[0], theirs)
+    run(tiny(seed=1), tmp_path / "other")
+    shutil.copytree(tmp_path / "other" / theirs.name, ours)
+    for folder in (ours, theirs):
+        for read in (load_network, read_predictions, read_row, is_finished):
+            with pytest.raises(InputError, match=f"expected settings of {folder.name}; got those of dropout"):
+                read(folder)
     with pytest.raises(
-        InputError, match=r"result\.json: expected the result of a run; it is missing or damaged; delete"
+        InputError, match="expected settings of dropout-none-float-0; got those of dropout-none-float-1"
     ):
         run(tiny(), tmp_path)
-    (folder / "result.json").unlink()
-    weights = (folder / "weights.safetensors").read_bytes()
-    (folder / "weights.safetensors").write_bytes(weights[:-1])
-    with pytest.raises(
-        InputError, match=r"weights\.safetensors: expected a weights file; .* delete it to start afresh"
-    ):
-        run(tiny(), tmp_path)
-    (folder / "weights.safetensors").unlink()
-    assert without_time(run(tiny(), tmp_path)) == without_time(expected)
-    assert (folder / "weights.safetensors").read_bytes() == weights
-    (folder / "result.json").unlink()
-    (folder / "config.toml").write_text("epochs = ")
-    with pytest.raises(InputError, match=r"config\.toml: expected a TOML file; it is damaged or foreign"):
-        run(tiny(), tmp_path)
+
+
+def test_a_configuration_cut_short_states_no_facts(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / finished[0].name)
+    for text in ("", "epochs = 2\n"):
+        (folder / "config.toml").write_text(text)
+        for read in (load_network, read_predictions, read_row, is_finished):
+            with pytest.raises(InputError, match=r"config\.toml: expected all settings of a run; it lacks "):
+                read(folder)
 
 
 def test_a_loss_that_is_not_finite_is_one_line_and_the_folder_stays_free(tmp_path):
@@ -212,7 +256,7 @@ def test_missing_data_leave_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_too_large_a_limit_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"count: expected at most 1257 \(all of digits\); got 2000"):
+    with pytest.raises(InputError, match=r"train_limit: expected at most 1257 \(all of digits\); got 2000"):
         run(tiny(train_limit=2000), tmp_path)
 
 
@@ -232,7 +276,7 @@ def test_threads_are_the_runs_own_and_put_back(tmp_path, monkeypatch):
 
 def test_progress_is_told_to_the_end(tmp_path):
     calls = []
-    run(tiny(), tmp_path, progress=lambda *call: calls.append(call))
+    run(tiny(), tmp_path, Context(progress=lambda name, *call: calls.append(call)))
     assert calls == [*(("train", step, 4) for step in range(1, 5)), *PREDICTED]
 
 
@@ -251,7 +295,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", failing)
             try:
-                run(tiny(), runs, checkpoint_seconds=0)
+                run(tiny(), runs, Context(checkpoint_seconds=0))
             except InputError as error:
                 said = str(error)
             else:

@@ -7,22 +7,21 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from tsnn_uq.experiments import RunConfig
+from tsnn_uq.experiments import Settings, make_settings
 
 __all__ = ["FILES", "contents", "tiny", "without_time"]
 
 TINY = {"hidden": (8,), "steps": 2, "epochs": 2, "batch_size": 32, "train_limit": 64, "samples": 2}
 SUITS: dict[str, dict[str, Any]] = {
-    "plif": {"hidden": (2, 2, 8), "reset": "hard", "readout": "spikes"},
-    "slayer": {"threshold": 10.0, "coding": "latency", "steps": 6, "bin_ms": 5.0, "readout": "spikes"},
+    "plif": {"hidden": (2, 2, 8), "learning_rate": 2e-3},
+    "slayer": {"steps": 6, "bin_ms": 5.0, "learning_rate": 2e-3},
 }
 FILES = ["config.toml", "history.json", "predictions.safetensors", "result.json", "weights.safetensors"]
 
 
-def tiny(**settings: Any) -> RunConfig:
+def tiny(**settings: Any) -> Settings:
     """A run of four training steps; a ternary one quantizes all layers."""
-    part = {} if settings.get("method", "float") == "float" else {"quantized_part": "all"}
-    return RunConfig(**(TINY | SUITS.get(settings.get("family", ""), {}) | part | settings))
+    return make_settings(TINY | SUITS.get(settings.get("family", ""), {}) | settings)
 
 
 def without_time(row: dict[str, Any]) -> dict[str, Any]:

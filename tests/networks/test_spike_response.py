@@ -48,7 +48,7 @@ def test_logits_are_the_numbers_of_output_spikes():
 
 
 def test_weights_are_a_linear_layers_times_the_threshold():
-    plain = [build("slayer", generator=seeded(), srm=SRMParameters(threshold=theta)) for theta in (1.0, 10.0)]
+    plain = [build("slayer", generator=seeded(), neuron=SRMParameters(threshold=theta)) for theta in (1.0, 10.0)]
     for one, ten in zip(*(network.parameters() for network in plain), strict=True):
         torch.testing.assert_close(10 * one, ten)
 

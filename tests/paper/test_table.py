@@ -15,7 +15,7 @@ from paper.cost_model import cost_rows
 from paper.sources import Sources
 from paper.table import paper_rows, spread_apart
 from paper.weights import BINS, fix_first_share, histogram
-from tsnn_uq.experiments import RunConfig
+from tsnn_uq.experiments import make_settings
 
 SOURCES = Sources(Path(__file__).parents[2])
 
@@ -84,7 +84,7 @@ def test_the_first_share_of_each_layer_is_fixed_to_three_values(generator):
     network = nn.Sequential(nn.Linear(20, 30, bias=False), nn.Linear(30, 10, bias=False))
     nn.init.normal_(network[0].weight, generator=generator)
     before = network[0].weight.detach().clone()
-    fixed = fix_first_share(network, RunConfig())
+    fixed = fix_first_share(network, make_settings({}))
     assert {name: int(mask.sum()) for name, mask in fixed.items()} == {"0": 300, "1": 150}
     weight = network[0].weight.detach()
     assert len(weight[fixed["0"]].unique()) == 3

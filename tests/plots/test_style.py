@@ -62,9 +62,10 @@ def test_float_comes_first() -> None:
     assert in_order(["distill", "indirect", "float", "direct"]) == ["float", "direct", "indirect", "distill"]
 
 
-def test_unknown_and_missing_methods_are_refused() -> None:
-    with pytest.raises(InputError, match=r"predictions: expected one of float.*got 'indirekt'.*mean 'indirect'"):
-        in_order(["float", "indirekt"])
+def test_methods_from_elsewhere_come_last_and_have_a_look() -> None:
+    assert in_order(["mine.py:Method", "direct", "float"]) == ["float", "direct", "mine.py:Method"]
+    assert METHOD_STYLES["mine.py:Method"] == METHOD_STYLES["mine.py:Method"]
+    assert METHOD_STYLES["mine.py:Method"].color not in METHOD_COLORS.values()
     with pytest.raises(InputError, match="predictions: expected at least one method; got none"):
         in_order([])
 

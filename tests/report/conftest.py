@@ -11,8 +11,7 @@ import pytest
 from tests.helpers.experiments import tiny
 from tests.report.elements import Element, parse
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.compare import compare
-from tsnn_uq.experiments.families import compare_families
+from tsnn_uq.experiments.plan import compare
 from tsnn_uq.report import drawings, write_report
 from tsnn_uq.report.html import Html
 
@@ -23,7 +22,7 @@ NAME = '<b>&"'
 def undrawn() -> Iterator[None]:
     """Comparisons without figures of their own, which the report does not read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tsnn_uq.experiments.compare.draw_figures", lambda *_: [])
+        patch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
         yield
 
 
@@ -56,7 +55,7 @@ def families(tmp_path_factory):
     grids = [Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=1, run=tiny())]
     grids.append(Grid(families=("plif",), parts=("conv", "all"), methods=("float", "direct"), seeds=1, run=plif))
     with undrawn():
-        compare_families(grids, out)
+        compare(grids, out)
     return out
 
 

@@ -93,9 +93,9 @@ def test_float_comes_first_though_older_rows_lack_a_column(comparison, tmp_path)
     shutil.copytree(comparison, tmp_path / "runs")
     for seed in (0, 1):
         path = tmp_path / "runs" / "runs" / f"dropout-none-float-{seed}" / "result.json"
-        row = read_json(path)["row"]
-        del row["configuration"]
-        write_json(path, {"row": row})
+        result = read_json(path)
+        del result["row"]["configuration"]
+        write_json(path, result)
     (summary,) = read_contents(tmp_path / "runs").summaries().values()
     assert list(summary["method"]) == ["float", "direct"]
     assert list(summary["seeds"]) == [2, 2]

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
-from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Jobs, names, with_run_options
+from tsnn_uq.cli.options import (
+    CheckpointSeconds,
+    DataDir,
+    Jobs,
+    Network,
+    follow_names,
+    given_settings,
+    names,
+    takes_settings,
+)
 from tsnn_uq.cli.output import OutputConsole, accept_any_text
 from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.files import require_writable
@@ -59,80 +66,88 @@ def _guard(command: typer.Typer) -> None:
         sys.exit(INTERRUPTED)
 
 
-@app.command()
-@with_run_options("data", "family", "method", "quantized_part", "seed")
+@app.command(**takes_settings())
 def compare(
+    ctx: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the table, the figures and the runs.")],
     data: Annotated[
-        str, typer.Option(help="Data set: digits (built in), mnist, fashion-mnist, nmnist or nmnist-simulated.")
+        str,
+        typer.Option(help="Data set: digits (built in), mnist, fashion-mnist, nmnist, nmnist-simulated, FILE.py:name."),
     ] = "",
-    family: Annotated[
-        str, typer.Option(help="Network families, with commas: dropout, dropconnect, slayer, plif; or all.")
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            "--family",
+            help="Networks, with commas: dropout, dropconnect, slayer, plif, or all four: all; or FILE.py:name.",
+        ),
     ] = "",
     part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.")] = "",
-    methods: Annotated[str, typer.Option(help="Methods, with commas: float, direct, indirect, distill.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Methods, with commas: float, direct, indirect, distill; or FILE.py:name.")
+    ] = "",
     seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
     bayes: Annotated[
         bool, typer.Option("--bayes", help="Add the Bayesian comparison with float, and its figure.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of a comparison, for what is not given here.")] = None,
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
     checkpoint_seconds: CheckpointSeconds = 20.0,
-    settings: dict[str, Any],
 ) -> None:
     """Train float and ternary networks with several seeds, and compare how sure they are.
 
-    Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures
-    into --out. Families that want settings of their own get folders of their own there, and table.csv has all of them
-    in the layout of the paper's table. Killed and called again, it goes on where it was.
+    Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures into --out.
+    Networks that need settings of their own get folders of their own there, and table.csv has all of them in the layout
+    of the paper's table. Killed and called again, it resumes. Every setting of a run is an option, and every option of
+    a component: --network.hidden 500,500; --network NAME --help shows which.
     """
-    from tsnn_uq.experiments.families import compare_families, count_family_runs, make_grids
-    from tsnn_uq.experiments.posterior import require_comparable, write_posterior
+    from tsnn_uq.experiments import Context, plan
+    from tsnn_uq.experiments.runner import count_left
 
-    grids = make_grids(
-        config,
-        data=names(data),
-        families=names(family),
+    grids = plan.make_grids(
+        given_settings(ctx.args, data=data, network=network, method=methods),
+        config=config,
+        data=names(follow_names("data", data)),
+        families=names(follow_names("network", network)),
         parts=names(part),
-        methods=names(methods),
+        methods=names(follow_names("method", methods)),
         seeds=seeds,
-        settings=settings,
     )
     if bayes:
-        require_comparable(grids)
+        plan.require_comparable(grids)
     require_writable(out)
-    with RunBars(console, runs=count_family_runs(grids, out)) as bars:
-        options: dict[str, Any] = {"jobs": jobs, "data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
-        results = compare_families(grids, out, progress=bars, **options)
+    tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
+    with RunBars(console, runs=count_left(tasks)) as bars:
+        results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars))
     console.print(results.table)
-    for path in (*results.files, *(write_posterior(out) if bayes else ())):
+    for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-@with_run_options()
+@app.command(**takes_settings())
 def train(
+    ctx: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder in which the run gets a folder of its own.")],
-    config: Annotated[Path | None, typer.Option(help="Take what is not given here from this TOML file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of a run, for what is not given here.")] = None,
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
-    settings: dict[str, Any],
 ) -> None:
     """Train one network and measure how sure it is on its test set.
 
-    Killed and called again, it goes on where it was.
+    Killed and called again, it resumes. Every setting of a run is an option, and every option of a component:
+    --network.hidden 500,500; --network NAME --help shows which.
     """
-    from tsnn_uq.experiments.config import make_run
-    from tsnn_uq.experiments.sweep import count_runs, sweep
+    from tsnn_uq.experiments import Context, make_settings, sweep
+    from tsnn_uq.experiments.runner import Task, count_left
 
-    run = make_run(config, settings)
+    settings = make_settings(given_settings(ctx.args), config)
     require_writable(out)
-    with RunBars(console, runs=count_runs([run], out)) as bars:
-        (row,) = sweep([run], out, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars)
-    print_values(f"{out / run.name}", row)
+    with RunBars(console, runs=count_left([Task(settings, out)])) as bars:
+        (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars))
+    print_values(f"{out / settings.name}", row)
 
 
 @app.command()
@@ -140,24 +155,29 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     data: Annotated[
         str,
-        typer.Option(help="Data set, also a shifted one (mnist:rotate=30) or a foreign one; else the run's own."),
+        typer.Option(
+            help="Data set, also a shifted one (mnist:rotate=30), a foreign one, or FILE.py:name; else the run's own."
+        ),
     ] = "",
     samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the masks; else the run's own.")] = None,
-    engine: Annotated[bool, typer.Option("--engine", help="Run it in the ternary engine: the same, sooner.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Use the ternary engine: same result, faster.")] = False,
+    network: Network = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Measure how sure a trained network is on a data set of choice.
+    """Measure how sure a trained network is on any data set.
 
     On another data set than the one it was trained for, labels mean nothing: then it says how well
     uncertainty tells the foreign inputs from the run's own test set.
     """
-    from tsnn_uq.experiments.out_of_distribution import evaluate_run
+    from tsnn_uq.experiments import Context
+    from tsnn_uq.experiments.evaluate import evaluate_run
 
+    follow_names("network", network)
+    name = follow_names("data", data) or None
     with RunBars(console, runs=1, train_share=0) as bars:
-        progress = partial(bars, folder.name)
         values = evaluate_run(
-            folder, data or None, samples=samples, seed=seed, engine=engine, data_dir=data_dir, progress=progress
+            folder, name, samples=samples, seed=seed, engine=engine, context=Context(data_dir, progress=bars)
         )
     print_values(f"{folder}", values)
 
@@ -169,6 +189,7 @@ def cost_command(
     accounting: Annotated[
         str, typer.Option(help="layer: each by its own sparsity; paper: all by the network's.")
     ] = "layer",
+    network: Network = "",
 ) -> None:
     """Show what a trained network stores and does for one input, layer by layer.
 
@@ -176,6 +197,7 @@ def cost_command(
     """
     from tsnn_uq.experiments.cost_table import cost_of_run, render_cost
 
+    follow_names("network", network)
     console.print(render_cost(*cost_of_run(folder, samples=samples, accounting=accounting)))
 
 
@@ -184,16 +206,21 @@ def data_command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Fetch and verify this data set.")] = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Show which data sets there are and where they lie; with a name, fetch what is missing and verify it."""
+    """Show which data sets there are and where they are; with a name, fetch what is missing and verify it."""
     from tsnn_uq import data as datasets
+    from tsnn_uq.experiments.inputs import other_sets
 
     if name:
         for path in datasets.prepare(name, data_dir):
             console.print(f"verified {path}", highlight=False, soft_wrap=True)
         return
+    from rich.table import Table
+
     table = Table("data set", "file", "state", "where", title=f"data folder: {datasets.data_folder(data_dir)}")
     for entry in datasets.overview(data_dir):
         table.add_row(*entry)
+    for one in other_sets():
+        table.add_row(one, "", "registered", "")
     console.print(table)
 
 
@@ -209,6 +236,8 @@ def options(
 
 def print_values(title: str, values: dict[str, Any]) -> None:
     """Show named values, a row each."""
+    from rich.table import Table
+
     table = Table("quantity", "value", title=title)
     for name, value in values.items():
         table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))

@@ -1,31 +1,34 @@
-"""Command-line options made from the fields of `RunConfig`: a field more is an option more."""
+"""Options of commands: those that several have, and the settings of a run, made from the components that are chosen."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import Field, fields
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import RunConfig
-from tsnn_uq.experiments.presets import VARIABLE
+if TYPE_CHECKING:  # which needs torch, and so seconds
+    from tsnn_uq.experiments import Settings
 
 __all__ = [
     "CheckpointSeconds",
     "ComparisonFolder",
+    "Data",
     "DataDir",
     "Family",
     "FigureFolder",
     "Jobs",
+    "Network",
     "Part",
     "Seed",
+    "SettingsCommand",
+    "follow_names",
+    "given_settings",
     "names",
-    "with_run_options",
+    "takes_settings",
 ]
 
 DataDir = Annotated[
@@ -36,13 +39,20 @@ Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own
 CheckpointSeconds = Annotated[
     float, typer.Option(help="Least time between two checkpoints; a killed run loses no more than that.")
 ]
+Network = Annotated[
+    str, typer.Option("--network", help="The network's code, FILE.py:name, if the run has one from there.")
+]
+Data = Annotated[str, typer.Option("--data", help="The data's code, FILE.py:name, if the run has them from there.")]
 
 # What the scripts of analysis/ take.
 ComparisonFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that tsnn-uq compare wrote.")]
 FigureFolder = Annotated[Path, typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers.")]
-Family = Annotated[str, typer.Option(help="Network family.")]
+Family = Annotated[str, typer.Option("--family", "--network", help="Network; else the first of the folder.")]
 Part = Annotated[str, typer.Option(help="Quantized part of the ternary networks.")]
 Seed = Annotated[int, typer.Option(help="Seed of the runs.")]
+
+SHORT = {"from": "start_from", "teacher": "teacher_from"}
+LONG = {name: option for option, name in SHORT.items()}
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -50,56 +60,120 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def with_run_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each field of `RunConfig` but those named.
+def follow_names(kind: str, text: str) -> str:
+    """Import the code that a user names, in a list with commas, and return the names that settings have for it.
 
-    The command receives those that were given as a dictionary `settings`; what was not given is not in it,
-    so that a configuration file or the data set's preset decides.
+    Other names are returned as they are.
     """
+    from tsnn_uq.experiments.components import follow, is_reference
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
-        hints = get_type_hints(command, include_extras=True)
-        extra = {item.name: _option(item) for item in fields(RunConfig)}
-        for name in without:
-            del extra[name]
-
-        @functools.wraps(command)
-        def wrapper(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in extra}
-            settings = {name: _parsed(name, value) for name, value in given.items() if value is not None}
-            command(**arguments, settings=settings)
-
-        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
-        parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-            for name, annotation in extra.items()
-        ]
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        return wrapper
-
-    return decorate
+    return ",".join(follow(kind, name) if is_reference(name) else name for name in names(text))
 
 
-def _option(item: Field[Any]) -> Any:
-    about = item.metadata["about"][0].upper() + item.metadata["about"][1:]
-    choices: Iterable[str] = item.metadata.get("choices", ())
-    text = f"{about}: {', '.join(choices)}." if choices else f"{about}."
-    wanted = {"int": int, "float": float, "bool": bool}.get(str(item.type), str)
-    option = typer.Option(
-        item.metadata.get("option") or f"--{item.name.replace('_', '-')}",
-        help=text,
-        show_default="suits data and family" if item.name in VARIABLE else str(item.default) or False,
-        rich_help_panel="Settings of a run",
-    )
-    return Annotated[wanted | None, option]
+class SettingsCommand(TyperCommand):
+    """A command that also takes settings of a run, which `given_settings` reads; its help shows them."""
+
+    words: tuple[str, ...] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what was typed, for the help."""
+        self.words = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The command's own options, the common settings, and the options of the chosen components."""
+        super().format_help(ctx, formatter)
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        print_settings(self.words, own)
 
 
-def _parsed(name: str, value: Any) -> Any:
-    if not isinstance(getattr(RunConfig, name), tuple):
-        return value
-    try:
-        return tuple(int(part) for part in names(value))
-    except ValueError as error:
-        raise InputError(f"{name}: expected whole numbers with commas, e.g. 500,500; got {value!r}") from error
+def takes_settings() -> dict[str, Any]:
+    """What makes a command one that takes settings, for ``@app.command``."""
+    return {"cls": SettingsCommand, "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True}}
+
+
+def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
+    """The settings on a command line, by dotted or short names.
+
+    Code that is named there is imported.
+
+    Args:
+        words: options and values that are not the command's own.
+        chosen: components that the command's own options name, by kind, with commas; empty for none.
+
+    Raises:
+        InputError: a word that is no option, or what importing the code raises.
+    """
+    from tsnn_uq.checks import InputError
+    from tsnn_uq.experiments.components import KINDS, Text, follow_all
+    from tsnn_uq.experiments.settings import ALIASES
+
+    given: dict[str, Any] = {}
+    left = list(words)
+    while left:
+        option, equals, value = left.pop(0).partition("=")
+        if not option.startswith("--"):
+            raise InputError(f"options: expected --name value; got {option!r}")
+        name = option.removeprefix("--").replace("-", "_")
+        if not equals:
+            value = left.pop(0) if left and not left[0].startswith("--") else "true"
+        given[SHORT.get(name, name)] = Text(value)
+    for kind, text in chosen.items():
+        follow_names(kind, text)
+        if text and kind in given:
+            raise InputError(f"{kind}: expected once; got it twice")
+    for name in given:
+        kind = ALIASES.get(name, (name,))[0]
+        if kind in KINDS:
+            given[name] = follow_all(kind, str(given[name]))
+    return given
+
+
+def print_settings(words: tuple[str, ...], own: set[str]) -> None:
+    """Print the settings of a run and the options of the components that are chosen among `words`."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+
+    from tsnn_uq.experiments import Settings
+    from tsnn_uq.experiments.components import KINDS, options_of
+    from tsnn_uq.experiments.settings import chosen
+
+    settings = _chosen_settings(words)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+
+    def show(title: str, fields: Mapping[str, Any], values: Any, prefix: str) -> None:
+        table = Table.grid(padding=(0, 2))
+        for name, field in fields.items():
+            option = f"--{prefix}{LONG.get(name, name).replace('_', '-')}"
+            if option in own or name == "name":
+                continue
+            value = getattr(values, name)
+            default = getattr(value, "name", value)
+            default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+            about = field.description or ""
+            says = "" if default in ("", None) else f" [dim]\\[default: {default}][/]"
+            table.add_row(f"[cyan]{option}[/]", f"{about[:1].upper()}{about[1:]}.{says}" if about else says.strip())
+        if table.row_count:
+            console.print(Panel(table, title=title, title_align="left", border_style="dim"))
+
+    show("Settings of a run", Settings.model_fields, settings, "")
+    for kind in KINDS:
+        options = getattr(settings, kind)
+        if options is not None:
+            model = options_of(chosen(kind, options.name))
+            show(f"Options of {kind} {options.name}", model.model_fields, options, f"{kind}.")
+
+
+def _chosen_settings(words: tuple[str, ...]) -> Settings:
+    """Settings with the components that are named among `words`, of lists the last, and with nothing else given."""
+    from tsnn_uq.experiments import make_settings
+    from tsnn_uq.experiments.components import KINDS
+
+    plural = {"--methods": "method", "--family": "network", **{f"--{kind}": kind for kind in KINDS}}
+    given = {}
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        option, equals, value = word.partition("=")
+        if option in plural and (value or following):
+            given[plural[option]] = names(value if equals else following)[-1]
+    return make_settings(given_settings([f"--{kind}={name}" for kind, name in given.items() if name != "all"]))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import app, console, print_values
-from tsnn_uq.cli.options import CheckpointSeconds, DataDir
+from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Network, follow_names
 from tsnn_uq.cli.progress import RunBars
 
 __all__ = ["posterior"]
@@ -28,21 +28,23 @@ def posterior(
     learning_rate: Annotated[float, typer.Option(help="Its peak; 0 for what suits the kind.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Networks drawn.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
+    network: Network = "",
+    data: Data = "",
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
 ) -> None:
     """Infer a distribution of networks from a trained one, draw from it, and measure how sure the draws are.
 
-    Killed and called again, it goes on where it was.
+    Killed and called again, it resumes.
     """
-    from functools import partial
-
+    from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.bayesian import PosteriorSettings, posterior_of_run
     from tsnn_uq.files import require_writable
 
+    follow_names("network", network)
+    follow_names("data", data)
     settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed)
     require_writable(out)
     with RunBars(console, runs=1) as bars:
-        options = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
-        values = posterior_of_run(run, settings, out, progress=partial(bars, out.name), **options)  # type: ignore[arg-type]
+        values = posterior_of_run(run, settings, out, Context(data_dir, 1, checkpoint_seconds, bars))
     print_values(f"{out}", values)

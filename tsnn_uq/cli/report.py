@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import app, console
-from tsnn_uq.cli.options import DataDir
+from tsnn_uq.cli.options import Data, DataDir, Network, follow_names
 
 __all__ = ["report"]
 
@@ -23,6 +23,8 @@ def report(
     full: Annotated[
         bool, typer.Option("--full", help="Add figures for which the networks predict anew: shifts, samples, spikes.")
     ] = False,
+    network: Network = "",
+    data: Data = "",
     data_dir: DataDir = None,
 ) -> None:
     """Make one HTML page of a comparison: tables, figures, settings and what the measures mean.
@@ -31,6 +33,8 @@ def report(
     """
     from tsnn_uq.report import write_report
 
+    follow_names("network", network)
+    follow_names("data", data)
     with console.status("reading", spinner="line") as status:
         write_report(folder, out, full=full, data_dir=data_dir, say=status.update)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)

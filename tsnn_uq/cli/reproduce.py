@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from tsnn_uq.cli.main import CORES, app, console
 from tsnn_uq.cli.options import CheckpointSeconds, DataDir, names
@@ -46,7 +45,8 @@ def reproduce(
     the two share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
     """
     from tsnn_uq.experiments.backends import open_pool
-    from tsnn_uq.experiments.estimate import announced
+    from tsnn_uq.experiments.context import Context
+    from tsnn_uq.experiments.estimate import announced, estimate_runs
     from tsnn_uq.experiments.reproduce import make_plan
     from tsnn_uq.experiments.reproduce import reproduce as do
 
@@ -54,19 +54,21 @@ def reproduce(
         out, data=names(data), seeds=seeds, regularizers=names(regularizers), budget=budget, data_dir=data_dir
     )
     if dry_run:
-        console.print(announced(plan.estimate(data_dir), jobs), highlight=False)
+        console.print(announced(estimate_runs(plan.tasks(), Context(data_dir)), jobs), highlight=False)
         return
     require_writable(out)
     with open_pool(backend, jobs=jobs, address=address) as pool:
-        left = plan.estimate(data_dir)
+        left = estimate_runs(plan.tasks(), Context(data_dir))
         console.print(announced(left, pool.jobs), highlight=False)
         with RunBars(console, runs=left.runs) as bars:
-            made = do(plan, pool, data_dir=data_dir, checkpoint_seconds=checkpoint_seconds, progress=bars)
+            made = do(plan, pool, Context(data_dir, jobs, checkpoint_seconds, bars))
     for table in made.tables:
         console.print(table)
     for path in made.files:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     if made.failures:
+        from rich.table import Table
+
         failed = Table("run", "error", title=f"{len(made.failures)} failed; the same command tries them again")
         for name, error in made.failures:
             failed.add_row(name, str(error) or type(error).__name__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from tsnn_uq.cli.main import CORES
-from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Jobs, Part, Seed, names
+from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Jobs, Part, Seed, follow_names, names
 from tsnn_uq.plots import save_plot
 from tsnn_uq.studies import Runs, require_runs
 
@@ -73,14 +73,16 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
 def _options(
     folder: ComparisonFolder,
     out: FigureFolder = Path("figures"),
-    family: Family = "dropout",
+    family: Family = "",
     part: Part = "all",
     seed: Seed = 0,
     methods: Annotated[str, typer.Option(help="Methods, with commas; else those that are there.")] = "",
     train: Annotated[
         bool, typer.Option("--train", help="Train what is missing, after saying how long it will take.")
     ] = False,
-    data: Annotated[str, typer.Option(help="Data set to train on where the folder does not say; else digits.")] = "",
+    data: Annotated[
+        str, typer.Option(help="Data set to train on where the folder does not say, else digits; or its FILE.py:name.")
+    ] = "",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
 ) -> None:
@@ -90,4 +92,5 @@ def _options(
 def _take_runs(arguments: dict[str, Any]) -> Runs:
     common = inspect.signature(_options).parameters
     given = {name: arguments.pop(name) for name in common if name in arguments}
+    given |= {"family": follow_names("network", given["family"]), "data": follow_names("data", given["data"])}
     return require_runs(given.pop("folder"), methods=names(given.pop("methods")), **given)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.splits import Splits, load_all
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["load_fold"]
+__all__ = ["fold_of", "load_fold"]
 
 
 def load_fold(
@@ -47,12 +48,27 @@ def load_fold(
         >>> [len(part) for part in parts], sum(map(len, parts))
         ([360, 360, 359, 359, 359], 1797)
     """
+    everything = load_all(name, data_dir, bin_ms=bin_ms, steps=steps, skip_bad=skip_bad)
+    return fold_of(everything, name, folds=folds, seed=seed)
+
+
+def fold_of(everything: Dataset, name: str, *, folds: int, seed: int) -> Splits:
+    """Split a whole data set for one fold; see `load_fold`.
+
+    Args:
+        everything: all inputs.
+        name: of the data set, on which the division depends.
+        folds: parts of a division.
+        seed: which fold of which division.
+
+    Raises:
+        InputError: `folds` or `seed` is out of range.
+    """
     check_positive("folds", folds, integer=True)
     if folds < 3:
         raise InputError(f"folds: expected at least 3: to test, to validate and to train; got {folds}")
     if seed < 0:
         raise InputError(f"seed: expected a whole number of at least 0; got {seed}")
-    everything = load_all(name, data_dir, bin_ms=bin_ms, steps=steps, skip_bad=skip_bad)
     division, fold = divmod(seed, folds)
     part = _parts(everything.labels, folds, generator_for(division, "folds", name))
     test, validation = part == fold, part == (fold + 1) % folds

@@ -1,26 +1,27 @@
-"""Experiments: a configuration in, trained networks, predictions and rows of a table out."""
+"""Experiments: settings in, trained networks, predictions and rows of a table out."""
 
-from tsnn_uq.experiments.config import RunConfig, make_run
-from tsnn_uq.experiments.folder import load_network, read_predictions
-from tsnn_uq.experiments.grid import Grid, make_grid
+from tsnn_uq.experiments.components import follow, register
+from tsnn_uq.experiments.context import Context
 from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
-from tsnn_uq.experiments.presets import PRESETS, preset
+from tsnn_uq.experiments.plan import Grid, compare
 from tsnn_uq.experiments.run import run
-from tsnn_uq.experiments.sweep import sweep, waves
+from tsnn_uq.experiments.runner import sweep
+from tsnn_uq.experiments.settings import Settings, make_settings
+from tsnn_uq.experiments.storage import load_network, read_predictions
 
 __all__ = [
-    "PRESETS",
+    "Context",
     "Grid",
-    "RunConfig",
+    "Settings",
+    "compare",
     "evaluate",
+    "follow",
     "load_network",
-    "make_grid",
-    "make_run",
+    "make_settings",
     "predict",
-    "preset",
     "read_predictions",
+    "register",
     "run",
     "sweep",
     "uncertainty",
-    "waves",
 ]

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from tsnn_uq import bayes, data, training
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network, require_same
+from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
 from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.measure import Progress, evaluate, silent
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments.measure import evaluate
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_network, require_same
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.seeds import generator_for
@@ -77,10 +77,7 @@ def posterior_of_run(
     run: Path,
     settings: PosteriorSettings,
     out: Path,
-    *,
-    data_dir: Path | None = None,
-    checkpoint_seconds: float = 20.0,
-    progress: Progress = silent,
+    context: Context = Context(),
 ) -> dict[str, Any]:
     """Infer a posterior from a run's network and training data, draw S networks, and measure their mean prediction.
 
@@ -92,9 +89,7 @@ def posterior_of_run(
         run: folder of a finished run, for the kinds ``"ternary"`` and ``"gaussian"`` a float one.
         settings: the posterior's.
         out: its folder.
-        data_dir: where the data lie.
-        checkpoint_seconds: least time between two checkpoints.
-        progress: told what is done.
+        context: where and how.
 
     Returns:
         What `tsnn_uq.experiments.evaluate` gives of the test set, the draws' mean ``sparsity``, and
@@ -103,21 +98,23 @@ def posterior_of_run(
     Raises:
         InputError: no such run, or `out` holds another posterior.
     """
-    config = RunConfig.load(run / "config.toml")
-    if settings.kind in ("ternary", "gaussian") and config.method != "float":
-        raise InputError(f"run: expected a float run to infer a {settings.kind} posterior from; got {config.method}")
+    config = Settings.load(run / "config.toml")
+    if settings.kind in ("ternary", "gaussian") and config.method.name != "float":
+        raise InputError(
+            f"run: expected a float run to infer a {settings.kind} posterior from; got {config.method.name}"
+        )
     wanted = {"run": str(run.resolve()), **asdict(settings)}
     if (out / "settings.json").exists():
         require_same(out, wanted, read_json(out / "settings.json"))
     if not (out / "result.json").exists():
         write_json(out / "settings.json", wanted)
-        splits = load_splits(config, data_dir)
+        splits = load_splits(config, context.data_dir)
         with use_threads(config.threads):
             if not (out / "draws.safetensors").exists():
-                networks = draw_networks(run, settings, out, splits, checkpoint_seconds, progress)
+                networks = draw_networks(run, settings, out, splits, context)
                 bayes.save_draws(out / "draws.safetensors", networks)
             networks = load_draws_of(run, out)
-            write_json(out / "result.json", _measured(networks, splits, config, progress))
+            write_json(out / "result.json", _measured(networks, splits, config, context.of(out.name)))
     return read_json(out / "result.json")
 
 
@@ -126,17 +123,17 @@ def draw_networks(
     settings: PosteriorSettings,
     out: Path,
     splits: data.Splits,
-    checkpoint_seconds: float,
-    progress: Progress,
+    context: Context,
 ) -> list[nn.Module]:
     """S networks in which nothing is random any more; see `posterior_of_run`."""
-    config, network = RunConfig.load(run / "config.toml"), load_network(run)
+    config, network = Settings.load(run / "config.toml"), load_network(run)
     train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
     labelled = train.images, train.labels
+    progress = context.of(out.name)
     common: dict[str, Any] = {
         "seed": settings.seed,
         "checkpoint": out / "checkpoint.safetensors",
-        "checkpoint_seconds": checkpoint_seconds,
+        "checkpoint_seconds": context.checkpoint_seconds,
         "progress": lambda done, total: progress("train", done, total),
     }
     fit = {"epochs": settings.epochs, "batch_size": config.batch_size, "learning_rate": settings.learning_rate}
@@ -172,7 +169,7 @@ def predict_draws(networks: Sequence[nn.Module], dataset: data.Dataset, progress
 
 
 def _measured(
-    networks: Sequence[nn.Module], splits: data.Splits, config: RunConfig, progress: Progress
+    networks: Sequence[nn.Module], splits: data.Splits, config: Settings, progress: Progress
 ) -> dict[str, Any]:
     values: dict[str, Any] = evaluate(predict_draws(networks, splits.test, progress), splits.test.labels, config.bins)
     held_out = evaluate(predict_draws(networks, splits.validation), splits.validation.labels, config.bins)

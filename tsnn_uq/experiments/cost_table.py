@@ -10,8 +10,10 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import Cost, LayerCount, cost, count_layers
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_sized_network
+from tsnn_uq.data import EVENT_SETS
+from tsnn_uq.experiments.run import count_steps
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
 
@@ -32,17 +34,18 @@ def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") ->
     Raises:
         InputError: no trained run there, or an argument out of range.
     """
-    (network, size), config = load_sized_network(folder), RunConfig.load(folder / "config.toml")
-    set_generator(network, generator_for(config.seed, "cost"))  # a random input coding needs one
-    layers = count_layers(network, _example(config, size["shape"]))
-    return layers, cost(layers, steps=config.steps, samples=samples, accounting=accounting)
+    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    example = _example(settings, size["shape"])
+    set_generator(network, generator_for(settings.seed, "cost"))  # a random input coding needs one
+    layers = count_layers(network, example)
+    return layers, cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
 
 
-def _example(config: RunConfig, shape: list[int]) -> Tensor:
+def _example(settings: Settings, shape: list[int]) -> Tensor:
     """An input without an event, or a black image."""
     values = torch.Size(shape).numel()
-    if config.coding == "events":
-        return torch.zeros(1, config.steps, -(-values // 8), dtype=torch.uint8)
+    if settings.data.name in EVENT_SETS:
+        return torch.zeros(1, settings.data.steps, -(-values // 8), dtype=torch.uint8)
     return torch.zeros(1, *shape)
 
 

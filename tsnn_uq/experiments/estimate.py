@@ -1,31 +1,27 @@
-"""How long runs will take, told by a few steps of each before any is begun."""
+"""How long runs will take: a few real steps of each kind, before any is begun."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Generator, Tensor
+from torch import nn
 
 from tsnn_uq import data, training
-from tsnn_uq.data import Extent
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import build_network, is_finished
-from tsnn_uq.experiments.run import use_threads
-from tsnn_uq.experiments.sweep import waves
-from tsnn_uq.experiments.train import make_method, make_regularizer
-from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import mc_predict
+from tsnn_uq.experiments.context import Context, use_threads
+from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.measure import predict
+from tsnn_uq.experiments.run import make_method, make_regularizer
+from tsnn_uq.experiments.runner import Task, waves
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import build_network, is_finished
 
 __all__ = ["Estimate", "announced", "estimate_run", "estimate_runs", "in_words"]
 
 STEPS = 3  # timed, after one that warms up and compiles
-EVENTS_SHARE = 1 / 64  # about what a recording of N-MNIST has: events of 2,312 places in a millisecond
+INPUTS, SAMPLES = 64, 4  # predicted, at most
 
 
 class Estimate(NamedTuple):
@@ -35,93 +31,61 @@ class Estimate(NamedTuple):
     seconds: float
 
 
-def estimate_runs(configs: Sequence[RunConfig], runs: Path, *, data_dir: Path | None = None) -> Estimate:
-    """What `sweep` has still to do, the float runs that others need among them.
+def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> Estimate:
+    """What `do_runs` has still to do, the float runs that others need among them.
 
     Each kind of run is timed once, seeds being alike; a run that was begun counts as a whole one.
 
-    Args:
-        configs: the runs.
-        runs: where run folders lie; finished ones cost nothing.
-        data_dir: where the data lie.
+    Raises:
+        InputError: unknown or missing data.
+    """
+    left = [task for wave in waves(tasks) for task in wave if not is_finished(task.folder, task.settings.flat())]
+    kinds = dict.fromkeys(task.settings.replace(seed=0) for task in left)
+    seconds = {kind: estimate_run(kind, context) for kind in kinds}
+    return Estimate(len(left), sum(seconds[task.settings.replace(seed=0)] for task in left))
+
+
+def estimate_run(settings: Settings, context: Context = Context()) -> float:
+    """Seconds that one run's training and evaluation take, without loading the data or other work of the machine.
 
     Raises:
         InputError: unknown or missing data.
     """
-    wanted = [config for wave in waves(configs) for config in wave if not is_finished(runs / config.name)]
-    kinds = {replace(config, seed=0): 0.0 for config in wanted}
-    for kind in kinds:
-        kinds[kind] = estimate_run(kind, data_dir=data_dir)
-    return Estimate(len(wanted), sum(kinds[replace(config, seed=0)] for config in wanted))
+    splits = load_splits(settings, context.data_dir)
+    with use_threads(settings.threads):
+        return _train_seconds(settings, splits.train) + _predict_seconds(settings, splits)
 
 
-def estimate_run(config: RunConfig, *, data_dir: Path | None = None) -> float:
-    """Seconds that one run's training and evaluation take, by a few steps on inputs of nothing but noise.
-
-    Loading the data and what other work the machine has are not in it.
-
-    Raises:
-        InputError: unknown or missing data.
-    """
-    extent = data.extent(config.data, data_dir)
-    with use_threads(config.threads):
-        return _train_seconds(config, extent) + _predict_seconds(config, extent)
-
-
-def _train_seconds(config: RunConfig, extent: Extent) -> float:
-    inputs = extent.train
-    if config.folds:  # one tests and one validates
-        inputs = extent.inputs * (config.folds - 2) // config.folds
-    inputs = min(inputs, config.train_limit or inputs)
-    batch = min(config.batch_size, inputs)
-    regularizer, weight = make_regularizer(config)
-    settings = training.FitSettings(epochs=1, batch_size=batch, regularizer_weight=weight)
+def _train_seconds(settings: Settings, train: data.Dataset) -> float:
+    inputs = min(len(train), settings.train_limit or len(train))
+    batch = min(settings.batch_size, inputs)
+    regularizer, weight = make_regularizer(settings)
     for steps in (1, STEPS):
-        images, labels = _noise(config, extent, steps * batch)
-        network = build_network(config, extent.shape, extent.classes)
-        teacher = build_network(config, extent.shape, extent.classes) if config.method == "distill" else None
+        few = train.subset(min(steps * batch, len(train)))
+        network, teacher = (build_network(settings, train.shape, train.classes) for _ in range(2))
         history = training.fit(
             network,
-            (images, labels),
-            seed=config.seed,
-            method=make_method(config, teacher),
+            (few.images, few.labels),
+            seed=settings.seed,
+            method=make_method(settings, teacher),
             regularizer=regularizer,
-            settings=settings,
+            settings=training.FitSettings(epochs=1, batch_size=batch, regularizer_weight=weight),
         )
-    return history.seconds / STEPS * math.ceil(inputs / batch) * config.epochs
+    return history.seconds / math.ceil(len(few) / batch) * math.ceil(inputs / batch) * settings.epochs
 
 
-def _predict_seconds(config: RunConfig, extent: Extent) -> float:
-    images, _ = _noise(config, extent, min(64, extent.test))
-    network = build_network(config, extent.shape, extent.classes).eval()
-    samples = min(4, config.samples)
-    for part in (images[:1], images):  # one warms up and compiles
+def _predict_seconds(settings: Settings, splits: data.Splits) -> float:
+    network: nn.Module = build_network(settings, splits.test.shape, splits.test.classes).eval()
+    samples, few = min(SAMPLES, settings.samples), splits.test.subset(min(INPUTS, len(splits.test)))
+    for part in (few.subset(1), few):  # one warms up and compiles
         started = time.monotonic()
-        mc_predict(network, part, samples=samples, generator=generator_for(config.seed, "estimate"))
-    inputs = 2 * extent.inputs // config.folds if config.folds else extent.validation + extent.test
-    return (time.monotonic() - started) * config.samples / samples * inputs / len(images)
-
-
-def _noise(config: RunConfig, extent: Extent, count: int) -> tuple[Tensor, Tensor]:
-    """Inputs of a data set's shape, and labels."""
-    generator = generator_for(config.seed, "estimate")
-    labels = torch.randint(extent.classes, (count,), generator=generator)
-    if config.coding == "events":
-        return _events(config.steps, math.prod(extent.shape), count, generator), labels
-    return torch.rand(count, *extent.shape, generator=generator), labels
-
-
-def _events(steps: int, places: int, count: int, generator: Generator) -> Tensor:
-    """Packed bits [N, T, bytes], of which as few are set as a recording has events."""
-    shape = (count, steps, -(-places // 8))
-    bits = torch.full(shape, 255, dtype=torch.uint8)
-    for _ in range(round(-math.log2(EVENTS_SHARE))):  # each halves the share of set bits
-        bits &= torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    return bits
+        predict(network, part, samples=samples, seed=settings.seed)
+    inputs = len(splits.validation) + len(splits.test)
+    return (time.monotonic() - started) * settings.samples / samples * inputs / len(few)
 
 
 def in_words(seconds: float) -> str:
-    """A length of time as one says it.
+    """A length of time in words.
 
     Example:
         >>> in_words(8), in_words(140), in_words(9000)
@@ -133,7 +97,7 @@ def in_words(seconds: float) -> str:
 
 
 def announced(left: Estimate, jobs: int) -> str:
-    """What is to be done, and how long it takes with so many runs side by side.
+    """How many runs there are to do, and how long they take with so many side by side.
 
     Example:
         >>> announced(Estimate(48, 40_000.0), jobs=2), announced(Estimate(1, 50.0), jobs=2)

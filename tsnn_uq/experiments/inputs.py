@@ -1,35 +1,135 @@
-"""The data of a run: a data set as its settings want it."""
+"""The data of a run: a data set as its settings want it, whatever form its component gives it in."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tsnn_uq import data
-from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.checks import InputError, check_labels, describe
+from tsnn_uq.data.folds import fold_of
+from tsnn_uq.data.foreign import FOREIGN
+from tsnn_uq.experiments.components import is_reference, known
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.networks import drawn_from
+from tsnn_uq.seeds import generator_for
 
-__all__ = ["is_kindred", "load_splits", "load_test"]
+__all__ = ["Inputs", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets"]
+
+PARTS = ("train", "validation", "test")
 
 
-def load_splits(config: RunConfig, data_dir: Path | None = None) -> data.Splits:
+@dataclass(frozen=True, eq=False)
+class Inputs(data.Dataset):
+    """Labelled inputs of any shape: ``images`` [N, ...], ``labels`` [N]."""
+
+    def __post_init__(self) -> None:
+        labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
+        object.__setattr__(self, "labels", labels)
+
+
+def load_splits(settings: Settings, data_dir: Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
-    binning = _binning(config, config.data)
-    if config.folds:
-        return data.load_fold(config.data, data_dir, folds=config.folds, seed=config.seed, **binning)
-    return data.load(config.data, data_dir, seed=config.seed, **binning)
+    if not settings.folds:
+        return _load(settings, settings.seed, data_dir)
+    name = settings.data.name
+    if name in _SETS:
+        binning = _binning(settings, name)
+        return data.load_fold(name, data_dir, folds=settings.folds, seed=settings.seed, **binning)
+    splits = _load(settings, 0, data_dir)
+    return fold_of(
+        splits.train.joined(splits.validation).joined(splits.test), name, folds=settings.folds, seed=settings.seed
+    )
 
 
-def load_test(config: RunConfig, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
+_SETS = ("digits", *data.SOURCES, *data.EVENT_SETS)
+
+
+def _load(settings: Settings, seed: int, data_dir: Path | None) -> data.Splits:
+    with drawn_from(generator_for(seed, "data")):  # of code that asks torch's global generator
+        return _splits(settings.make("data", seed=seed, data_dir=data_dir), settings.data.name)
+
+
+def _splits(given: Any, name: str) -> data.Splits:
+    if isinstance(given, data.Splits):
+        return given
+    if not isinstance(given, Mapping) or set(given) != set(PARTS):
+        what = sorted(given) if isinstance(given, Mapping) else describe(given)
+        raise InputError(f"data: expected tsnn_uq.data.Splits or a dictionary of {', '.join(PARTS)}; got {what}")
+    parts = {part: _tensors(part, given[part]) for part in PARTS}
+    classes = 1 + max(int(labels.max()) for _, labels in parts.values())
+    made = {part: Inputs(inputs, labels, name, classes) for part, (inputs, labels) in parts.items()}
+    shapes = {tuple(part.images.shape[1:]) for part in made.values()}
+    if len(shapes) > 1:
+        raise InputError(f"data: expected inputs of one shape; got {', '.join(map(str, sorted(shapes)))}")
+    return data.Splits(**made, name=name)
+
+
+def _tensors(name: str, part: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs [N, ...] and labels [N] of a part: a pair of arrays, or a `torch.utils.data.Dataset` of pairs."""
+    if isinstance(part, data.Dataset):
+        return part.images, part.labels
+    try:
+        if isinstance(part, tuple | list) and len(part) == 2 and hasattr(part[0], "shape"):
+            inputs, labels = map(torch.as_tensor, part)
+        else:
+            items = [part[index] for index in range(len(part))]
+            inputs = torch.stack([torch.as_tensor(one) for one, _ in items])
+            labels = torch.tensor([int(label) for _, label in items])
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        wanted = "(inputs, labels) or a torch Dataset of inputs of one shape and labels"
+        raise InputError(f"data: expected as {name} {wanted}; got {describe(part)}: {error}") from error
+    if not len(inputs) or len(inputs) != len(labels):
+        raise InputError(f"data: expected inputs and as many labels in {name}; got {len(inputs)} and {len(labels)}")
+    return inputs.float(), labels.long()
+
+
+def extent_of(settings: Settings, data_dir: Path | None = None) -> data.Extent:
+    """How large a run's data are; those of other people's code are loaded to be counted, once."""
+    if settings.data.name in _SETS:
+        return data.extent(settings.data.name, data_dir)
+    return _counted(settings.replace(seed=0, folds=0), data_dir)
+
+
+def other_sets() -> list[str]:
+    """Names of registered data sets that have no files of their own."""
+    return [name for name in known("data") if name not in _SETS]
+
+
+@lru_cache(maxsize=8)
+def _counted(settings: Settings, data_dir: Path | None) -> data.Extent:
+    splits = load_splits(settings, data_dir)
+    train = splits.train
+    return data.Extent(train.shape, train.classes, *(len(getattr(splits, part)) for part in PARTS))
+
+
+def load_test(settings: Settings, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
     """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
 
     Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those
     simulated show images that a run on real ones knows, so there it is their test part alone.
+
+    Args:
+        settings: of the run.
+        name: a data set, also shifted (``"mnist:rotate=30"``) or one of those without a training part; or a component.
+        data_dir: where the data lie.
+        seed: of a random shift.
     """
-    if (config.data, name) == ("nmnist-simulated", "nmnist"):
-        return data.load_all(name, data_dir, **_binning(config, name))
-    if config.folds and name.partition(":")[0] == config.data:
-        return load_splits(config, data_dir).test
-    return data.load_test(name, data_dir, seed=seed, **_binning(config, name))
+    own = settings.data.name
+    if (own, name) == ("nmnist-simulated", "nmnist"):
+        return data.load_all(name, data_dir, **_binning(settings, name))
+    if settings.folds and name.partition(":")[0] == own:
+        return load_splits(settings, data_dir).test
+    if name.partition(":")[0] in (*_SETS, *FOREIGN) or not (name in known("data") or is_reference(name)):
+        return data.load_test(name, data_dir, seed=seed, **_binning(settings, name))
+    if name == own:
+        return _load(settings, settings.seed, data_dir).test
+    return _load(settings.replace(data=name), seed, data_dir).test
 
 
 def is_kindred(one: str, other: str) -> bool:
@@ -37,9 +137,11 @@ def is_kindred(one: str, other: str) -> bool:
     return one != other and one in data.EVENT_SETS and other in data.EVENT_SETS
 
 
-def _binning(config: RunConfig, name: str) -> dict[str, Any]:
+def _binning(settings: Settings, name: str) -> dict[str, Any]:
+    """How events are binned for a run's network, also where its own data are others."""
     base = name.partition(":")[0]
     if base not in data.EVENT_SETS:
         return {}
-    skipping = {"skip_bad": config.skip_bad} if base == "nmnist" else {}
-    return {"bin_ms": config.bin_ms, "steps": config.steps, **skipping}
+    layers = {"steps": getattr(settings.network, "steps", None), "bin_ms": getattr(settings.neuron, "step_ms", 1.0)}
+    own = {**layers, **settings.data.values()}
+    return {name: own[name] for name in ("steps", "bin_ms", *["skip_bad"] * (base == "nmnist")) if name in own}

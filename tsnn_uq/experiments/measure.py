@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -10,19 +9,13 @@ from torch import Tensor, nn
 from tsnn_uq import data
 from tsnn_uq.checks import check_labels
 from tsnn_uq.engine import Engine
+from tsnn_uq.experiments.context import Progress, silent
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 
-__all__ = ["Progress", "after_temperature", "evaluate", "predict", "silent", "uncertainty"]
-
-Progress = Callable[[str, int, int], object]
-"""Called with what is being done ("train" or "predict"), units done, units in all."""
-
-
-def silent(*_: object) -> None:
-    """Progress that nobody watches."""
+__all__ = ["after_temperature", "evaluate", "predict", "uncertainty"]
 
 
 def predict(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 __all__ = ["paper_table"]
 
@@ -49,10 +50,13 @@ def paper_table(summary: DataFrame) -> DataFrame:
 
     families, methods = list(NAMES)[:4], ("float", "indirect", "direct", "distill")
     parts = ("none", "conv", "fc", "all")
+
+    def rank(column: str, names: Sequence[str]) -> Series[int]:
+        """Places in the paper's order; what it does not have comes last."""
+        return summary[column].map(lambda name: names.index(name) if name in names else len(names))
+
     order = summary.assign(
-        family=summary["family"].map(families.index),
-        quantized_part=summary["quantized_part"].map(parts.index),
-        method=summary["method"].map(methods.index),
+        family=rank("family", families), quantized_part=rank("quantized_part", parts), method=rank("method", methods)
     ).sort_values(["family", "dataset", "quantized_part", "method"])
     rows = summary.loc[order.index]
     names = pd.DataFrame(

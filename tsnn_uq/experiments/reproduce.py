@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq import data as datasets
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.backends import Pool
-from tsnn_uq.experiments.compare import claim, write_comparison
-from tsnn_uq.experiments.estimate import Estimate, estimate_runs
-from tsnn_uq.experiments.families import grid_folder, make_grids
-from tsnn_uq.experiments.folder import require_same
-from tsnn_uq.experiments.grid import Grid
-from tsnn_uq.experiments.measure import silent
+from tsnn_uq.experiments.context import Context
 from tsnn_uq.experiments.paper_table import paper_table
-from tsnn_uq.experiments.sweep import Failure, RunProgress, Task, attempt
+from tsnn_uq.experiments.plan import Grid, Part, claim, make_grids, plan_parts, write_comparison
+from tsnn_uq.experiments.runner import Failure, Row, Task, do_runs
+from tsnn_uq.experiments.storage import require_same
 from tsnn_uq.experiments.tables import render_table, summarize, write_results, write_summary
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.training import NEED_IMAGES, regularizer_terms
@@ -48,29 +46,21 @@ class Plan:
 
     Args:
         out: the folder.
-        grids: for each regularizer, as it was asked for, the grids of the four families.
+        parts: for each regularizer, as it was asked for, the comparisons of the four families.
         budget: ``"full"`` or ``"quick"``.
     """
 
     out: Path
-    grids: Mapping[str, Sequence[Grid]]
+    parts: Mapping[str, Sequence[Part]]
     budget: str
 
-    def folders(self) -> Iterator[tuple[str, Grid, Path]]:
-        """Each regularizer and grid, and the folder of their comparison."""
-        for regularizer, grids in self.grids.items():
-            for grid in grids:
-                yield regularizer, grid, grid_folder(self.out / regularizer.replace(":", "-"), grid)
+    def every(self) -> list[Part]:
+        """The comparisons of all regularizers."""
+        return [part for parts in self.parts.values() for part in parts]
 
-    def tasks(self, grid: Grid, folder: Path) -> list[Task]:
-        """The runs of one of the grids."""
-        prefix = f"{folder.parent.name}/" if len(self.grids) > 1 else ""
-        return [Task(run, folder / "runs", prefix) for run in grid.runs()]
-
-    def estimate(self, data_dir: Path | None = None) -> Estimate:
-        """How many runs are left to do and how long they take; errors as of `estimate_runs`."""
-        parts = [estimate_runs(grid.runs(), folder / "runs", data_dir=data_dir) for _, grid, folder in self.folders()]
-        return Estimate(sum(part.runs for part in parts), sum(part.seconds for part in parts))
+    def tasks(self) -> list[Task]:
+        """All runs."""
+        return [task for part in self.every() for task in part.tasks()]
 
 
 @dataclass(frozen=True)
@@ -111,59 +101,53 @@ def make_plan(
     check_choice("budget", budget, BUDGETS)
     if not regularizers or len(set(regularizers)) < len(regularizers):
         raise InputError(f"regularizers: expected at least one, each once; got {list(regularizers)}")
-    base = make_grids(None, data=data, families=("all",), parts=(), methods=(), seeds=seeds, settings={})
+    base = make_grids({}, data=data, families=("all",), seeds=seeds)
+    for grid in base:
+        datasets.extent(grid.run.data.name, data_dir)  # raises where events are missing
     if budget == "quick":
         base = [_quick(grid, data_dir) for grid in base]
-    for grid in base:
-        datasets.extent(grid.run.data, data_dir)  # raises where events are missing
     out = out.resolve()
-    plan = Plan(out, {text: [*_with(text, base)] for text in regularizers}, budget)
-    for _, grid, _ in plan.folders():
-        grid.runs()  # raises where a method and a regularizer do not go together
+    several = len(regularizers) > 1
+    parts = {}
+    for text in regularizers:
+        folder = out / text.replace(":", "-")
+        parts[text] = plan_parts([*_with(text, base)], folder, f"{folder.name}/" if several else "")
+    plan = Plan(out, parts, budget)
     if (out / "reproduce.toml").exists():
-        require_same(out, _fixed(plan), read_toml(out / "reproduce.toml"))
+        require_same(out, _fixed(plan), {name: read_toml(out / "reproduce.toml").get(name) for name in _fixed(plan)})
     return plan
 
 
 def _quick(grid: Grid, data_dir: Path | None) -> Grid:
     settings = dict(QUICK[grid.families[0]])
-    settings["train_limit"] = min(settings["train_limit"], datasets.extent(grid.run.data, data_dir).train)
-    if grid.run.coding == "events":
+    settings["train_limit"] = min(settings["train_limit"], datasets.extent(grid.run.data.name, data_dir).train)
+    if grid.run.data.name in EVENT_SETS:
         settings |= QUICK_EVENTS
-    return replace(grid, run=replace(grid.run, **settings))
+    return replace(grid, run=grid.run.replace(**settings))
 
 
 def _with(regularizer: str, grids: Sequence[Grid]) -> Iterator[Grid]:
     terms = regularizer_terms(regularizer)
     for grid in grids:
         own = regularizer
-        if grid.run.coding == "events" and terms.keys() & set(NEED_IMAGES):
+        if grid.run.data.name in EVENT_SETS and terms.keys() & set(NEED_IMAGES):
             own = "+".join(f"{name}:{weight!r}" for name, weight in terms.items() if name not in NEED_IMAGES)
         if own:
-            yield replace(grid, run=replace(grid.run, regularizer=own))
+            yield replace(grid, run=grid.run.replace(regularizer=own))
 
 
 def _fixed(plan: Plan) -> dict[str, Any]:
     """What may not change in a folder; seeds and regularizers may become more."""
-    return {"budget": plan.budget, "data": sorted({grid.run.data for _, grid, _ in plan.folders()})}
+    return {"budget": plan.budget, "data": sorted({part.grid.run.data.name for part in plan.every()})}
 
 
-def reproduce(
-    plan: Plan,
-    pool: Pool,
-    *,
-    data_dir: Path | None = None,
-    checkpoint_seconds: float = 20.0,
-    progress: RunProgress = silent,
-) -> Reproduction:
+def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Reproduction:
     """Do all runs of a plan, each failed one once more, and write the tables of those that could be done.
 
     Args:
         plan: what to do.
         pool: who does it.
-        data_dir: where the data lie.
-        checkpoint_seconds: least time between two checkpoints of a run.
-        progress: told what each run does.
+        context: where and how.
 
     Returns:
         Tables, files and failures. In `plan.out` are ``results.csv`` (a row a run), ``summary.csv``, ``table.csv`` (the
@@ -172,32 +156,32 @@ def reproduce(
     Raises:
         InputError: before any run is begun, if one cannot be.
     """
-    folder = datasets.data_folder(data_dir).resolve()  # workers may have another one by default
+    folder = datasets.data_folder(context.data_dir).resolve()  # workers may have another one by default
     for name in _fixed(plan)["data"]:
         if name != "nmnist":  # which is never fetched, and would be read in full
             datasets.prepare(name, folder)
-    for _, grid, place in plan.folders():
-        claim(place, grid)
-    write_toml(plan.out / "reproduce.toml", _fixed(plan) | {"regularizers": list(plan.grids)})
-    tasks = [task for _, grid, place in plan.folders() for task in plan.tasks(grid, place)]
-    options: dict[str, Any] = {"data_dir": folder, "checkpoint_seconds": checkpoint_seconds, "tries": TRIES}
-    results = attempt(tasks, pool, progress=progress, **options)
+
+    def begin() -> None:
+        claim(plan.every())
+        write_toml(plan.out / "reproduce.toml", _fixed(plan) | {"regularizers": list(plan.parts)})
+
+    results = do_runs(plan.tasks(), replace(context, data_dir=folder), pool=pool, tries=TRIES, begin=begin)
     failures = tuple(result for result in results.values() if isinstance(result, Failure))
     rows = {task: result | {"budget": plan.budget} for task, result in results.items() if isinstance(result, dict)}
     tables, files = _write(plan, rows)
     return Reproduction(tables, files, failures)
 
 
-def _write(plan: Plan, done: Mapping[Task, dict[str, Any]]) -> tuple[tuple[Table, ...], tuple[Path, ...]]:
+def _write(plan: Plan, done: Mapping[Task, Row]) -> tuple[tuple[Table, ...], tuple[Path, ...]]:
     import pandas as pd
 
     files: list[Path] = []
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for regularizer, grid, folder in plan.folders():
-        own = [done[task] for task in plan.tasks(grid, folder) if task in done]
+    rows: dict[str, list[Row]] = {}
+    for regularizer, part in ((text, part) for text, parts in plan.parts.items() for part in parts):
+        own = [done[task] for task in part.tasks() if task in done]
         if own:
             rows.setdefault(regularizer, []).extend(own)
-            files += write_comparison(grid, folder, own).files
+            files += write_comparison(part, own).files
     if not rows:
         return (), ()
     names = [plan.out / name for name in ("results.csv", "summary.csv", "table.csv")]

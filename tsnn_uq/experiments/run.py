@@ -1,64 +1,74 @@
-"""One run: train a network, save it, measure how sure it is; a stage that finds its file does not do its work again."""
+"""One run: train a network, save it, measure how sure it is; a stage whose file is there is not done again."""
 
 from __future__ import annotations
 
+import errno
+import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
 
 from tsnn_uq import data, training
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, last_line
 from tsnn_uq.cost import LayerCount, cost, count_layers
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import (
+from tsnn_uq.experiments.components import KINDS
+from tsnn_uq.experiments.context import Context, Progress, use_threads
+from tsnn_uq.experiments.inputs import extent_of, load_splits
+from tsnn_uq.experiments.measure import after_temperature, evaluate, predict
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import (
+    CHECKPOINT,
+    HISTORY,
+    PREDICTIONS,
+    RESULT,
+    WEIGHTS,
     Predicted,
     build_network,
-    is_begun,
+    fingerprint,
     is_finished,
     load_network,
-    recorded,
-    require_same,
+    read_config,
+    read_predictions,
+    read_row,
+    require_ours,
+    stage_done,
     write_predictions,
+    write_row,
 )
-from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.locks import lock_path, locked
-from tsnn_uq.experiments.measure import Progress, after_temperature, evaluate, predict, silent
-from tsnn_uq.experiments.train import require_first_weights, train
-from tsnn_uq.files import remove_leftovers, write_json
+from tsnn_uq.files import read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.pages import keep_pages
-from tsnn_uq.quantization import PARTS
+from tsnn_uq.quantization import PARTS, select_layers
+from tsnn_uq.quantization.saving import save_weights
 from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import set_generator
+from tsnn_uq.state import evaluating
+from tsnn_uq.training.losses import spike_count
+from tsnn_uq.uncertainty import only_stochastic_layers_train, set_generator
 
-__all__ = ["require_feasible", "run", "use_threads"]
+__all__ = ["UnderWay", "lock_path", "locked", "make_method", "make_regularizer", "require_feasible", "run"]
+
+UnderWay = Timeout
+"""Another process, or another thread, does this run now."""
 
 
-def run(
-    config: RunConfig,
-    runs: Path,
-    *,
-    data_dir: Path | None = None,
-    checkpoint_seconds: float = 20.0,
-    wait: bool = True,
-    progress: Progress = silent,
-) -> dict[str, Any]:
+def run(settings: Settings, runs: Path, context: Context = Context(), *, wait: bool = True) -> dict[str, Any]:
     """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
 
-    While it does, it holds the run's lock, so that no other process does the same.
+    While it does, it holds the run's lock, so that no other process does the same. A float run that this one needs is
+    looked for in `runs`, and trained if it is missing.
 
     Args:
-        config: the run.
-        runs: where run folders lie; a run that needs the float one looks for it there, and trains it if need be.
-        data_dir: where the data lie; see `tsnn_uq.data.load`.
-        checkpoint_seconds: least time between two checkpoints.
+        settings: the run's.
+        runs: folder of run folders.
+        context: where and how.
         wait: whether to wait while another process does this run, and then read what it did.
-        progress: told what is done.
 
     Returns:
         The run's row of the results table.
@@ -67,113 +77,289 @@ def run(
         InputError: missing data, a folder of another run, a loss that is not finite.
         UnderWay: another process does this run, and `wait` is not set.
     """
-    folder = runs / config.name
-    require_feasible(config, runs)
-    if not is_finished(folder):
-        with locked(lock_path(folder), wait=wait), use_threads(config.threads), keep_pages():
-            if not is_finished(folder):  # nor by the process that was waited for
-                _do(config, runs, data_dir, checkpoint_seconds, progress)
-    return recorded(folder / "result.json", "row")
+    require_feasible(settings, runs, context)
+    return do_run(settings, runs, context, wait=wait)
 
 
-def _do(config: RunConfig, runs: Path, data_dir: Path | None, checkpoint_seconds: float, progress: Progress) -> None:
-    """Do the stages of a run that are not done."""
-    folder = runs / config.name
-    splits = load_splits(config, data_dir)
+def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = True, name: str = "") -> dict[str, Any]:
+    """`run` for settings that are known to be feasible, under a `name` for its progress."""
+    folder, config = runs / settings.name, settings.flat()
+    if not is_finished(folder, config):
+        with locked(folder, wait=wait), use_threads(settings.threads), keep_pages():
+            if not is_finished(folder, config):  # nor by the process that was waited for
+                return _do_stages(settings, runs, context, context.of(name or settings.name))
+    return read_row(folder)
+
+
+def _do_stages(settings: Settings, runs: Path, context: Context, progress: Progress) -> dict[str, Any]:
+    """Do the stages of a run that are not done, and those after them."""
+    folder, config = runs / settings.name, settings.flat()
+    splits = load_splits(settings, context.data_dir)
     remove_leftovers(folder)
-    config.save(folder / "config.toml")
-    if not (folder / "weights.safetensors").exists():
-        if config.needs_float:
-            options: dict[str, Any] = {"data_dir": data_dir, "checkpoint_seconds": checkpoint_seconds}
-            run(config.teacher(), runs, progress=progress, **options)
-        train(config, runs, splits, checkpoint_seconds, progress)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    _evaluate(config, folder, splits, progress)
+    settings.save(folder / "config.toml")
+    if not stage_done(folder / WEIGHTS, config):
+        for later in (PREDICTIONS, RESULT):
+            (folder / later).unlink(missing_ok=True)
+        if settings.needs_float:
+            do_run(settings.teacher(), runs, context)
+        _train(settings, runs, splits, context.checkpoint_seconds, progress)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    header = read_tensors_header(folder / WEIGHTS, "weights")
+    if not stage_done(folder / HISTORY, config):
+        write_json(folder / HISTORY, {"run": header["run"], **header["history"]})
+    network = load_network(folder)  # the very one a user loads
+    if stage_done(folder / PREDICTIONS, config):
+        predictions = {part: read_predictions(folder, part) for part in ("validation", "test")}
+    else:
+        predictions = _predict_held_out(network, settings, splits, progress)
+        write_predictions(folder, predictions, config)
+    row = _row(settings, network, splits, predictions, header["history"])
+    write_row(folder, row, config)
+    return row
 
 
-def require_feasible(config: RunConfig, runs: Path) -> None:
+def lock_path(folder: Path) -> Path:
+    """The lock of a run's folder: a file beside it, so that the folder holds results alone."""
+    return folder.with_name(f".lock-{folder.name}")
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a run's folder; the system frees it when a process ends, however it ends.
+
+    Raises:
+        UnderWay: it is not free, and `wait` is not set.
+        InputError: the file cannot be written.
+    """
+    path = lock_path(folder)
+    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, is_singleton=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(poll_interval=0.2)
+        path.write_text(f"{os.getpid()} {platform.node()}\n")  # for people who wonder who it is
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise
+        lock.release(force=True)
+        reason = error.strerror or errno.errorcode.get(error.errno or 0, str(error))
+        raise InputError(f"{path}: cannot write here ({reason}); choose another folder") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: after that it may be another's
+        lock.release()
+
+
+def require_feasible(settings: Settings, runs: Path, context: Context = Context()) -> None:
     """Raise now what would stop a run later.
 
     Raises:
-        InputError: its folder holds the work of a run with other settings, its network has no layers of the quantized
-            part, or it is to start from a run that is not there or has another network.
+        InputError: its folder holds the work of a run with other settings, its network cannot be made, has nothing
+            random in it or no layers of the quantized part, or the run is to start from one that is not there or has
+            another network.
     """
-    folder = runs / config.name
-    require_first_weights(config, runs)
-    if is_begun(folder):
-        require_same(folder, asdict(config), asdict(RunConfig.load(folder / "config.toml")))
-    if config.method != "float":
-        side = 2 ** len(config.hidden)  # large enough for any pooling
-        small = build_network(replace(config, hidden=(1,) * len(config.hidden)), shape=(1, side, side), classes=1)
-        if not any(PARTS[config.quantized_part](name, module) for name, module in small.named_modules()):
-            problem = f"the family {config.family} has none"
-            raise InputError(f"quantized_part: expected layers of the kind {config.quantized_part!r}; {problem}")
+    for kind in KINDS:
+        settings.require(kind)
+    _require_first_weights(settings, runs)
+    require_ours(runs / settings.name, settings.flat())
+    extent = extent_of(settings, context.data_dir)
+    network = _sketch(settings, extent)
+    with only_stochastic_layers_train(network):  # raises where nothing is random
+        pass
+    part = settings.quantized_part
+    if part in PARTS and not any(PARTS[part](name, module) for name, module in network.named_modules()):
+        problem = f"the family {settings.family} has none"
+        raise InputError(f"quantized_part: expected layers of the kind {part!r}; {problem}")
+    if settings.train_limit > extent.train and not settings.folds:
+        wanted = f"at most {extent.train} (all of {settings.data.name})"
+        raise InputError(f"train_limit: expected {wanted}; got {settings.train_limit}")
 
 
-def _evaluate(config: RunConfig, folder: Path, splits: data.Splits, progress: Progress) -> None:
-    """Measure the saved network, the very one a user loads, and write predictions and row."""
-    network = load_network(folder)
-    validation_accuracy = recorded(folder / "history.json", "validation_accuracy")
-    predictions = _predict_held_out(network, config, splits, progress)
-    write_predictions(folder, predictions)
-    set_generator(network, generator_for(config.seed, "evaluate"))  # a random input coding needs one
-    layers = count_layers(network, splits.test.images[:1])
-    price = cost(layers, steps=config.steps)
-    row = {
-        "dataset": config.data,
-        "family": config.family,
-        "configuration": configuration(layers),
-        "quantized_part": config.quantized_part,
-        "method": config.method,
-        "seed": config.seed,
-        **evaluate(*predictions["test"], config.bins),
-        "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
-        "validation_accuracy": validation_accuracy[-1],
-        "sparsity": price.sparsity,
-        "storage_bytes": price.storage_bytes,
-        "flops": price.flops,
-        "energy_pj": price.energy_pj,
-        "train_seconds": recorded(folder / "history.json", "seconds"),
-        "epochs": config.epochs,
-        "steps": config.steps,
-        "samples": config.samples,
-        "mask": config.mask,
-        "regularizer": config.regularizer,
-        **after_temperature(predictions["validation"], *predictions["test"], config.bins),
-    }
-    if config.skip_bad:
-        parts = (splits.train, splits.validation, splits.test)
-        row["skipped"] = len({problem for part in parts for problem in getattr(part, "skipped", ())})
-    write_json(folder / "result.json", {"row": row})
+def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
+    """The network without memory for its weights, where its code allows that."""
+    try:
+        with torch.device("meta"):
+            return build_network(settings, extent.shape, extent.classes)
+    except InputError:
+        return build_network(settings, extent.shape, extent.classes)
+
+
+def _require_first_weights(settings: Settings, runs: Path) -> None:
+    """Raise unless the runs that a run starts from, and learns from, are there and like it."""
+    if settings.teacher_from:
+        _require_run("teacher", settings.teacher_from, settings, runs)
+    if settings.first_weights not in ("own", "float"):
+        _require_run("from", settings.first_weights, settings, runs)
+
+
+def _require_run(argument: str, given: str, settings: Settings, runs: Path) -> None:
+    folder = _found(given, settings)
+    if folder.resolve() == (runs / settings.name).resolve():
+        raise InputError(f"{argument}: expected another folder than that of the run itself; got {folder}")
+    if not (folder / WEIGHTS).exists():
+        wanted = f"the folder of a finished training or one that has {settings.teacher().name} in it"
+        wanted = f"own, float, {wanted}" if argument == "from" else wanted
+        raise InputError(f"{argument}: expected {wanted}; got {given!r}")
+    ours, theirs = settings.flat(), read_config(folder)
+    for name in ("network", "network.hidden"):
+        one, other = (list(value) if isinstance(value := of.get(name), tuple) else value for of in (ours, theirs))
+        if one != other:
+            raise InputError(f"{argument}: expected a run with {name} = {one!r}; got {other!r} in {folder}")
+
+
+def _found(given: str, settings: Settings) -> Path:
+    """The folder of a run, or, in a folder of runs, that of the float one with the same network and seed."""
+    folder = Path(given).expanduser()
+    return folder if (folder / "config.toml").exists() else folder / settings.teacher().name
+
+
+def _teacher_folder(settings: Settings, runs: Path) -> Path:
+    return _found(settings.teacher_from, settings) if settings.teacher_from else runs / settings.teacher().name
+
+
+def _take_first_weights(network: nn.Module, settings: Settings, runs: Path) -> None:
+    if settings.first_weights == "own":
+        return
+    own_teacher = settings.first_weights == "float"
+    folder = _teacher_folder(settings, runs) if own_teacher else _found(settings.first_weights, settings)
+    try:
+        network.load_state_dict(load_network(folder).state_dict())
+    except RuntimeError as error:
+        wanted = f"a run with a network like this one; got {folder}: {last_line(error)}"
+        raise InputError(f"from: expected {wanted}") from error
+
+
+def make_regularizer(settings: Settings) -> tuple[training.Regularizer, float]:
+    """The uncertainty term and its weight, 1 where its text has weights; a float network has no quantization gap."""
+    text, without = settings.regularizer.name, ("quantization-gap",) * (settings.method.name == "float")
+    (term, own), *more = training.regularizer_terms(text).items()
+    if more or term in without:
+        regularizer = training.make_regularizer(text, without=without)
+    else:
+        regularizer = settings.make("regularizer")
+        regularizer = training.WeightedSum([(own, regularizer)]) if own else regularizer
+    return regularizer, 0.0 if type(regularizer) is training.Regularizer else settings.regularizer_weight or 1.0
+
+
+def make_method(settings: Settings, teacher: nn.Module | None = None) -> training.Method:
+    """The training method of a run, with its loss; one that takes a teacher needs the teacher's network.
+
+    Raises:
+        InputError: it does, and there is none.
+    """
+    if settings.taught:
+        if teacher is None:
+            wanted = f"the network of a float run for method {settings.method.name}"
+            raise InputError(f"teacher: expected {wanted}; got none")
+        set_generator(teacher, generator_for(settings.seed, "teacher"))  # a random input coding needs one
+    method: training.Method = settings.make("method", teacher=teacher)
+    if settings.loss == "spike-count":
+        method.criterion = partial(spike_count, wanted=settings.wanted_counts)
+    return method
+
+
+def _train(settings: Settings, runs: Path, splits: data.Splits, checkpoint_seconds: float, progress: Progress) -> None:
+    """Train a run's network, or go on with it, and write its weights and history into its folder under `runs`.
+
+    The float run that it needs has to be finished.
+    """
+    folder = runs / settings.name
+    part = splits.train.subset(settings.train_limit) if settings.train_limit else splits.train
+    size: dict[str, Any] = {"shape": list(part.shape), "classes": part.classes}
+    network = build_network(settings, part.shape, part.classes)
+    _take_first_weights(network, settings, runs)
+    regularizer, weight = make_regularizer(settings)
+    method = make_method(settings, load_network(_teacher_folder(settings, runs)) if settings.taught else None)
+    history = training.fit(
+        network,
+        (part.images, part.labels),
+        seed=settings.seed,
+        method=method,
+        regularizer=regularizer,
+        settings=training.FitSettings(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            regularizer_weight=weight,
+            regularizer_warm_up=settings.regularizer_warm_up,
+        ),
+        validation=(splits.validation.images, splits.validation.labels),
+        checkpoint=folder / CHECKPOINT,
+        checkpoint_seconds=checkpoint_seconds,
+        fingerprint=settings.flat(),
+        progress=lambda done, total: progress("train", done, total),
+    )
+    ternary = list(select_layers(network, method.layers)) if hasattr(method, "layers") else []
+    header = {"size": size, "history": asdict(history), "run": fingerprint(settings.flat())}
+    save_weights(folder / WEIGHTS, network, ternary=ternary, header=header)
 
 
 def _predict_held_out(
-    network: nn.Module, config: RunConfig, splits: data.Splits, progress: Progress
+    network: nn.Module, settings: Settings, splits: data.Splits, progress: Progress
 ) -> dict[str, Predicted]:
-    """Predictions of the two parts that a network is not trained on, told of as one."""
+    """Predictions of the two parts that a network is not trained on, with one progress count."""
     predictions: dict[str, Predicted] = {}
     parts = {"validation": splits.validation, "test": splits.test}
     before, total = 0, sum(map(len, parts.values()))
     for name, part in parts.items():
-        told = partial(lambda before, stage, done, _: progress(stage, before + done, total), before)
-        probs = predict(network, part, samples=config.samples, seed=config.seed, progress=told)
+        counted = partial(lambda before, stage, done, _: progress(stage, before + done, total), before)
+        probs = predict(network, part, samples=settings.samples, seed=settings.seed, progress=counted)
         predictions[name] = probs, part.labels
         before += len(part)
     return predictions
+
+
+def _row(
+    settings: Settings,
+    network: nn.Module,
+    splits: data.Splits,
+    predictions: dict[str, Predicted],
+    history: dict[str, Any],
+) -> dict[str, Any]:
+    """What was measured of a run."""
+    example = splits.test.images[:1]
+    set_generator(network, generator_for(settings.seed, "steps"))  # a random input coding needs one
+    steps = count_steps(network, example)
+    set_generator(network, generator_for(settings.seed, "evaluate"))
+    layers = count_layers(network, example)
+    price = cost(layers, steps=steps)
+    row = {
+        "dataset": settings.data.name,
+        "family": settings.family,
+        "configuration": configuration(layers),
+        "quantized_part": settings.quantized_part,
+        "method": settings.method.name,
+        "seed": settings.seed,
+        **evaluate(*predictions["test"], settings.bins),
+        "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
+        "validation_accuracy": history["validation_accuracy"][-1],
+        "sparsity": price.sparsity,
+        "storage_bytes": price.storage_bytes,
+        "flops": price.flops,
+        "energy_pj": price.energy_pj,
+        "train_seconds": history["seconds"],
+        "epochs": settings.epochs,
+        "steps": steps,
+        "samples": settings.samples,
+        "mask": getattr(settings.network, "mask", "own"),
+        "regularizer": settings.regularizer.name,
+        **after_temperature(predictions["validation"], *predictions["test"], settings.bins),
+    }
+    parts = (splits.train, splits.validation, splits.test)
+    if getattr(settings.data, "skip_bad", False):
+        row["skipped"] = len({problem for part in parts for problem in getattr(part, "skipped", ())})
+    return row
+
+
+def count_steps(network: nn.Module, example: Tensor) -> int:
+    """Time steps T of a network's outputs [T, N, C]; 1 of one that gives [N, C]."""
+    with evaluating(network):
+        outputs = network(example)
+    return len(outputs) if outputs.dim() == 3 else 1
 
 
 def configuration(layers: Sequence[LayerCount]) -> str:
     """Which layers a network has, as the paper's table says it: ``"FC"``, or such as ``"2Conv+2FC"``."""
     convolutions, full = (sum(layer.kind == kind for layer in layers) for kind in ("conv", "fc"))
     return f"{convolutions}Conv+{full}FC" if convolutions else "FC"
-
-
-@contextmanager
-def use_threads(count: int) -> Iterator[None]:
-    """Run torch on `count` threads, and put the number back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

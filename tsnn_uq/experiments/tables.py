@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.checks import InputError
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.training import METHODS
 
@@ -73,8 +73,6 @@ def _checked(where: str, rows: Rows) -> DataFrame:
             _require_columns(f"{where}[{number}]", row)
     frame = pd.DataFrame(rows)
     _require_columns(where, frame.columns)
-    for method in frame["method"].unique():
-        check_choice(f"{where}: method", method, METHODS)
     for name in ("seed", *_MEASURES, *_SCALED.keys() & frame.columns):
         try:
             values = pd.to_numeric(frame[name])

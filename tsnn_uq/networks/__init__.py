@@ -3,7 +3,7 @@
 from tsnn_uq.networks.convolutional import plif
 from tsnn_uq.networks.fully_connected import READOUTS, dropconnect, dropout
 from tsnn_uq.networks.layers import Conv2d, Linear, OverTime, flat_layers
-from tsnn_uq.networks.registry import FAMILIES, build
+from tsnn_uq.networks.registry import FAMILIES, build, drawn_from
 from tsnn_uq.networks.spike_response import slayer
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Linear",
     "OverTime",
     "build",
+    "drawn_from",
     "dropconnect",
     "dropout",
     "flat_layers",

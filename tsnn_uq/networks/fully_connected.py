@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -21,8 +22,11 @@ SPIKE_GAIN = 10.0  # a class that always spikes against silent ones: softmax 0.9
 
 
 def dropout(
-    sizes: Sequence[int] = (784, 500, 500, 500, 10),
+    sizes: Sequence[int] | None = None,
     *,
+    shape: Sequence[int] = (1, 28, 28),
+    classes: int = 10,
+    hidden: Sequence[int] = (500, 500, 500),
     steps: int = 8,
     p: float = 0.2,
     mask: str = "fixed",
@@ -33,7 +37,10 @@ def dropout(
     """Fully connected LIF network with dropout after each hidden layer.
 
     Args:
-        sizes: pixels, hidden widths, classes.
+        sizes: pixels, hidden widths and classes, in place of the three that follow.
+        shape: shape of an input.
+        classes: number of classes.
+        hidden: widths of the hidden layers.
         steps: time steps T.
         p: dropout probability.
         mask: dropout masks ``"fixed"`` over time or redrawn ``"per-step"``.
@@ -44,7 +51,7 @@ def dropout(
     Returns:
         A network that takes images [N, ...] of ``sizes[0]`` pixels and gives outputs [T, N, C].
     """
-    _check_sizes(sizes)
+    sizes = _widths(sizes, shape, classes, hidden)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes[:-1]):
         layers += [Linear(fan_in, fan_out, bias=False), LIF(neuron), Dropout(p, mask)]
@@ -53,8 +60,11 @@ def dropout(
 
 
 def dropconnect(
-    sizes: Sequence[int] = (784, 500, 500, 500, 10),
+    sizes: Sequence[int] | None = None,
     *,
+    shape: Sequence[int] = (1, 28, 28),
+    classes: int = 10,
+    hidden: Sequence[int] = (500, 500, 500),
     steps: int = 8,
     p: float = 0.2,
     mask: str = "fixed",
@@ -62,19 +72,34 @@ def dropconnect(
     readout: str = "current",
     neuron: LIFParameters | None = None,
 ) -> nn.Sequential:
-    """Fully connected LIF network whose weights are dropped at random; arguments as in `dropout`."""
-    _check_sizes(sizes)
+    """Fully connected LIF network whose weights are dropped at random.
+
+    Args:
+        sizes: as for `dropout`, and so are the others but `p`.
+        shape: shape of an input.
+        classes: number of classes.
+        hidden: widths of the hidden layers.
+        steps: time steps T.
+        p: probability of dropping a weight.
+        mask: masks of weights ``"fixed"`` over time or redrawn ``"per-step"``.
+        coding: ``"constant"``, ``"rate"`` or ``"latency"``; see `tsnn_uq.coding`.
+        readout: ``"current"`` or ``"spikes"``.
+        neuron: the LIF neuron of all layers.
+    """
+    sizes = _widths(sizes, shape, classes, hidden)
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
         layers += [DropConnectLinear(fan_in, fan_out, p=p, mask=mask), LIF(neuron)]
     return _assemble(layers[:-1], steps, coding, readout, neuron)
 
 
-def _check_sizes(sizes: Sequence[int]) -> None:
-    if len(sizes) < 2:
-        raise InputError(f"sizes: expected at least the numbers of pixels and classes; got {list(sizes)}")
-    for size in sizes:
-        check_positive("sizes", size, integer=True)
+def _widths(sizes: Sequence[int] | None, shape: Sequence[int], classes: int, hidden: Sequence[int]) -> tuple[int, ...]:
+    widths = (math.prod(shape), *hidden, classes) if sizes is None else tuple(sizes)
+    if len(widths) < 2:
+        raise InputError(f"sizes: expected at least the numbers of pixels and classes; got {list(widths)}")
+    for size in widths:
+        check_positive("sizes" if sizes is not None else "hidden", size, integer=True)
+    return widths
 
 
 def _assemble(

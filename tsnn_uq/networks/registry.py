@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from tsnn_uq.checks import check_choice
 from tsnn_uq.networks import convolutional, fully_connected, spike_response
 
-__all__ = ["FAMILIES", "build"]
+__all__ = ["FAMILIES", "build", "drawn_from"]
 
 FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "dropconnect": fully_connected.dropconnect,
@@ -33,7 +34,13 @@ def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Modu
         InputError: unknown family, or an option out of range.
     """
     check_choice("family", family, FAMILIES)
-    # torch's own initialization draws from the global generator; lend it a seed and put it back afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    with drawn_from(generator):
         return FAMILIES[family](**options)
+
+
+@contextmanager
+def drawn_from(generator: torch.Generator) -> Iterator[None]:
+    """Lend torch's global generator, from which its layers draw their initial weights, a seed from `generator`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
+        yield

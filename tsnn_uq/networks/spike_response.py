@@ -28,7 +28,7 @@ def slayer(
     p: float = 0.2,
     mask: str = "fixed",
     coding: str = "events",
-    srm: SRMParameters | None = None,
+    neuron: SRMParameters | None = None,
 ) -> nn.Sequential:
     """Fully connected network of SRM neurons (Shrestha and Orchard, 2018: the one for N-MNIST, without biases).
 
@@ -43,7 +43,7 @@ def slayer(
         p: dropout probability.
         mask: dropout masks ``"fixed"`` over time or redrawn ``"per-step"``.
         coding: ``"events"`` for recordings packed to bits, or how an image is coded; see `tsnn_uq.coding`.
-        srm: the neuron of all layers.
+        neuron: the SRM neuron of all layers.
 
     Returns:
         A network that takes recordings [N, T, bytes] (or images [N, *shape]) and gives outputs [T, N, C], whose mean
@@ -52,7 +52,7 @@ def slayer(
     Raises:
         InputError: sizes that are no counts.
     """
-    params = srm or SRMParameters()
+    params = neuron or SRMParameters()
     if not hidden:
         raise InputError(f"hidden: expected at least one width; got {list(hidden)}")
     sizes = (math.prod(shape), *hidden, classes)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.checks import InputError
 from tsnn_uq.files import atomic_path, csv_text, write_text
 
 if TYPE_CHECKING:
@@ -50,12 +50,25 @@ class MethodStyle(NamedTuple):
     hatch: str
 
 
-METHOD_STYLES = {
+class _Styles(dict[str, MethodStyle]):
+    """Looks by method; methods from elsewhere share a few."""
+
+    def __missing__(self, method: str) -> MethodStyle:
+        return _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
+
+
+METHOD_STYLES = _Styles()
+METHOD_STYLES |= {
     "float": MethodStyle("#000000", "o", "-", ""),
     "direct": MethodStyle("#0072B2", "s", "--", "////"),
     "indirect": MethodStyle("#E69F00", "^", "-.", "\\\\\\\\"),
     "distill": MethodStyle("#009E73", "D", ":", "...."),
 }
+_OTHERS = (
+    MethodStyle("#D55E00", "o", "-", "xx"),
+    MethodStyle("#CC79A7", "s", "--", "++"),
+    MethodStyle("#56B4E9", "^", "-.", "oo"),
+)
 METHOD_COLORS = {name: look.color for name, look in METHOD_STYLES.items()}
 
 _RC = {
@@ -101,19 +114,19 @@ def new_figure(height: float, panels: int) -> Figure:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Method names in the order of every figure: float first.
+    """Method names in the order of every figure: float first, those from elsewhere last.
 
     Raises:
-        InputError: an unknown method, or none at all.
+        InputError: none at all.
 
     Example:
         >>> in_order(["indirect", "float"])
         ['float', 'indirect']
     """
-    given = [check_choice("predictions", name, METHOD_STYLES) for name in methods]
+    given = list(methods)
     if not given:
         raise InputError("predictions: expected at least one method; got none")
-    return [name for name in METHOD_STYLES if name in given]
+    return [name for name in dict.fromkeys([*METHOD_STYLES, *given]) if name in given]
 
 
 def as_tensor(array: Array) -> Tensor:

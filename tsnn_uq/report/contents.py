@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.folder import is_begun, is_finished, recorded
-from tsnn_uq.experiments.grid import Grid
+from tsnn_uq.experiments.plan import Axes, read_axes
+from tsnn_uq.experiments.settings import run_name
+from tsnn_uq.experiments.storage import is_begun, is_finished, read_config, read_row
 from tsnn_uq.experiments.tables import summarize
 from tsnn_uq.files import read_toml, visible
 from tsnn_uq.networks import FAMILIES
@@ -35,7 +36,7 @@ class Kind:
 
     def run(self, seed: int) -> str:
         """Name of the run with a seed."""
-        return f"{self.family}-{self.part}-{self.method}-{seed}"
+        return run_name(self.family, self.part, self.method, seed)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Compared:
     Args:
         folder: its folder.
         name: its path below the folder of the report; empty where it is that folder itself.
-        grid: what was to be run.
+        axes: what was to be run.
+        data: name of the data set.
         seeds: of each kind of network, planned or there, its seeds by state (a key of `STATES`).
         rows: of each finished run, in the order of the seeds.
         tabled: rows of its ``results.csv``; None where there is none.
@@ -53,7 +55,8 @@ class Compared:
 
     folder: Path
     name: str
-    grid: Grid
+    axes: Axes
+    data: str
     seeds: dict[Kind, dict[str, list[int]]]
     rows: list[dict[str, Any]]
     tabled: int | None
@@ -133,30 +136,31 @@ def _read_all(root: Path, pattern: str) -> Iterator[Compared]:
 
 
 def _read(folder: Path, root: Path) -> Compared:
-    grid = Grid.load(folder / "config.toml")
-    planned = {(Kind(run.family, run.quantized_part, run.method), run.seed) for run in grid.runs()}
-    there = {found for path in visible(folder / "runs") if is_begun(path) and (found := _parsed(path.name))}
+    axes, data = read_axes(folder / "config.toml")
+    there = {_found(path) for path in visible(folder / "runs") if is_begun(path)}
+    quantizing = {kind.method for kind, _ in there if kind.part != "none"}
+    planned = {(Kind(*kind), seed) for kind in axes.kinds(quantizing) for seed in range(axes.seeds)}
     seeds: dict[Kind, dict[str, list[int]]] = {}
     for kind, seed in sorted(planned | there, key=lambda run: (_rank(run[0]), run[1])):
         state = _state(folder / "runs" / kind.run(seed))
         seeds.setdefault(kind, {name: [] for name in STATES})[state].append(seed)
     done = [folder / "runs" / kind.run(seed) for kind, of in seeds.items() for seed in of["finished"]]
-    rows = [recorded(run / "result.json", "row") for run in done]
+    rows = [read_row(run) for run in done]
     name = folder.relative_to(root).as_posix()
-    return Compared(folder, "" if name == "." else name, grid, seeds, rows, _tabled(folder / "results.csv"))
+    return Compared(folder, "" if name == "." else name, axes, data, seeds, rows, _tabled(folder / "results.csv"))
 
 
-def _parsed(name: str) -> tuple[Kind, int] | None:
-    """Kind and seed of a run by its folder's name, if it is one."""
-    family, _, rest = name.partition("-")
-    part, _, rest = rest.partition("-")
-    method, _, seed = rest.partition("-")
-    known = family in FAMILIES and part in _PARTS and method in METHODS and seed.isdecimal()
-    return (Kind(family, part, method), int(seed)) if known else None
+def _found(run: Path) -> tuple[Kind, int]:
+    """Kind and seed of a run by the settings in its folder."""
+    config = read_config(run)
+    return Kind(config["network"], config.get("method.layers", "none"), config["method"]), config["seed"]
 
 
-def _rank(kind: Kind) -> tuple[int, int, int]:
-    return list(FAMILIES).index(kind.family), _PARTS.index(kind.part), list(METHODS).index(kind.method)
+def _rank(kind: Kind) -> tuple[tuple[int, str], int, tuple[int, str]]:
+    def place(name: str, names: list[str]) -> tuple[int, str]:
+        return (names.index(name) if name in names else len(names), name)
+
+    return place(kind.family, list(FAMILIES)), _PARTS.index(kind.part), place(kind.method, list(METHODS))
 
 
 def _ordered(summary: DataFrame) -> DataFrame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tsnn_uq import plots, studies
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.folder import read_predictions
+from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.experiments.tables import write_results
 from tsnn_uq.report.contents import Compared, Contents
 from tsnn_uq.report.figures import PREDICTED_ANEW, STORED, Drawn, Shown
@@ -69,9 +69,9 @@ def _missing(title: str, reason: str) -> Html:
 
 def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object]) -> Iterator[Html]:
     """What networks achieve against what they cost, of each data set."""
-    for data in dict.fromkeys(compared.grid.run.data for compared in own):
+    for data in dict.fromkeys(compared.data for compared in own):
         title = f"Accuracy and uncertainty against cost, {data}"
-        chosen = [compared for compared in own if compared.grid.run.data == data]
+        chosen = [compared for compared in own if compared.data == data]
         say(title)
         with TemporaryDirectory() as folder:
             write_results(Path(folder) / "results.csv", [row for compared in chosen for row in compared.rows])

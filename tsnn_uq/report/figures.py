@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tsnn_uq import plots, studies
-from tsnn_uq.experiments.config import RunConfig
+from tsnn_uq.experiments.storage import read_config
 from tsnn_uq.studies import Runs
 
 if TYPE_CHECKING:
@@ -27,18 +27,18 @@ class Shown:
     Args:
         runs: the runs.
         predictions: by method, Monte Carlo probabilities [S, N, C] and labels [N].
-        config: of the first of them.
+        bins: of their calibration errors.
     """
 
     runs: Runs
     predictions: dict[str, tuple[Tensor, Tensor]]
-    config: RunConfig
+    bins: int
 
     @classmethod
     def of(cls, runs: Runs) -> Shown:
         """Runs with their predictions, read from their folders."""
         first = next(iter(runs.folders.values()))
-        return cls(runs, runs.predictions(), RunConfig.load(first / "config.toml"))
+        return cls(runs, runs.predictions(), read_config(first)["bins"])
 
     @property
     def samples(self) -> int:
@@ -69,7 +69,7 @@ class Drawn:
 
 
 def _reliability(shown: Shown) -> Drawn:
-    bins = shown.config.bins
+    bins = shown.bins
     means = {method: (probs.mean(0), labels) for method, (probs, labels) in shown.predictions.items()}
     says = (
         f"Above, accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals: on the dashed "
@@ -123,7 +123,7 @@ def _fitted_variance(shown: Shown) -> Drawn:
 
 
 def _shift(shown: Shown) -> Drawn:
-    table = studies.shift_curves(shown.runs, inputs=INPUTS, bins=shown.config.bins)
+    table = studies.shift_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
     examples = studies.shifted_examples(shown.runs, inputs=INPUTS)
     says = (
         "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images that are "
@@ -133,7 +133,7 @@ def _shift(shown: Shown) -> Drawn:
 
 
 def _anytime(shown: Shown) -> Drawn:
-    table = studies.anytime_curves(shown.runs, inputs=INPUTS, bins=shown.config.bins)
+    table = studies.anytime_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
     says = (
         "What fewer Monte Carlo samples and fewer time steps cost, with masks fixed over the time steps and with masks "
         "redrawn at each. Bands are standard deviations over random orders of the same samples, zero at the last."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import read_predictions
+from tsnn_uq.experiments.storage import read_config, read_predictions, read_row
 from tsnn_uq.report.contents import Compared, Contents
 from tsnn_uq.report.html import Html, element, joined
 from tsnn_uq.report.tables import COSTS, QUALITY, SCALED, layout_table, state_table, summary_table
@@ -14,7 +13,7 @@ __all__ = ["configuration", "introduction", "paper_layout", "progress", "results
 
 def introduction(contents: Contents) -> Html:
     """What was run, and how much of it is finished."""
-    data = dict.fromkeys(compared.grid.run.data for compared in contents.comparisons)
+    data = dict.fromkeys(compared.data for compared in contents.comparisons)
     parts = [element("h1", f"{contents.name}: spiking networks on {_listed(data)}")]
     parts += [element("p", _setting(compared)) for compared in contents.comparisons if compared.rows]
     left = contents.count("begun") + contents.count("not begun")
@@ -38,17 +37,19 @@ def introduction(contents: Contents) -> Html:
 def _setting(compared: Compared) -> str:
     kinds = [kind for kind, seeds in compared.seeds.items() if seeds["finished"]]
     run = compared.first_run
-    config, (probs, labels) = RunConfig.load(run / "config.toml"), read_predictions(run)
+    config, row, (probs, labels) = read_config(run), read_row(run), read_predictions(run)
     families = _listed(dict.fromkeys(kind.family for kind in kinds))
     methods = _listed(dict.fromkeys(kind.method for kind in kinds))
-    masks = "fixed over the steps of a sample" if config.mask == "fixed" else "redrawn at each step"
+    masks = {"fixed": " and masks fixed over the steps of a sample", "per-step": " and masks redrawn at each step"}
+    drop = f" with p = {config['network.p']:g}" if "network.p" in config else ""
+    drop += masks.get(config.get("network.mask", ""), "")
     what = f"{compared.name}: {families}" if compared.name else f"Families: {families}"
     text = (
-        f"{what}; methods: {methods}; data set: {config.data}. T = {config.steps} time steps, S = {len(probs)} "
-        f"Monte Carlo samples with p = {config.p:g} and masks {masks}, N = {len(labels):,} test inputs, "
-        f"{config.epochs} epochs"
+        f"{what}; methods: {methods}; data set: {config['data']}. T = {row['steps']} time steps, S = {len(probs)} "
+        f"Monte Carlo samples{drop}, N = {len(labels):,} test inputs, {config['epochs']} epochs"
     )
-    return f"{text}." if config.regularizer == "none" else f"{text}, uncertainty term {config.regularizer}."
+    term = config["regularizer"]
+    return f"{text}." if term == "none" else f"{text}, uncertainty term {term}."
 
 
 def _listed(names: object) -> str:

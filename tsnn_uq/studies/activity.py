@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.images import Dataset
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network
 from tsnn_uq.experiments.inputs import load_test
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.neurons import watch_potentials
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import generator_for
@@ -170,10 +170,10 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
 
 def _shown(runs: Runs, folder: Path) -> tuple[nn.Module, Dataset]:
     """The network of a run, and the test inputs to show it."""
-    config = RunConfig.load(folder / "config.toml")
+    config = Settings.load(folder / "config.toml")
     network = load_network(folder)
     set_generator(network, generator_for(runs.seed, "activity"))  # a random input coding needs one
-    return network, load_test(config, config.data, runs.data_dir)
+    return network, load_test(config, config.data.name, runs.data_dir)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_positive
 from tsnn_uq.experiments import load_network
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.metrics.functional import (
     accuracy,
     expected_calibration_error,
@@ -80,7 +80,7 @@ def anytime_curves(
     tables = []
     for (method, folder), mask in product(runs.folders.items(), masks):
         config, network = configs[method], load_network(folder)
-        _check_size(config.samples * config.steps * own.classes, len(own))
+        _check_size(config.samples * getattr(config.network, "steps", 1) * own.classes, len(own))
         with use_threads(config.threads):
             probs = drawn(network, own, config, mask)
             outside = None if foreign is None else drawn(network, foreign, config, mask)
@@ -91,7 +91,7 @@ def anytime_curves(
             steps_curves(probs, own.labels, outside, bins=bins),
         ]
         names = {"method": method, "mask": mask}
-        sizes = {"steps": config.steps}, {"samples": config.samples}
+        sizes = {"steps": probs.shape[1]}, {"samples": config.samples}
         tables += [pd.DataFrame({**names, **part, **size}) for part, size in zip(parts, sizes, strict=True)]
     table = pd.concat(tables, ignore_index=True).assign(inputs=len(own), bins=bins)
     first = ["method", "mask", "against", "samples", "steps", "inputs", "bins"]

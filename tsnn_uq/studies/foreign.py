@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network
+from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.measure import predict
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.studies.inputs import foreign_inputs
 from tsnn_uq.studies.needed import Runs
 
@@ -29,7 +29,7 @@ def foreign_predictions(runs: Runs, name: str) -> dict[str, Tensor]:
     dataset = foreign_inputs(runs, name)
     said = {}
     for method, folder in runs.folders.items():
-        config = RunConfig.load(folder / "config.toml")
+        config = Settings.load(folder / "config.toml")
         with use_threads(config.threads):
             said[method] = predict(load_network(folder), dataset, samples=config.samples, seed=config.seed)
     return said

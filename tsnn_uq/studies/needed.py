@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.experiments.compare import claim, run_folder
+from tsnn_uq.experiments.context import Context
 from tsnn_uq.experiments.estimate import announced, estimate_runs
-from tsnn_uq.experiments.folder import is_finished, read_predictions
-from tsnn_uq.experiments.grid import Grid, make_grid
-from tsnn_uq.experiments.sweep import sweep
+from tsnn_uq.experiments.plan import Axes, Part, claim, finished_runs, make_grid, read_axes, run_folder
+from tsnn_uq.experiments.runner import Task, sweep
+from tsnn_uq.experiments.settings import run_name
+from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.training import METHODS
 
 __all__ = ["Runs", "require_runs"]
@@ -40,7 +42,7 @@ class Runs:
     @property
     def title(self) -> str:
         """What tells these runs from others, for file names: such as ``"dropout"`` or ``"plif-conv"``."""
-        return self.family if self.part == "all" else f"{self.family}-{self.part}"
+        return run_name(self.family, *([] if self.part == "all" else [self.part]))
 
     def predictions(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By method, Monte Carlo probabilities [S, N, C] of the test set and labels [N]."""
@@ -54,7 +56,7 @@ class Runs:
 def require_runs(
     folder: Path,
     *,
-    family: str = "dropout",
+    family: str = "",
     part: str = "all",
     seed: int = 0,
     methods: Sequence[str] = (),
@@ -68,7 +70,7 @@ def require_runs(
 
     Args:
         folder: folder of a comparison, as `tsnn-uq compare` makes it.
-        family: network family.
+        family: network; by default the first that the folder says, or ``"dropout"``.
         part: quantized part of the ternary networks.
         seed: seed of the runs.
         methods: those that have to be there; by default those that are, or with `train` all.
@@ -82,27 +84,28 @@ def require_runs(
     Raises:
         InputError: runs are missing and `train` is not set, or what training raises.
     """
+    config = folder / "config.toml"
+    axes = read_axes(config)[0] if config.exists() else Axes()
+    known = dict.fromkeys([*METHODS, *axes.methods])
+    family = family or axes.families[0]
     for method in methods:
-        check_choice("methods", method, METHODS)
-    found = {method: run_folder(folder, family, part, method, seed) for method in METHODS}
-    present = [method for method, run in found.items() if is_finished(run)]
-    wanted = [method for method in METHODS if method in methods] or (list(METHODS) if train else present)
-    missing = [method for method in wanted if method not in present]
+        check_choice("methods", method, known)
+    found = finished_runs(folder, family, part, seed)
+    wanted = [method for method in known if method in methods] or (list(METHODS) if train else list(found))
+    missing = [method for method in wanted if method not in found]
     if missing or not wanted:
         if not train:
             what = f"{', '.join(missing)} of {family}" if missing else family
-            problem = f"got {', '.join(present) or 'none'}; --train does what is missing"
+            problem = f"got {', '.join(found) or 'none'}; --train does what is missing"
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
-        grid = _grid(folder, data, family, part, wanted, seed)
-        configs = [run for run in grid.runs() if run.seed == seed and run.method in missing]
-        say(f"{folder}: {announced(estimate_runs(configs, folder / 'runs', data_dir=data_dir), jobs)}")
-        if not (folder / "config.toml").exists():
-            claim(folder, grid)  # so that tsnn-uq compare goes on from there
-        sweep(configs, folder / "runs", jobs=jobs, data_dir=data_dir)
-    return Runs({method: found[method] for method in wanted}, family, part, seed, data_dir)
-
-
-def _grid(folder: Path, data: str, family: str, part: str, methods: list[str], seed: int) -> Grid:
-    config = folder / "config.toml" if (folder / "config.toml").exists() else None
-    common = {"parts": (part,), "methods": methods, "seeds": seed + 1, "settings": {}}
-    return make_grid(config, data=data or None, families=(family,), **common)  # type: ignore[arg-type]
+        wished: dict[str, Any] = {"families": (family,), "parts": (part,), "methods": wanted, "seeds": seed + 1}
+        grid = make_grid({"data": data} if data else {}, config=config if config.exists() else None, **wished)
+        runs = [run for run in grid.runs() if run.seed == seed and run.method.name in missing]
+        context = Context(data_dir, jobs)
+        left = estimate_runs([Task(run, folder / "runs") for run in runs], context)
+        say(f"{folder}: {announced(left, jobs)}")
+        if not config.exists():
+            claim([Part(grid, folder)])  # so that tsnn-uq compare goes on from there
+        sweep(runs, folder / "runs", context)
+    folders = {method: run_folder(folder, family, part, method, seed) for method in wanted}
+    return Runs(folders, family, part, seed, data_dir)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import SHIFTS, Dataset, EventDataset, apply_shift
 from tsnn_uq.experiments import evaluate, load_network, predict
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.studies.inputs import own_inputs, settings
 from tsnn_uq.studies.needed import Runs
 

@@ -10,9 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import is_finished, read_predictions, recorded
 from tsnn_uq.experiments.measure import evaluate
+from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
 from tsnn_uq.experiments.tables import read_results, summarize
 from tsnn_uq.files import visible
 
@@ -171,12 +170,12 @@ def energy_curves(folder: Path, measures: Sequence[str] = ("accuracy", "ece", "n
     rows: list[dict[str, Any]] = []
     for run in visible(folder / "runs"):
         if is_finished(run):
-            config, price = RunConfig.load(run / "config.toml"), recorded(run / "result.json", "row")["energy_pj"]
-            names = {name: getattr(config, name) for name in ("family", "quantized_part", "method", "seed")}
+            bins, row = read_config(run)["bins"], read_row(run)
+            names = {name: row[name] for name in ("family", "quantized_part", "method", "seed")}
             probs, labels = read_predictions(run)
             for samples in _numbers_of_samples(len(probs)):
-                values = _of_groups(probs, labels, samples, config.bins)
-                common = names | {"samples": samples, "energy_pj": samples * price}
+                values = _of_groups(probs, labels, samples, bins)
+                common = names | {"samples": samples, "energy_pj": samples * row["energy_pj"]}
                 rows += [
                     common
                     | {"measure": column, "value": values[name.replace("-", "_")] * (100 if "pct" in column else 1)}

@@ -12,7 +12,7 @@ from tsnn_uq.experiments import read_predictions
 from tsnn_uq.metrics.functional import paired_bootstrap, predictive_variance
 from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.seeds import generator_for
-from tsnn_uq.studies.inputs import settings
+from tsnn_uq.studies.inputs import require_alike
 from tsnn_uq.studies.needed import Runs
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def paired_variances(runs: Runs, *, recalibrate: bool = False, resamples: int = 
     ternary = [method for method in runs.folders if method != "float"]
     if not ternary or "float" not in runs.folders:
         raise InputError(f"methods: expected float and a ternary method to compare; got {', '.join(runs.folders)}")
-    settings(runs)  # refuses runs that do not belong together
+    require_alike(runs)
     predictions = runs.predictions()
     temperatures = dict.fromkeys(runs.folders, 1.0)
     for method, folder in runs.folders.items() if recalibrate else ():

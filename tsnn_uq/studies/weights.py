@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.quantization import by_group, make_rule, select_layers
 from tsnn_uq.quantization.rules import ternary_parts
 from tsnn_uq.studies.needed import Runs
@@ -95,10 +95,12 @@ def _histogram(weight: Tensor, codes: Tensor, bins: int) -> dict[str, Any]:
 
 def _cut(weight: Tensor, codes: Tensor, folder: Path) -> dict[str, float]:
     """Where the rule of a run would cut float weights, and how many of its codes are those of this cut."""
-    config = RunConfig.load(folder / "config.toml")
-    if config.rule == "learned":
+    config = Settings.load(folder / "config.toml")
+    method = config.make("method")
+    if getattr(method, "rule", "learned") == "learned":
         return {"threshold": float("nan"), "agreement": float("nan")}
-    groups = by_group(weight, config.scale)
-    threshold = make_rule(config.rule, config.rule_options())(groups.abs())
+    groups = by_group(weight, method.scale)
+    rule = method.rule if callable(method.rule) else make_rule(method.rule, method.options)
+    threshold = rule(groups.abs())
     cut = (groups.sign() * (groups.abs() > threshold)).reshape(codes.shape)
     return {"threshold": threshold.mean().item(), "agreement": (cut == codes).double().mean().item()}

@@ -90,7 +90,7 @@ def test_rows_do_not_depend_on_how_many_are_done_at_a_time(tmp_path):
 
 def test_what_one_run_raises_is_told_when_the_others_are_done(tmp_path, monkeypatch):
     def measure(config, *arguments, **options):
-        if config.regularizer == "variance:1":
+        if config.regularizer.name == "variance:1":
             raise InputError("a reason")
         return measure_run(config, *arguments, **options)
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tsnn_uq import data
 from tsnn_uq.engine import Engine
-from tsnn_uq.experiments import RunConfig, evaluate, predict, read_predictions
-from tsnn_uq.experiments.folder import load_sized_network
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments import Settings, evaluate, predict, read_predictions
+from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
@@ -59,7 +59,7 @@ def read_measured(folder: Path, **before: Any) -> list[dict[str, Any]]:
 
 
 def measure_run(
-    config: RunConfig, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
+    config: Settings, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
 ) -> list[dict[str, Any]]:
     """Two rows of a finished run, by the network that a user loads from its folder.
 
@@ -76,11 +76,11 @@ def measure_run(
 
 
 def predict_run(
-    config: RunConfig, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
+    config: Settings, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
 ) -> Predictions:
     """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
     network, size = load_sized_network(folder)
-    model = network if config.method == "float" else Engine(network, size["shape"])
+    model = network if config.method.name == "float" else Engine(network, size["shape"])
     with use_threads(config.threads):
         outside = {
             name: predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed)

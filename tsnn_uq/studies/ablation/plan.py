@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tsnn_uq.checks import check_choice
-from tsnn_uq.experiments import RunConfig, preset
+from tsnn_uq.experiments import Settings, make_settings
 
 __all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Plan"]
 
@@ -66,20 +66,19 @@ class Plan:
     terms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CANDIDATES)
     foreign: Mapping[str, str] = field(default_factory=lambda: FOREIGN)
 
-    def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> RunConfig:
+    def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> Settings:
         """A run, its ternary layers all of them; a distilled one has the teacher that was trained with no term."""
-        base = RunConfig(**preset("mnist", family) | dict(self.settings))
-        part = "none" if method == "float" else "all"
-        teacher = str(self.folder("none").resolve()) if method == "distill" else ""
-        return replace(base, method=method, quantized_part=part, regularizer=text, seed=seed, teacher_from=teacher)
+        teacher = {"teacher_from": str(self.folder("none").resolve())} if method == "distill" else {}
+        own = {"data": "mnist", "network": family, "method": method, "regularizer": text, "seed": seed}
+        return make_settings(own | teacher | dict(self.settings))
 
     def folder(self, text: str) -> Path:
         """Where the runs with a text for the loss lie."""
         return self.out / "runs" / text.replace(":", "-")
 
-    def place(self, config: RunConfig) -> Path:
+    def place(self, config: Settings) -> Path:
         """A run's own folder."""
-        return self.folder(config.regularizer) / config.name
+        return self.folder(config.regularizer.name) / config.name
 
     def candidates(self, method: str) -> dict[str, tuple[str, ...]]:
         """Those of `terms` that go with a method."""

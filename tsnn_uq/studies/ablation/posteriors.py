@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tsnn_uq.experiments import RunConfig, load_network
+from tsnn_uq.experiments import Context, Settings, load_network
 from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
@@ -17,9 +17,8 @@ from tsnn_uq.experiments.bayesian import (
     sparsity_of,
     without_masks,
 )
+from tsnn_uq.experiments.context import silent, use_threads
 from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.measure import silent
-from tsnn_uq.experiments.run import use_threads
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.studies.ablation.measures import (
     Predictions,
@@ -30,7 +29,7 @@ from tsnn_uq.studies.ablation.measures import (
     read_measured,
 )
 from tsnn_uq.studies.ablation.plan import Plan
-from tsnn_uq.studies.ablation.stages import Told, do_runs
+from tsnn_uq.studies.ablation.stages import Told, do_and_measure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,7 +78,7 @@ def posteriors(
         [plan.run(FAMILY, method, seed=seed) for seed in range(max(members, plan.seeds))]
         for method in ("float", "direct")
     )
-    do_runs(plan, [*sources, *ternary], jobs=jobs, data_dir=data_dir, told=told)
+    do_and_measure(plan, [*sources, *ternary], jobs=jobs, data_dir=data_dir, told=told)
     common = {"samples": sources[0].samples, **(settings or {})}
     of_seed = [
         {temperature: PosteriorSettings("ternary", temperature, seed=seed, **common) for temperature in temperatures}
@@ -109,15 +108,15 @@ def _place(plan: Plan, wanted: PosteriorSettings) -> Path:
 
 
 def _infer(
-    plan: Plan, config: RunConfig, wanted: PosteriorSettings, data_dir: Path | None, told: Told
+    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: Path | None, told: Told
 ) -> dict[str, Any]:
     place = _place(plan, wanted)
-    values = posterior_of_run(plan.place(config), wanted, place, data_dir=data_dir)
+    values = posterior_of_run(plan.place(config), wanted, place, Context(data_dir))
     told(place.name, 1, 1)
     return values
 
 
-def _measured(plan: Plan, config: RunConfig, wanted: PosteriorSettings, data_dir: Path | None) -> list[dict[str, Any]]:
+def _measured(plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: Path | None) -> list[dict[str, Any]]:
     place = _place(plan, wanted)
     heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
 
@@ -127,9 +126,9 @@ def _measured(plan: Plan, config: RunConfig, wanted: PosteriorSettings, data_dir
     return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, data_dir)
 
 
-def _ensemble(plan: Plan, members: Sequence[RunConfig], data_dir: Path | None) -> list[dict[str, Any]]:
+def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: Path | None) -> list[dict[str, Any]]:
     """Rows of networks that differ in nothing but their seed; their masks play no part."""
-    method = members[0].method
+    method = members[0].method.name
 
     def networks() -> list[nn.Module]:
         return [without_masks(load_network(plan.place(config))) for config in members]
@@ -140,7 +139,7 @@ def _ensemble(plan: Plan, members: Sequence[RunConfig], data_dir: Path | None) -
 
 def _rows(
     plan: Plan,
-    config: RunConfig,
+    config: Settings,
     place: Path,
     method: str,
     networks: Callable[[], list[nn.Module]],

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import check_positive
-from tsnn_uq.experiments import RunConfig
-from tsnn_uq.experiments.backends import open_pool
-from tsnn_uq.experiments.measure import silent
-from tsnn_uq.experiments.sweep import Failure, Row, RunProgress, Task, attempt
+from tsnn_uq.experiments import Context, Settings
+from tsnn_uq.experiments.context import RunProgress, silent
+from tsnn_uq.experiments.runner import Row, Task, do_runs, raised
 from tsnn_uq.files import csv_text, require_writable, write_text
 from tsnn_uq.studies.ablation.measures import is_measured, keep_measured, measure_run, read_measured
 from tsnn_uq.studies.ablation.plan import Plan
@@ -21,7 +20,7 @@ from tsnn_uq.studies.ablation.selection import chosen_weights
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Told", "do_runs", "finals", "screening"]
+__all__ = ["Told", "do_and_measure", "finals", "screening"]
 
 Told = Callable[[str, int, int], object]
 """Called with the name of a run that was finished, how many are, and how many there are in this part of the stage."""
@@ -118,9 +117,9 @@ def _term(text: str) -> str:
     return "+".join(part.partition(":")[0] for part in text.split("+"))
 
 
-def do_runs(
+def do_and_measure(
     plan: Plan,
-    configs: Sequence[RunConfig],
+    configs: Sequence[Settings],
     *,
     jobs: int = 1,
     data_dir: Path | None = None,
@@ -134,7 +133,7 @@ def do_runs(
     check_positive("jobs", jobs, integer=True)
     require_writable(plan.out)
     tasks = [
-        Task(config, plan.folder(config.regularizer), f"{plan.folder(config.regularizer).name}/")
+        Task(config, plan.place(config).parent, f"{plan.place(config).parent.name}/")
         for config in configs
         if not is_measured(plan.place(config))
     ]
@@ -145,28 +144,25 @@ def do_runs(
             told(name, next(finished), len(tasks))
 
     measure = partial(_measure, foreign=dict(plan.foreign), data_dir=data_dir)
-    with open_pool(jobs=jobs) as pool:
-        results = attempt(tasks, pool, data_dir=data_dir, after=measure, progress=tell)
-    for result in results.values():
-        if isinstance(result, Failure):
-            raise result.error
+    for result in do_runs(tasks, Context(data_dir, jobs, progress=tell), after=measure).values():
+        raised(result)
 
 
-def _rows(plan: Plan, entries: Sequence[tuple[str, RunConfig]], **options: Any) -> DataFrame:
+def _rows(plan: Plan, entries: Sequence[tuple[str, Settings]], **options: Any) -> DataFrame:
     """Two rows for each run, in the order of `entries` (its term, the run), which are done where they were not."""
     import pandas as pd
 
-    do_runs(plan, [config for _, config in entries], **options)
+    do_and_measure(plan, [config for _, config in entries], **options)
     rows: list[dict[str, Any]] = []
     for term, config in entries:
-        head = {name: getattr(config, name) for name in ("family", "method", "seed")}
-        rows += read_measured(plan.place(config), **head, term=term, regularizer=config.regularizer)
+        head = {"family": config.family, "method": config.method.name, "seed": config.seed}
+        rows += read_measured(plan.place(config), **head, term=term, regularizer=config.regularizer.name)
     return pd.DataFrame(rows)
 
 
 def _measure(task: Task, row: Row, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: Path | None) -> None:
     """Measure a finished run, in whichever process, and keep its rows in its folder."""
-    folder = task.runs / task.config.name
-    rows = measure_run(task.config, folder, foreign, data_dir=data_dir)
+    folder = task.folder
+    rows = measure_run(task.settings, folder, foreign, data_dir=data_dir)
     keep_measured(folder, rows, sparsity=row["sparsity"], train_seconds=row["train_seconds"])
     progress(task.name, "measure", 1, 1)

@@ -80,7 +80,9 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
     text = DEFAULT_REGULARIZER if text == "default" else text
     parts = re.split(r"\+(?=\D)", text)  # not at that of 1e+3
     for part in parts:
-        name, colon, number = part.partition(":")
+        name, colon, number = part.rpartition(":")
+        if not colon or part in REGULARIZERS:  # names of code have a colon of their own
+            name, colon, number = part, "", ""
         check_choice("regularizer", name, REGULARIZERS)
         if name in terms or (name == "none" and (colon or len(parts) > 1)):
             raise InputError(f"regularizer: expected each name once, and none alone; got {describe(text)}")

@@ -9,8 +9,8 @@ from tests.helpers.experiments import tiny
 from tests.helpers.training import same
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import load_network, run
-from tsnn_uq.experiments.folder import build_network
-from tsnn_uq.experiments.train import _take_first_weights, make_method, make_regularizer
+from tsnn_uq.experiments.run import _take_first_weights, make_method, make_regularizer
+from tsnn_uq.experiments.storage import build_network
 from tsnn_uq.training import OutlierExposure, QuantizationGapRegularizer, Regularizer, VarianceRegularizer, WeightedSum
 from tsnn_uq.training.losses import spike_count
 
@@ -65,8 +65,8 @@ def test_training_goes_on_from_a_runs_weights(float_runs, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        (dict(hidden=(9,)), r"from: expected a run with hidden = \(9,\); got \(8,\) in .*dropout-none-float-0"),
-        (dict(family="dropconnect"), "from: expected a run with family = 'dropconnect'; got 'dropout' in "),
+        (dict(hidden=(9,)), r"from: expected a run with network\.hidden = \[9\]; got \[8\] in .*dropout-none-float-0"),
+        (dict(family="dropconnect"), "from: expected a run with network = 'dropconnect'; got 'dropout' in "),
     ],
 )
 def test_a_run_of_another_network_is_refused_before_anything_is_done(float_runs, tmp_path, settings, match):
@@ -115,7 +115,7 @@ def test_a_student_learns_from_the_teacher_it_is_given(float_runs, tmp_path):
 def test_a_teacher_that_is_not_there_or_is_not_alike_is_refused(float_runs, tmp_path):
     with pytest.raises(InputError, match="teacher: expected the folder of a finished training or one that has"):
         run(tiny(method="distill", teacher_from=str(tmp_path)), tmp_path / "runs")
-    with pytest.raises(InputError, match=r"teacher: expected a run with hidden = \(9,\); got \(8,\) in"):
+    with pytest.raises(InputError, match=r"teacher: expected a run with network\.hidden = \[9\]; got \[8\] in"):
         run(tiny(method="distill", teacher_from=str(float_runs), start_from="own", hidden=(9,)), tmp_path / "runs")
     with pytest.raises(InputError, match="teacher: expected none for method direct; got 'x'"):
         tiny(method="direct", teacher_from="x")

@@ -10,7 +10,7 @@ from tests.helpers.training import same
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import load_network, read_predictions, run
-from tsnn_uq.experiments.folder import build_network, is_begun, is_finished, recorded, require_same
+from tsnn_uq.experiments.storage import build_network, fingerprint, is_begun, is_finished, read_row, require_same
 from tsnn_uq.files import write_tensors
 from tsnn_uq.quantization.saving import save_weights
 
@@ -59,9 +59,7 @@ def test_a_loaded_network_is_the_trained_one(done):
     model = load_network(folder)
     assert not model.training
     test = data.load_test("digits")
-    assert (
-        training.accuracy(model, test.images, test.labels) == recorded(folder / "result.json", "row")["point_accuracy"]
-    )
+    assert training.accuracy(model, test.images, test.labels) == read_row(folder)["point_accuracy"]
 
 
 def test_predictions_come_back(done):
@@ -73,15 +71,14 @@ def test_predictions_come_back(done):
     assert torch.equal(labels, data.load("digits", seed=done[0].seed).validation.labels)
 
 
-def test_predictions_that_are_not_there_are_named(tmp_path):
-    write_tensors(tmp_path / "predictions.safetensors", {"test_probs": torch.zeros(1)}, {"kind": "predictions"})
-    with pytest.raises(
-        InputError, match=r"predictions of the validation part; got test_probs; delete .* to do the run"
-    ):
-        read_predictions(tmp_path, "validation")
+def test_predictions_that_are_not_there_are_named(copy, done):
+    header = {"kind": "predictions", "run": fingerprint(done[0].flat())}
+    write_tensors(copy / "predictions.safetensors", {"test_probs": torch.zeros(1)}, header)
+    with pytest.raises(InputError, match="predictions of the validation part; got test_probs"):
+        read_predictions(copy, "validation")
 
 
-def test_a_folder_is_begun_with_its_checkpoint_and_finished_with_its_result(tmp_path):
+def test_a_folder_is_begun_with_its_checkpoint_and_finished_with_all_its_files(copy, tmp_path):
     assert not is_begun(tmp_path / "absent")
     (tmp_path / "config.toml").touch()
     (tmp_path / ".part-checkpoint-1.safetensors").touch()
@@ -89,9 +86,10 @@ def test_a_folder_is_begun_with_its_checkpoint_and_finished_with_its_result(tmp_
     (tmp_path / "checkpoint.safetensors").touch()
     assert is_begun(tmp_path)
     assert not is_finished(tmp_path)
-    (tmp_path / "checkpoint.safetensors").rename(tmp_path / "result.json")
-    assert is_begun(tmp_path)
-    assert is_finished(tmp_path)
+    assert is_finished(copy)
+    (copy / "predictions.safetensors").unlink()
+    assert is_begun(copy)
+    assert not is_finished(copy)
 
 
 def test_settings_that_differ_are_named(tmp_path):
@@ -106,10 +104,8 @@ def test_a_folder_without_a_run_is_one_line(tmp_path):
         load_network(tmp_path)
     with pytest.raises(InputError, match="expected a predictions file; there is none"):
         read_predictions(tmp_path)
-    with pytest.raises(
-        InputError, match=r"expected the result of a run; it is missing or damaged; delete .* to do the"
-    ):
-        recorded(tmp_path / "result.json", "row")
+    with pytest.raises(InputError, match=r"config\.toml: expected a readable TOML file; No such file"):
+        read_row(tmp_path)
 
 
 def test_damaged_weights_are_one_line(copy):
@@ -121,10 +117,11 @@ def test_damaged_weights_are_one_line(copy):
 
 def test_weights_of_another_network_are_one_line(copy, done):
     other = build_network(tiny(hidden=(9,)), shape=(1, 8, 8), classes=10)
-    save_weights(copy / "weights.safetensors", other, header={"size": {"shape": [1, 8, 8], "classes": 10}})
+    ours = {"run": fingerprint(done[0].flat())}
+    save_weights(copy / "weights.safetensors", other, header={"size": {"shape": [1, 8, 8], "classes": 10}} | ours)
     with pytest.raises(InputError, match=r"expected weights of the network in config\.toml; got others"):
         load_network(copy)
-    save_weights(copy / "weights.safetensors", other, header={})
+    save_weights(copy / "weights.safetensors", other, header=ours)
     with pytest.raises(InputError, match=r"expected weights of the network in config\.toml; got others"):
         load_network(copy)
     write_tensors(copy / "weights.safetensors", {}, {"kind": "predictions"})
@@ -133,8 +130,8 @@ def test_weights_of_another_network_are_one_line(copy, done):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"column": 1}'])
-def test_a_damaged_record_is_one_line(tmp_path, text):
-    (tmp_path / "history.json").write_text(text)
-    match = "json: expected the history of a run; it is missing or damaged; delete .* to do the run again"
-    with pytest.raises(InputError, match=match):
-        recorded(tmp_path / "history.json", "seconds")
+def test_a_damaged_result_is_one_line(copy, text):
+    (copy / "result.json").write_text(text)
+    assert not is_finished(copy)
+    with pytest.raises(InputError, match="json: expected the result of a run; it is missing or damaged; the command"):
+        read_row(copy)

@@ -9,8 +9,8 @@ from tests.helpers.experiments import tiny
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.data import Dataset
-from tsnn_uq.experiments import load_network, predict, run
-from tsnn_uq.experiments.out_of_distribution import detection, evaluate_run
+from tsnn_uq.experiments import Context, load_network, predict, run
+from tsnn_uq.experiments.evaluate import detection, evaluate_run
 
 CONFIG = tiny(seed=1, p=0.5)
 
@@ -70,13 +70,13 @@ def test_shifted_data_keep_their_labels(folder):
 
 def test_foreign_data_are_detected_not_scored(folder, foreign):
     calls = []
-    values = evaluate_run(folder, "noise", progress=lambda *call: calls.append(call))
+    values = evaluate_run(folder, "noise", context=Context(progress=lambda name, *call: calls.append(call)))
     assert {name for name in values if "(" not in name} == {
         *("data", "inputs", "samples", "steps", "predictive_entropy", "normalized_entropy", "expected_entropy"),
         *("mutual_information", "predictive_variance", "predictive_std"),
     }
     assert values["inputs"] == 40
-    assert calls == [("predict", 40, 400), ("predict", 296, 400), ("predict", 400, 400)]
+    assert calls == [("predict", 40, 40)]
     network = load_network(folder)
     inside, outside = (
         predict(network, data.load_test(name), samples=CONFIG.samples, seed=CONFIG.seed) for name in ("digits", "noise")
@@ -115,8 +115,8 @@ def test_bad_calls_are_refused(folder, foreign, tmp_path):
 def test_the_engine_names_the_layer_of_an_event_network_that_it_does_not_know(tmp_path):
     write_nmnist(tmp_path / "nmnist", train=12, test=2)
     config = tiny(family="slayer", data="nmnist", coding="events", steps=20, bin_ms=15.0, train_limit=0)
-    run(config, tmp_path / "runs", data_dir=tmp_path)
+    run(config, tmp_path / "runs", Context(tmp_path))
     folder = tmp_path / "runs" / config.name
-    assert evaluate_run(folder, data_dir=tmp_path)["inputs"] == 20
+    assert evaluate_run(folder, context=Context(tmp_path))["inputs"] == 20
     with pytest.raises(InputError, match=r"network: expected layers that the engine knows; got SRM \('3'\)"):
-        evaluate_run(folder, engine=True, data_dir=tmp_path)
+        evaluate_run(folder, engine=True, context=Context(tmp_path))

@@ -3,14 +3,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import run, sweep, waves
-from tsnn_uq.experiments.locks import lock_path
-from tsnn_uq.experiments.sweep import count_runs
+from tsnn_uq.experiments import Context, run, sweep
+from tsnn_uq.experiments.run import lock_path
+from tsnn_uq.experiments.runner import Task, count_left, waves
 
 GRID = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
 
@@ -19,19 +20,31 @@ def names_in(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
+def tasks(configs, runs=Path("runs")):
+    return [Task(config, runs) for config in configs]
+
+
+def count_runs(configs, runs):
+    return count_left(tasks(configs, runs))
+
+
 def test_what_a_run_needs_is_in_an_earlier_wave():
     distilled = [tiny(method="distill", seed=seed) for seed in (0, 1)]
     others = [tiny(method="indirect"), tiny(seed=0)]
-    assert waves([*distilled, *others]) == [[*others, tiny(seed=1)], distilled]
-    assert waves(others) == [others]
-    assert waves(distilled) == [[tiny(seed=0), tiny(seed=1)], distilled]
-    assert waves([]) == []
+
+    def planned(configs):
+        return [[task.settings for task in wave] for wave in waves(tasks(configs))]
+
+    assert planned([*distilled, *others]) == [[*others, tiny(seed=1)], distilled]
+    assert planned(others) == [others]
+    assert planned(distilled) == [[tiny(seed=0), tiny(seed=1)], distilled]
+    assert planned([]) == []
 
 
 def test_rows_do_not_depend_on_jobs_nor_on_the_order(tmp_path):
     alone = [without_time(run(config, tmp_path / "alone")) for config in GRID]
     backwards = sweep(GRID[::-1], tmp_path / "one")
-    together = sweep(GRID, tmp_path / "two", jobs=2)
+    together = sweep(GRID, tmp_path / "two", Context(jobs=2))
     assert [without_time(row) for row in backwards[::-1]] == alone
     assert [without_time(row) for row in together] == alone
     for config in GRID:
@@ -53,7 +66,7 @@ def test_a_sweep_that_grows_keeps_what_is_done(tmp_path):
 
 def test_progress_of_other_processes_is_told_in_this_one(tmp_path):
     calls = []
-    sweep(GRID[:2], tmp_path, jobs=2, progress=lambda *call: calls.append((*call, os.getpid())))
+    sweep(GRID[:2], tmp_path, Context(jobs=2, progress=lambda *call: calls.append((*call, os.getpid()))))
     ends = {
         (config.name, stage, total, total, os.getpid())
         for config in GRID[:2]
@@ -67,32 +80,39 @@ def test_progress_of_other_processes_is_told_in_this_one(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_a_run_raises_is_one_line_and_the_finished_ones_stay(tmp_path, jobs):
-    configs = [tiny(), tiny(method="direct", train_limit=2000)]
+    configs = [tiny(), tiny(method="direct", learning_rate=1e38)]
     run(configs[0], tmp_path)
-    with pytest.raises(InputError, match=r"^count: expected at most 1257 \(all of digits\); got 2000$"):
-        sweep(configs, tmp_path, jobs=jobs)
+    with pytest.raises(InputError, match=r"^loss: expected a finite number; got nan at step"):
+        sweep(configs, tmp_path, Context(jobs=jobs))
     assert count_runs(configs, tmp_path) == 1
+
+
+def test_each_run_is_found_feasible_once(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("tsnn_uq.experiments.runner.require_feasible", lambda settings, *_: seen.append(settings.name))
+    sweep([tiny(), tiny(method="distill", seed=1)], tmp_path)
+    assert seen == ["dropout-none-float-0", "dropout-none-float-1", "dropout-all-distill-1"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_cannot_be_done_is_refused_before_the_first_run(tmp_path, jobs):
     with pytest.raises(InputError, match="quantized_part: expected layers of the kind 'conv'; the family dropout has"):
-        sweep([tiny(), tiny(method="direct", quantized_part="conv")], tmp_path, jobs=jobs)
+        sweep([tiny(), tiny(method="direct", quantized_part="conv")], tmp_path, Context(jobs=jobs))
     assert names_in(tmp_path) == []
     run(tiny(method="direct"), tmp_path)
     with pytest.raises(InputError, match="expected a folder made with epochs = 3; got one with epochs = 2"):
-        sweep([tiny(epochs=3), tiny(method="direct", epochs=3)], tmp_path, jobs=jobs)
+        sweep([tiny(epochs=3), tiny(method="direct", epochs=3)], tmp_path, Context(jobs=jobs))
     assert names_in(tmp_path) == [tiny(method="direct").name]
     # A teacher too.
     run(tiny(), tmp_path)
     with pytest.raises(InputError, match="dropout-none-float-0: expected a folder made with epochs = 3"):
-        sweep([tiny(method="distill", epochs=3)], tmp_path, jobs=jobs)
+        sweep([tiny(method="distill", epochs=3)], tmp_path, Context(jobs=jobs))
 
 
 @pytest.mark.parametrize("jobs", [0, -1, 1.5])
 def test_bad_numbers_of_jobs_are_refused(tmp_path, jobs):
     with pytest.raises(InputError, match="jobs: expected a positive whole number; got"):
-        sweep(GRID, tmp_path, jobs=jobs)
+        sweep(GRID, tmp_path, Context(jobs=jobs))
 
 
 def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path):
@@ -104,7 +124,7 @@ def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path
     with pytest.raises(
         InputError, match="jobs: expected processes that live; one was ended from outside; the same com"
     ):
-        sweep(configs, tmp_path, jobs=2, checkpoint_seconds=0, progress=kill_all)
+        sweep(configs, tmp_path, Context(jobs=2, checkpoint_seconds=0, progress=kill_all))
     assert count_runs(configs, tmp_path) == 2
     # A killed process leaves the files of its locks, which hold nothing.
     left = [lock_path(tmp_path / config.name).name for config in configs]

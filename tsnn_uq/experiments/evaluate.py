@@ -1,4 +1,4 @@
-"""How sure a trained run is on a data set of choice: its own, a shifted one, or a foreign one."""
+"""How sure a trained run is on any data set: its own, a shifted one, or a foreign one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from torch import Tensor
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
-from tsnn_uq.experiments.config import RunConfig
-from tsnn_uq.experiments.folder import load_network
+from tsnn_uq.experiments.context import Context, use_threads
 from tsnn_uq.experiments.inputs import is_kindred, load_test
-from tsnn_uq.experiments.measure import Progress, evaluate, predict, silent, uncertainty
-from tsnn_uq.experiments.run import use_threads
+from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
+from tsnn_uq.experiments.run import count_steps
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_sized_network, read_predictions
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import set_generator
 
 __all__ = ["detection", "evaluate_run"]
 
@@ -27,8 +30,7 @@ def evaluate_run(
     samples: int | None = None,
     seed: int | None = None,
     engine: bool = False,
-    data_dir: Path | None = None,
-    progress: Progress = silent,
+    context: Context = Context(),
 ) -> dict[str, Any]:
     """Evaluate a run's network on a data set.
 
@@ -39,8 +41,7 @@ def evaluate_run(
         seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
             all runs.
         engine: whether to run it in the ternary engine (`tsnn_uq.engine`), from the same masks.
-        data_dir: where the data lie.
-        progress: told how many inputs are done.
+        context: where the data are, and who is told of progress.
 
     Returns:
         On the run's own data set, shifted or not: what `evaluate` returns. On a foreign one, where labels mean
@@ -49,16 +50,20 @@ def evaluate_run(
     Raises:
         InputError: no trained run in the folder, an unknown data set, or images of another size.
     """
-    network, config = load_network(folder), RunConfig.load(folder / "config.toml")
-    name = config.data if name is None else name
-    samples = config.samples if samples is None else samples
-    dataset = load_test(config, name, data_dir, seed=seed or 0)
-    foreign = name.partition(":")[0] != config.data and not is_kindred(config.data, name)
-    own = load_test(config, config.data, data_dir) if foreign else dataset
-    if dataset.shape != own.shape:
-        wanted = f"inputs of shape {list(own.shape)}, as the run was trained on"
+    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    own, progress = settings.data.name, context.of(folder.name)
+    name = own if name is None else name
+    as_stored = not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
+    samples = settings.samples if samples is None else samples
+    dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
+    if list(dataset.shape) != size["shape"]:
+        wanted = f"inputs of shape {size['shape']}, as the run was trained on"
         raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")
-    inputs = len(dataset) + len(own) * foreign
+    foreign = name != own and name.partition(":")[0] != own and not is_kindred(own, name)
+    known = None if as_stored or not foreign else load_test(settings, own, context.data_dir)
+    inputs = len(dataset) + (len(known) if known else 0)
+    set_generator(network, generator_for(settings.seed, "steps"))  # a random input coding needs one
+    steps = count_steps(network, dataset.images[:1])
     model = Engine(network, dataset.shape) if engine else network
 
     def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
@@ -66,16 +71,17 @@ def evaluate_run(
             model,
             images,
             samples=samples,
-            seed=config.seed if seed is None else seed,
+            seed=settings.seed if seed is None else seed,
             progress=lambda stage, done, _: progress(stage, before + done, inputs),
         )
 
-    with use_threads(config.threads):
+    with use_threads(settings.threads):
         probs = probabilities(dataset)
-        values: dict[str, Any] = {"data": name, "inputs": len(dataset), "samples": samples, "steps": config.steps}
-        if foreign:
-            return values | uncertainty(probs) | detection(probabilities(own, before=len(dataset)), probs)
-        return values | evaluate(probs, dataset.labels, config.bins)
+        values: dict[str, Any] = {"data": name, "inputs": len(dataset), "samples": samples, "steps": steps}
+        if not foreign:
+            return values | evaluate(probs, dataset.labels, settings.bins)
+        inside = probabilities(known, before=len(dataset)) if known else read_predictions(folder)[0]
+        return values | uncertainty(probs) | detection(inside, probs)
 
 
 def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:

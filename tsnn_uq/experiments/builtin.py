@@ -1,0 +1,247 @@
+"""The components that this package brings, each with the settings that suit it.
+
+One more is a function or class in a file of its own and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tsnn_uq import data, networks, neurons, training
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.experiments.components import register
+from tsnn_uq.neurons import LIFParameters, SRMParameters
+from tsnn_uq.quantization import PARTS, make_rule
+
+__all__ = ["FACTORS", "direct", "distill", "events", "images", "indirect", "lif", "srm"]
+
+FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.17}
+"""By method, threshold / mean magnitude, chosen on validation splits for accuracy at half of the weights zero or more.
+
+Weights that train on while others are fixed grow past a threshold more often, so indirect methods need a higher one.
+"""
+SPARSITY = 0.5  # of the rule "quantile"
+
+
+def images(name: str) -> Callable[..., data.Splits]:
+    """Loads images: digits, MNIST or Fashion-MNIST."""
+
+    def load(seed: int = 0, data_dir: Path | None = None) -> data.Splits:
+        return data.load(name, data_dir, seed=seed)
+
+    return load
+
+
+def events(name: str) -> Callable[..., data.Splits]:
+    """Loads events simulated from MNIST."""
+
+    def load(seed: int = 0, data_dir: Path | None = None, *, steps: int = 300, bin_ms: float = 1.0) -> data.Splits:
+        """Load events.
+
+        Args:
+            seed: draws the validation part.
+            data_dir: where the data lie.
+            steps: time steps from the recording's start.
+            bin_ms: length of a time step, in ms.
+        """
+        return data.load(name, data_dir, seed=seed, steps=steps, bin_ms=bin_ms)
+
+    return load
+
+
+def nmnist(
+    seed: int = 0, data_dir: Path | None = None, *, steps: int = 300, bin_ms: float = 1.0, skip_bad: bool = False
+) -> data.Splits:
+    """Load recordings of N-MNIST.
+
+    Args:
+        seed: draws the validation part.
+        data_dir: where the data lie.
+        steps: time steps from the recording's start.
+        bin_ms: length of a time step, in ms.
+        skip_bad: leave damaged recordings out, and count them, in place of an error.
+    """
+    return data.load("nmnist", data_dir, seed=seed, steps=steps, bin_ms=bin_ms, skip_bad=skip_bad)
+
+
+def lif(
+    *,
+    decay: float = 0.5,
+    threshold: float = 1.0,
+    reset: str = "soft",
+    surrogate: str = "arctan",
+    sharpness: float = 2.0,
+) -> LIFParameters:
+    """A leaky integrate-and-fire neuron, and where a PLIF neuron begins.
+
+    Args:
+        decay: share of the membrane potential left after a step.
+        threshold: membrane potential of a spike.
+        reset: ``"soft"`` subtracts the threshold, ``"hard"`` sets the potential to zero.
+        surrogate: surrogate gradient, a name in `tsnn_uq.neurons.SURROGATES`.
+        sharpness: sharpness alpha of the surrogate gradient.
+    """
+    slope = neurons.surrogate(surrogate, sharpness)
+    return LIFParameters(decay=decay, threshold=threshold, reset=reset, surrogate=slope)
+
+
+def srm(
+    *,
+    threshold: float = 10.0,
+    tau_s_ms: float = 10.0,
+    tau_r_ms: float = 1.0,
+    tau_rho: float = 1.0,
+    step_ms: float = 1.0,
+) -> SRMParameters:
+    """The neuron of SLAYER.
+
+    Args:
+        threshold: membrane potential of a spike.
+        tau_s_ms: time constant of the synapse's response, in ms.
+        tau_r_ms: time constant of the refractory response, in ms.
+        tau_rho: width of the escape-rate gradient, in thresholds.
+        step_ms: length of a time step, in ms.
+    """
+    return SRMParameters(threshold=threshold, tau_s_ms=tau_s_ms, tau_r_ms=tau_r_ms, tau_rho=tau_rho, step_ms=step_ms)
+
+
+def direct(
+    *, layers: str = "all", rule: str = "mean-fraction", factor: float = 0.0, scale: str = "layer"
+) -> training.Method:
+    """Ternary weights from the first step on, straight-through gradients.
+
+    Args:
+        layers: which are ternary: ``"all"``, ``"conv"`` or ``"fc"``.
+        rule: threshold rule, a name in `tsnn_uq.quantization.RULES` or ``"learned"``.
+        factor: threshold / mean magnitude, or the sparsity of the rule ``"quantile"``; 0 for the method's own.
+        scale: one scale a ``"layer"``, one an output ``"channel"``, or ``"none"``.
+    """
+    check_choice("quantized_part", layers, PARTS)
+    return training.Direct(layers=layers, rule=rule, scale=scale, **_rule_options(rule, factor, own=FACTORS["direct"]))
+
+
+def indirect(
+    *,
+    layers: str = "all",
+    rule: str = "mean-fraction",
+    factor: float = 0.0,
+    scale: str = "layer",
+    start: float = 0.5,
+    end: float = 0.9,
+) -> training.Method:
+    """Full precision, and a growing share of the weights ternary.
+
+    Args:
+        layers: as for `direct`.
+        rule: as for `direct`, but not learned.
+        factor: as for `direct`.
+        scale: as for `direct`.
+        start: share of the training before the first quantization.
+        end: share of the training at the last quantization.
+    """
+    check_choice("quantized_part", layers, PARTS)
+    options: dict[str, Any] = {"start": start, "end": end, **_rule_options(rule, factor, own=FACTORS["indirect"])}
+    return training.Indirect(layers=layers, rule=rule, scale=scale, **options)
+
+
+def distill(
+    teacher: nn.Module | None = None,
+    *,
+    layers: str = "all",
+    rule: str = "mean-fraction",
+    factor: float = 0.0,
+    scale: str = "layer",
+    start: float = 0.5,
+    end: float = 0.9,
+    temperature: float = 4.0,
+    weight: float = 0.5,
+) -> training.Method:
+    """The indirect method with a float network that teaches.
+
+    Args:
+        teacher: that network.
+        layers: as for `indirect`, and so are the others.
+        rule: threshold rule.
+        factor: threshold / mean magnitude.
+        scale: one a layer, one an output channel, or none.
+        start: share of the training before the first quantization.
+        end: share of the training at the last quantization.
+        temperature: softens the predictions of teacher and student.
+        weight: share of the distillation in the loss.
+    """
+    check_choice("quantized_part", layers, PARTS)
+    options: dict[str, Any] = {"layers": layers, "scale": scale, "start": start, "end": end}
+    options |= {"rule": rule, **_rule_options(rule, factor, own=FACTORS["distill"])}
+    return training.Distill(teacher or nn.Identity(), temperature=temperature, weight=weight, **options)
+
+
+def _rule_options(rule: str, factor: float, own: float) -> dict[str, float]:
+    """What the threshold rule takes."""
+    if rule == "mean-rounding":
+        if factor:
+            raise InputError(f"factor: expected 0, since the rule mean-rounding takes none; got {factor}")
+        return {}
+    if not 0 <= factor < float("inf"):
+        raise InputError(f"factor: expected a number of at least 0; got {factor}")
+    options = {"sparsity": factor or SPARSITY} if rule == "quantile" else {"factor": factor or own}
+    if rule != "learned":
+        make_rule(rule, options)  # refuses what no rule takes
+    return options
+
+
+_IMAGES = {"network.steps": 4, "epochs": 18, "batch_size": 128, "network.hidden": (500, 500, 500)}
+_EVENTS = {"network.coding": "events", "network.steps": 300, "network.hidden": (512,), "batch_size": 32}
+_LATENCY = {"network.coding": "latency", "network.steps": 20}
+_LARGE = {"network.hidden": (128, 128, 2048), "epochs": 8}
+_SMALL = {"network.hidden": (16, 16, 128), "epochs": 20, "batch_size": 32, "learning_rate": 5e-3}
+
+register(
+    "data",
+    "digits",
+    images("digits"),
+    suits={"": _IMAGES | {"network.hidden": (128, 128), "epochs": 60, "batch_size": 32}},
+)
+register("data", "mnist", images("mnist"), suits={"": _IMAGES})
+register("data", "fashion-mnist", images("fashion-mnist"), suits={"": _IMAGES})
+register("data", "nmnist", nmnist, suits={"": _EVENTS | {"epochs": 40}})
+register("data", "nmnist-simulated", events("nmnist-simulated"), suits={"": _EVENTS | {"epochs": 6}})
+
+register("network", "dropconnect", networks.dropconnect)
+register("network", "dropout", networks.dropout)
+register(
+    "network",
+    "plif",
+    networks.plif,
+    suits={
+        "": {"neuron.reset": "hard", "batch_size": 64, "learning_rate": 1e-3},
+        "digits": _SMALL,
+        "mnist": _LARGE,
+        "fashion-mnist": _LARGE,
+    },
+)
+register(
+    "network",
+    "slayer",
+    networks.slayer,
+    suits={
+        "": {"neuron": "srm", "learning_rate": 1e-2},
+        "digits": _LATENCY,
+        "mnist": _LATENCY,
+        "fashion-mnist": _LATENCY,
+    },
+)
+
+register("neuron", "lif", lif)
+register("neuron", "srm", srm)
+
+register("method", "float", training.Float)
+register("method", "direct", direct)
+register("method", "indirect", indirect)
+register("method", "distill", distill)
+
+for _name, _term in training.REGULARIZERS.items():
+    register("regularizer", _name, _term)

@@ -1,0 +1,486 @@
+"""Comparisons: families x quantized parts x methods x seeds as a list of runs; tables and figures of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.data import EVENT_SETS
+from tsnn_uq.experiments.components import find, is_reference, known, options_of, typed
+from tsnn_uq.experiments.context import Context
+from tsnn_uq.experiments.paper_table import paper_table
+from tsnn_uq.experiments.runner import HOUR_S, Row, Task, do_runs, raised
+from tsnn_uq.experiments.settings import (
+    ALIASES,
+    Settings,
+    flat,
+    make_settings,
+    naming,
+    resolved,
+    run_name,
+    strictly,
+    suits_alike,
+)
+from tsnn_uq.experiments.storage import is_begun, is_finished, read_predictions, require_same
+from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
+from tsnn_uq.files import read_toml, remove_leftovers, write_toml
+from tsnn_uq.quantization import PARTS
+from tsnn_uq.training import METHODS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "ALL_FAMILIES",
+    "Axes",
+    "Comparison",
+    "Grid",
+    "Part",
+    "claim",
+    "compare",
+    "draw_figures",
+    "make_grids",
+    "plan_parts",
+    "read_comparison",
+    "require_comparable",
+    "run_folder",
+    "write_comparison",
+    "write_posterior",
+]
+
+ALL_FAMILIES = ("dropconnect", "dropout", "slayer", "plif")
+"""In the order of the paper's table."""
+PAPER_DATA = ("mnist", "nmnist")
+PAPER_METHODS = ("float", "indirect", "direct")
+CONVOLUTIONAL = ("plif",)
+OF_EVENTS = ("slayer",)
+AXES = {"network": "families", "method": "methods", "method.layers": "parts", "seed": "seeds"}
+"""What a grid says in place of its run's settings."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the runs of a comparison differ in. Components need not be there."""
+
+    families: tuple[str, ...] = ("dropout",)
+    parts: tuple[str, ...] = ("all",)
+    methods: tuple[str, ...] = tuple(METHODS)
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        check_positive("seeds", self.seeds, integer=True)
+        for argument in ("families", "parts", "methods"):
+            names = getattr(self, argument)
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise InputError(f"{argument}: expected a list of names; got {names!r}")
+            if not names or len(set(names)) < len(names):
+                raise InputError(f"{argument}: expected at least one name, each once; got {list(names)}")
+        for part in self.parts:
+            check_choice("parts", part, PARTS)
+
+    def kinds(self, quantizing: Collection[str] = ()) -> list[tuple[str, str, str]]:
+        """Family, quantized part and method; a method without quantized layers is there once for all parts.
+
+        Args:
+            quantizing: methods whose code is not known here, and which have quantized layers.
+        """
+        return [
+            (family, part, method)
+            for family in self.families
+            for method in self.methods
+            for part in (self.parts if quantizes(method) or method in quantizing else ("none",))
+        ]
+
+
+def quantizes(method: str) -> bool:
+    """Whether a method has an option ``layers``; one whose code is not known here counts as one that has not."""
+    return method in known("method") and "layers" in options_of(find("method", method)).model_fields
+
+
+@dataclass(frozen=True)
+class Grid(Axes):
+    """A grid of runs: families x quantized parts x methods x seeds, all else as in `run`.
+
+    Args:
+        families: networks; the same options and settings have to suit all.
+        parts: quantized layers, for methods that have the option ``layers``.
+        methods: training methods.
+        seeds: their number, 0 and on.
+        run: all other settings.
+        options: of methods, by dotted names; each method takes those that it has.
+    """
+
+    run: Settings = field(default_factory=lambda: make_settings({}))
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for argument, kind in (("families", "network"), ("methods", "method")):
+            for name in getattr(self, argument):
+                if not is_reference(name):
+                    with naming(argument):
+                        find(kind, name)
+        # What the axes say stands in the run at one value, so that equal grids are equal.
+        object.__setattr__(self, "run", self.run.replace(network=self.families[0], method="float", seed=0))
+        for family in self.families[1:]:
+            if not suits_alike(self.families[0], family, self.run.data.name):
+                wanted = f"families that the settings of {self.families[0]} suit"
+                raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
+        for name in self.options:
+            option = name.removeprefix("method.")
+            methods = [method for method in self.methods if method in known("method")]
+            there = {one for method in methods for one in options_of(find("method", method)).model_fields}
+            if len(methods) == len(self.methods):
+                check_choice(f"{option}: option of methods {', '.join(methods)}", option, sorted(there - {"name"}))
+
+    def runs(self) -> list[Settings]:
+        """The runs of the grid."""
+        runs = []
+        for family, part, method in self.kinds():
+            options = {name: value for name, value in self.options.items() if self._takes(method, name)}
+            layers = {"method.layers": part} if part != "none" else {}
+            for seed in range(self.seeds):
+                run = self.run.replace(network=family, method=method, seed=seed, **layers, **options)
+                runs.append(run.teacher() if method == "float" else run)
+        return runs
+
+    def _takes(self, method: str, name: str) -> bool:
+        options = options_of(find("method", method)).model_fields if method in known("method") else None
+        return options is None or name.removeprefix("method.") in options
+
+    def common(self) -> dict[str, Any]:
+        """The settings that all runs have in common, by dotted names."""
+        run = {name: value for name, value in self.run.flat().items() if name not in AXES and value is not None}
+        return {name: value for name, value in run.items() if not name.startswith("method.")} | dict(self.options)
+
+    def save(self, path: Path) -> None:
+        """Write as TOML, atomically."""
+        axes = {item.name: getattr(self, item.name) for item in fields(Axes)}
+        run = self.run.model_dump(exclude_none=True, exclude={"method", "seed"})
+        del run["network"]["name"]
+        method = {name.removeprefix("method."): value for name, value in self.options.items()}
+        write_toml(path, {**axes, "method": method, "run": run})
+
+    @classmethod
+    def load(cls, path: Path) -> Grid:
+        """Read what `save` wrote, or a part of it; what is not there suits data set and network or is the default.
+
+        Raises:
+            InputError: missing or damaged file, an unknown key (the nearest is suggested), a bad value.
+        """
+        return make_grid({}, config=path)
+
+
+def read_axes(path: Path) -> tuple[Axes, str]:
+    """The axes in a comparison's ``config.toml`` and the name of its data set; no component's code is needed."""
+    axes, run, _ = _tables(path)
+    with naming(path):
+        return Axes(**axes), str(run.get("data", "digits"))
+
+
+def _tables(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Axes, settings of a run and options of methods in a file."""
+    table = read_toml(path)
+    with naming(path):
+        for key in table:
+            check_choice("key", key, [item.name for item in fields(Axes)] + ["run", "method"])
+        run, method = table.pop("run", {}), table.pop("method", {})
+        for name, part in (("run", run), ("method", method)):
+            if not isinstance(part, dict):
+                raise InputError(f"expected a table [{name}]; got {part!r}")
+        options = {f"method.{name}": value for name, value in method.items()}
+        for name, value in flat(run).items():
+            target = ALIASES.get(name, (name,))[0]
+            if target in AXES:
+                raise InputError(f"[run]: expected no {name}; write {AXES[target]} = ... above [run]")
+            if _of_method(name):
+                options[target] = value
+        return table, {name: value for name, value in flat(run).items() if not _of_method(name)}, options
+
+
+def _of_method(name: str) -> bool:
+    """Whether a setting is an option of methods."""
+    return ALIASES.get(name, (name,))[0].startswith("method.")
+
+
+def make_grid(
+    given: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    families: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: int | None = None,
+) -> Grid:
+    """A grid from what suits data set and network, over it a file, over both what is given; empty means not given.
+
+    Args:
+        given: settings of a run by dotted or short names; see `tsnn_uq.experiments.settings.ALIASES`.
+        config: a TOML file as `Grid.save` writes it.
+        families: networks.
+        parts: quantized layers.
+        methods: training methods.
+        seeds: number of seeds.
+
+    Raises:
+        InputError: unknown names, or settings that are wrong or do not go together.
+    """
+    axes: dict[str, Any] = {}
+    base: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    if config is not None:
+        axes, base, options = _tables(config)
+        with naming(config):
+            checked = Axes(**axes)
+            axes = {name: tuple(value) if isinstance(value, list) else value for name, value in axes.items()}
+            base["network"] = checked.families[0]
+            run = strictly(base, *resolved(base, {}))
+            Grid(**axes, run=run, options=options)
+    new = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
+    axes |= {name: value for name, value in new.items() if value not in ((), None)}
+    own = {"network": axes.get("families", Axes.families)[0]}
+    for name, value in flat(given).items():
+        if _of_method(name):
+            target = ALIASES.get(name, (name,))[0]
+            options[target] = typed("method", target, value, axes.get("methods", Axes.methods))
+        else:
+            own[name] = value
+    run = strictly(own, *resolved(own, base))
+    return Grid(**axes, run=run, options=options)
+
+
+def make_grids(
+    given: Mapping[str, Any],
+    *,
+    config: Path | None = None,
+    data: Sequence[str] = (),
+    families: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: int | None = None,
+) -> list[Grid]:
+    """The grids that a comparison of `families` takes: one for those that the same settings suit.
+
+    Families ``"all"`` are those of the paper's table, with its data, parts and methods where none are given. Of several
+    data sets a family takes the first that is of its kind, events or images. Only convolutional families of the table
+    have the parts ``"conv"`` and ``"fc"``; in the others all layers are fully connected.
+
+    Raises:
+        InputError: unknown names, or a `config` for more than one grid.
+    """
+    if tuple(families) == ("all",):
+        families, data, methods = ALL_FAMILIES, data or PAPER_DATA, methods or PAPER_METHODS
+        parts = parts or ("conv", "fc", "all")
+    groups = _groups(families, data)
+    common: dict[str, Any] = {"methods": methods, "seeds": seeds}
+    if len(groups) < 2:
+        name = groups[0][0] if groups else data[0] if data else None
+        return [make_grid(_on(given, name), config=config, families=families, parts=parts, **common)]
+    if config is not None:
+        wanted = f"none with families of different settings, {', '.join(families)}"
+        raise InputError(f"config: expected {wanted}; got {config}")
+    grids = []
+    for name, group in groups:
+        own = [part for part in parts if part == "all" or group[0] in CONVOLUTIONAL]
+        grids.append(make_grid(_on(given, name), families=group, parts=own, **common))
+    return grids
+
+
+def _on(given: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    return dict(given) if name is None else {"data": name, **given}
+
+
+def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | None, list[str]]]:
+    """Families that the same settings suit, each group with its data set."""
+    groups: list[tuple[str | None, list[str]]] = []
+    for family in families:
+        suitable = [name for name in data if (name in EVENT_SETS) == (family in OF_EVENTS)]
+        name = suitable[0] if suitable else data[0] if data else None
+        for other, group in groups:
+            if other == name and suits_alike(group[0], family, name or "digits"):
+                group.append(family)
+                break
+        else:
+            groups.append((name, [family]))
+    return groups
+
+
+@dataclass(frozen=True)
+class Part:
+    """A grid, the folder of its comparison, and a prefix of its runs' names where progress is shown."""
+
+    grid: Grid
+    folder: Path
+    prefix: str = ""
+
+    def tasks(self) -> list[Task]:
+        """Its runs."""
+        return [Task(run, self.folder / "runs", self.prefix) for run in self.grid.runs()]
+
+
+def plan_parts(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]:
+    """A comparison's parts: one grid in `out` itself, several each in a folder of its own there."""
+    if len(grids) == 1:
+        return [Part(grids[0], out, prefix)]
+    names = [run_name(grid.run.data.name, *grid.families) for grid in grids]
+    return [Part(grid, out / name, prefix) for grid, name in zip(grids, names, strict=True)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` made: the table to look at, and the files."""
+
+    table: Table
+    files: tuple[Path, ...]
+
+
+def compare(grids: Grid | Sequence[Grid], out: Path, context: Context = Context()) -> Comparison:
+    """Do all runs of grids; write tables, figures and configuration into `out`.
+
+    A grid may grow in its folder, by seeds, methods, families or parts; the settings of its runs may not change. With
+    several grids, each in a folder of its own, `out` gets the tables of all: ``results.csv``, ``summary.csv`` and
+    ``table.csv``, which has the layout of the paper's.
+
+    Args:
+        grids: what to compare.
+        out: the folder; runs are in its subfolder ``runs``. Finished ones are skipped.
+        context: where and how.
+
+    Returns:
+        The table and the paths of the files.
+
+    Raises:
+        InputError: `out` holds a comparison with other settings, or what a run raises.
+    """
+    parts = plan_parts([grids] if isinstance(grids, Grid) else grids, out)
+    results = do_runs([task for part in parts for task in part.tasks()], context, begin=lambda: claim(parts))
+    rows = {task: raised(result) for task, result in results.items()}
+    made = [write_comparison(part, [rows[task] for task in part.tasks()]) for part in parts]
+    if len(made) == 1:
+        return made[0]
+    every = [rows[task] for part in parts for task in part.tasks()]
+    summary = summarize(every)
+    write_results(out / "results.csv", every)
+    write_summary(out / "summary.csv", summary)
+    write_summary(out / "table.csv", paper_table(summary))
+    tables = tuple(out / name for name in ("results.csv", "summary.csv", "table.csv"))
+    return Comparison(render_table(summary), (*tables, *(file for one in made for file in one.files)))
+
+
+def claim(parts: Sequence[Part]) -> None:
+    """Write grids into their folders, unless there is work with other settings in one.
+
+    Raises:
+        InputError: there is.
+    """
+    for part in parts:
+        path = part.folder / "config.toml"
+        if path.exists() and any(is_begun(folder) for folder in (part.folder / "runs").glob("*")):
+            require_same(part.folder, part.grid.common(), Grid.load(path).common())
+    for part in parts:
+        remove_leftovers(part.folder, older_than_s=HOUR_S)  # younger ones may be another process's
+        part.grid.save(part.folder / "config.toml")
+
+
+def write_comparison(part: Part, rows: Sequence[Row]) -> Comparison:
+    """Write tables and figures of a grid's `rows` into its folder; runs that are not finished are left out of both."""
+    out, summary = part.folder, summarize(rows)
+    write_results(out / "results.csv", rows)
+    write_summary(out / "summary.csv", summary)
+    done = [task.settings for task in part.tasks() if (task.folder / "result.json").exists()]
+    tables = (out / "results.csv", out / "summary.csv", out / "config.toml")
+    return Comparison(render_table(summary), (*tables, *draw_figures(done, out)))
+
+
+def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
+    """Reliability diagram and entropy histogram of each family and quantized part, methods side by side.
+
+    Drawn from the first seed's predictions; returns the files written.
+    """
+    from tsnn_uq.plots import entropy_histogram, reliability_diagram, save_figure
+
+    files: list[Path] = []
+    first = [run for run in runs if run.seed == 0]
+    for family in dict.fromkeys(run.family for run in first):
+        for part in dict.fromkeys(run.quantized_part for run in first if run.quantized_part != "none") or ["none"]:
+            shown = [run for run in first if run.family == family and run.quantized_part in ("none", part)]
+            predictions = {run.method.name: read_predictions(out / "runs" / run.name) for run in shown}
+            means = {method: (probs.mean(0), labels) for method, (probs, labels) in predictions.items()}
+            name = run_name(family, *([] if part in ("none", "all") else [part]))
+            files += save_figure(reliability_diagram(means), out / f"reliability-{name}")
+            files += save_figure(entropy_histogram(predictions), out / f"entropy-{name}")
+    return files
+
+
+def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Path:
+    """Where a comparison keeps a run; one without quantized layers is there under no quantized part."""
+    without = out / "runs" / run_name(family, "none", method, seed)
+    return without if method == "float" or without.exists() else out / "runs" / run_name(family, part, method, seed)
+
+
+def read_comparison(out: Path, family: str, part: str = "all", seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+    """Predictions of a comparison's methods, side by side.
+
+    Args:
+        out: folder that `compare` wrote.
+        family: network family.
+        part: quantized part of the ternary networks.
+        seed: seed of the runs.
+
+    Returns:
+        For each method that was run, Monte Carlo probabilities [S, N, C] of the test set and labels [N].
+
+    Raises:
+        InputError: no such run in the folder.
+    """
+    found = finished_runs(out, family, part, seed)
+    if not found:
+        raise InputError(f"{out}: expected finished runs of {family}, part {part}, seed {seed}; got none")
+    return {method: read_predictions(folder) for method, folder in found.items()}
+
+
+def finished_runs(out: Path, family: str, part: str, seed: int) -> dict[str, Path]:
+    """By method, folders of the finished runs of a family, quantized part and seed."""
+    path = out / "config.toml"
+    methods = dict.fromkeys([*METHODS, *(read_axes(path)[0].methods if path.exists() else ())])
+    folders = {method: run_folder(out, family, part, method, seed) for method in methods}
+    return {method: folder for method, folder in folders.items() if is_finished(folder)}
+
+
+def require_comparable(grids: Sequence[Grid]) -> None:
+    """Raise now what would stop `write_posterior` after all runs.
+
+    Raises:
+        InputError: a grid has one seed, or does not have float and another method.
+    """
+    for grid in grids:
+        if grid.seeds < 2:
+            raise InputError(f"seeds: expected at least 2 for a Bayesian comparison; got {grid.seeds}")
+        if "float" not in grid.methods or len(grid.methods) < 2:
+            wanted = "float and at least one other for a Bayesian comparison"
+            raise InputError(f"methods: expected {wanted}; got {', '.join(grid.methods)}")
+
+
+def write_posterior(out: Path) -> tuple[Path, ...]:
+    """Compare the methods of ``results.csv`` in `out` with float; see `tsnn_uq.comparison.compare_methods`.
+
+    Args:
+        out: folder that `compare` wrote.
+
+    Returns:
+        The files written there: ``bayes.csv`` and the figure ``posterior``.
+
+    Raises:
+        InputError: rows that cannot be compared, or chains that did not mix.
+    """
+    from tsnn_uq.comparison import compare_methods
+    from tsnn_uq.plots import posterior_differences, save_figure
+
+    posterior = compare_methods(read_results(out / "results.csv"), seed=0)
+    write_summary(out / "bayes.csv", posterior.table())
+    return (out / "bayes.csv", *save_figure(posterior_differences(posterior), out / "posterior"))

@@ -1,0 +1,281 @@
+"""Any list of runs: those that do not need each other side by side, by processes, Dask or Ray, and resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from joblib import Parallel, delayed
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.backends import Pool, open_pool
+from tsnn_uq.experiments.components import followed, refollow
+from tsnn_uq.experiments.context import Context, RunProgress
+from tsnn_uq.experiments.run import UnderWay, do_run, require_feasible
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import is_finished, read_row
+from tsnn_uq.files import UNFINISHED, remove_leftovers, require_writable
+
+__all__ = ["After", "Failure", "Row", "Task", "count_left", "do_runs", "raised", "sweep", "waves"]
+
+Row = dict[str, Any]
+GOES_ON = "the same command goes on from here"
+HOUR_S = 3600.0
+
+
+class Task(NamedTuple):
+    """A run, the folder of its run folder, and an optional prefix of its name where progress is shown."""
+
+    settings: Settings
+    runs: Path
+    prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name where progress is shown."""
+        return f"{self.prefix}{self.settings.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.runs / self.settings.name
+
+    def teacher(self) -> Task:
+        """The float run that it needs."""
+        return self._replace(settings=self.settings.teacher())
+
+
+class Failure(NamedTuple):
+    """A run that could not be done, and why."""
+
+    name: str
+    error: Exception
+
+
+Result = Row | Failure | None
+"""What became of a run; `None` if another process has it under way."""
+After = Callable[[Task, Row, RunProgress], object]
+"""What to do with each finished run, by the worker that did or read it; its errors are the run's."""
+
+
+def waves(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Runs in the order in which they can be done: those of one wave do not need each other.
+
+    Those that are taught by a float run, or start from one, come after all others; float runs that are not among the
+    runs are added.
+    """
+    first = [task for task in tasks if not task.settings.needs_float]
+    second = [task for task in tasks if task.settings.needs_float]
+    first += [teacher for teacher in dict.fromkeys(task.teacher() for task in second) if teacher not in first]
+    return [wave for wave in (first, second) if wave]
+
+
+def count_left(tasks: Sequence[Task]) -> int:
+    """How many runs there are still to do, the float ones that others need among them."""
+    return sum(not is_finished(task.folder, task.settings.flat()) for wave in waves(tasks) for task in wave)
+
+
+def sweep(settings: Sequence[Settings], runs: Path, context: Context = Context()) -> list[Row]:
+    """Do all runs, and return their rows in the order of `settings`; see `do_runs`.
+
+    Raises:
+        InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
+    """
+    tasks = [Task(one, runs) for one in settings]
+    results = do_runs(tasks, context)
+    return [raised(results[task]) for task in tasks]
+
+
+def raised(result: Row | Failure) -> Row:
+    """The row, unless it is a failure, whose error is raised."""
+    if isinstance(result, Failure):
+        raise result.error
+    return result
+
+
+def do_runs(
+    tasks: Sequence[Task],
+    context: Context = Context(),
+    *,
+    pool: Pool | None = None,
+    tries: int = 1,
+    begin: Callable[[], object] | None = None,
+    after: After | None = None,
+) -> dict[Task, Row | Failure]:
+    """Do all runs that can be done, whatever becomes of the others.
+
+    Finished runs are read, interrupted ones resume, and those that another process does now are waited for. Every run
+    has its own seed and its own number of threads, so rows do not depend on how many are done side by side.
+
+    Args:
+        tasks: the runs; float ones that others need are added.
+        context: where and how.
+        pool: who does them; by default ``context.jobs`` processes.
+        tries: how often a run is begun, or goes on from its checkpoint, before its error is a failure.
+        begin: called once all runs are known to be feasible, before the first is begun.
+        after: what to do with each finished run.
+
+    Returns:
+        Of each run, also of those that were added, its row or why there is none.
+
+    Raises:
+        InputError: before any run is begun, if one cannot be.
+    """
+    if pool is None:
+        with open_pool(jobs=context.jobs) as pool:
+            return do_runs(tasks, context, pool=pool, tries=tries, begin=begin, after=after)
+    planned = waves(tasks)
+    for task in (task for wave in planned for task in wave):
+        require_feasible(task.settings, task.runs, context)
+    if begin:
+        begin()
+    do = _Do(context, tries, after)
+    results: dict[Task, Any] = {}
+    for wave in planned:
+        for task in wave:
+            if task.settings.needs_float and isinstance(failure := results[task.teacher()], Failure):
+                results[task] = Failure(task.name, failure.error)
+            elif after is None and is_finished(task.folder, task.settings.flat()):
+                results[task] = read_row(task.folder)  # read here: a worker takes seconds to start
+        results |= _do_all(do, [task for task in wave if task not in results], pool)
+        elsewhere = [task for task in wave if results[task] is None]
+        results |= _do_all(do._replace(wait=True), elsewhere, pool)
+    return results
+
+
+class _Do(NamedTuple):
+    """How a run is done."""
+
+    context: Context
+    tries: int
+    after: After | None
+    wait: bool = False
+
+    def __call__(self, task: Task) -> Result:
+        progress = self.context.progress
+        for again in reversed(range(self.tries)):
+            try:
+                row = do_run(task.settings, task.runs, self.context, wait=self.wait, name=task.name)
+                if self.after:
+                    self.after(task, row, progress)
+            except UnderWay:
+                return None
+            except Exception as error:
+                if not again:
+                    return Failure(task.name, error)
+            else:
+                if self.wait:  # whoever did it told others
+                    progress(task.name, "predict", 1, 1)
+                return row
+        raise AssertionError("tries: expected at least 1")
+
+
+def _do_all(do: _Do, tasks: Sequence[Task], pool: Pool) -> dict[Task, Result]:
+    """What `do` returns for each task, done by the workers of a pool, or here if that has only one.
+
+    When a worker is ended from outside, the tasks are sent once more; finished runs are then only read.
+    """
+    if (pool.here and (pool.jobs == 1 or len(tasks) == 1)) or not tasks:
+        return {task: do(task) for task in tasks}
+    parent = os.getpid() if pool.here else None
+    with _relayed(do.context.progress, tasks[0].runs) as messages:
+        far = do._replace(context=replace(do.context, progress=_Reporter(messages)))
+        for again in (True, False):
+            calls = (delayed(_do_elsewhere)(far, _packed(task), followed(), parent) for task in tasks)
+            try:
+                results = Parallel(n_jobs=min(pool.jobs, len(tasks)), batch_size=1)(calls)
+                return dict(zip(tasks, results, strict=True))
+            except pool.lost as error:
+                if not again:
+                    return {task: _what_is_left(task, pool, error) for task in tasks}
+    raise AssertionError
+
+
+def _what_is_left(task: Task, pool: Pool, error: Exception) -> Result:
+    """Of a run whose worker, or another, was ended twice: its row if it was done before that."""
+    if is_finished(task.folder, task.settings.flat()):
+        return read_row(task.folder)
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    problem = f"backend: expected {pool.backend} workers that live; got {reason}; {GOES_ON}"
+    if pool.here:
+        problem = f"jobs: expected processes that live; one was ended from outside; {GOES_ON}; "
+        problem += "give it fewer --jobs if memory was short"
+    return Failure(task.name, InputError(problem))
+
+
+def _packed(task: Task) -> tuple[dict[str, Any], Path, str]:
+    """A task as plain values: its settings' types are made of components that a worker has yet to be told of."""
+    return task.settings.flat(), task.runs, task.prefix
+
+
+def _do_elsewhere(do: _Do, packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None) -> Result:
+    """A run in another process."""
+    if parent is not None:
+        _end_with(parent)
+    refollow(components)
+    return do(Task(Settings.of(packed[0]), *packed[1:]))
+
+
+@dataclass(frozen=True)
+class _Reporter:
+    """Progress of a worker, by lines in a file.
+
+    A file and not a queue, since a queue between processes that know only its name needs a process of its own, which
+    would outlive a killed sweep.
+    """
+
+    messages: Path
+
+    def __call__(self, name: str, stage: str, done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:  # a message a step would cost more than the step's book-keeping
+            # A full disk is the run's to report, and a file that the other machine does not see is not made.
+            with suppress(OSError), open(os.open(self.messages, os.O_WRONLY | os.O_APPEND), "a") as file:
+                file.write(json.dumps([name, stage, done, total]) + "\n")
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, so that a killed sweep leaves no orphans."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
+    """A file to which other processes append messages, which this one passes on."""
+    finished = threading.Event()
+
+    def relay() -> None:
+        rest = ""
+        while True:
+            last = finished.wait(0.2)
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in lines:
+                progress(*json.loads(line))
+            if last:
+                return
+
+    require_writable(runs)
+    remove_leftovers(runs, older_than_s=HOUR_S)  # younger ones may be another process's
+    with tempfile.NamedTemporaryFile("r", dir=runs, prefix=f"{UNFINISHED}progress-") as file:
+        thread = threading.Thread(target=relay, daemon=True)
+        thread.start()
+        try:
+            yield Path(file.name)
+        finally:
+            finished.set()
+            thread.join()

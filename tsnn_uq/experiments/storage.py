@@ -1,0 +1,231 @@
+"""What lies in a run's folder, and whether it belongs there.
+
+``config.toml``, while training ``checkpoint.safetensors``, then ``weights.safetensors`` (ternary weights at two bits,
+and the training's history) with ``history.json`` to be looked at, ``predictions.safetensors`` (Monte Carlo
+probabilities of the test set and of the validation part) and last ``result.json``. Each holds the fingerprint of the
+settings that it was made with, so that none is taken for another run's. Only `load_network` needs components' code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.settings import Settings, read_flat, run_name
+from tsnn_uq.files import read_json, read_tensors, read_tensors_header, write_json, write_tensors
+from tsnn_uq.networks import drawn_from
+from tsnn_uq.quantization.saving import load_weights
+from tsnn_uq.seeds import generator_for
+
+__all__ = [
+    "Predicted",
+    "build_network",
+    "fingerprint",
+    "is_begun",
+    "is_finished",
+    "load_network",
+    "load_sized_network",
+    "read_config",
+    "read_predictions",
+    "read_row",
+    "require_ours",
+    "require_same",
+    "stage_done",
+    "write_predictions",
+    "write_row",
+]
+
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+HISTORY, PREDICTIONS, RESULT = "history.json", "predictions.safetensors", "result.json"
+STAGES = (WEIGHTS, HISTORY, PREDICTIONS, RESULT)
+Predicted = tuple[Tensor, Tensor]
+"""Monte Carlo probabilities [S, N, C] and labels [N] of a part of the data."""
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """What tells files of one run from those of others: a hash of its settings by dotted names."""
+    text = json.dumps({name: value for name, value in config.items() if value is not None}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Unreadable(InputError):
+    """A file of settings that is missing or damaged, and so no other run's."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings in a run's folder by dotted names; see `Settings.flat`. Components need not be there.
+
+    Raises:
+        InputError: no settings, or not all of them, or those of another run than the folder's name says.
+    """
+    path = folder / "config.toml"
+    try:
+        config = read_flat(path)
+    except InputError as error:
+        raise _Unreadable(str(error)) from error
+    for name in Settings.model_fields.keys() - {"neuron"} - config.keys():
+        raise _Unreadable(f"{path}: expected all settings of a run; it lacks {name}; it is damaged or foreign")
+    part = config.get("method.layers", "none")
+    name = run_name(config["network"], part, config["method"], config["seed"])
+    if name != folder.name:
+        raise InputError(
+            f"{path}: expected settings of {folder.name}; got those of {name}; put it back into its folder"
+        )
+    return config
+
+
+def require_same(folder: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise if a folder was made with other settings, naming those that differ."""
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    names = [name for name in {**wanted, **found} if plain(wanted.get(name)) != plain(found.get(name))]
+    if names:
+        ours, theirs = (", ".join(f"{name} = {plain(of.get(name))!r}" for name in names) for of in (wanted, found))
+        raise InputError(f"{folder}: expected a folder made with {ours}; got one with {theirs}; choose another folder")
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a run's folder holds work: a checkpoint or more."""
+    return any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS, RESULT))
+
+
+def is_finished(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
+    """Whether all stages of a run are done, and none of their files is damaged.
+
+    Args:
+        folder: the run's folder.
+        config: its settings by dotted names; by default those in the folder.
+
+    Raises:
+        InputError: a file is that of another run.
+    """
+    if not (folder / RESULT).exists():
+        return False
+    try:
+        found = read_config(folder)
+    except _Unreadable:
+        if config is None:
+            raise
+        return False
+    if config is not None:
+        require_same(folder, config, found)
+    return all(stage_done(folder / name, found) for name in STAGES)
+
+
+def stage_done(path: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a stage's file is there and whole.
+
+    Raises:
+        InputError: it is that of another run.
+    """
+    owner = None
+    with suppress(AttributeError, InputError, KeyError, TypeError):
+        if path.suffix == ".json":
+            content = read_json(path)
+            owner = content["run"] if len(content) > 1 else None
+        else:
+            owner = read_tensors_header(path, path.stem)["run"]
+    if owner not in (None, fingerprint(config)):
+        wanted = f"a file of {path.parent.name} with the settings of {path.with_name('config.toml')}"
+        raise InputError(f"{path}: expected {wanted}; got that of another run; put it back, or delete it")
+    return owner is not None
+
+
+def require_ours(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise if a folder holds the work of a run with other settings."""
+    if not is_begun(folder):
+        return
+    with suppress(_Unreadable):  # it is written anew
+        require_same(folder, config, read_config(folder))
+    for name in STAGES:
+        stage_done(folder / name, config)
+
+
+def write_row(folder: Path, row: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Keep a run's row of the results table, which ends it."""
+    write_json(folder / RESULT, {"run": fingerprint(config), "row": dict(row)})
+
+
+def read_row(folder: Path) -> dict[str, Any]:
+    """A finished run's row of the results table.
+
+    Raises:
+        InputError: there is none, it is damaged, or another run's.
+    """
+    if not stage_done(folder / RESULT, read_config(folder)):
+        remedy = "the command that made it does again what is missing"
+        raise InputError(f"{folder / RESULT}: expected the result of a run; it is missing or damaged; {remedy}")
+    return read_json(folder / RESULT)["row"]
+
+
+def write_predictions(folder: Path, predictions: Mapping[str, Predicted], config: Mapping[str, Any]) -> None:
+    """Keep a run's predictions of its parts ``"test"`` and ``"validation"``."""
+    tensors = {
+        f"{part}_{name}": tensor
+        for part, pair in predictions.items()
+        for name, tensor in zip(("probs", "labels"), pair, strict=True)
+    }
+    write_tensors(folder / PREDICTIONS, tensors, {"kind": "predictions", "run": fingerprint(config)})
+
+
+def read_predictions(folder: Path, part: Literal["test", "validation"] = "test") -> Predicted:
+    """Monte Carlo probabilities [S, N, C] of a part of a run's data, and its labels [N].
+
+    Raises:
+        InputError: there are none, the file is damaged, or that of another run.
+    """
+    path = folder / PREDICTIONS
+    tensors, _ = read_tensors(path, "predictions")
+    stage_done(path, read_config(folder))
+    try:
+        return tensors[f"{part}_probs"], tensors[f"{part}_labels"]
+    except KeyError as error:
+        raise InputError(f"{path}: expected predictions of the {part} part; got {', '.join(tensors)}") from error
+
+
+def build_network(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The untrained network of a run for inputs of a `shape` without time, its weights drawn from the run's seed.
+
+    Raises:
+        InputError: what the network's component raises, or that it makes no module.
+    """
+    with drawn_from(generator_for(settings.seed, "weights")):
+        neuron = settings.make("neuron")
+        network = settings.make("network", shape=tuple(shape), classes=classes, neuron=neuron)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"network: expected a torch.nn.Module from {settings.family}; got {type(network).__name__}")
+    return network
+
+
+def load_network(folder: Path) -> nn.Module:
+    """The trained network of a run folder, in evaluation mode; errors as `load_sized_network`."""
+    return load_sized_network(folder)[0]
+
+
+def load_sized_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a run folder, and the ``shape`` of an input without time and number of ``classes``.
+
+    Raises:
+        InputError: no trained run there, a file that is damaged or another run's, or a network whose code was not named
+            in this process; see `tsnn_uq.experiments.components`.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise InputError(f"{folder}: expected the folder of a finished training; got one without {WEIGHTS}")
+    state, header = load_weights(folder / WEIGHTS)
+    stage_done(folder / WEIGHTS, read_config(folder))
+    settings = Settings.load(folder / "config.toml")
+    try:
+        network = build_network(settings, **header["size"])
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
+    return network.eval(), header["size"]
