@@ -47,7 +47,7 @@ def _settings(rows: pd.DataFrame, settings: list[dict[str, Any]]) -> Numbers:
     for name in ("steps", "samples", "epochs"):
         found[name] = between(rows[name], 0)
     for name, digits in {"bins": 0, "p": 1, "start": 1, "end": 1, "distill_weight": 1}.items():
-        found[name] = between((run[name] for run in settings), digits)
+        found[name] = between((run[name] for run in settings if name in run), digits)
     return found | {"seeds": between(rows.groupby(KEYS).size(), 0)}
 
 

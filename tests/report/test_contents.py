@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.experiments import tiny
 from tests.report.elements import parse, shown, table
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments import Grid, run
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.report import write_report
 from tsnn_uq.report.contents import read_contents
@@ -25,9 +25,7 @@ def incomplete(comparison, tmp_path):
     runs = folder / "runs"
     shutil.rmtree(runs / "dropout-all-direct-0")
     (runs / "dropout-all-direct-1" / "result.json").unlink()
-    shutil.copytree(runs / "dropout-none-float-1", runs / "dropout-none-float-7")
-    result = read_json(runs / "dropout-none-float-7" / "result.json")
-    write_json(runs / "dropout-none-float-7" / "result.json", {"row": result["row"] | {"seed": 7}})
+    run(tiny(seed=7), runs)
     return folder
 
 
