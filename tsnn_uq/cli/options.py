@@ -131,16 +131,16 @@ def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
 
 def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     """Print the settings of a run and the options of the components that are chosen among `words`."""
-    from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table
 
+    from tsnn_uq.cli.output import OutputConsole
     from tsnn_uq.experiments import Settings
     from tsnn_uq.experiments.components import KINDS, options_of
     from tsnn_uq.experiments.settings import chosen
 
     settings = _chosen_settings(words)
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
+    console = OutputConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
     def show(title: str, fields: Mapping[str, Any], values: Any, prefix: str) -> None:
         table = Table.grid(padding=(0, 2))
