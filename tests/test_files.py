@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import math
+import os
+import pkgutil
+import re
 import stat
 import subprocess
 import sys
@@ -14,9 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
 
+import tsnn_uq
+from tsnn_uq.bayes import infer, load_draws, load_posterior, save_draws, save_posterior, ternary_posterior
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import (
+    as_path,
     atomic_path,
     csv_text,
     read_json,
@@ -30,6 +39,9 @@ from tsnn_uq.files import (
     write_text,
     write_toml,
 )
+from tsnn_uq.quantization import freeze, ternarize
+from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.training import FitSettings, fit
 
 
 def names_in(folder: Path) -> list[str]:
@@ -227,3 +239,77 @@ def test_a_header_that_is_no_json_writes_nothing(tmp_path):
 def test_text_is_utf8(tmp_path):
     write_json(tmp_path / "file", {"name": "Größe"})
     assert json.loads((tmp_path / "file").read_bytes().decode("utf-8")) == {"name": "Größe"}
+
+
+def public_functions():
+    """The functions and methods that the package's faces show, but for the command line's, which gets text anyway."""
+    for info in pkgutil.walk_packages(tsnn_uq.__path__, "tsnn_uq."):
+        if info.ispkg and info.name != "tsnn_uq.cli":
+            module = importlib.import_module(info.name)
+            for name in module.__all__:
+                found = getattr(module, name)
+                members = vars(found).items() if inspect.isclass(found) else [("", found)]
+                for member, function in members:
+                    function = getattr(function, "__func__", function)
+                    if inspect.isfunction(function) and (not member.startswith("_")):
+                        yield f"{info.name}.{name}.{member}".rstrip("."), function
+
+
+def test_whatever_takes_a_path_takes_text_too():
+    """What the annotations say is held to by mypy."""
+    takers = set()
+    for name, function in public_functions():
+        for parameter in inspect.signature(function).parameters.values():
+            if re.search(r"\bPath\b", str(parameter.annotation)):
+                takers.add(name)
+                assert re.search(r"str \| Path|Path \| str", str(parameter.annotation)), f"{name}: {parameter}"
+    assert {"tsnn_uq.bayes.save_draws", "tsnn_uq.training.fit", "tsnn_uq.experiments.load_network"} <= takers
+
+
+class Named(os.PathLike):
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return str(self.path)
+
+
+@pytest.mark.parametrize("kind", [str, Path, Named])
+@pytest.mark.parametrize("base", ["~", None])
+def test_a_path_may_be_text_or_begin_at_home(kind, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    at = lambda name: kind(os.path.join(base or tmp_path, name))  # noqa: E731
+    write_json(at("a.json"), {"a": 1})
+    write_toml(at("a.toml"), {"a": 2})
+    write_text(at("a.txt"), "three")
+    write_tensors(at("a.safetensors"), {"a": torch.ones(4)}, {"kind": "test"})
+    assert read_json(at("a.json")) == {"a": 1}
+    assert read_toml(at("a.toml")) == {"a": 2}
+    assert (tmp_path / "a.txt").read_text() == "three"
+    assert read_tensors(at("a.safetensors"), "test")[0]["a"].sum() == 4
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    ternarize(network)
+    freeze(network)
+    save_weights(at("weights"), network, ternary=["1"], header={})
+    assert torch.equal(load_weights(at("weights"))[0]["1.weight"], network[1].weight)
+    save_draws(at("draws"), [network])
+    assert torch.equal(load_draws(at("draws"), network)[0][0][1].weight, network[1].weight)
+    posterior = ternary_posterior(network)
+    save_posterior(at("posterior"), posterior)
+    assert load_posterior(at("posterior"), network)[0].family == "ternary"
+
+    images, labels = torch.rand(6, 4), torch.arange(6) % 3
+    options = {"seed": 0, "settings": FitSettings(epochs=1, batch_size=2, weight_decay=0.0), "checkpoint_seconds": 0}
+    fit(network, (images, labels), checkpoint=at("fit"), **options)
+    assert (tmp_path / "fit").exists()
+    infer(posterior, (images, labels), checkpoint=at("infer"), **options)
+    assert (tmp_path / "infer").exists()
+    remove_leftovers(at(""))
+    require_writable(at("folder"))
+    assert {path.name for path in visible(at(""))} >= {"a.json", "draws", "folder"}
+
+
+def test_a_name_that_only_looks_like_somebodys_home_is_taken_as_it_is():
+    assert as_path("~nobody-of-this-name/runs") == Path("~nobody-of-this-name/runs")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch and pandas take seconds to import, and not all who re
 
 __all__ = [
     "UNFINISHED",
+    "as_path",
     "atomic_path",
     "csv_text",
     "read_json",
@@ -39,8 +40,13 @@ UNFINISHED = ".part-"  # how the names of temporary files begin
 PATIENCE_S = 2.0  # on Windows a file cannot be replaced while somebody has it open: a reader, a virus scanner
 
 
+def as_path(path: str | Path) -> Path:
+    """A path that a user gave; ``~`` at its beginning is the home folder."""
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; on success rename it to `target`, on failure remove it.
 
     A reader, and a process killed at any moment, sees the old file or the new one, never a part.
@@ -48,7 +54,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written or is full.
     """
-    handle = None
+    target, handle = as_path(target), None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # The suffix stays, since some writers (matplotlib) choose the format by it.
@@ -90,21 +96,22 @@ def _replace(source: Path, target: Path) -> None:
         time.sleep(0.02)
 
 
-def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
+def remove_leftovers(folder: str | Path, older_than_s: float = 0.0) -> None:
     """Remove the temporary files of processes that were killed while they wrote into `folder`.
 
     Args:
         folder: where they lie.
         older_than_s: let those be that are younger, in seconds, since a living process may be writing them.
     """
-    for path in folder.glob(f"{UNFINISHED}*"):
+    for path in as_path(folder).glob(f"{UNFINISHED}*"):
         with suppress(FileNotFoundError, PermissionError):  # another process removed it, or (Windows) has it open
             if older_than_s <= 0 or time.time() - path.stat().st_mtime > older_than_s:
                 path.unlink()
 
 
-def require_writable(folder: Path) -> None:
+def require_writable(folder: str | Path) -> None:
     """Raise now, before any work is lost, if `folder` cannot be made or written to."""
+    folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.NamedTemporaryFile(dir=folder, prefix=UNFINISHED).close()
@@ -112,7 +119,7 @@ def require_writable(folder: Path) -> None:
         raise InputError(f"{folder}: cannot write here ({error.strerror}); choose another folder") from error
 
 
-def visible(folder: Path, pattern: str = "*") -> list[Path]:
+def visible(folder: str | Path, pattern: str = "*") -> list[Path]:
     """What a folder holds, sorted by path, without hidden files and what is in hidden folders.
 
     Systems and programs leave such files of their own among a user's: macOS a ``._00002.bin`` beside each
@@ -122,11 +129,12 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
         folder: where to look; nothing is found in a folder that does not exist.
         pattern: as for `pathlib.Path.glob`.
     """
+    folder = as_path(folder)
     found = folder.glob(pattern)
     return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 with the same bytes on every system, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -142,38 +150,38 @@ def csv_text(table: DataFrame, **options: Any) -> str:
     return table.to_csv(index=False, lineterminator="\n", **options)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; infinity, which JSON lacks, as ``Infinity``, as Python reads it."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_toml(path: Path, value: Mapping[str, Any]) -> None:
+def write_toml(path: str | Path, value: Mapping[str, Any]) -> None:
     """Write `value` as TOML, atomically."""
     import tomli_w
 
     write_text(path, tomli_w.dumps(dict(value)))
 
 
-def _read(path: Path, parse: Callable[[str], Any], kind: str) -> Any:
+def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(as_path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: expected a readable {kind} file; {error.strerror}") from error
     except ValueError as error:  # so are those of json, tomllib and decoding
         raise InputError(f"{path}: expected a {kind} file; it is damaged or foreign ({error})") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or damaged one is a one-line `InputError`."""
     return _read(path, json.loads, "JSON")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file; a missing or damaged one is a one-line `InputError`."""
     return _read(path, tomllib.loads, "TOML")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON-able header as one safetensors file, atomically.
 
     One file and not two, so that tensors and header can never belong to different moments.
@@ -189,7 +197,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         save_file(plain, temporary, metadata={"header": json.dumps(header, allow_nan=False)})
 
 
-def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote, as (tensors, header).
 
     Args:
@@ -204,18 +212,18 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         return {name: file.get_tensor(name).clone() for name in file.keys()}, header  # noqa: SIM118
 
 
-def read_tensors_header(path: Path, kind: str) -> dict[str, Any]:
+def read_tensors_header(path: str | Path, kind: str) -> dict[str, Any]:
     """The header alone of what `write_tensors` wrote; arguments and errors as for `read_tensors`."""
     with _opened(path, kind) as (_, header):
         return header
 
 
 @contextmanager
-def _opened(path: Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(as_path(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
             if header.get("kind") == kind:
                 yield file, header

@@ -7,16 +7,27 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from tests.helpers.experiments import FILES, contents, tiny, without_time
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Context, Settings, evaluate, load_network, read_predictions, run
+from tsnn_uq.experiments import (
+    Context,
+    Settings,
+    evaluate,
+    load_network,
+    make_settings,
+    read_predictions,
+    run,
+    sweep,
+)
 from tsnn_uq.experiments.measure import after_temperature
 from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import read_json
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
+from tsnn_uq.studies import Runs
 from tsnn_uq.training import METHODS
 
 PREDICTED = [("predict", done, 540) for done in (180, 436, 540)]  # validation part, then test set
@@ -134,6 +145,18 @@ def test_a_finished_run_is_read_and_not_done_again(tmp_path, monkeypatch):
     first = run(config, tmp_path)
     monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("data were loaded"))
     assert run(config, tmp_path) == first
+
+
+def test_folders_may_be_given_as_text(finished, tmp_path, monkeypatch):
+    folder, row = finished
+    monkeypatch.setenv("HOME", str(folder.parent.parent))
+    runs = f"~/{folder.parent.name}"
+    assert run(tiny(), runs) == run(tiny(), str(folder.parent)) == sweep([tiny()], runs)[0] == row
+    assert isinstance(load_network(f"{runs}/{folder.name}"), nn.Module)
+    assert len(read_predictions(str(folder))) == 2
+    assert make_settings({}, f"{runs}/{folder.name}/config.toml") == tiny()
+    probs, _ = Runs({"float": f"{runs}/{folder.name}"}, "dropout", "all", 0).predictions()["float"]
+    assert len(probs) == 2
 
 
 def test_a_folder_with_other_settings_is_refused_and_stays_as_it_is(tmp_path):

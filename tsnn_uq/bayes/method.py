@@ -81,7 +81,7 @@ def infer(
     warm_up: float = 0.0,
     settings: FitSettings | None = None,
     validation: tuple[Tensor, Tensor] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 20.0,
     progress: Callable[[int, int], object] | None = None,
 ) -> History:

@@ -28,7 +28,7 @@ __all__ = ["load_draws", "load_posterior", "save_draws", "save_posterior"]
 DRAWS, POSTERIOR = "draws", "posterior"
 
 
-def save_draws(path: Path, networks: Sequence[nn.Module], *, header: Mapping[str, Any] | None = None) -> None:
+def save_draws(path: str | Path, networks: Sequence[nn.Module], *, header: Mapping[str, Any] | None = None) -> None:
     """Save S draws of a posterior, atomically; weights that are ternary take two bits each.
 
     Args:
@@ -63,7 +63,7 @@ def save_draws(path: Path, networks: Sequence[nn.Module], *, header: Mapping[str
     write_tensors(path, tensors, {**(header or {}), **form})
 
 
-def load_draws(path: Path, network: nn.Module) -> tuple[list[nn.Module], dict[str, Any]]:
+def load_draws(path: str | Path, network: nn.Module) -> tuple[list[nn.Module], dict[str, Any]]:
     """Read what `save_draws` wrote.
 
     Args:
@@ -112,7 +112,9 @@ def _state(
     return state
 
 
-def save_posterior(path: Path, posterior: VariationalPosterior, *, header: Mapping[str, Any] | None = None) -> None:
+def save_posterior(
+    path: str | Path, posterior: VariationalPosterior, *, header: Mapping[str, Any] | None = None
+) -> None:
     """Save a variational posterior with all that is learned of it, atomically.
 
     Args:
@@ -128,7 +130,7 @@ def save_posterior(path: Path, posterior: VariationalPosterior, *, header: Mappi
     write_tensors(path, posterior.state_dict(), {**(header or {}), "kind": POSTERIOR, "posterior": built})
 
 
-def load_posterior(path: Path, network: nn.Module) -> tuple[VariationalPosterior, dict[str, Any]]:
+def load_posterior(path: str | Path, network: nn.Module) -> tuple[VariationalPosterior, dict[str, Any]]:
     """Read what `save_posterior` wrote.
 
     Args:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_dims, check_labels, check_positive, describe
 from tsnn_uq.data.images import Dataset
+from tsnn_uq.files import as_path
 
 __all__ = ["PLACES", "SIDE", "EventDataset", "Events", "Packer", "Windows", "parse_events", "read_events"]
 
@@ -85,7 +86,7 @@ def read_events(path: str | Path) -> Events:
         InputError: the file cannot be read, or is no such recording.
     """
     try:
-        content = Path(path).read_bytes()
+        content = as_path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: expected a recording of N-MNIST; {error.strerror}") from error
     return parse_events(content, str(path))

@@ -15,7 +15,7 @@ from typing import Literal
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data.idx import read_unpacked, unpack
 from tsnn_uq.data.registry import SOURCES, File, Source
-from tsnn_uq.files import atomic_path
+from tsnn_uq.files import as_path, atomic_path
 
 __all__ = ["Located", "data_folder", "fetch", "locate", "obtain"]
 
@@ -44,7 +44,7 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
     """The folder data sets live in: `data_dir`, else the variable TSNN_UQ_DATA, else the user's cache folder."""
     chosen = data_dir or os.environ.get("TSNN_UQ_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return as_path(chosen)
     import pooch
 
     return Path(pooch.os_cache("tsnn-uq"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, last_line
-from tsnn_uq.files import atomic_path
+from tsnn_uq.files import as_path, atomic_path
 
 if TYPE_CHECKING:
     import nir
@@ -27,7 +27,7 @@ def nir_package() -> Any:
         raise InputError("nir: expected the package of that name; install it: pip install 'tsnn-uq[nir]'") from error
 
 
-def write_nir(path: Path, graph: nir.NIRGraph) -> None:
+def write_nir(path: str | Path, graph: nir.NIRGraph) -> None:
     """Write a graph as a NIR file, atomically.
 
     Raises:
@@ -38,7 +38,7 @@ def write_nir(path: Path, graph: nir.NIRGraph) -> None:
         package.write(temporary, graph)
 
 
-def read_nir(path: Path) -> nir.NIRGraph:
+def read_nir(path: str | Path) -> nir.NIRGraph:
     """Read a NIR file of any library.
 
     nir's own check of shapes is left out: up to version 1.0.8 it refuses grouped convolutions and kernels that are not
@@ -49,7 +49,7 @@ def read_nir(path: Path) -> nir.NIRGraph:
     """
     package = nir_package()
     try:
-        return package.read(path, type_check=False)
+        return package.read(as_path(path), type_check=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a NIR file; there is none") from error
     except Exception as error:  # of h5py and nir, which name no kinds

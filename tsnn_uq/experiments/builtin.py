@@ -30,7 +30,7 @@ SPARSITY = 0.5  # of the rule "quantile"
 def images(name: str) -> Callable[..., data.Splits]:
     """Loads images: digits, MNIST or Fashion-MNIST."""
 
-    def load(seed: int = 0, data_dir: Path | None = None) -> data.Splits:
+    def load(seed: int = 0, data_dir: str | Path | None = None) -> data.Splits:
         return data.load(name, data_dir, seed=seed)
 
     return load
@@ -39,7 +39,9 @@ def images(name: str) -> Callable[..., data.Splits]:
 def events(name: str) -> Callable[..., data.Splits]:
     """Loads events simulated from MNIST."""
 
-    def load(seed: int = 0, data_dir: Path | None = None, *, steps: int = 300, bin_ms: float = 1.0) -> data.Splits:
+    def load(
+        seed: int = 0, data_dir: str | Path | None = None, *, steps: int = 300, bin_ms: float = 1.0
+    ) -> data.Splits:
         """Load events.
 
         Args:
@@ -54,7 +56,7 @@ def events(name: str) -> Callable[..., data.Splits]:
 
 
 def nmnist(
-    seed: int = 0, data_dir: Path | None = None, *, steps: int = 300, bin_ms: float = 1.0, skip_bad: bool = False
+    seed: int = 0, data_dir: str | Path | None = None, *, steps: int = 300, bin_ms: float = 1.0, skip_bad: bool = False
 ) -> data.Splits:
     """Load recordings of N-MNIST.
 

@@ -33,7 +33,7 @@ class Context:
         progress: called, in this process, with what each run does.
     """
 
-    data_dir: Path | None = None
+    data_dir: str | Path | None = None
     jobs: int = 1
     checkpoint_seconds: float = 20.0
     progress: RunProgress = silent

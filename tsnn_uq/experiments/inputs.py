@@ -33,7 +33,7 @@ class Inputs(data.Dataset):
         object.__setattr__(self, "labels", labels)
 
 
-def load_splits(settings: Settings, data_dir: Path | None = None) -> data.Splits:
+def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
     if not settings.folds:
         return _load(settings, settings.seed, data_dir)
@@ -50,7 +50,7 @@ def load_splits(settings: Settings, data_dir: Path | None = None) -> data.Splits
 _SETS = ("digits", *data.SOURCES, *data.EVENT_SETS)
 
 
-def _load(settings: Settings, seed: int, data_dir: Path | None) -> data.Splits:
+def _load(settings: Settings, seed: int, data_dir: str | Path | None) -> data.Splits:
     with drawn_from(generator_for(seed, "data")):  # of code that asks torch's global generator
         return _splits(settings.make("data", seed=seed, data_dir=data_dir), settings.data.name)
 
@@ -89,7 +89,7 @@ def _tensors(name: str, part: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.float(), labels.long()
 
 
-def extent_of(settings: Settings, data_dir: Path | None = None) -> data.Extent:
+def extent_of(settings: Settings, data_dir: str | Path | None = None) -> data.Extent:
     """How large a run's data are; those of other people's code are loaded to be counted, once."""
     if settings.data.name in _SETS:
         return data.extent(settings.data.name, data_dir)
@@ -102,13 +102,13 @@ def other_sets() -> list[str]:
 
 
 @lru_cache(maxsize=8)
-def _counted(settings: Settings, data_dir: Path | None) -> data.Extent:
+def _counted(settings: Settings, data_dir: str | Path | None) -> data.Extent:
     splits = load_splits(settings, data_dir)
     train = splits.train
     return data.Extent(train.shape, train.classes, *(len(getattr(splits, part)) for part in PARTS))
 
 
-def load_test(settings: Settings, name: str, data_dir: Path | None = None, *, seed: int = 0) -> data.Dataset:
+def load_test(settings: Settings, name: str, data_dir: str | Path | None = None, *, seed: int = 0) -> data.Dataset:
     """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
 
     Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those

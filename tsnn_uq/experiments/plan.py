@@ -28,7 +28,7 @@ from tsnn_uq.experiments.settings import (
 )
 from tsnn_uq.experiments.storage import is_begun, is_finished, read_predictions, require_same
 from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
-from tsnn_uq.files import read_toml, remove_leftovers, write_toml
+from tsnn_uq.files import as_path, read_toml, remove_leftovers, write_toml
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.training import METHODS
 
@@ -158,7 +158,7 @@ class Grid(Axes):
         run = {name: value for name, value in self.run.flat().items() if name not in AXES and value is not None}
         return {name: value for name, value in run.items() if not name.startswith("method.")} | dict(self.options)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write as TOML, atomically."""
         axes = {item.name: getattr(self, item.name) for item in fields(Axes)}
         run = self.run.model_dump(exclude_none=True, exclude={"method", "seed"})
@@ -167,7 +167,7 @@ class Grid(Axes):
         write_toml(path, {**axes, "method": method, "run": run})
 
     @classmethod
-    def load(cls, path: Path) -> Grid:
+    def load(cls, path: str | Path) -> Grid:
         """Read what `save` wrote, or a part of it; what is not there suits data set and network or is the default.
 
         Raises:
@@ -176,14 +176,14 @@ class Grid(Axes):
         return make_grid({}, config=path)
 
 
-def read_axes(path: Path) -> tuple[Axes, str]:
+def read_axes(path: str | Path) -> tuple[Axes, str]:
     """The axes in a comparison's ``config.toml`` and the name of its data set; no component's code is needed."""
     axes, run, _ = _tables(path)
     with naming(path):
         return Axes(**axes), str(run.get("data", "digits"))
 
 
-def _tables(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Axes, settings of a run and options of methods in a file."""
     table = read_toml(path)
     with naming(path):
@@ -211,7 +211,7 @@ def _of_method(name: str) -> bool:
 def make_grid(
     given: Mapping[str, Any],
     *,
-    config: Path | None = None,
+    config: str | Path | None = None,
     families: Sequence[str] = (),
     parts: Sequence[str] = (),
     methods: Sequence[str] = (),
@@ -257,7 +257,7 @@ def make_grid(
 def make_grids(
     given: Mapping[str, Any],
     *,
-    config: Path | None = None,
+    config: str | Path | None = None,
     data: Sequence[str] = (),
     families: Sequence[str] = (),
     parts: Sequence[str] = (),
@@ -339,7 +339,7 @@ class Comparison:
     files: tuple[Path, ...]
 
 
-def compare(grids: Grid | Sequence[Grid], out: Path, context: Context = Context()) -> Comparison:
+def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Context()) -> Comparison:
     """Do all runs of grids; write tables, figures and configuration into `out`.
 
     A grid may grow in its folder, by seeds, methods, families or parts; the settings of its runs may not change. With
@@ -357,6 +357,7 @@ def compare(grids: Grid | Sequence[Grid], out: Path, context: Context = Context(
     Raises:
         InputError: `out` holds a comparison with other settings, or what a run raises.
     """
+    out = as_path(out)
     parts = plan_parts([grids] if isinstance(grids, Grid) else grids, out)
     results = do_runs([task for part in parts for task in part.tasks()], context, begin=lambda: claim(parts))
     rows = {task: raised(result) for task, result in results.items()}

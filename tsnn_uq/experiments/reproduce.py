@@ -79,7 +79,7 @@ def make_plan(
     seeds: int = 3,
     regularizers: Sequence[str] = ("none",),
     budget: str = "full",
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
 ) -> Plan:
     """The runs behind the paper's table, in folders under `out`.
 
@@ -118,7 +118,7 @@ def make_plan(
     return plan
 
 
-def _quick(grid: Grid, data_dir: Path | None) -> Grid:
+def _quick(grid: Grid, data_dir: str | Path | None) -> Grid:
     settings = dict(QUICK[grid.families[0]])
     settings["train_limit"] = min(settings["train_limit"], datasets.extent(grid.run.data.name, data_dir).train)
     if grid.run.data.name in EVENT_SETS:

@@ -43,7 +43,7 @@ from tsnn_uq.experiments.storage import (
     write_predictions,
     write_row,
 )
-from tsnn_uq.files import read_tensors_header, remove_leftovers, write_json
+from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.pages import keep_pages
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.saving import save_weights
@@ -58,7 +58,7 @@ UnderWay = Timeout
 """Another process, or another thread, does this run now."""
 
 
-def run(settings: Settings, runs: Path, context: Context = Context(), *, wait: bool = True) -> dict[str, Any]:
+def run(settings: Settings, runs: str | Path, context: Context = Context(), *, wait: bool = True) -> dict[str, Any]:
     """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
 
     While it does, it holds the run's lock, so that no other process does the same. A float run that this one needs is
@@ -77,6 +77,7 @@ def run(settings: Settings, runs: Path, context: Context = Context(), *, wait: b
         InputError: missing data, a folder of another run, a loss that is not finite.
         UnderWay: another process does this run, and `wait` is not set.
     """
+    runs = as_path(runs)
     require_feasible(settings, runs, context)
     return do_run(settings, runs, context, wait=wait)
 

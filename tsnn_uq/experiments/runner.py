@@ -23,7 +23,7 @@ from tsnn_uq.experiments.context import Context, RunProgress
 from tsnn_uq.experiments.run import UnderWay, do_run, require_feasible
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import is_finished, read_row
-from tsnn_uq.files import UNFINISHED, remove_leftovers, require_writable
+from tsnn_uq.files import UNFINISHED, as_path, remove_leftovers, require_writable
 
 __all__ = ["After", "Failure", "Row", "Task", "count_left", "do_runs", "raised", "sweep", "waves"]
 
@@ -84,13 +84,13 @@ def count_left(tasks: Sequence[Task]) -> int:
     return sum(not is_finished(task.folder, task.settings.flat()) for wave in waves(tasks) for task in wave)
 
 
-def sweep(settings: Sequence[Settings], runs: Path, context: Context = Context()) -> list[Row]:
+def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Context()) -> list[Row]:
     """Do all runs, and return their rows in the order of `settings`; see `do_runs`.
 
     Raises:
         InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
     """
-    tasks = [Task(one, runs) for one in settings]
+    tasks = [Task(one, as_path(runs)) for one in settings]
     results = do_runs(tasks, context)
     return [raised(results[task]) for task in tasks]
 

@@ -262,12 +262,12 @@ class Settings(BaseModel):
         """All settings by dotted names: ``network`` is its name, ``network.hidden`` an option."""
         return flat(self.model_dump())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write as TOML, atomically."""
         write_toml(path, self.model_dump(exclude_none=True))
 
     @classmethod
-    def load(cls, path: Path) -> Settings:
+    def load(cls, path: str | Path) -> Settings:
         """Read what `save` wrote.
 
         Raises:
@@ -298,7 +298,7 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_flat(path: Path) -> dict[str, Any]:
+def read_flat(path: str | Path) -> dict[str, Any]:
     """The settings in a TOML file by dotted names."""
     return flat(read_toml(path))
 
@@ -326,7 +326,7 @@ def suits_alike(one: str, other: str, data: str) -> bool:
     return one == other or (None not in names and names[0] == names[1] and preset(data, one) == preset(data, other))
 
 
-def make_settings(given: Mapping[str, Any], config: Path | None = None) -> Settings:
+def make_settings(given: Mapping[str, Any], config: str | Path | None = None) -> Settings:
     """Settings from what suits data set and network, over it those of a file, over them the `given`.
 
     Args:

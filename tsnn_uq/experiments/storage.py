@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.settings import Settings, read_flat, run_name
-from tsnn_uq.files import read_json, read_tensors, read_tensors_header, write_json, write_tensors
+from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, write_json, write_tensors
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.quantization.saving import load_weights
 from tsnn_uq.seeds import generator_for
@@ -177,12 +177,13 @@ def write_predictions(folder: Path, predictions: Mapping[str, Predicted], config
     write_tensors(folder / PREDICTIONS, tensors, {"kind": "predictions", "run": fingerprint(config)})
 
 
-def read_predictions(folder: Path, part: Literal["test", "validation"] = "test") -> Predicted:
+def read_predictions(folder: str | Path, part: Literal["test", "validation"] = "test") -> Predicted:
     """Monte Carlo probabilities [S, N, C] of a part of a run's data, and its labels [N].
 
     Raises:
         InputError: there are none, the file is damaged, or that of another run.
     """
+    folder = as_path(folder)
     path = folder / PREDICTIONS
     tensors, _ = read_tensors(path, "predictions")
     stage_done(path, read_config(folder))
@@ -206,18 +207,19 @@ def build_network(settings: Settings, shape: tuple[int, ...], classes: int) -> n
     return network
 
 
-def load_network(folder: Path) -> nn.Module:
+def load_network(folder: str | Path) -> nn.Module:
     """The trained network of a run folder, in evaluation mode; errors as `load_sized_network`."""
     return load_sized_network(folder)[0]
 
 
-def load_sized_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_sized_network(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a run folder, and the ``shape`` of an input without time and number of ``classes``.
 
     Raises:
         InputError: no trained run there, a file that is damaged or another run's, or a network whose code was not named
             in this process; see `tsnn_uq.experiments.components`.
     """
+    folder = as_path(folder)
     if not (folder / WEIGHTS).exists():
         raise InputError(f"{folder}: expected the folder of a finished training; got one without {WEIGHTS}")
     state, header = load_weights(folder / WEIGHTS)

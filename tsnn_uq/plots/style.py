@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.files import atomic_path, csv_text, write_text
+from tsnn_uq.files import as_path, atomic_path, csv_text, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,7 +149,7 @@ def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, 
     Raises:
         InputError: the path ends in ``.pdf`` or ``.png``, or cannot be written.
     """
-    path = Path(path_without_suffix)
+    path = as_path(path_without_suffix)
     if path.suffix in (".pdf", ".png"):
         raise InputError(f"path_without_suffix: expected a path without {path.suffix}; got {str(path)!r}")
     pdf, png = (path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png"))

@@ -25,7 +25,7 @@ __all__ = ["load_weights", "save_weights"]
 KIND = "weights"
 
 
-def save_weights(path: Path, model: nn.Module, *, ternary: Iterable[str] = (), header: Mapping[str, Any]) -> None:
+def save_weights(path: str | Path, model: nn.Module, *, ternary: Iterable[str] = (), header: Mapping[str, Any]) -> None:
     """Save a network's parameters and buffers, atomically.
 
     Args:
@@ -53,7 +53,7 @@ def save_weights(path: Path, model: nn.Module, *, ternary: Iterable[str] = (), h
     write_tensors(path, tensors, {**header, "kind": KIND, "shapes": shapes, "transposed": transposed})
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_weights` wrote, as (state dict, header); ternary weights are unpacked to floats.
 
     Raises:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["drawings"]
 
 
-def drawings(contents: Contents, *, full: bool, data_dir: Path | None, say: Callable[[str], object]) -> Html:
+def drawings(contents: Contents, *, full: bool, data_dir: str | Path | None, say: Callable[[str], object]) -> Html:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
     parts: list[Html] = []
     for group in contents.summaries():

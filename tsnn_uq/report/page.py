@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.files import require_writable, write_text
+from tsnn_uq.files import as_path, require_writable, write_text
 from tsnn_uq.report.contents import Contents, read_contents
 from tsnn_uq.report.drawings import drawings
 from tsnn_uq.report.html import Html, element, joined
@@ -19,11 +19,11 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    folder: Path,
-    out: Path,
+    folder: str | Path,
+    out: str | Path,
     *,
     full: bool = False,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write one HTML page about a comparison, with its figures in it and nothing to fetch.
@@ -41,7 +41,7 @@ def write_report(
         InputError: no finished run in the folder, a damaged file, or `out` cannot be written, which is found before
             any figure is drawn.
     """
-    contents = read_contents(folder)
+    contents, out = read_contents(as_path(folder)), as_path(out)
     if out.is_dir():
         raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
     require_writable(out.absolute().parent)

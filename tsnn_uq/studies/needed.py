@@ -16,6 +16,7 @@ from tsnn_uq.experiments.plan import Axes, Part, claim, finished_runs, make_grid
 from tsnn_uq.experiments.runner import Task, sweep
 from tsnn_uq.experiments.settings import run_name
 from tsnn_uq.experiments.storage import read_predictions
+from tsnn_uq.files import as_path
 from tsnn_uq.training import METHODS
 
 __all__ = ["Runs", "require_runs"]
@@ -37,7 +38,10 @@ class Runs:
     family: str
     part: str
     seed: int
-    data_dir: Path | None = None
+    data_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folders", {method: as_path(folder) for method, folder in self.folders.items()})
 
     @property
     def title(self) -> str:
@@ -54,7 +58,7 @@ class Runs:
 
 
 def require_runs(
-    folder: Path,
+    folder: str | Path,
     *,
     family: str = "",
     part: str = "all",
@@ -63,7 +67,7 @@ def require_runs(
     train: bool = False,
     data: str = "",
     jobs: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     say: Callable[[str], object] = print,
 ) -> Runs:
     """The finished runs of one family, quantized part and seed.
@@ -84,6 +88,7 @@ def require_runs(
     Raises:
         InputError: runs are missing and `train` is not set, or what training raises.
     """
+    folder = as_path(folder)
     config = folder / "config.toml"
     axes = read_axes(config)[0] if config.exists() else Axes()
     known = dict.fromkeys([*METHODS, *axes.methods])

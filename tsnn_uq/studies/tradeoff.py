@@ -13,7 +13,7 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.measure import evaluate
 from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
 from tsnn_uq.experiments.tables import read_results, summarize
-from tsnn_uq.files import visible
+from tsnn_uq.files import as_path, visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,7 +36,7 @@ COSTS = {"storage_bytes": ("storage_mb", 1e6), "flops": ("flops_m", 1e6), "energ
 _NAMES = ("dataset", "family", "configuration", "quantized_part", "method")
 
 
-def find_results(path: Path) -> tuple[Path, str]:
+def find_results(path: str | Path) -> tuple[Path, str]:
     """The table of results that is meant, and a name for figures of it.
 
     Args:
@@ -45,6 +45,7 @@ def find_results(path: Path) -> tuple[Path, str]:
     Raises:
         InputError: no such file.
     """
+    path = as_path(path)
     file = path / "results.csv" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path}: expected a CSV file of results, or the folder of a comparison; found no {file.name}")
@@ -70,7 +71,7 @@ def pareto_front(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def tradeoffs(
-    path: Path, measures: Sequence[str] = ("accuracy", "ece", "predictive-entropy"), data: str = ""
+    path: str | Path, measures: Sequence[str] = ("accuracy", "ece", "predictive-entropy"), data: str = ""
 ) -> DataFrame:
     """What each kind of network achieves, and what it costs: means over seeds.
 
@@ -117,7 +118,7 @@ def tradeoffs(
     return pd.concat(tables, ignore_index=True)
 
 
-def _read_summary(path: Path) -> DataFrame:
+def _read_summary(path: str | Path) -> DataFrame:
     import pandas as pd
 
     file, _ = find_results(path)
@@ -146,7 +147,7 @@ def _of_one_data_set(summary: DataFrame, data: str) -> DataFrame:
     return summary[summary["dataset"] == check_choice("data", data or found[0], found)].reset_index(drop=True)
 
 
-def energy_curves(folder: Path, measures: Sequence[str] = ("accuracy", "ece", "nll")) -> DataFrame:
+def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ece", "nll")) -> DataFrame:
     """What predictions of S Monte Carlo samples are worth, and the energy of one: S passes cost S times one.
 
     Every value is the mean over the disjoint groups of S samples that a run's predictions hold.
@@ -168,7 +169,7 @@ def energy_curves(folder: Path, measures: Sequence[str] = ("accuracy", "ece", "n
     for name in measures:
         check_choice("measures", name, MEASURES)
     rows: list[dict[str, Any]] = []
-    for run in visible(folder / "runs"):
+    for run in visible(as_path(folder) / "runs"):
         if is_finished(run):
             bins, row = read_config(run)["bins"], read_row(run)
             names = {name: row[name] for name in ("family", "quantized_part", "method", "seed")}

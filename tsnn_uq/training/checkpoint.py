@@ -22,7 +22,7 @@ KIND = "checkpoint"
 
 
 def save_checkpoint(
-    path: Path,
+    path: str | Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     method: Method,
@@ -48,7 +48,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path,
+    path: str | Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     method: Method,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, class_numbers, describe
+from tsnn_uq.files import as_path
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.state import evaluating, rest
@@ -78,7 +79,7 @@ def fit(
     regularizer: Regularizer | None = None,
     settings: FitSettings | None = None,
     validation: Labelled | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 20.0,
     fingerprint: dict[str, object] | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -127,6 +128,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=settings.weight_decay, fused=True)
     masks = generator_for(seed, "masks", device=images.device)
     history, step, loss_sum = History(), 0, 0.0
+    checkpoint = None if checkpoint is None else as_path(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         header = load_checkpoint(checkpoint, model, optimizer, method, masks, identity)
         history, step, loss_sum = History(**header["history"]), header["step"], header["loss_sum"]

@@ -59,7 +59,7 @@ def read_measured(folder: Path, **before: Any) -> list[dict[str, Any]]:
 
 
 def measure_run(
-    config: Settings, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
+    config: Settings, folder: str | Path, foreign: Mapping[str, str], *, data_dir: str | Path | None = None
 ) -> list[dict[str, Any]]:
     """Two rows of a finished run, by the network that a user loads from its folder.
 
@@ -76,7 +76,7 @@ def measure_run(
 
 
 def predict_run(
-    config: Settings, folder: Path, foreign: Mapping[str, str], *, data_dir: Path | None = None
+    config: Settings, folder: str | Path, foreign: Mapping[str, str], *, data_dir: str | Path | None = None
 ) -> Predictions:
     """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
     network, size = load_sized_network(folder)
@@ -90,7 +90,7 @@ def predict_run(
 
 
 @cache
-def foreign_set(name: str, data_dir: Path | None) -> data.Dataset:
+def foreign_set(name: str, data_dir: str | Path | None) -> data.Dataset:
     """The inputs of a foreign set; kept, since a process measures many runs and letters take seconds to draw."""
     dataset = data.load_test(name, data_dir)
     return dataset.subset(min(FOREIGN_INPUTS, len(dataset)))

@@ -9,6 +9,7 @@ from typing import Any
 
 from tsnn_uq.checks import check_choice
 from tsnn_uq.experiments import Settings, make_settings
+from tsnn_uq.files import as_path
 
 __all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Plan"]
 
@@ -65,6 +66,9 @@ class Plan:
     settings: Mapping[str, Any] = field(default_factory=dict)
     terms: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CANDIDATES)
     foreign: Mapping[str, str] = field(default_factory=lambda: FOREIGN)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "out", as_path(self.out))
 
     def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> Settings:
         """A run, its ternary layers all of them; a distilled one has the teacher that was trained with no term."""

@@ -48,7 +48,7 @@ def posteriors(
     members: int = MEMBERS,
     settings: dict[str, Any] | None = None,
     jobs: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     told: Told = silent,
 ) -> DataFrame:
     """Ternary posterior, Laplace and SWAG of each float network, and ensembles of float and of ternary ones.
@@ -108,7 +108,7 @@ def _place(plan: Plan, wanted: PosteriorSettings) -> Path:
 
 
 def _infer(
-    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: Path | None, told: Told
+    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None, told: Told
 ) -> dict[str, Any]:
     place = _place(plan, wanted)
     values = posterior_of_run(plan.place(config), wanted, place, Context(data_dir))
@@ -116,7 +116,9 @@ def _infer(
     return values
 
 
-def _measured(plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: Path | None) -> list[dict[str, Any]]:
+def _measured(
+    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None
+) -> list[dict[str, Any]]:
     place = _place(plan, wanted)
     heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
 
@@ -126,7 +128,7 @@ def _measured(plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir:
     return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, data_dir)
 
 
-def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: Path | None) -> list[dict[str, Any]]:
+def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: str | Path | None) -> list[dict[str, Any]]:
     """Rows of networks that differ in nothing but their seed; their masks play no part."""
     method = members[0].method.name
 
@@ -143,7 +145,7 @@ def _rows(
     place: Path,
     method: str,
     networks: Callable[[], list[nn.Module]],
-    data_dir: Path | None,
+    data_dir: str | Path | None,
 ) -> list[dict[str, Any]]:
     """What `measure_predictions` gives of networks, measured once and kept in their folder."""
     if not is_measured(place):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.files import as_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -86,7 +87,7 @@ def best_terms(rows: DataFrame, *, method: str = "direct", count: int = 2) -> li
     return texts
 
 
-def finalists(texts: Sequence[str], screening: Path | None) -> list[str]:
+def finalists(texts: Sequence[str], screening: str | Path | None) -> list[str]:
     """The terms that go on: those given, or the `best_terms` of the table that a screening wrote.
 
     Raises:
@@ -99,7 +100,7 @@ def finalists(texts: Sequence[str], screening: Path | None) -> list[str]:
     return best_terms(read_stage(screening))
 
 
-def read_stage(path: Path) -> DataFrame:
+def read_stage(path: str | Path) -> DataFrame:
     """The rows of a table that a stage wrote.
 
     Raises:
@@ -108,7 +109,7 @@ def read_stage(path: Path) -> DataFrame:
     import pandas as pd
 
     try:
-        rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        rows = pd.read_csv(as_path(path), keep_default_na=False, na_values=[""])
         missing = {"family", "method", "term", "regularizer", "seed", "calibration"} - set(rows.columns)
     except (OSError, ValueError) as error:
         raise InputError(f"table: expected one that tsnn-uq ablation wrote; got {path}: {error}") from error

@@ -31,7 +31,7 @@ def screening(
     *,
     methods: Sequence[str] = ("direct", "distill"),
     jobs: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     told: Told = silent,
 ) -> DataFrame:
     """Every term at four weights with one seed, then the chosen weights with all seeds, on 10,000 images of MNIST.
@@ -81,7 +81,7 @@ def finals(
     *,
     families: Sequence[str] = ("dropout", "dropconnect"),
     jobs: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     told: Told = silent,
 ) -> DataFrame:
     """No term and the best ones with direct ternary networks, no term and the best with float ones, on all of MNIST.
@@ -122,7 +122,7 @@ def do_and_measure(
     configs: Sequence[Settings],
     *,
     jobs: int = 1,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     told: Told = silent,
 ) -> None:
     """Do and measure those of a plan's runs that were not yet, `jobs` at a time.
@@ -160,7 +160,9 @@ def _rows(plan: Plan, entries: Sequence[tuple[str, Settings]], **options: Any) -
     return pd.DataFrame(rows)
 
 
-def _measure(task: Task, row: Row, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: Path | None) -> None:
+def _measure(
+    task: Task, row: Row, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: str | Path | None
+) -> None:
     """Measure a finished run, in whichever process, and keep its rows in its folder."""
     folder = task.folder
     rows = measure_run(task.settings, folder, foreign, data_dir=data_dir)
