@@ -9,6 +9,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
+from tsnn_uq.cli.scripts import figure_folder
 from tsnn_uq.comparison import compare_methods
 from tsnn_uq.experiments.tables import read_results
 from tsnn_uq.plots import posterior_differences, save_plot
@@ -19,7 +20,7 @@ def main(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="Folder that tsnn-uq compare wrote, or a CSV like its results.")
     ],
-    out: FigureFolder = Path("figures"),
+    out: FigureFolder = None,
     measures: Annotated[
         str, typer.Option(help="Columns of the results, with commas.")
     ] = "accuracy,predictive_entropy,predictive_variance,ece",
@@ -30,7 +31,7 @@ def main(
     path, title = find_results(results)
     comparison = compare_methods(read_results(path), names(measures), seed=seed, baseline=baseline)
     figure = posterior_differences(comparison)
-    for file in save_plot(figure, comparison.table(), out / f"differences-{title}"):
+    for file in save_plot(figure, comparison.table(), figure_folder(out, results) / f"differences-{title}"):
         print(file)
 
 

@@ -14,7 +14,7 @@ from tsnn_uq.plots import entropy_histogram, entropy_table
 from tsnn_uq.studies import Runs
 
 
-@figure_script("entropy")
+@figure_script("entropy", variants=("outlier",))
 def main(
     runs: Runs,
     outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",

@@ -9,20 +9,24 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder
+from tsnn_uq.cli.scripts import figure_folder
 from tsnn_uq.plots import ablation_figure, ablation_table, save_plot
 from tsnn_uq.studies.ablation import read_stage
 
 
 def main(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="screening.csv or finals.csv.")],
-    out: FigureFolder = Path("figures"),
+    out: FigureFolder = None,
     calibration: Annotated[
         str, typer.Option(help="temperature: set on the validation split; none: as the networks are.")
     ] = "temperature",
 ) -> None:
     """Draw accuracy, variance, calibration and out-of-distribution detection with each term and without."""
     numbers = ablation_table(read_stage(table), calibration=calibration)
-    for path in save_plot(ablation_figure(numbers), numbers, out / f"regularizers-{table.stem}"):
+    variant = "" if calibration == "temperature" else f"-{calibration}"
+    for path in save_plot(
+        ablation_figure(numbers), numbers, figure_folder(out, table) / f"regularizers-{table.stem}{variant}"
+    ):
         print(path)
 
 

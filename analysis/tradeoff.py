@@ -9,6 +9,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
+from tsnn_uq.cli.scripts import figure_folder
 from tsnn_uq.plots import energy_figure, save_plot, tradeoff_figure
 from tsnn_uq.studies import energy_curves, find_results, tradeoffs
 
@@ -18,7 +19,7 @@ def main(
         Path,
         typer.Argument(metavar="RESULTS", help="Folder that tsnn-uq compare wrote, or its results or summary CSV."),
     ],
-    out: FigureFolder = Path("figures"),
+    out: FigureFolder = None,
     measures: Annotated[
         str, typer.Option(help="With commas: accuracy, ece, nll, brier, predictive-entropy, mutual-information, ...")
     ] = "accuracy,ece,predictive-entropy",
@@ -29,11 +30,12 @@ def main(
     Of a comparison's folder, the energy of predictions of 1, 2, 4, ... Monte Carlo samples is drawn as well.
     """
     _, title = find_results(results)
+    folder = figure_folder(out, results)
     table = tradeoffs(results, names(measures), data)
-    files = [*save_plot(tradeoff_figure(table), table, out / f"tradeoff-{title}")]
+    files = [*save_plot(tradeoff_figure(table), table, folder / f"tradeoff-{title}")]
     if (results / "runs").is_dir():
         curves = energy_curves(results, names(measures))
-        files += save_plot(energy_figure(curves), curves, out / f"tradeoff-samples-{title}")
+        files += save_plot(energy_figure(curves), curves, folder / f"tradeoff-samples-{title}")
     for path in files:
         print(path)
 

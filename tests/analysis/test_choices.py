@@ -37,11 +37,11 @@ def comparison(tmp_path_factory):
 @pytest.mark.parametrize(
     ("script", "options", "name"),
     [
-        ("quantization", ["--show", "sparsity", "--inputs", "20"], "quantization-sparsity-dropout"),
-        ("quantization", ["--show", "potentials", "--inputs", "20"], "quantization-potentials-dropout"),
-        ("quantization", ["--show", "raster", "--index", "5"], "quantization-raster-dropout"),
-        ("selective", ["--score", "max-probability"], "selective-max-probability-dropout"),
-        ("selective", ["--outlier", "digits:rotate=90"], "selective-digits-rotate=90-dropout"),
+        ("quantization", ["--show", "sparsity", "--inputs", "20"], "quantization-digits-dropout-seed0-sparsity"),
+        ("quantization", ["--show", "potentials", "--inputs", "20"], "quantization-digits-dropout-seed0-potentials"),
+        ("quantization", ["--show", "raster", "--index", "5"], "quantization-digits-dropout-seed0-raster"),
+        ("selective", ["--score", "max-probability"], "selective-digits-dropout-seed0-max-probability"),
+        ("selective", ["--outlier", "digits:rotate=90"], "selective-digits-dropout-seed0-digits-rotate=90"),
     ],
 )
 def test_a_choice_stands_in_the_files_names(script, options, name, comparison, tmp_path):
@@ -74,6 +74,16 @@ def test_differences_of_measured_rows(tmp_path):
     assert (row["family"], row["method"], row["unit"]) == ("dropout", "direct", "points")
     assert row["low"] < 100 * (means["direct"] - means["float"]) < row["high"]
     assert (tmp_path / "differences-some.png").exists()
+
+
+def test_figures_of_a_table_go_beside_it_by_default(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "some.csv").write_bytes(RESULTS.read_bytes())
+    call("tradeoff", tmp_path / "some.csv", "--measures", "accuracy")
+    names = {f"tradeoff-some.{suffix}" for suffix in ("csv", "pdf", "png")}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == names
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("script", ["tradeoff", "differences"])

@@ -55,9 +55,9 @@ def test_a_script_runs_from_a_shell():
 def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path, call):
     code, _, error = call(script, comparison, "--out", tmp_path)
     assert code == 0, error
-    names = {f"{script.stem}-dropout.{suffix}" for suffix in ("csv", "pdf", "png")}
+    names = {f"{script.stem}-digits-dropout-seed0.{suffix}" for suffix in ("csv", "pdf", "png")}
     assert {path.name for path in tmp_path.iterdir()} == names
-    numbers = pd.read_csv(tmp_path / f"{script.stem}-dropout.csv")
+    numbers = pd.read_csv(tmp_path / f"{script.stem}-digits-dropout-seed0.csv")
     assert len(numbers)
     if "method" in numbers:
         assert set(numbers["method"]) <= {"float", "direct"}
@@ -67,7 +67,7 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
     script = ROOT / "analysis" / "entropy.py"
     code, _, error = call(script, comparison, "--out", tmp_path, "--outlier", "digits:rotate=90")
     assert code == 0, error
-    numbers = pd.read_csv(tmp_path / "entropy-dropout.csv")
+    numbers = pd.read_csv(tmp_path / "entropy-digits-dropout-seed0-digits-rotate=90.csv")
     assert set(numbers["method"]) == {"float", "direct"}
     assert set(numbers["group"]) == {"right", "wrong", "outlier"}
 

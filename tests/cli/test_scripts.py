@@ -56,10 +56,10 @@ def test_a_script_has_its_own_options_and_those_that_find_runs():
 def test_it_writes_what_it_drew_and_says_where(folder, call, tmp_path):
     code, text, _ = call(folder, "--out", tmp_path, "--most", 3, "--methods", "direct")
     assert code == 0
-    files = {tmp_path / f"labels-dropout.{suffix}" for suffix in ("csv", "pdf", "png")}
+    files = {tmp_path / f"labels-digits-dropout-seed0.{suffix}" for suffix in ("csv", "pdf", "png")}
     assert set(tmp_path.iterdir()) == files
     assert {str(path) for path in files} == set(text.split())
-    assert len(pd.read_csv(tmp_path / "labels-dropout.csv")) == 3
+    assert len(pd.read_csv(tmp_path / "labels-digits-dropout-seed0.csv")) == 3
     ((runs, most),) = SEEN
     assert most == 3
     assert list(runs.folders) == ["direct"]
@@ -80,3 +80,12 @@ def test_help_tells_the_options_of_both(call, monkeypatch):
     assert code == 0
     for word in ("Draw the first labels.", "--most", "Labels drawn.", "--train", "FOLDER"):
         assert word in text
+
+
+def test_figures_go_beside_the_runs_by_default(folder, call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, _, _ = call(folder)
+    assert code == 0
+    names = {f"labels-digits-dropout-seed0.{suffix}" for suffix in ("csv", "pdf", "png")}
+    assert {path.name for path in (folder / "figures").iterdir()} == names
+    assert list(tmp_path.iterdir()) == []

@@ -186,15 +186,15 @@ def test_missing_and_damaged_files_are_named_and_nothing_is_written(copy, change
 
 
 def test_one_missing_figure_fails(copy):
-    (copy / "figures" / "entropy-dropout.pdf").unlink()
-    with pytest.raises(InputError, match=r"got figures/entropy-dropout.pdf \(missing\);"):
+    (copy / "figures" / "entropy-mnist-dropout-seed0-fashion-mnist.pdf").unlink()
+    with pytest.raises(InputError, match=r"got figures/entropy-mnist-dropout-seed0-fashion-mnist.pdf \(missing\);"):
         building.build(copy)
 
 
 def test_a_truncated_figure_fails(copy):
-    path = copy / "figures" / "entropy-dropout.pdf"
+    path = copy / "figures" / "entropy-mnist-dropout-seed0-fashion-mnist.pdf"
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(InputError, match=r"got figures/entropy-dropout.pdf \(damaged\);"):
+    with pytest.raises(InputError, match=r"got figures/entropy-mnist-dropout-seed0-fashion-mnist.pdf \(damaged\);"):
         building.build(copy)
 
 

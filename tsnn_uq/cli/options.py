@@ -46,7 +46,10 @@ Data = Annotated[str, typer.Option("--data", help="The data's code, FILE.py:name
 
 # What the scripts of analysis/ take.
 ComparisonFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that tsnn-uq compare wrote.")]
-FigureFolder = Annotated[Path, typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers.")]
+FigureFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers; by default figures/ in FOLDER."),
+]
 Family = Annotated[str, typer.Option("--family", "--network", help="Network; else the first of the folder.")]
 Part = Annotated[str, typer.Option(help="Quantized part of the ternary networks.")]
 Seed = Annotated[int, typer.Option(help="Seed of the runs.")]

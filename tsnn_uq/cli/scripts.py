@@ -24,19 +24,25 @@ if TYPE_CHECKING:
 else:
     Drawing = tuple  # matplotlib and pandas wait until something is drawn
 
-__all__ = ["Drawing", "figure_script"]
+__all__ = ["Drawing", "figure_folder", "figure_script"]
+
+
+def figure_folder(out: Path | None, source: Path) -> Path:
+    """Where a figure goes: to `out`, or else beside what it is drawn from, a folder or a file of results."""
+    return (source if source.is_dir() else source.parent) / "figures" if out is None else out
 
 
 def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Make a function of `Runs` and options of its own, which returns a `Drawing`, a script's command.
 
     The command has the function's own options and those with which runs are found, or trained where they are missing;
-    it writes a CSV, a PDF and a PNG called ``<name>-<family>``. The function itself is the command's `__wrapped__`.
+    it writes a CSV, a PDF and a PNG called ``<name>-<data>-<family>-seed<seed>``. The function itself is the command's
+    `__wrapped__`.
 
     Args:
         name: of the figure.
-        variants: options of the function that choose another figure: what is not their default stands in the files'
-            name, ``<name>-<value>-<family>``, so that one does not overwrite the other.
+        variants: options of the function that choose another figure. A value that is not the default is added to the
+            files' name, ``<name>-<data>-<family>-seed<seed>-<value>``, so that one figure does not overwrite another.
 
     Example:
         >>> @figure_script("nothing")
@@ -51,11 +57,11 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
 
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
-            out = arguments.pop("out")
+            out = figure_folder(arguments.pop("out"), arguments["folder"])
             runs = _take_runs(arguments)
             figure, table = function(runs, **arguments)
             chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]
-            for path in save_plot(figure, table, out / "-".join([name, *chosen, runs.title]).replace(":", "-")):
+            for path in save_plot(figure, table, out / "-".join([name, runs.file_name, *chosen]).replace(":", "-")):
                 print(path)
 
         own = list(inspect.signature(function).parameters.values())[1:]
@@ -72,7 +78,7 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
 
 def _options(
     folder: ComparisonFolder,
-    out: FigureFolder = Path("figures"),
+    out: FigureFolder = None,
     family: Family = "",
     part: Part = "all",
     seed: Seed = 0,

@@ -15,7 +15,7 @@ from tsnn_uq.experiments.estimate import announced, estimate_runs
 from tsnn_uq.experiments.plan import Axes, Part, claim, finished_runs, make_grid, read_axes, run_folder
 from tsnn_uq.experiments.runner import Task, sweep
 from tsnn_uq.experiments.settings import run_name
-from tsnn_uq.experiments.storage import read_predictions
+from tsnn_uq.experiments.storage import read_config, read_predictions
 from tsnn_uq.files import as_path
 from tsnn_uq.training import METHODS
 
@@ -45,8 +45,18 @@ class Runs:
 
     @property
     def title(self) -> str:
-        """What tells these runs from others, for file names: such as ``"dropout"`` or ``"plif-conv"``."""
+        """Network and quantized part, such as ``"dropout"`` or ``"plif-conv"``."""
         return run_name(self.family, *([] if self.part == "all" else [self.part]))
+
+    @property
+    def file_name(self) -> str:
+        """What tells figures of these runs from those of others, such as ``"mnist-plif-conv-seed0"``."""
+        return run_name(self.data, self.title, f"seed{self.seed}")
+
+    @property
+    def data(self) -> str:
+        """The data set of the runs."""
+        return read_config(next(iter(self.folders.values())))["data"]
 
     def predictions(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By method, Monte Carlo probabilities [S, N, C] of the test set and labels [N]."""
