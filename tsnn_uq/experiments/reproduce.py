@@ -113,6 +113,7 @@ def make_plan(
         folder = out / text.replace(":", "-")
         parts[text] = plan_parts([*_with(text, base)], folder, f"{folder.name}/" if several else "")
     plan = Plan(out, parts, budget)
+    plan.tasks()  # raises where a method and a regularizer do not go together
     if (out / "reproduce.toml").exists():
         require_same(out, _fixed(plan), {name: read_toml(out / "reproduce.toml").get(name) for name in _fixed(plan)})
     return plan
