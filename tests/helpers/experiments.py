@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from tsnn_uq.experiments import Settings, make_settings
+from tsnn_uq.experiments.settings import ALIASES
 
 __all__ = ["FILES", "contents", "tiny", "without_time"]
 
@@ -20,7 +21,10 @@ FILES = ["config.toml", "history.json", "predictions.safetensors", "result.json"
 
 
 def tiny(**settings: Any) -> Settings:
-    """A run of four training steps; a ternary one quantizes all layers."""
+    """A run of four training steps; a ternary one quantizes all layers, and a float one ignores methods' options."""
+    of_methods = {name for name, targets in ALIASES.items() if targets[0].startswith("method.")}
+    if settings.get("method", "float") == "float":
+        settings = {name: value for name, value in settings.items() if name not in of_methods}
     return make_settings(TINY | SUITS.get(settings.get("family", ""), {}) | settings)
 
 
