@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from tests.helpers.peers import peer
+from tsnn_uq.checks import InputError
+from tsnn_uq.engine import Engine
+from tsnn_uq.training import REGULARIZERS, forward_batch, make_regularizer, regularizer_terms
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +33,38 @@ def test_example_runs(example, capsys, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other libraries' own
         exec(compile(example, "example", "exec"), {})
+
+
+OWN_LOOP = next(text for text in NAMED.values() if "make_regularizer" in text)
+
+
+@pytest.mark.parametrize("name", [*REGULARIZERS, "variance:5+outliers:0.5+membrane:0.1"])
+def test_the_loop_of_the_readme_takes_every_term(name):
+    """Two steps; the term has a gradient, and one that needs more than logits says so."""
+    loop = OWN_LOOP.replace('"default"', repr(name)).replace(".split(128)", ".split(128)[:2]")
+    assert f"make_regularizer({name!r})" in loop
+    found: dict[str, Any] = {}
+    exec(compile(loop, "loop", "exec"), found)
+    assert found["loss"].isfinite()
+    term = found["regularizer"].term(found["forward"])
+    assert term.isfinite()
+    assert term.requires_grad == (name != "none")
+    more = set(re.findall("`([a-z-]+)`", README.partition("Four terms need more than")[2].partition("The others")[0]))
+    mc_logits = torch.zeros(2, 128, 10)
+    if more & set(regularizer_terms(name)):
+        with pytest.raises(InputError, match="got logits alone"):
+            found["regularizer"](mc_logits, found["labels"])
+    else:
+        assert found["regularizer"](mc_logits, found["labels"]).isfinite()
+
+
+@pytest.mark.parametrize("name", ["snntorch hidden", "spikingjelly multi", "norse loop"])
+def test_what_knows_our_networks_alone_refuses_others_and_names_the_remedy(name):
+    model, inputs, _ = peer(name, 0.5)
+    with pytest.raises(InputError, match="from_nir"):
+        Engine(model)
+    with pytest.raises(InputError, match="from_nir"):
+        forward_batch(model, inputs, torch.zeros(6, dtype=torch.long), make_regularizer("membrane"), seed=0, step=0)
 
 
 def test_the_readme_has_examples_for_both_kinds_of_user():

@@ -265,7 +265,7 @@ def test_bad_calls_are_refused():
     with pytest.raises(InputError, match=r"regularizer_weight: expected a number above 0 with a regularizer.*got 0"):
         fit(network(), images(), seed=0, regularizer=VarianceRegularizer(), settings=TINY)
     for name in OF_WHOLE_PASSES:
-        with pytest.raises(InputError, match="expected a whole forward pass; got logits alone; call term"):
+        with pytest.raises(InputError, match="expected a whole forward pass; got logits alone"):
             make_regularizer(name)(torch.ones(2, 2, 3), TARGET)
 
 

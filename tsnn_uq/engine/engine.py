@@ -37,8 +37,9 @@ class Engine:
     n 2**-23 of the sum of the magnitudes of their weights, which now and then decides a spike at the threshold.
 
     Args:
-        network: a trained network, see `tsnn_uq.engine.translate`; it is not changed, and what is changed in it later
-            on is not seen.
+        network: a trained network of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`, as `tsnn_uq.engine.translate`
+            has it; one of another library is refused, and comes over by `tsnn_uq.exchange`. It is not changed, and what
+            is changed in it later on is not seen.
         input_shape: channels, height and width of an image, for networks with convolutions.
         backend: ``"compiled"`` or ``"reference"``; by default the first where it can run.
 

@@ -19,6 +19,8 @@ from tsnn_uq.uncertainty import DropConnectLinear, Dropout
 
 __all__ = ["Program", "translate"]
 
+OTHERS = "tsnn_uq.exchange.from_nir brings networks of other libraries over; mc_predict takes them as they are"
+
 
 @dataclass(frozen=True)
 class Program:
@@ -51,7 +53,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     coding_name, coding, _ = modules[0] if modules else ("", network, False)
     if not isinstance(coding, Coding):
         found = type(coding).__name__ if modules else "an empty network"
-        raise InputError(f"network: expected a Sequential that begins with a Coding; got {found}")
+        raise InputError(f"network: expected a Sequential that begins with a Coding; got {found} ({OTHERS})")
     random = [module for _, module, _ in modules if has_masks(module)]
     if set(filter(has_masks, network.modules())) - set(random):
         problem = "got one inside a layer: make_deterministic it"
@@ -114,7 +116,7 @@ class _Walk:
         elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
             self.open.gain = module.gain
         elif not isinstance(module, nn.Identity):
-            raise InputError(f"network: expected layers that the engine knows; got {place}")
+            raise InputError(f"network: expected layers that the engine knows; got {place} ({OTHERS})")
 
     def finish(self) -> tuple[Layer, ...]:
         """Close the last layer; its outputs are those of the network."""

@@ -50,7 +50,8 @@ def watch_potentials(model: nn.Module, see: Watch) -> Iterator[None]:
     """
     layers = [module for module in model.modules() if isinstance(module, Watched)]
     if not layers:
-        raise InputError("model: expected layers of LIF, PLIF or SRM neurons, whose potentials are wanted; found none")
+        remedy = "tsnn_uq.exchange.from_nir brings networks of other libraries over"
+        raise InputError(f"model: expected LIF, PLIF or SRM neurons of tsnn_uq, to watch; found none ({remedy})")
     try:
         for layer in layers:
             layer.watch = partial(_tell, see, cast(Any, layer).params.threshold)

@@ -26,8 +26,11 @@ def forward_batch(
 ) -> Forward:
     """Run a network on a batch as a regularizer needs it; it is put to rest before.
 
-    For a loop of one's own: ``forward = forward_batch(model, images, target, regularizer, seed=0, step=step)``, then
-    ``loss = cross_entropy(forward.all_logits, forward.of_all(target)) + weight * regularizer.term(forward)``.
+    In a loop of one's own, with any regularizer, also a sum:
+
+        set_generator(model, *[generator] * regularizer.passes)  # before the first step, for our layers that draw masks
+        forward = forward_batch(model, images, target, regularizer, seed=0, step=step)
+        loss = cross_entropy(forward.all_logits, forward.of_all(target)) + weight * regularizer.term(forward)
 
     Args:
         model: gives outputs [T, R, C] or [R, C] for R inputs; layers that draw masks need ``regularizer.passes``

@@ -1,4 +1,4 @@
-"""Uncertainty regularizers: (mc_logits [M, N, C], target [N]) -> scalar, or more, to add to any loss."""
+"""Uncertainty regularizers, to add to any loss: ``weight * regularizer.term(forward_batch(...))``, all of them."""
 
 from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
 from tsnn_uq.training.regularizers.calibration import (

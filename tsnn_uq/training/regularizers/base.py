@@ -21,9 +21,9 @@ __all__ = ["Regularizer", "WeightedSum"]
 class Regularizer:
     """Adds nothing, from one pass: the base of all regularizers.
 
-    Most are functions of the stochastic logits alone: ``loss = loss + regularizer(mc_logits, target)``. One that needs
-    more overrides `term`, which the trainer calls and which is given all there is (see
-    `tsnn_uq.training.forward_batch`).
+    Every one of them gives ``regularizer.term(forward)``, where `forward` is what `tsnn_uq.training.forward_batch`
+    returns; see there for the loss. Most are functions of the stochastic logits alone, and also give
+    ``regularizer(mc_logits, target)`` of logits that come from elsewhere; one that needs more overrides `term`.
 
     Attributes:
         passes: stochastic forward passes M that it wants.
@@ -91,8 +91,8 @@ class WholePassRegularizer(Regularizer):
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
         """Raises: call `term`."""
-        remedy = "call term(forward_batch(...)) in place of (mc_logits, target)"
-        raise InputError(f"{type(self).__name__}: expected a whole forward pass; got logits alone; {remedy}")
+        remedy = "take regularizer.term(forward_batch(model, images, target, regularizer, seed=..., step=...))"
+        raise InputError(f"{type(self).__name__}: expected a whole forward pass; got logits alone ({remedy})")
 
 
 class OwnInputsRegularizer(WholePassRegularizer):

@@ -49,7 +49,8 @@ class MembraneRegularizer(WholePassRegularizer):
     Potentials that keep away from the threshold give spikes that a mask or a quantized weight does not flip. (The
     distribution of potentials was regularized before, by Guo et al., "RecDis-SNN", CVPR 2022, for the quantization
     error of the spikes.) The gradient goes through the very scan of the spikes; see
-    `tsnn_uq.neurons.watch_potentials`.
+    `tsnn_uq.neurons.watch_potentials`. It knows the neurons of `tsnn_uq.neurons` alone: a network of another library is
+    refused, and comes over by `tsnn_uq.exchange`.
 
     Args:
         width: scale of the noise, in thresholds.
