@@ -9,7 +9,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.readout import Gain, logits, logits_over_time
 
 
-@given(st.integers(1, 9), st.integers(0, 3), st.integers(1, 3))
+@given(st.integers(1, 9), st.integers(0, 3), st.integers(2, 4))
 def test_logits_after_each_step_are_means_of_the_outputs_so_far(steps, inputs, classes):
     outputs = torch.randn(steps, inputs, classes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     over_time = logits_over_time(outputs)

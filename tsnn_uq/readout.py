@@ -2,7 +2,8 @@
 
 A spiking network gives [T, N, C]: an output current, or a spike, of each class at each step. Its logits
 after t steps are the mean of the first t outputs, so a decision can be read at any time. Networks that
-give [N, C] have no time axis and are taken as they are.
+give [N, C] have no time axis and are taken as they are. Spikes and spike counts of type bool or int are numbers like
+others: they are converted to torch's default type.
 """
 
 from __future__ import annotations
@@ -16,28 +17,42 @@ __all__ = ["Gain", "logits", "logits_over_time"]
 
 
 def logits(outputs: Tensor) -> Tensor:
-    """Logits [N, C] of outputs [T, N, C] (their mean over time) or [N, C] (as they are)."""
-    _check(outputs)
-    return outputs.mean(0) if outputs.dim() == 3 else outputs
+    """Logits [N, C] of outputs [T, N, C] (their mean over time) or [N, C] (as they are).
+
+    Raises:
+        InputError: another shape, complex numbers, or a single class.
+    """
+    values = _checked(outputs)
+    return values.mean(0) if values.dim() == 3 else values
 
 
 def logits_over_time(outputs: Tensor) -> Tensor:
     """Logits [T, N, C] after each step: the running mean of outputs [T, N, C].
 
+    Raises:
+        InputError: another shape, complex numbers, or a single class.
+
     Example:
-        >>> logits_over_time(torch.tensor([2.0, 4.0]).reshape(2, 1, 1)).flatten()
-        tensor([2., 3.])
+        >>> logits_over_time(torch.tensor([[[2.0, 0.0]], [[4.0, 2.0]]])).tolist()
+        [[[2.0, 0.0]], [[3.0, 1.0]]]
     """
-    _check(outputs)
-    if outputs.dim() == 2:
+    values = _checked(outputs)
+    if values.dim() == 2:
         raise InputError(f"outputs: expected shape [T, N, C] for values over time; got {describe(outputs)}")
-    steps = torch.arange(1, len(outputs) + 1, dtype=outputs.dtype, device=outputs.device)
-    return outputs.cumsum(0) / steps.reshape(-1, 1, 1)
+    steps = torch.arange(1, len(values) + 1, dtype=values.dtype, device=values.device)
+    return values.cumsum(0) / steps.reshape(-1, 1, 1)
 
 
-def _check(outputs: Tensor) -> None:
+def _checked(outputs: Tensor) -> Tensor:
+    """The outputs as floating-point numbers."""
     if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3):
         raise InputError(f"outputs: expected shape [T, N, C] or [N, C]; got {describe(outputs)}")
+    if outputs.is_complex():
+        raise InputError(f"outputs: expected real numbers; got {describe(outputs)}")
+    if outputs.shape[-1] < 2:
+        remedy = "make one logit z two: torch.cat([torch.zeros_like(z), z], -1)"
+        raise InputError(f"outputs: expected at least two classes; got {describe(outputs)} ({remedy})")
+    return outputs if outputs.is_floating_point() else outputs.to(torch.get_default_dtype())
 
 
 class Gain(nn.Module):

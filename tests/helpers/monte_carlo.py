@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from tsnn_uq.networks import build
 
 STEPS = 6
+TRIED = [2, 3]
+"""Inputs of the two passes in which every network is tried in evaluation mode, before any sample is drawn."""
 
 
 def seeded(seed: int) -> torch.Generator:

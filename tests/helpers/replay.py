@@ -14,7 +14,7 @@ from tsnn_uq.uncertainty import rest
 
 
 class Noted:
-    """The masks of one random layer: for each call, in order, what it multiplied its inputs by.
+    """The masks of one random layer: for each call while it is random, in order, what it multiplied its inputs by.
 
     Where an input is 0 the mask cannot be seen and does not matter; it is noted as -1.
     """
@@ -23,8 +23,9 @@ class Noted:
         self.calls: list[Tensor] = []
         layer.register_forward_hook(self._note)
 
-    def _note(self, _: object, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self.calls.append(torch.where(inputs[0] == 0, -1.0, output / inputs[0]))
+    def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if layer.training:
+            self.calls.append(torch.where(inputs[0] == 0, -1.0, output / inputs[0]))
 
     def by_sample(self, calls: int, count: int, dim: int, steps: int = 1) -> list[list[Tensor]]:
         """The masks of each sample, call by call.

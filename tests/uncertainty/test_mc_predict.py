@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.helpers.monte_carlo import STEPS, count_inputs, exact, images, plain_network, seeded, spiking
+from tests.helpers.monte_carlo import STEPS, TRIED, count_inputs, exact, images, plain_network, seeded, spiking
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.uncertainty import MASK_MODES, DropConnectLinear, Dropout, StochasticLayer, mc_predict, set_generator
@@ -18,7 +18,8 @@ def note_generators(network: nn.Module) -> dict[nn.Module, list[Tensor]]:
     states: dict[nn.Module, list[Tensor]] = {}
 
     def note(layer: nn.Module, _: object) -> None:
-        states[layer] += [generator.get_state() for generator in layer.generators]
+        if layer.training:
+            states[layer] += [generator.get_state() for generator in layer.generators]
 
     for layer in network.modules():
         if isinstance(layer, StochasticLayer) or (isinstance(layer, Coding) and layer.stochastic):
@@ -190,15 +191,15 @@ def test_layers_before_the_first_random_one_run_once_for_all_samples():
     network = spiking()
     before, after = count_inputs(network[2], axis=1), count_inputs(network[5], axis=1)
     mc_predict(network, images(), samples=6, generator=seeded(1), batch_size=4)
-    assert before == [1, 2, 4, 3]  # one and two inputs to find the batch axis, then the blocks
-    assert after == [4, 20, 3, 15]  # in each block one sample, then the others folded
+    assert before == [*TRIED, 1, 2, 4, 3]  # one and two inputs to find the batch axis, then the blocks
+    assert after == [*TRIED, 4, 20, 3, 15]  # in each block one sample, then the others folded
 
 
 def test_input_that_is_held_stays_held_when_samples_are_folded():
     network = exact(nn.Sequential(Coding(steps=STEPS), nn.Flatten(2), DropConnectLinear(12, 5, p=0.5)))
     with FlopCounterMode(display=False) as counter:
         mc_predict(network, images(), samples=4, generator=seeded(1))
-    assert counter.get_total_flops() == 4 * 2 * 7 * 12 * 5  # not once more for each step
+    assert counter.get_total_flops() == (4 * 7 + sum(TRIED)) * 2 * 12 * 5  # not once more for each step
 
 
 class Unsplit(nn.Sequential):
@@ -274,7 +275,7 @@ def test_the_memory_limit_bounds_how_many_samples_are_folded(family):
     folded = count_inputs(network[-1], axis=1)
     largest = {"dropout": STEPS * 2 * 60 * 4, "dropconnect": 60 * 50 * 4}[family]  # an activation, a mask on weights
     mc_predict(network, images(2), samples=8, generator=seeded(1), memory_limit=3 * 4 * largest)
-    assert folded == [2, 6, 6, 2]
+    assert folded == [*TRIED, 2, 6, 6, 2]
 
 
 def test_progress_counts_the_inputs_that_are_done():

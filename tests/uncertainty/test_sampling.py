@@ -95,7 +95,7 @@ def test_progress_counts_the_inputs_of_all_networks():
         ),
         ([spiking(), spiking()], {"generator": None}, r"^generator: expected torch.Generator\(\).*; got None"),
         (spiking(), {"generator": None}, r"^generator: expected torch.Generator\(\).*; got None"),
-        (certain(0), {}, r"^model: expected a stochastic layer, .* found none \(make_stochastic puts one in"),
+        (certain(0), {}, r"^model: expected a stochastic layer, .* found none, nor .* \(make_stochastic puts one in"),
         ([spiking()], {"samples": 0}, r"^samples: expected a positive whole number; got 0"),
         ([spiking()], {"inputs": images(0)}, r"^inputs: expected at least one input along axis 0"),
     ],

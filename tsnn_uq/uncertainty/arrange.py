@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.coding import Coding
 from tsnn_uq.uncertainty.conversion import DroppedWeight, InputDropout
-from tsnn_uq.uncertainty.foreign import StepByStep, mask_mode
+from tsnn_uq.uncertainty.foreign import StepByStep, choose_mask, mask_mode
 from tsnn_uq.uncertainty.masks import StochasticLayer, set_generator
 from tsnn_uq.uncertainty.timing import timings
 
@@ -38,11 +38,11 @@ def arrange(
         The layers that are now called one step at a time, by name.
 
     Raises:
-        InputError: it cannot be told how such a layer is called.
+        InputError: a layer cannot keep its masks, or it cannot be told how it is called.
     """
-    for layer in layers.values():
-        if mask and isinstance(layer, StochasticLayer):
-            layer.mask = mask
+    for name, layer in layers.items():
+        if mask is not None:
+            choose_mask(name, layer, mask)
     watched = {name: _called(model, name, layer) for name, layer in layers.items() if _needs_timing(layer, mask)}
     if not watched:
         return {}

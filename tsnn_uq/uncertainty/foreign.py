@@ -4,35 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from functools import cache
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.seeds import derive_seed, global_seed
+from tsnn_uq.state import is_a
 from tsnn_uq.uncertainty.masks import StochasticLayer
 from tsnn_uq.uncertainty.timing import Timing
 
-__all__ = ["StepByStep", "is_random", "mask_mode"]
+__all__ = ["StepByStep", "choose_mask", "is_random", "mask_mode", "may_drop", "one_draw_per_element", "rates"]
+
+
+def rates(module: nn.Module) -> list[float]:
+    """The dropout probabilities that `module` keeps as numbers of its own, such as ``p`` or ``drop_prob``."""
+    numbers = [value for name, value in vars(module).items() if name == "p" or "drop" in name.lower()]
+    return [value for value in numbers if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def is_random(module: nn.Module) -> bool:
     """Whether `module` itself, apart from its children, draws random numbers while in training mode.
 
-    Our stochastic layers and rate codings, every dropout of ``torch.nn``, and SpikingJelly's dropouts, which
-    are no ``torch.nn`` dropouts but are named like them. A probability of zero draws nothing that matters.
+    Our stochastic layers and rate codings; every dropout of ``torch.nn``, and the dropout inside its attention and
+    recurrent layers; that of SpikingJelly's recurrent layers; and layers of any library that have "Drop" in their
+    name. A probability of zero draws nothing that matters, nor does dropout between the layers where there is one.
     """
     if isinstance(module, Coding):
         return module.stochastic
-    dropout = isinstance(module, StochasticLayer | nn.modules.dropout._DropoutNd) or "Drop" in type(module).__name__
-    p = getattr(module, "p", 0)
-    return dropout and isinstance(p, int | float) and p > 0
+    if _is_recurrent(module):
+        return module.num_layers > 1 and any(rates(module))
+    kinds = StochasticLayer | nn.modules.dropout._DropoutNd | nn.MultiheadAttention
+    return (isinstance(module, kinds) or "Drop" in type(module).__name__) and any(rates(module))
+
+
+def may_drop(module: nn.Module) -> bool:
+    """Whether `module`, which is not known to be random, may yet drop something by itself in training mode.
+
+    It has a probability of its own above zero, or none at all and code that names both a dropout and the training mode.
+    """
+    if numbers := rates(module):
+        return any(numbers)
+    names = _names_in_code(type(module))
+    return "training" in names and any("drop" in name.lower() for name in names)
+
+
+@cache
+def _names_in_code(kind: type) -> set[str]:
+    """All names in the methods of a class and its bases, but for torch's."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if not base.__module__.startswith("torch."):
+            codes = [method.__code__ for method in vars(base).values() if hasattr(method, "__code__")]
+            for code in codes:
+                names.update(code.co_names)
+                for constant in code.co_consts:
+                    if hasattr(constant, "co_code"):  # a function inside
+                        codes.append(constant)
+                    elif isinstance(constant, tuple):  # names of keyword arguments
+                        names.update(name for name in constant if isinstance(name, str))
+    return names
+
+
+def one_draw_per_element(module: nn.Module) -> bool:
+    """Whether a random layer of another library is known to draw one number for each element of its input, or of as
+    many as there are elements for each input: its samples can be folded wherever its input has a batch axis.
+    """
+    torchs = {nn.Dropout, nn.AlphaDropout, nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU}
+    spiking = is_a(module, "spikingjelly.activation_based.layer.dropout", "Dropout") and "2d" not in type(module).__name__
+    return type(module) in torchs or spiking or _is_spiking_recurrent(module)
+
+
+def _is_recurrent(module: nn.Module) -> TypeGuard[Any]:
+    return isinstance(module, nn.RNNBase) or _is_spiking_recurrent(module)
+
+
+def _is_spiking_recurrent(module: nn.Module) -> TypeGuard[Any]:
+    return is_a(module, "spikingjelly.activation_based.rnn", "SpikingRNNBase")
 
 
 def mask_mode(layer: nn.Module) -> str:
     """What a random layer of another library does by itself: SpikingJelly's keep a mask, all others redraw it."""
+    if _is_spiking_recurrent(layer):
+        return "fixed" if layer.invariant_dropout_mask else "per-step"
     return "fixed" if hasattr(layer, "_memories") and getattr(layer, "invariant", True) else "per-step"
+
+
+def choose_mask(name: str, layer: nn.Module, mask: str) -> None:
+    """Let a layer keep or redraw its masks, if it can be told so; dropouts of other libraries are taken in steps.
+
+    Args:
+        name: the layer's name.
+        layer: a random layer.
+        mask: ``"fixed"`` or ``"per-step"``.
+
+    Raises:
+        InputError: the layer draws its masks inside, and cannot keep them.
+    """
+    if isinstance(layer, StochasticLayer):
+        layer.mask = mask
+    elif _is_spiking_recurrent(layer):
+        layer.invariant_dropout_mask = mask == "fixed"
+    elif mask == "fixed" and (isinstance(layer, nn.RNNBase | nn.MultiheadAttention) or not is_random(layer)):
+        raise InputError(
+            f"mask: expected 'per-step' or None, since {name!r} ({type(layer).__name__}) draws its masks inside and "
+            "keeps none; got 'fixed'"
+        )
 
 
 class StepByStep:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.state import rest
+from tsnn_uq.uncertainty.members import members
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 from tsnn_uq.uncertainty.passes import random_passes
-from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling, shares
+from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling
 
 __all__ = ["mc_moments"]
 
@@ -66,18 +67,19 @@ def mc_moments(
     """
     every = samples_at_once(tolerance)
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)
-    networks = shares(model, inputs, sampling)
+    networks = members(model, inputs, sampling)
     if tolerance is not None and len(networks) > 1:
         raise InputError(
             f"tolerance: expected None for {len(networks)} networks, each of which counts; got {tolerance}"
         )
     moments = None
-    for network, share in networks:
-        with random_passes(network, inputs, share) as blocks:
+    for member in networks:
+        with random_passes(member, inputs) as blocks:
             parts = []
             for passes in blocks:
-                as_mc_predict = tolerance is None and not passes.drawn_sample_by_sample
-                parts.append(gather_moments(passes.probabilities(share.count if as_mc_predict else every), tolerance))
+                as_mc_predict = tolerance is None and not member.randomness.by_sample
+                at_once = passes.sampling.count if as_mc_predict else every
+                parts.append(gather_moments(passes.probabilities(at_once), tolerance))
         moments = Moments.cat(parts) if moments is None else moments.merge(Moments.cat(parts))
     assert moments is not None  # there is a network
     return moments

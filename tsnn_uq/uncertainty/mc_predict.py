@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.state import rest
+from tsnn_uq.uncertainty.members import members
 from tsnn_uq.uncertainty.passes import random_passes
-from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling, shares
+from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling
 
 __all__ = ["mc_predict"]
 
@@ -75,8 +76,8 @@ def mc_predict(
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)
     read = logits_over_time if per_step else logits
     predictions = []
-    for network, share in shares(model, inputs, sampling):
-        with random_passes(network, inputs, share) as blocks:
-            parts = [torch.cat(list(passes.probabilities(share.count, read))) for passes in blocks]
+    for member in members(model, inputs, sampling):
+        with random_passes(member, inputs) as blocks:
+            parts = [torch.cat(list(passes.probabilities(passes.sampling.count, read))) for passes in blocks]
         predictions.append(torch.cat(parts, dim=-2))
     return torch.cat(predictions)

@@ -41,7 +41,9 @@ def split(
         after: nn.Module = _Later(type(model)(*modules[first:]), first)
     else:
         before, after = nn.Sequential(*modules[:first]), nn.Sequential(*modules[first:])
-    axis = _batch_axis(before, inputs.narrow(batch_dim, 0, 1), batch_dim, reset)
+    if not set(before.modules()).isdisjoint(after.modules()):  # its state goes from one part to the other
+        return whole
+    axis = _batch_axis(before, inputs, batch_dim, reset)
     return whole if axis is None else (before, after, axis)
 
 
@@ -89,12 +91,12 @@ class _Later(nn.Module):
         return outputs, [None] * self.first + states
 
 
-def _batch_axis(before: nn.Module, one: Tensor, batch_dim: int, reset: Callable[[], object]) -> int | None:
+def _batch_axis(before: nn.Module, inputs: Tensor, batch_dim: int, reset: Callable[[], object]) -> int | None:
     """The axis that counts inputs in what `before` returns: the only one that grows, from 1 to 2, with them."""
     shapes: list[list[int]] = []
-    for inputs in (one, torch.cat([one, one], batch_dim)):
+    for count in (1, 2):
         reset()
-        output = before(inputs)
+        output = before(inputs.index_select(batch_dim, torch.zeros(count, dtype=torch.long, device=inputs.device)))
         shapes.append(list(output.shape) if isinstance(output, Tensor) else [])
     single, double = shapes
     for axis, size in enumerate(single):
