@@ -191,7 +191,7 @@ def test_layers_before_the_first_random_one_run_once_for_all_samples():
     network = spiking()
     before, after = count_inputs(network[2], axis=1), count_inputs(network[5], axis=1)
     mc_predict(network, images(), samples=6, generator=seeded(1), batch_size=4)
-    assert before == [*TRIED, 1, 2, 4, 3]  # one and two inputs to find the batch axis, then the blocks
+    assert before == [*TRIED, 2, 3, 4, 3]  # two and three inputs to find the batch axis, then the blocks
     assert after == [*TRIED, 4, 20, 3, 15]  # in each block one sample, then the others folded
 
 

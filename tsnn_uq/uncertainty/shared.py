@@ -12,7 +12,12 @@ __all__ = ["split"]
 
 
 def split(
-    model: nn.Module, layers: Collection[str], inputs: Tensor, batch_dim: int, reset: Callable[[], object]
+    model: nn.Module,
+    layers: Collection[str],
+    inputs: Tensor,
+    batch_dim: int,
+    batch_size: int,
+    reset: Callable[[], object],
 ) -> tuple[nn.Module, nn.Module, int]:
     """Split a sequence of modules before the first of `layers`, where that is sure to change nothing.
 
@@ -21,9 +26,10 @@ def split(
 
     Args:
         model: any module.
-        layers: names of its random layers.
+        layers: names of its random modules.
         inputs: what the model takes.
         batch_dim: the axis of `inputs` that counts inputs.
+        batch_size: inputs in a block.
         reset: puts hidden state to rest.
 
     Returns:
@@ -43,7 +49,7 @@ def split(
         before, after = nn.Sequential(*modules[:first]), nn.Sequential(*modules[first:])
     if not set(before.modules()).isdisjoint(after.modules()):  # its state goes from one part to the other
         return whole
-    axis = _batch_axis(before, inputs, batch_dim, reset)
+    axis = _batch_axis(before, inputs, batch_dim, batch_size, reset)
     return whole if axis is None else (before, after, axis)
 
 
@@ -91,15 +97,19 @@ class _Later(nn.Module):
         return outputs, [None] * self.first + states
 
 
-def _batch_axis(before: nn.Module, inputs: Tensor, batch_dim: int, reset: Callable[[], object]) -> int | None:
-    """The axis that counts inputs in what `before` returns: the only one that grows, from 1 to 2, with them."""
+def _batch_axis(
+    before: nn.Module, inputs: Tensor, batch_dim: int, batch_size: int, reset: Callable[[], object]
+) -> int | None:
+    """The axis that counts inputs in what `before` returns: the only one that grows with them."""
+    single = 1 in (batch_size, inputs.shape[batch_dim] % batch_size)  # for one input, some layers leave the axis out
+    counts = (1, 2, 3) if single else (2, 3)
     shapes: list[list[int]] = []
-    for count in (1, 2):
+    for count in counts:
+        which = torch.arange(count, device=inputs.device) % inputs.shape[batch_dim]
         reset()
-        output = before(inputs.index_select(batch_dim, torch.zeros(count, dtype=torch.long, device=inputs.device)))
+        output = before(inputs.index_select(batch_dim, which))
         shapes.append(list(output.shape) if isinstance(output, Tensor) else [])
-    single, double = shapes
-    for axis, size in enumerate(single):
-        if size == 1 and [*single[:axis], 2, *single[axis + 1 :]] == double:
+    for axis in range(len(shapes[0])):
+        if shapes == [[*shapes[0][:axis], count, *shapes[0][axis + 1 :]] for count in counts]:
             return axis
     return None
