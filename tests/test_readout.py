@@ -45,3 +45,26 @@ def test_other_outputs_are_refused(read, outputs, got):
 def test_over_time_there_must_be_time():
     with pytest.raises(InputError, match=r"^outputs: expected shape \[T, N, C\] for values over time; got a float32"):
         logits_over_time(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+def test_spikes_and_counts_are_numbers(dtype):
+    spikes = torch.tensor([[[1, 0]], [[0, 0]], [[1, 1]], [[1, 0]]]).to(dtype)  # [T, N, C]
+    assert logits(spikes).tolist() == [[0.75, 0.25]]
+    assert logits_over_time(spikes)[1].tolist() == [[0.5, 0.0]]
+    assert logits(spikes[0]).dtype == torch.get_default_dtype()
+
+
+@pytest.mark.parametrize("read", [logits, logits_over_time])
+@pytest.mark.parametrize(
+    ("outputs", "match"),
+    [
+        (torch.ones(4, 1), r"at least two classes; got a float32 tensor of shape \[4, 1\] \(make one logit z two: "),
+        (torch.ones(2, 4, 1), r"at least two classes; got a float32 tensor of shape \[2, 4, 1\]"),
+        (torch.ones(2, 4, 0), r"at least two classes; got a float32 tensor of shape \[2, 4, 0\]"),
+        (torch.ones(2, 4, 3, dtype=torch.complex64), r"real numbers; got a complex64 tensor of shape \[2, 4, 3\]"),
+    ],
+)
+def test_what_is_no_logit_is_refused(read, outputs, match):
+    with pytest.raises(InputError, match=rf"^outputs: expected {match}"):
+        read(outputs)

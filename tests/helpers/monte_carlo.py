@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,3 +48,37 @@ def count_inputs(layer: nn.Module, axis: int) -> list[int]:
     sizes: list[int] = []
     layer.register_forward_hook(lambda _, inputs, __: sizes.append(inputs[0].shape[axis]))
     return sizes
+
+
+def assert_same_moments(ours: Tensor, theirs: Tensor) -> None:
+    """Mean and second moment of two sets of independent samples [S, N, C] differ by no more than chance."""
+    for power in (1, 2):
+        one, other = ours.double() ** power, theirs.double() ** power
+        error = (one.var(0) / len(one) + other.var(0) / len(other)).sqrt()
+        assert ((one.mean(0) - other.mean(0)).abs() <= 6 * error + 1e-5).all()
+
+
+@torch.no_grad()
+def loop_of_passes(
+    network: nn.Module, inputs: Tensor, random: Sequence[nn.Module] = (), samples: int = 300, seed: int = 7
+) -> Tensor:
+    """Probabilities [S, N, C] of passes one after the other, each with a fresh copy of the inputs.
+
+    Args:
+        network: gives logits [N, C].
+        inputs: what it takes.
+        random: its modules that are in training mode.
+        samples: S.
+        seed: of torch's global generator.
+    """
+    network.eval()
+    for module in random:
+        module.training = True
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return torch.stack([network(inputs.clone()).softmax(-1) for _ in range(samples)])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+        network.eval()

@@ -232,8 +232,12 @@ class Zoo:
             ternarize(network, layers=choice.sample(plain, 1))
         if called and choice.random() < 0.25:
             layer = network.get_submodule(choice.choice(called))
-            make_stochastic(layer, choice.choice(["dropout", "dropconnect"]), p=0.3, mask=choice.choice(["fixed", "per-step"]))
-            animal.random += [module for module in layer.modules() if module is not layer and hasattr(module, "generators")]
+            make_stochastic(
+                layer, choice.choice(["dropout", "dropconnect"]), p=0.3, mask=choice.choice(["fixed", "per-step"])
+            )
+            animal.random += [
+                module for module in layer.modules() if module is not layer and hasattr(module, "generators")
+            ]
             animal.resets.append(lambda: [one.reset() for one in layer.modules() if hasattr(one, "held")])
         if choice.random() < 0.15:
             network.register_forward_pre_hook(lambda _, given: (given[0] + 0.1 * torch.randn_like(given[0]),))

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.helpers.monte_carlo import TRIED, count_inputs, images, seeded, spiking
 from tests.helpers.peers import STEPS, library, peer
-from tsnn_uq.uncertainty import make_stochastic, mc_predict
+from tsnn_uq.uncertainty import make_stochastic, mc_predict, rest
 
 BEFORE = [*TRIED, 2, 3]  # the last two to find the batch
 
@@ -96,3 +96,31 @@ def test_ternary_weights_are_computed_once_in_a_pass():
     network.out.parametrizations.weight[0].register_forward_hook(lambda *_: calls.append(1))
     mc_predict(network, inputs, samples=6, generator=seeded(1))
     assert len(calls) == len(TRIED) + 2
+
+
+def test_a_layer_whose_state_goes_from_one_part_to_the_other_keeps_them_together():
+    library("spikingjelly")
+    from spikingjelly.activation_based import neuron
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        lif, ends = neuron.LIFNode(step_mode="m", decay_input=False), (nn.Linear(4, 8), nn.Linear(8, 3))
+    layers = [ends[0], lif, nn.Dropout(1e-12), lif, ends[1]]  # the second time, it goes on from the first
+    inputs = 4 * torch.rand(STEPS, 6, 4, generator=seeded(0))
+    network = nn.Sequential(*layers)
+    probs = mc_predict(network, inputs, samples=3, generator=seeded(1), batch_dim=1)
+    with torch.no_grad():
+        rest(network)
+        expected = network.eval()(inputs).mean(0).softmax(-1)
+    torch.testing.assert_close(probs, expected.expand(3, -1, -1))
+
+
+def test_what_comes_after_noise_is_run_for_each_sample():
+    class Noise(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.randn_like(x)
+
+    network = nn.Sequential(nn.Linear(4, 8), Noise(), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 3))
+    counts = [count_inputs(network[place], axis=0) for place in (0, 2, 4)]
+    mc_predict(network, torch.rand(6, 4), samples=5, generator=seeded(1))
+    assert [count[-2:] for count in counts] == [[3, 6], [6, 24], [6, 24]]

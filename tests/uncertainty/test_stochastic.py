@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -120,6 +123,69 @@ def test_the_model_is_left_exactly_as_it_was(fails, generator):
     assert (model.table["v"].tolist(), model.table["t"], model.plain) == ([0, 0], 0, 0)
     assert model.drop.generators == (generator,)
     assert not hasattr(model, "unknown")
+
+
+class Nested(nn.Module):
+    """Keeps state wherever else it can be kept."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.drop = nn.Dropout()
+        self.pair = State(torch.zeros(2), torch.zeros(2))
+        self.deep = {"a": [(torch.zeros(2), 1)], "b": {"c": torch.zeros(2)}}
+        self.recent = deque([torch.zeros(2)], maxlen=3)
+        self.alias = self.pair.v
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        for tensor in (self.pair.v, self.pair.i, self.deep["a"][0][0], self.deep["b"]["c"], self.recent[0]):
+            tensor.add_(1)
+        assert self.alias is self.pair.v
+        self.deep["b"]["d"] = x
+        self.deep["a"].append((x, 2))
+        self.recent.append(x)
+        return x + torch.rand(x.shape, generator=self.generator)
+
+
+class State(NamedTuple):
+    v: Tensor
+    i: Tensor
+
+
+def test_state_is_left_as_it_was_however_it_is_nested(generator):
+    network = nn.Sequential(Nested(generator), nn.Sequential(Nested(generator)))
+    kept, state = network[0], generator.get_state()
+    pair, deep, recent = kept.pair, kept.deep, kept.recent
+    with only_stochastic_layers_train(network):
+        assert network[1][0].generator is kept.generator  # what is shared stays shared
+        network(torch.zeros(1))
+        assert kept.pair.v.tolist() == [1, 1]
+        assert len(kept.recent) == 2
+    assert (kept.pair is pair, kept.deep is deep, kept.recent is recent) == (True, True, True)
+    zeros = [pair.v, pair.i, deep["a"][0][0], deep["b"]["c"], recent[0]]
+    assert torch.cat(zeros).tolist() == [0] * 10
+    assert (len(deep["a"]), list(deep["b"]), len(recent), recent.maxlen) == (1, ["c"], 1, 3)
+    assert kept.generator is generator
+    assert torch.equal(generator.get_state(), state)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_fused_transformer_layers_run_their_parts():
+    network = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, dropout=0.5, batch_first=True), 2).eval()
+    inputs, padding = torch.rand(3, 4, 8), torch.tensor([[False] * 4, [False] * 3 + [True], [False] * 4])
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with only_stochastic_layers_train(network):
+            first, second = (network(inputs, src_key_padding_mask=padding) for _ in range(2))
+            assert (first != second).any(-1).all()
+        assert torch.equal(*(network(inputs, src_key_padding_mask=padding) for _ in range(2)))
+    assert torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with only_stochastic_layers_train(network):
+            pass
+        assert not torch.backends.mha.get_fastpath_enabled()  # it was not on before
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
 
 
 def test_parameters_are_not_copied():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
+from tsnn_uq.held import is_held
 from tsnn_uq.seeds import derive_seed, global_seed
 from tsnn_uq.state import is_a
 from tsnn_uq.uncertainty.masks import StochasticLayer
@@ -53,11 +54,11 @@ def may_drop(module: nn.Module) -> bool:
 
 
 @cache
-def _names_in_code(kind: type) -> set[str]:
+def _names_in_code(kind: Any) -> set[str]:
     """All names in the methods of a class and its bases, but for torch's."""
     names: set[str] = set()
     for base in kind.__mro__:
-        if not base.__module__.startswith("torch."):
+        if not base.__module__.startswith("torch.nn."):
             codes = [method.__code__ for method in vars(base).values() if hasattr(method, "__code__")]
             for code in codes:
                 names.update(code.co_names)
@@ -74,7 +75,9 @@ def one_draw_per_element(module: nn.Module) -> bool:
     many as there are elements for each input: its samples can be folded wherever its input has a batch axis.
     """
     torchs = {nn.Dropout, nn.AlphaDropout, nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU}
-    spiking = is_a(module, "spikingjelly.activation_based.layer.dropout", "Dropout") and "2d" not in type(module).__name__
+    spiking = (
+        is_a(module, "spikingjelly.activation_based.layer.dropout", "Dropout") and "2d" not in type(module).__name__
+    )
     return type(module) in torchs or spiking or _is_spiking_recurrent(module)
 
 
@@ -140,6 +143,8 @@ class StepByStep:
         """What the layer returns for the inputs of a call, in the layout in which they came."""
         seed = derive_seed(self.seed, self.calls % self.timing.places)
         self.calls += 1
+        if is_held(inputs):  # a layer that works in place must not write on all steps at once
+            inputs = inputs.clone()
         # A step keeps the time axis where there is one, since some layers insist on it.
         steps = inputs.split(1) if self.timing.time_axis else inputs.chunk(self.timing.folded)
         return torch.cat([self._step(step, seed, args, kwargs) for step in steps])

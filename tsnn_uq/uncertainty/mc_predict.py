@@ -32,22 +32,32 @@ def mc_predict(
     reset: Callable[[nn.Module], object] = rest,
     progress: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """Predict with S random draws of a network's stochastic layers (Gal and Ghahramani, 2016), or with an ensemble.
+    """Predict with S random draws of a network (Gal and Ghahramani, 2016), or with an ensemble.
 
-    Only the stochastic layers are random; BatchNorm stays in evaluation mode, and the model is left exactly
-    as it was: mode, hidden state, generators. The samples of a block of inputs are folded into the batch, as
-    many at once as the memory limit allows, and layers before the first stochastic one run once for all of
-    them (in an ``nn.Sequential`` and Norse's ``SequentialState``). Masks depend on the generator, the input's block
-    and the sample alone, so neither the memory limit nor the number of threads changes the draw. A dropconnect mask
-    is one network: sample s uses the same masks for every input. Layers of other libraries draw from torch's global
-    generator, which is seeded for each pass and put back; for them the memory limit is part of the seed.
+    Dropout is switched on wherever it is: in layers of any library, in torch's attention and recurrent layers and in
+    SpikingJelly's, in functions that a ``forward`` calls, and in unknown modules with a number such as ``drop_prob``.
+    What is random in evaluation mode, such as an encoder, is drawn anew for each sample. Nothing else is: BatchNorm
+    stays in evaluation mode. Dropout that cannot be switched on, or not alone, is an error. Model and inputs are left
+    exactly as they were, down to hidden state and generators; compiled modules run as they were before.
+
+    The samples of a block of inputs are folded into the batch, as many at once as the memory limit allows, and layers
+    before the first random one run once for all of them (in an ``nn.Sequential`` and Norse's ``SequentialState``). To
+    find what is random, and whether samples can be folded, a network is first tried on two and on three inputs: where
+    inputs share a draw or see each other, as with dropout on weights or statistics of the batch, there is a pass for
+    each sample.
+
+    Masks depend on the generator, the input's block and the sample alone, so neither the memory limit nor the number of
+    threads changes the draw. A dropconnect mask is one network: sample s uses the same masks for every input. Layers of
+    other libraries draw from torch's global generator, which is seeded for each pass and put back; for them the memory
+    limit is part of the seed.
 
     A list of M networks is a deep ensemble (Lakshminarayanan et al., 2017). If they are random, each gives S / M of
     the samples, one network's after the other's; if nothing in them is, each gives one.
 
     Args:
-        model: a network with stochastic layers, ours or not, that returns outputs over time [T, N, C], whose
-            running mean is the logits, or logits [N, C]; or a list of such networks.
+        model: a network in which something is random, which returns outputs over time [T, N, C], whose running mean is
+            the logits, or logits [N, C], at least two classes; or a list of such networks. Outputs may be spikes or
+            their counts, of type bool or int.
         inputs: what the model takes, N inputs along `batch_dim`.
         samples: S, the number of draws; by default 32, or with M networks the next multiple of M, or M where nothing
             is random.
@@ -55,13 +65,14 @@ def mc_predict(
         mask: ``"fixed"`` over the time steps of a sample or redrawn ``"per-step"``, for all dropout and dropconnect,
             whichever library it is from; None leaves to each layer what it does by itself: ours what it was told,
             SpikingJelly's keep a mask, those of torch redraw it whenever they are called, also in Norse's ``Lift``.
+            Attention, torch's recurrent layers and functions cannot keep one.
         per_step: return the prediction after each time step.
         batch_dim: the axis of `inputs` that counts inputs: 0, or 1 for input with time first.
         batch_size: inputs in a block.
         memory_limit: bytes that the activations and masks of one pass may take, roughly; what fits into a processor's
             caches is fastest there, a gigabyte or more on a GPU.
         output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else, such as
-            spikes and potentials.
+            spikes and potentials, or one logit: ``lambda z: torch.cat([torch.zeros_like(z), z], -1)``.
         reset: puts `model`'s hidden state to rest before each pass; `rest` does so for snnTorch and SpikingJelly, and
             Norse needs nothing.
         progress: called with the number of inputs done after each block; for an ensemble of all its networks' inputs.
@@ -70,7 +81,8 @@ def mc_predict(
         Probabilities [S, N, C], or [S, T, N, C] with `per_step`.
 
     Raises:
-        InputError: nothing in the model is random, there are no inputs, the outputs have another shape, or samples
+        InputError: nothing in the model is random, a dropout cannot be switched on or keep its mask as asked, layers
+            have no weights yet, there are no inputs, the outputs have another shape or are not finite, or samples
             cannot be shared out among networks.
     """
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
@@ -47,7 +49,7 @@ def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]
     alone = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
     networks = [uncompiled(network) for network in _several(model)]
     for network in networks:
-        _check_weights(network)
+        _check_layers(network)
     found = [probe(network, inputs, sampling) for network in networks]
     if alone and not found[0]:
         raise InputError(
@@ -62,7 +64,9 @@ def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]
             f"model: expected networks that are all random, or none; got some without random layers: {names}"
         )
     samples, total = _share(len(networks), bool(found[0]), sampling.samples), inputs.shape[sampling.batch_dim]
-    shares = [replace(sampling, samples=samples, progress=_after(i * total, sampling.progress)) for i in range(len(found))]
+    shares = [
+        replace(sampling, samples=samples, progress=_after(i * total, sampling.progress)) for i in range(len(found))
+    ]
     return [Member(*parts) for parts in zip(networks, found, shares, strict=True)]
 
 
@@ -80,12 +84,18 @@ def _check_inputs(inputs: Tensor, batch_dim: int) -> None:
         raise InputError(f"inputs: expected at least one input along axis {batch_dim}; got {describe(inputs)}")
 
 
-def _check_weights(network: nn.Module) -> None:
+def _check_layers(network: nn.Module) -> None:
+    layer: Any
     for name, layer in network.named_modules():
         if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
             raise InputError(
                 f"model: expected layers that have weights; {name!r} ({type(layer).__name__}) gets them in its first "
                 "pass (run the network once before)"
+            )
+        if isinstance(layer, torch.jit.ScriptModule) and "Drop" in layer.original_name:
+            raise InputError(
+                f"model: expected dropout that can be switched on; {name!r} ({layer.original_name}) was compiled by "
+                "torch.jit (use the module that it was made of)"
             )
 
 

@@ -48,8 +48,11 @@ def random_passes(member: Member, inputs: Tensor) -> Iterator[Iterator[Passes]]:
             layers[name].training = True
         rested = partial(sampling.reset, model)
         stepped = arrange(model, layers, sampling.mask, inputs, batch_dim, rested)
-        random = {*layers, *randomness.noisy}
-        before, after, axis = split(model, random, inputs, batch_dim, sampling.batch_size, rested)
+        before: nn.Module = nn.Identity()
+        after, axis = model, batch_dim
+        if randomness.foldable:
+            random = {*layers, *randomness.noisy}
+            before, after, axis = split(model, random, inputs, batch_dim, sampling.batch_size, rested)
         sources = Sources(seed, layers, randomness.noisy, stepped, own_generators(model), inputs.device)
 
         def blocks() -> Iterator[Passes]:

@@ -83,7 +83,9 @@ def probe(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Randomness:
         noisy=noisy,
         by_sample=not switched and not noisy and ours == set(layers),
         foldable=plain.grows(ours) and training.grows(ours) and (bool(noisy) or not plain.coupled),
-        writes=any(trial.more.wrote for trial in (plain, training)),
+        writes=plain.more.wrote
+        or training.more.wrote
+        or any(getattr(one, "inplace", False) for one in layers.values()),
     )
 
 
@@ -105,10 +107,16 @@ class _Trial:
     """What a network did with a few inputs and with some more."""
 
     def __init__(self, model: nn.Module, inputs: Tensor, sampling: Sampling, *, closely: bool) -> None:
-        self.few, self.more = (_Run(model, inputs, count, sampling, closely=closely) for count in COUNTS)
+        try:
+            self.few, self.more = (_Run(model, inputs, count, sampling, closely=closely) for count in COUNTS)
+        except Exception:  # it may be made for a certain number of inputs; otherwise, this raises the same once more
+            block = min(sampling.batch_size, inputs.shape[sampling.batch_dim])
+            self.few = self.more = _Run(model, inputs, block, sampling, closely=closely)
 
     def grows(self, exempt: Collection[str]) -> bool:
         """Whether each module but the `exempt` draws in proportion to the inputs."""
+        if self.few is self.more:
+            return False
         names = set(self.few.draws | self.more.draws).difference(exempt)
         return all(self.few.draws[name] * COUNTS[1] == self.more.draws[name] * COUNTS[0] for name in names)
 
@@ -116,7 +124,7 @@ class _Trial:
     def coupled(self) -> bool:
         """Whether what comes out for an input depends on the others in the batch, by more than rounding."""
         few, more = self.few.outputs, self.more.outputs
-        if few is None or more is None:
+        if few is None or more is None or few is more:
             return False
         if not few.is_floating_point():
             return not torch.equal(few, more[..., : COUNTS[0], :])

@@ -46,8 +46,9 @@ def only_stochastic_layers_train(model: nn.Module, *, required: bool = True) -> 
     originals = [(module, module.training, _lend_copies(module, copies)) for module in model.modules()]
     try:
         for module, _, _ in originals:
-            compiled = {name: child for name, child in module._modules.items() if uncompiled(child) is not child}
-            module._modules.update({name: uncompiled(child) for name, child in compiled.items()})
+            for name, child in list(module._modules.items()):
+                if uncompiled(child) is not child:
+                    module._modules[name] = uncompiled(child)
         layers = stochastic_layers(model)
         model.eval()
         for layer in layers.values():
@@ -78,7 +79,7 @@ def _without_fast_paths() -> Iterator[None]:
 
 
 def _without_compilation() -> AbstractContextManager[Any]:
-    """Context in which what was compiled runs as plain Python; there is nothing to do until torch's compiler is loaded."""
+    """Context in which what was compiled runs as plain Python; unless torch's compiler is loaded, nothing was."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 

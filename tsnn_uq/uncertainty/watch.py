@@ -87,6 +87,10 @@ class Watch:
 class _Operators(TorchDispatchMode):
     """Counts the numbers that operators draw, whoever calls them."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here; otherwise the first use would import the compiler, which takes seconds
+
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self.watch = watch
