@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,10 @@ METHODS = [name for name in R.__all__ if name != "Recalibrator"]
 def held_out(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     logits = torch.randn(60, 4, generator=generator)
     return (2 * logits).softmax(-1), torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+
+def fitted(name: str, probs: Tensor, target: Tensor) -> Tensor:
+    return getattr(R, name)().fit(probs, target).transform(probs)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -44,6 +50,45 @@ class TestContract:
             assert mapped.dtype == dtype
             assert (mapped >= 0).all()
             torch.testing.assert_close(mapped.sum(-1), torch.ones(given.shape[:-1], dtype=dtype), rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_without_gradients(self, name: str, held_out: tuple[Tensor, Tensor], mode: Callable[[], Any]) -> None:
+        """The same numbers, which are of use where gradients are wanted again."""
+        expected = fitted(name, *held_out)
+        with mode():
+            made = [x.clone() for x in held_out]
+            inside = fitted(name, *made)
+        for mapped in (inside, fitted(name, *made), fitted(name, held_out[0].clone().requires_grad_(), held_out[1])):
+            assert torch.equal(mapped, expected)
+            assert not mapped.requires_grad
+            mapped.requires_grad_().square().sum().backward()  # refused of tensors made in inference mode
+
+    def test_layouts_and_default_dtypes(self, name: str, held_out: tuple[Tensor, Tensor]) -> None:
+        probs, target = held_out
+        expected = fitted(name, probs, target)
+        strided = torch.stack([target, target], 1)[:, 0]
+        torch.testing.assert_close(fitted(name, probs.T.contiguous().T, strided), expected)
+        before = torch.get_default_dtype()
+        try:
+            for dtype in (torch.float64, torch.bfloat16):
+                torch.set_default_dtype(dtype)
+                assert torch.equal(fitted(name, probs, target), expected)
+        finally:
+            torch.set_default_dtype(before)
+        for dtype in (torch.float16, torch.bfloat16):
+            assert (
+                fitted(name, probs.to(dtype), target) - expected
+            ).abs().mean() < 0.01  # steps may move a single one far
+
+    def test_tells_whether_the_held_out_inputs_determine_it(self, name: str, held_out: tuple[Tensor, Tensor]) -> None:
+        probs, target = held_out
+        method = getattr(R, name)()
+        assert not method.determined
+        if name == "HistogramBinning":  # in 15 bins some are empty
+            method = R.HistogramBinning(2)
+        assert method.fit(probs, target).determined
+        assert not method.fit(probs, torch.zeros_like(target)).determined  # never of another class
+        assert not method.fit(probs[:1], target[:1]).determined
 
     def test_order_of_the_inputs_does_not_matter(
         self, name: str, held_out: tuple[Tensor, Tensor], generator: torch.Generator

@@ -108,6 +108,15 @@ def test_rows_that_vanish_and_classes_never_seen() -> None:
     assert zeros.transform(probs).isfinite().all()
 
 
+def test_what_no_held_out_input_tells() -> None:
+    probs, target = torch.tensor([[0.9, 0.1, 0.0], [0.3, 0.7, 0.0]]), torch.tensor([0, 1])
+    binning = HistogramBinning(2).fit(probs, target)
+    assert binning.seen.tolist() == [True, True, False]
+    assert binning.empty.tolist() == [[False, False], [False, False], [False, True]]
+    assert binning.values[2].tolist() == [0, 0.75]  # the middle of the empty one
+    assert IsotonicRegression().fit(probs, target).seen.tolist() == [True, True, False]
+
+
 def test_samples_are_mapped_but_not_fitted(generator: torch.Generator) -> None:
     probs, target = simulated(50, generator)
     samples = torch.stack([probs, probs.flip(0)])

@@ -108,6 +108,49 @@ def test_samples_are_mapped_one_by_one_and_their_mean_is_likely(generator: torch
         assert after < before
 
 
+def test_classes_that_have_no_best_parameters(generator: torch.Generator) -> None:
+    """One that is never mistaken on the held-out inputs, and one without a label there; checked by going further."""
+    probs, target, _ = simulated(200, generator)
+    scaling = VectorScaling().fit(probs, target)
+    assert scaling.determined
+    assert not scaling.separated.any()
+    for number in range(6):  # a unit further in any parameter is less likely
+        assert all(further("vector", scaling.parameters, number, step, probs, target) > 0 for step in (1.0, -1.0))
+
+    absent = VectorScaling().fit(probs, target % 2)
+    assert absent.separated.tolist() == [False, False, True]
+    assert further("vector", absent.parameters, 5, -1.0, probs, target % 2) <= 0  # the third bias
+    told = torch.cat([probs, torch.tensor([[0.0, 0.0, 1.0]] * 5, dtype=torch.float64)])
+    apart = VectorScaling().fit(told, torch.cat([target % 2, torch.full((5,), 2)]))
+    assert apart.separated.tolist() == [False, False, True]
+    assert not apart.determined
+
+    right = DirichletScaling().fit(probs, probs.argmax(-1))
+    assert right.separated.all()
+    assert not DirichletScaling().fit(torch.stack([probs, probs]), probs.argmax(-1)).determined
+    assert DirichletScaling().fit(torch.stack([probs, probs]), target).determined
+
+
+def further(kind: str, parameters: Tensor, number: int, step: float, probs: Tensor, target: Tensor) -> float:
+    """By how much the loss rises if one parameter goes on by a step."""
+    x, arguments = parameters.numpy().copy(), (probs.clamp_min(1e-300).numpy(), target.numpy())
+    before = loss_by_numpy(kind, x, *arguments)
+    x[number] += step
+    return loss_by_numpy(kind, x, *arguments) - before
+
+
+def test_weights_that_end_at_their_bound(generator: torch.Generator) -> None:
+    """Of predictions that are the wrong way round no rising weight is of use."""
+    probs, target, _ = simulated(500, generator)
+    assert not BetaScaling().fit(probs, target).at_bound.all()
+    turned = BetaScaling().fit(probs, probs.argmin(-1))
+    assert turned.at_bound.shape == (2, 3)
+    assert turned.at_bound.any()
+    assert torch.equal(turned.at_bound.flatten(), turned.parameters[:6] == 0)
+    with pytest.raises(InputError, match="expected fit before its bounds"):
+        _ = BetaScaling().at_bound
+
+
 def test_bad_options() -> None:
     with pytest.raises(InputError, match="off_diagonal: expected a number of 0 or more; got -1"):
         DirichletScaling(off_diagonal=-1)

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.helpers.strategies import forecasts
+from tests.helpers.strategies import forecasts, mc_probabilities
 from tsnn_uq.checks import InputError
 from tsnn_uq.metrics.functional import negative_log_likelihood
 from tsnn_uq.recalibration import BayesianTemperatureScaling, TemperatureScaling
+from tsnn_uq.recalibration.base import log_probabilities
+from tsnn_uq.recalibration.temperature import likelihood_losses
 
 
 def simulated(
@@ -78,13 +81,98 @@ def test_closed_form_of_one_confidence() -> None:
         assert scaling.temperature == pytest.approx(math.log(p / (1 - p)) / math.log(right / (n - right)), rel=1e-8)
 
 
-def test_bounds() -> None:
-    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    right = TemperatureScaling(lowest=0.05).fit(probs, torch.tensor([0, 1]))
-    wrong = TemperatureScaling(highest=50.0).fit(probs, torch.tensor([1, 0]))
-    assert (right.at_bound, wrong.at_bound) == (True, True)
-    assert (right.temperature, wrong.temperature) == pytest.approx((0.05, 50.0))
-    assert torch.equal(right.transform(probs).argmax(-1), torch.tensor([0, 1]))
+def found(probs: Tensor, target: Tensor, **bounds: float) -> tuple[float, str]:
+    scaling = TemperatureScaling(**bounds).fit(probs, target)
+    assert scaling.determined == (scaling.outcome == "optimum")
+    assert scaling.at_bound == scaling.outcome.endswith("bound")
+    return scaling.temperature, scaling.outcome
+
+
+SURE = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+
+
+@pytest.mark.parametrize("probs", [SURE, SURE.half(), SURE.double(), torch.eye(2), SURE[None].expand(3, -1, -1)])
+def test_a_network_that_is_never_wrong_or_never_right_ends_at_a_bound(probs: Tensor) -> None:
+    labels = torch.tensor([0, 1])
+    assert found(probs, labels, lowest=0.05) == (0.05, "lower bound")
+    assert found(probs, 1 - labels, highest=50.0) == (50.0, "upper bound")
+    assert found(probs, labels) == (0.01, "lower bound")
+    assert torch.equal(TemperatureScaling().fit(probs, labels).transform(SURE).argmax(-1), labels)
+
+
+FLAT = {
+    "uniform": torch.full((2, 180, 10), 0.1),
+    "one sample": torch.full((180, 10), 0.1),
+    "of equal logits": torch.full((3, 180, 7), 1.7).softmax(-1),
+    "one class": torch.ones(5, 180, 1),
+    "samples that cancel": torch.stack([torch.tensor([[p, 1 - p]] * 180) for p in (0.9, 0.1)]),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_where_no_temperature_is_likelier_than_another_it_is_one(name: str, dtype: torch.dtype) -> None:
+    probs = FLAT[name].to(dtype)
+    target = torch.arange(180) % probs.shape[-1]
+    assert found(probs, target) == (1, "flat")
+    off = torch.arange(probs.shape[-1]).remainder(3).sub(1).to(dtype)
+    assert found(probs * (1 + torch.finfo(dtype).eps / 2 * off), target) == (1, "flat")
+    assert found(probs, target, lowest=2.0) == (2, "flat")
+    assert found(probs, target, highest=0.5) == (0.5, "flat")
+
+
+def test_one_input_that_is_not_uniform_is_enough() -> None:
+    probs = torch.full((100_000, 2), 0.5)
+    probs[0] = torch.tensor([0.6, 0.4])
+    assert found(probs, torch.zeros(100_000, dtype=torch.long))[1] == "lower bound"
+    assert found(probs, torch.ones(100_000, dtype=torch.long))[1] == "upper bound"
+    probs[1:4] = torch.tensor([0.6, 0.4])  # three right, one wrong: log odds 3 at the best temperature
+    target = torch.zeros(100_000, dtype=torch.long)
+    target[1] = 1
+    temperature, outcome = found(probs, target)
+    assert outcome == "optimum"
+    assert temperature == pytest.approx(math.log(1.5) / math.log(3), rel=1e-6)
+
+
+def test_votes_of_samples_that_a_lower_temperature_only_sharpens() -> None:
+    """As T falls the mean tends to the share of samples that vote for the class, so the likelihood levels off."""
+    votes = torch.tensor([[0.9, 0.1]] * 3 + [[0.1, 0.9]], dtype=torch.float64)[:, None]  # three of four for the first
+    probs, target = votes.expand(-1, 4, -1), torch.tensor([0, 0, 0, 0])
+    temperature, outcome = found(probs, target)
+    assert (temperature, outcome) == (0.01, "lower bound")
+    assert loss_by_numpy(probs, target, 0.01) == pytest.approx(-math.log(0.75))
+    assert all(loss_by_numpy(probs, target, t) >= -math.log(0.75) - 1e-12 for t in np.geomspace(0.01, 100, 200))
+
+
+@pytest.mark.parametrize("temperature", [0.0102, 0.0121, 0.3, 95.0, 99.9])
+def test_an_optimum_beside_a_bound_is_one(temperature: float) -> None:
+    """All predictions (p, 1 - p), a share a right: T = log odds p / log odds a."""
+    p = 1 / (1 + 3**-temperature)
+    probs = torch.tensor([[p, 1 - p]] * 4, dtype=torch.float64)
+    if temperature > 1:
+        probs = (temperature * torch.tensor([[0.0, -math.log(3)]] * 4, dtype=torch.float64)).softmax(-1)
+    scaling = TemperatureScaling().fit(probs, torch.tensor([0, 0, 0, 1]))
+    assert scaling.outcome == "optimum"
+    assert scaling.temperature == pytest.approx(temperature, rel=1e-6)
+
+
+@settings(max_examples=30)
+@given(mc_probabilities(), st.randoms(use_true_random=False))
+def test_no_temperature_is_likelier_whatever_the_outcome(probs: Tensor, random) -> None:
+    """Against all temperatures of a fine grid; a bound or a flat likelihood is told from an optimum by it."""
+    target = torch.tensor([random.randrange(probs.shape[-1]) for _ in range(probs.shape[1])])
+    temperature, outcome = found(probs, target)
+    logs = log_probabilities(probs)
+    losses = [likelihood_losses(logs, target, t).mean().item() for t in np.geomspace(0.01, 100, 100)]
+    at = likelihood_losses(logs, target, temperature).mean().item()
+    if outcome == "flat":
+        assert max(losses) - min(losses) < 1e-9
+    else:
+        assert at <= min(losses) * (1 + 1e-9) + 1e-9
+    if outcome == "optimum":
+        assert at < min(losses[0], losses[-1]) * (1 + 1e-12) + 1e-12
+    if outcome == "lower bound":
+        assert losses[0] <= min(losses) * (1 + 1e-9) + 1e-9
 
 
 @settings(max_examples=30)
@@ -186,6 +274,19 @@ def test_posterior_narrows_around_the_best_temperature(generator: torch.Generato
     draws = scaling.sample(2000, generator)
     assert ((low < draws) & (draws < high)).double().mean().item() == pytest.approx(0.95, abs=0.03)
     assert draws.mean().item() == pytest.approx(scaling.temperature, rel=0.01)
+
+
+def test_a_posterior_that_follows_its_prior(generator: torch.Generator) -> None:
+    """Where the likelihood is flat the posterior is the prior, N(1, tau^2) above 0."""
+    uniform = BayesianTemperatureScaling(prior_std=0.2).fit(torch.full((2, 50, 4), 0.25), torch.arange(50) % 4)
+    assert (uniform.outcome, uniform.determined) == ("flat", False)
+    w, weights = uniform.inverse_temperatures, uniform.weights
+    assert w.dot(weights).item() == pytest.approx(1, abs=1e-3)
+    assert (w - 1).square().dot(weights).sqrt().item() == pytest.approx(0.2, rel=0.02)
+    probs, target = simulated(100, generator, 2.0)
+    assert BayesianTemperatureScaling().fit(probs, target).determined
+    assert BayesianTemperatureScaling().fit(probs, probs.argmax(-1)).outcome == "lower bound"
+    assert BayesianTemperatureScaling().fit(probs, probs.argmin(-1)).outcome == "upper bound"
 
 
 def test_samples_share_one_posterior(generator: torch.Generator) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsnn_uq.checks import InputError, check_labels, check_probabilities, describe
+from tsnn_uq.checks import InputError, check_labels, check_probabilities, class_numbers, describe
 
 __all__ = ["Recalibrator", "log_probabilities", "mean_log_probabilities"]
 
@@ -40,6 +40,11 @@ class Recalibrator(ABC):
 
     classes: int | None = None  #: C, once fitted
 
+    @property
+    @abstractmethod
+    def determined(self) -> bool:
+        """Whether the held-out inputs determine all that was fitted to them; False before `fit` was called."""
+
     def fit(self, probs: Tensor, target: Tensor, *, validate: bool = True) -> Any:
         """Fit to held-out predictions.
 
@@ -55,13 +60,16 @@ class Recalibrator(ABC):
             InputError: `probs` holds no probabilities or has other axes, `target` no labels of their classes, or there
                 are no inputs.
         """
-        logs = log_probabilities(probs, validate)
-        if validate:
-            check_labels("target", target, classes=logs.shape[-1], count=logs.shape[-2])
-        if 0 in logs.shape:
-            raise InputError(f"probs: expected at least one input to fit to; got {describe(probs)}")
-        self.classes = logs.shape[-1]
-        self._fit(probs, logs, target.long())
+        # Gradients are needed to fit, and what is fitted should be of use outside of a caller's inference mode.
+        with torch.inference_mode(False), torch.no_grad():
+            logs = log_probabilities(probs, validate)
+            labels = class_numbers("target", target)
+            if validate:
+                check_labels("target", labels, classes=logs.shape[-1], count=logs.shape[-2])
+            if 0 in logs.shape:
+                raise InputError(f"probs: expected at least one input to fit to; got {describe(probs)}")
+            self._fit(probs.detach(), logs, labels.clone() if labels.is_inference() else labels)
+            self.classes = logs.shape[-1]
         return self
 
     def transform(self, probs: Tensor, *, validate: bool = True) -> Tensor:
@@ -72,11 +80,12 @@ class Recalibrator(ABC):
         """
         if self.classes is None:
             raise InputError(f"{type(self).__name__}: expected fit before transform; call it on held-out predictions")
-        logs = log_probabilities(probs, validate)
-        if logs.shape[-1] != self.classes:
-            raise InputError(f"probs: expected the {self.classes} classes it was fitted to; got {describe(probs)}")
-        dtype = torch.promote_types(probs.dtype, torch.float32)
-        return self._transform(probs, logs).to(dtype)
+        with torch.inference_mode(False), torch.no_grad():
+            logs = log_probabilities(probs, validate)
+            if logs.shape[-1] != self.classes:
+                raise InputError(f"probs: expected the {self.classes} classes it was fitted to; got {describe(probs)}")
+            dtype = torch.promote_types(probs.dtype, torch.float32)
+            return self._transform(probs.detach(), logs).to(dtype)
 
     @abstractmethod
     def _fit(self, probs: Tensor, logs: Tensor, target: Tensor) -> None:

@@ -18,19 +18,28 @@ __all__ = ["HistogramBinning", "IsotonicRegression"]
 
 
 class _OneVsRest(Recalibrator):
+    #: Which classes [C] have a held-out label, once fitted; the others keep their own probability.
+    seen: Tensor | None = None
+
+    @property
+    def determined(self) -> bool:
+        """Whether every class has a held-out label."""
+        return self.seen is not None and bool(self.seen.all())
+
     def _fit(self, probs: Tensor, logs: Tensor, target: Tensor) -> None:
         if probs.dim() != 2:
             hint = "give the mean over samples"
             raise InputError(f"probs: expected a tensor of shape [N, C] to fit to; got {describe(probs)} ({hint})")
         truth = torch.nn.functional.one_hot(target, probs.shape[-1]).double()
-        self._seen = truth.any(0)
+        self.seen = truth.any(0)
         self._fit_classes(probs.detach().double(), truth)
 
     def _transform(self, probs: Tensor, logs: Tensor) -> Tensor:
         rows = probs.detach().double().flatten(0, -2)
         if len(rows) == 0:
             return probs.double()
-        mapped = torch.where(self._seen.to(rows.device), self._map_classes(rows), rows)
+        assert self.seen is not None
+        mapped = torch.where(self.seen.to(rows.device), self._map_classes(rows), rows)
         total = mapped.sum(-1, keepdim=True)
         return torch.where(total > 0, mapped / total.clamp_min(1e-300), rows).reshape(probs.shape)
 
@@ -58,6 +67,12 @@ class HistogramBinning(_OneVsRest):
         check_positive("bins", bins, integer=True)
         self.bins = bins
         self.values: Tensor | None = None  #: of each class and bin [C, bins], once fitted
+        self.empty: Tensor | None = None  #: which bins [C, bins] no held-out input was in, once fitted
+
+    @property
+    def determined(self) -> bool:
+        """Whether every class has a held-out label, and every bin an input."""
+        return super().determined and self.empty is not None and not bool(self.empty.any())
 
     def _place(self, probs: Tensor) -> Tensor:
         edges = torch.arange(1, self.bins, dtype=torch.float64, device=probs.device) / self.bins
@@ -68,7 +83,8 @@ class HistogramBinning(_OneVsRest):
         sums = torch.zeros(2, probs.shape[1], self.bins, dtype=torch.float64, device=probs.device)
         count, hits = sums.scatter_add(2, place.expand(2, -1, -1), torch.stack([torch.ones_like(truth.T), truth.T]))
         middle = (torch.arange(self.bins, dtype=torch.float64, device=probs.device) + 0.5) / self.bins
-        self.values = torch.where(count > 0, hits / count.clamp_min(1), middle)
+        self.empty = count == 0
+        self.values = torch.where(self.empty, middle, hits / count.clamp_min(1))
 
     def _map_classes(self, probs: Tensor) -> Tensor:
         assert self.values is not None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.recalibration.base import Recalibrator
-from tsnn_uq.recalibration.temperature import likelihood_losses
+from tsnn_uq.recalibration.temperature import Outcome, best_temperature, likelihood_losses
 
 __all__ = ["BayesianTemperatureScaling"]
 
@@ -36,6 +36,8 @@ class BayesianTemperatureScaling(Recalibrator):
     Attributes:
         inverse_temperatures: the grid of w [points], once fitted, else None.
         weights: posterior probability of each [points], float64, sum 1.
+        outcome: of `TemperatureScaling` on the same inputs. Unless it is "optimum" the likelihood leaves T open on
+            one side or on both, and there the posterior is that of the prior; its mean then says little.
 
     Example:
         >>> probs, target = torch.tensor([[0.9, 0.1]] * 400), torch.tensor([0, 0, 0, 1] * 100)
@@ -52,6 +54,12 @@ class BayesianTemperatureScaling(Recalibrator):
         self.prior_std, self.points = prior_std, points
         self.inverse_temperatures: Tensor | None = None
         self.weights: Tensor | None = None
+        self.outcome: Outcome | None = None
+
+    @property
+    def determined(self) -> bool:
+        """Whether the likelihood alone has a maximum at a finite temperature."""
+        return self.outcome == "optimum"
 
     def _fit(self, probs: Tensor, logs: Tensor, target: Tensor) -> None:
         def log_density(log_w: Tensor) -> Tensor:
@@ -61,6 +69,8 @@ class BayesianTemperatureScaling(Recalibrator):
             return torch.stack(likelihood).cpu() + prior
 
         low, high = math.log(1e-3), math.log(max(100.0, 1 + _REACH * self.prior_std))
+        rounding = torch.finfo(probs.dtype).eps
+        _, self.outcome = best_temperature(logs, target, math.exp(-high), math.exp(-low), rounding=rounding)
         for _ in range(12):  # zoom in until the interval ends where the density does
             grid = torch.linspace(low, high, _COARSE, dtype=torch.float64)
             density = log_density(grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,10 +33,28 @@ def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor, lower: float | No
     return torch.tensor(found.x, dtype=torch.float64, device=start.device)
 
 
+def _separated(logs: Tensor, target: Tensor) -> Tensor:
+    """Which classes the log-probabilities [N, C] never mistake for another, nor others for them: bool [C].
+
+    A class told from the rest wrongly even once costs log 2 or more in all, as the probability is then 1/2 at best.
+    """
+    of_class = torch.nn.functional.one_hot(target, logs.shape[-1]).bool()
+    others = (-torch.expm1(logs.double())).clamp_min(torch.finfo(torch.float64).tiny).log()
+    return -torch.where(of_class, logs, others).sum(0) < math.log(2)
+
+
 class _Scaling(Recalibrator):
     """Logits that are linear in the parameters; a subclass says which."""
 
     parameters: Tensor | None = None  #: all in one vector, float64, once fitted
+    #: Which classes [C] the fitted map never mistakes for another on the held-out inputs, nor others for them, as where
+    #: a class has no label there: their parameters have no best value, and are as large as the optimizer made them.
+    separated: Tensor | None = None
+
+    @property
+    def determined(self) -> bool:
+        """Whether no class is `separated`, so that the likelihood has a maximum at finite parameters."""
+        return self.separated is not None and not bool(self.separated.any())
 
     def _logits(self, logs: Tensor, parameters: Tensor) -> Tensor:
         raise NotImplementedError
@@ -58,6 +77,7 @@ class _Scaling(Recalibrator):
             return torch.nn.functional.nll_loss(scaled, target) + self._penalty(parameters, classes)
 
         self.parameters = _minimize(loss, self._start(classes).to(logs.device), *self._bounds(classes))
+        self.separated = _separated(mean_log_probabilities(self._logits(logs, self.parameters)), target)
 
     def _transform(self, probs: Tensor, logs: Tensor) -> Tensor:
         assert self.parameters is not None
@@ -125,6 +145,13 @@ class BetaScaling(_Scaling):
 
     (Kull et al. 2017, AISTATS, for two classes; with a softmax over the classes as in netcal.) 3 C numbers.
     """
+
+    @property
+    def at_bound(self) -> Tensor:
+        """Which of the weights a and b [2, C] ended at their bound 0."""
+        if self.parameters is None or self.classes is None:
+            raise InputError("BetaScaling: expected fit before its bounds are asked for")
+        return self.parameters[: 2 * self.classes].unflatten(0, (2, -1)) <= 0
 
     def _start(self, classes: int) -> Tensor:
         return torch.cat([torch.ones(2 * classes), torch.zeros(classes)]).double()
