@@ -123,7 +123,7 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
     shown = shown[shown["calibration"] == "temperature"]
     cells = []
     for key, rows in shown.groupby(list(names), sort=False):
-        told = [*map(str, key), str(len(rows))]
+        told = [*map(str, key), str(rows["accuracy"].count())]  # without those that determine no temperature
         values = [(rows[m].mean() * unit, rows[m].std() * unit, digits) for m, (unit, digits) in measures.items()]
         cells.append([*map(cell, told), *(cell(mean_std(*value)) for value in values)])
     return cells

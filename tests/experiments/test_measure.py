@@ -58,8 +58,28 @@ def test_a_temperature_takes_back_what_was_too_sharp(generator):
     labels, others = (torch.multinomial(p[0], 1, generator=generator)[:, 0] for p in (held_out, probs))
     values = after_temperature((sharpened(held_out, 2.0), labels), sharpened(probs, 2.0), others)
     assert values.pop("temperature") == pytest.approx(2, rel=0.1)
+    assert values.pop("temperature_outcome") == "optimum"
     expected = {f"scaled_{name}": value for name, value in evaluate(probs, others).items()}
     assert values == pytest.approx(expected, abs=0.03)
+
+
+def test_a_temperature_that_is_not_determined_is_told(generator):
+    """Uniform predictions are as they are at every temperature; never wrong or never right ones have no best one."""
+    logits = torch.randn(2, 40, 3, generator=generator)
+    probs, labels = logits.softmax(-1), torch.randint(3, (40,), generator=generator)
+    plain = {f"scaled_{name}": value for name, value in evaluate(probs, labels).items()}
+    uniform = torch.full((2, 30, 3), 1 / 3), torch.arange(30) % 3
+    flat = after_temperature(uniform, probs, labels)
+    assert flat == pytest.approx({"temperature": 1.0, **plain, "temperature_outcome": "flat"}, rel=1e-5)
+    sure = torch.tensor([[0.9, 0.05, 0.05], [0.2, 0.7, 0.1]])[None]
+    for held_out, temperature, outcome in [
+        ((sure, torch.tensor([0, 1])), 0.01, "lower bound"),
+        ((sure, torch.tensor([1, 2])), 100.0, "upper bound"),
+    ]:
+        values = after_temperature(held_out, probs, labels)
+        assert (values.pop("temperature"), values.pop("temperature_outcome")) == (temperature, outcome)
+        assert values.keys() == plain.keys()
+        assert all(math.isnan(value) for value in values.values())
 
 
 def sharpened(probs, power):

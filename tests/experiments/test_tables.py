@@ -73,6 +73,34 @@ def test_what_was_scaled_is_in_the_summary_where_rows_have_it() -> None:
         summarize([row(scaled_ece="little")])
 
 
+def test_temperatures_that_were_not_determined_are_counted_and_not_averaged(tmp_path: Path) -> None:
+    """Four runs: two with an optimum, one flat, one at a bound, whose scaled values are NaN."""
+    found = [(1.5, "optimum", 0.1), (1.0, "flat", 0.4), (0.01, "lower bound", math.nan), (2.5, "optimum", 0.3)]
+    rows = [
+        row(seed=seed, temperature=temperature, scaled_nll=nll, temperature_outcome=outcome)
+        for seed, (temperature, outcome, nll) in enumerate(found)
+    ]
+    rows += [rows[2] | {"method": "distill"}, row("plif", temperature=3.0, scaled_nll=0.2)]  # of an older version
+    write_results(tmp_path / "results.csv", rows)
+    results = read_results(tmp_path / "results.csv")
+    assert results["temperature"].tolist() == [1.5, 1.0, 0.01, 2.5, 0.01, 3.0]
+    assert list(results.columns)[-1] == "temperature_outcome"
+    summary = summarize(results)
+    assert list(summary.columns)[-2:] == ["temperature_undetermined", "temperature_at_bound"]
+    some, none, older = summary.to_dict("records")
+    assert (some["seeds"], some["temperature_undetermined"], some["temperature_at_bound"]) == (4, 2, 1)
+    assert some["temperature_mean"] == 2
+    assert some["temperature_std"] == pytest.approx(math.sqrt(0.5))
+    assert some["scaled_nll_nats_mean"] == pytest.approx((0.1 + 0.4 + 0.3) / 3)
+    assert (none["temperature_undetermined"], none["temperature_at_bound"]) == (1, 1)
+    assert (older["temperature_mean"], older["temperature_undetermined"]) == (3, 0)
+    write_summary(tmp_path / "summary.csv", summary)
+    line = (tmp_path / "summary.csv").read_text().splitlines()[2].split(",")
+    written = dict(zip(summary.columns, line, strict=True))
+    assert written["temperature_mean"] == written["temperature_std"] == written["scaled_nll_nats_mean"] == ""
+    assert "temperature_undetermined" not in summarize([row(temperature=1.0)])
+
+
 def test_bad_rows_are_refused_and_leave_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     write_results(path, [row()])

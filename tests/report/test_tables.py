@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
-from tests.report.elements import shown, table
+from tests.report.elements import parse, shown, table
 from tsnn_uq.experiments import read_predictions
+from tsnn_uq.experiments.tables import COLUMNS, summarize
 from tsnn_uq.files import read_json
-from tsnn_uq.report.tables import COSTS, QUALITY, SCALED
+from tsnn_uq.report.sections import results
+from tsnn_uq.report.tables import COSTS, QUALITY, SCALED, summary_table
 
 ALL = (*QUALITY, *SCALED, *COSTS)
 
@@ -31,13 +34,40 @@ def test_every_number_is_the_summarys(root, comparison, caption, measures):
         for measure, (heading, numbers) in zip(measures, cells[2:], strict=True):
             assert heading.startswith(measure.title)
             (size,) = [size for unit, size in measure.units.items() if heading.endswith(unit)]
-            for of, number in zip(("mean", "std"), numbers, strict=True):
+            known = [of for of in ("mean", "std") if not math.isnan(wanted[f"{measure.column}_{of}"])]
+            assert known or numbers[0].text() == "-"  # no seed determined it
+            for of, number in zip(known, numbers if known else [], strict=True):
                 value = wanted[f"{measure.column}_{of}"]
                 assert float(number.attributes["value"]) == value
                 text = number.text().replace(",", "")
                 digits = len(text.partition(".")[2])
                 assert float(text) == pytest.approx(value / size, abs=0.5000001 * 10**-digits)
                 assert of == "mean" or value == 0 or float(text) > 0
+
+
+def test_temperatures_that_were_not_determined_are_left_out_and_told():
+    values = dict.fromkeys(COLUMNS, 0.5) | {"family": "dropout", "quantized_part": "all", "scaled_brier": 0.2}
+    values |= {"scaled_nll": 0.1, "scaled_ece": 0.1, "scaled_predictive_entropy": 0.3, "scaled_predictive_std": 0.1}
+    bound = {name: math.nan for name in values if name.startswith("scaled_")}
+    bound |= {"temperature": 0.01, "temperature_outcome": "lower bound"}
+    found = {"temperature": 1.25, "temperature_outcome": "optimum"}
+    rows = [values | {"method": method, "seed": seed} for method in ("float", "direct") for seed in (0, 1)]
+    rows = [row | (found if row["method"] == "float" and row["seed"] == 0 else bound) for row in rows]
+    summary = summarize(rows)
+    _, first, second = (cells(row) for row in parse(summary_table(summary, SCALED, "After")).all("tr"))
+    assert first[0] == "1.250 (1 of 2)"
+    assert first[1] == "0.1000 (1 of 2)"
+    assert second == ["- (0 of 2)"] * len(SCALED)
+    assert not any(
+        "of 2" in cell for row in parse(summary_table(summary, QUALITY, "")).all("tr") for cell in cells(row)
+    )
+    for told, of in ((True, summary), (False, summarize(rows[:1]))):
+        page = results(SimpleNamespace(summaries=lambda of=of: {"": of}))
+        assert ("does not determine the temperature" in page) == told
+
+
+def cells(row):
+    return [" ".join(cell.text().split()) for cell in [*row.all("td")][-len(SCALED) :]]
 
 
 def test_every_measure_of_the_summary_is_shown_and_explained(comparison, root):

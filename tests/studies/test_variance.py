@@ -98,6 +98,14 @@ def test_temperatures_are_fitted_on_the_validation_split(runs):
         np.testing.assert_allclose(singles[f"variance_{column}"], expected, rtol=1e-4, atol=1e-9)
 
 
+def test_a_network_without_a_temperature_is_named(runs, monkeypatch):
+    """One that is never wrong on its validation split."""
+    probs = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
+    monkeypatch.setattr("tsnn_uq.studies.variance.read_predictions", lambda *_: (probs, torch.tensor([0, 1])))
+    with pytest.raises(InputError, match=r"recalibrate: .*; got of float, which end at the lower bound 0\.01"):
+        paired_variances(runs, recalibrate=True, resamples=10)
+
+
 def test_dropconnect_is_named(tmp_path):
     runs = tiny_runs(tmp_path, family="dropconnect")
     assert set(paired_variances(runs, resamples=10)["noise"]) == {"MC dropconnect"}

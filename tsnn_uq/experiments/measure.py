@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
 
 def after_temperature(
     held_out: tuple[Tensor, Tensor], probs: Tensor, labels: Tensor, bins: int = 15
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """The numbers of `evaluate` once held-out predictions have set a temperature (Guo et al., arXiv 1706.04599).
 
     Without it a network that only has softer or harder predictions looks more or less sure than another.
@@ -70,13 +71,17 @@ def after_temperature(
         bins: bins of the calibration error.
 
     Returns:
-        ``temperature``, above 1 where predictions were too sure of themselves, and what `evaluate` gives, each name
-        with ``scaled_`` before it.
+        ``temperature``, above 1 where predictions were too sure of themselves; what `evaluate` gives, each name with
+        ``scaled_`` before it; and ``temperature_outcome``, see `tsnn_uq.recalibration.TemperatureScaling`. Where that
+        is "flat" the temperature is 1, and every other would be as good. Where it is a bound the values are NaN:
+        another bound would give others, so they are no property of the network.
     """
     scaling = TemperatureScaling().fit(*held_out)
     assert scaling.temperature is not None
+    assert scaling.outcome is not None
     values = evaluate(scaling.transform(probs), labels, bins)
-    return {"temperature": scaling.temperature} | {f"scaled_{name}": value for name, value in values.items()}
+    scaled = {f"scaled_{name}": math.nan if scaling.at_bound else value for name, value in values.items()}
+    return {"temperature": scaling.temperature, **scaled, "temperature_outcome": scaling.outcome}
 
 
 def uncertainty(probs: Tensor) -> dict[str, float]:

@@ -148,7 +148,9 @@ def summarize(results: Rows) -> DataFrame:
         The columns of the paper's table in its order, then what it lacks: the names, ``seeds`` (n), and for each
         measure ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions
         of FLOPs, seconds); where rows have them, also ``temperature_...`` and, after it, ``scaled_..._...``. The
-        standard deviation of one seed is NaN.
+        standard deviation of one seed is NaN. Temperatures that the validation part did not determine are left out,
+        and so are values scaled by one that ended at a bound (which are NaN in their rows); the last two columns,
+        ``temperature_undetermined`` and ``temperature_at_bound``, say of how many seeds. NaN where none is left.
 
     Raises:
         InputError: what `write_results` refuses, or two rows of one seed in a group, as when settings are mixed.
@@ -162,6 +164,12 @@ def summarize(results: Rows) -> DataFrame:
     if runs.duplicated().any():
         run = ", ".join(map(str, runs[runs.duplicated()].iloc[0]))
         raise InputError(f"results: expected one row for each {', '.join(unique)}; got a second one for {run}")
+    left_out: dict[str, Any] = {}
+    if "temperature_outcome" in frame:
+        outcome = frame["temperature_outcome"].fillna("optimum")  # rows of older versions do not say
+        left_out["temperature_undetermined"] = outcome != "optimum"
+        left_out["temperature_at_bound"] = ~outcome.isin(["optimum", "flat"])
+        frame = frame.assign(temperature=frame["temperature"].mask(outcome != "optimum"), **left_out)
     groups = frame.groupby(keys, sort=False, dropna=False)
     columns: dict[str, Any] = {"seeds": groups.size()}
     for name, (title, unit) in (_MEASURES | _SCALED).items():
@@ -169,6 +177,7 @@ def summarize(results: Rows) -> DataFrame:
             continue
         columns[f"{title}_mean"] = groups[name].mean() / unit
         columns[f"{title}_std"] = groups[name].std(ddof=1) / unit
+    columns |= {name: groups[name].sum() for name in left_out}
     return pd.DataFrame(columns).reset_index()
 
 

@@ -10,6 +10,13 @@ from tsnn_uq.report.tables import COSTS, QUALITY, SCALED, layout_table, state_ta
 
 __all__ = ["configuration", "introduction", "paper_layout", "progress", "results"]
 
+_UNDETERMINED = (
+    "The validation part does not determine the temperature of every run: where a network is never wrong on it, the "
+    "likelihood rises up to the lower bound of the search, and where all its predictions are uniform, every "
+    "temperature is as likely. Such temperatures are in no mean, nor are values scaled by one that ended at a bound. "
+    "Brackets say how many of the seeds are left."
+)
+
 
 def introduction(contents: Contents) -> Html:
     """What was run, and how much of it is finished."""
@@ -65,6 +72,8 @@ def results(contents: Contents) -> Html:
         parts.append(summary_table(summary, QUALITY, f"Accuracy, calibration and uncertainty{of}"))
         if "temperature_mean" in summary:  # not of runs of an older version
             parts.append(summary_table(summary, SCALED, f"After temperature scaling{of}"))
+            if "temperature_undetermined" in summary and summary["temperature_undetermined"].any():
+                parts.append(element("p", _UNDETERMINED, class_="note"))
         parts.append(summary_table(summary, COSTS, f"Size and cost{of}"))
     note = element(
         "p",

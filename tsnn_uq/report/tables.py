@@ -25,6 +25,7 @@ class Measure(NamedTuple):
         units: unit -> how many of the column's own it is; of several the largest in which no mean is below one.
         better: 1 where more is better, -1 where less is, 0 where neither is.
         digits: after the point.
+        left_out: the column that counts the seeds that are not in the mean; empty where there is none.
     """
 
     column: str
@@ -32,6 +33,7 @@ class Measure(NamedTuple):
     units: dict[str, float]
     better: int
     digits: int
+    left_out: str = ""
 
 
 QUALITY = (
@@ -46,12 +48,12 @@ QUALITY = (
     Measure("predictive_std", "predictive std", {"no unit": 1}, 0, 4),
 )
 SCALED = (
-    Measure("temperature", "temperature", {"no unit": 1}, 0, 3),
-    Measure("scaled_nll_nats", "scaled NLL", {"nats": 1}, -1, 4),
-    Measure("scaled_brier", "scaled Brier score", {"0 to 2": 1}, -1, 4),
-    Measure("scaled_ece_pct", "scaled ECE", {"%": 1}, -1, 2),
-    Measure("scaled_predictive_entropy_nats", "scaled predictive entropy", {"nats": 1}, 0, 4),
-    Measure("scaled_predictive_std", "scaled predictive std", {"no unit": 1}, 0, 4),
+    Measure("temperature", "temperature", {"no unit": 1}, 0, 3, "temperature_undetermined"),
+    Measure("scaled_nll_nats", "scaled NLL", {"nats": 1}, -1, 4, "temperature_at_bound"),
+    Measure("scaled_brier", "scaled Brier score", {"0 to 2": 1}, -1, 4, "temperature_at_bound"),
+    Measure("scaled_ece_pct", "scaled ECE", {"%": 1}, -1, 2, "temperature_at_bound"),
+    Measure("scaled_predictive_entropy_nats", "scaled predictive entropy", {"nats": 1}, 0, 4, "temperature_at_bound"),
+    Measure("scaled_predictive_std", "scaled predictive std", {"no unit": 1}, 0, 4, "temperature_at_bound"),
 )
 COSTS = (
     Measure("sparsity_pct", "sparsity", {"%": 1}, 0, 2),
@@ -133,11 +135,12 @@ def _unit(measure: Measure, means: Iterable[float]) -> tuple[str, float]:
 
 def _cell(row: dict[Any, Any], measure: Measure, size: float) -> Html:
     mean, std = row[f"{measure.column}_mean"], row[f"{measure.column}_std"]
-    text = _data(mean, f"{mean / size:,.{measure.digits}f}")
-    if math.isnan(std):  # of one seed
-        return text
-    spread = element("span", "± ", _data(std, _spread(std / size, measure.digits)), class_="spread")
-    return joined([text, " ", spread])
+    parts: list[Html | str] = [_data(mean, "-" if math.isnan(mean) else f"{mean / size:,.{measure.digits}f}")]
+    if not math.isnan(std):  # as of one seed
+        parts += [" ", element("span", "± ", _data(std, _spread(std / size, measure.digits)), class_="spread")]
+    if left_out := row.get(measure.left_out, 0):
+        parts += [" ", element("small", f"({row['seeds'] - left_out} of {row['seeds']})")]
+    return joined(parts)
 
 
 def _spread(value: float, digits: int) -> str:

@@ -44,7 +44,8 @@ def paired_variances(runs: Runs, *, recalibrate: bool = False, resamples: int = 
         temperatures ``temperature_float`` and ``temperature_ternary``, 1 if not `recalibrate`.
 
     Raises:
-        InputError: the float run is missing, or all others are, or the runs differ in data, steps or samples.
+        InputError: the float run is missing, or all others are, or the runs differ in data, steps or samples; with
+            `recalibrate`, a network's validation split determines no temperature, as where it is never wrong there.
     """
     import pandas as pd
 
@@ -56,6 +57,9 @@ def paired_variances(runs: Runs, *, recalibrate: bool = False, resamples: int = 
     temperatures = dict.fromkeys(runs.folders, 1.0)
     for method, folder in runs.folders.items() if recalibrate else ():
         scaling = TemperatureScaling().fit(*read_predictions(folder, "validation"))
+        if scaling.at_bound:
+            found = f"of {method}, which end at the {scaling.outcome} {scaling.temperature:g}"
+            raise InputError(f"recalibrate: expected validation predictions that determine a temperature; got {found}")
         temperatures[method] = scaling.temperature or 1.0
         probs, labels = predictions[method]
         predictions[method] = scaling.transform(probs), labels

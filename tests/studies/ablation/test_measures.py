@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,17 @@ def test_the_temperature_is_that_of_the_mean_prediction_on_the_validation_part(p
     assert rows[0]["temperature"] == 1
     assert rows[1]["temperature"] == pytest.approx(best, rel=1e-4)
     assert rows[1]["validation_nll"] == pytest.approx(loss(np.log(best)), rel=1e-6)
+
+
+def test_nothing_is_measured_at_a_temperature_that_ended_at_a_bound(predictions, rows):
+    one = predictions.validation[0][:1]
+    none, temperature = measure_predictions(replace(predictions, validation=(one, one[0].argmax(-1))))
+    assert (temperature.pop("temperature"), temperature.pop("temperature_outcome")) == (0.01, "lower bound")
+    assert temperature.pop("calibration") == "temperature"
+    assert all(np.isnan(value) for value in temperature.values())
+    assert [row["temperature_outcome"] for row in (none, *rows)] == ["none", "none", "optimum"]
+    assert none.keys() == {"calibration", "temperature", "temperature_outcome", *temperature}
+    assert none["nll"] == rows[0]["nll"]
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -49,6 +49,18 @@ def test_where_none_is_acceptable_the_most_accurate_is_taken_and_told():
     assert (chosen["regularizer"], chosen["acceptable"]) == ("entropy:0.1", False)
 
 
+def test_weights_without_a_temperature_are_not_taken():
+    nan = float("nan")
+    (chosen,) = choice(
+        row("variance:1", nan, nan, aurc=nan), row("variance:5", 0.96, 0.009), row("variance:9", 0.5, 0.1)
+    )
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:5", True)
+    (chosen,) = choice(row("variance:1", nan, nan, aurc=nan), row("variance:9", 0.5, 0.1))
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:9", False)
+    (chosen,) = choice(row("variance:1", nan, nan, aurc=nan))
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:1", False)
+
+
 def test_what_was_measured_on_the_test_set_or_without_temperature_counts_for_nothing():
     plain = [row("variance:5", 0.96, 0.0001, calibration="none"), row("variance:1", 0.96, 0.02, calibration="none")]
     scaled = [row("variance:5", 0.96, 0.009, ece=0.1), row("variance:1", 0.96, 0.008, ece=0.99)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -110,7 +111,9 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         ``predictive_variance_correct`` and ``..._wrong``: the mean over test inputs that the mean prediction gets right
         or wrong, ``aurc`` with predictive entropy as the score, ``ood_auroc_...`` and ``ood_fpr95_...`` with the same
         score, test inputs against each foreign set, and ``validation_...``: accuracy, variance of right predictions,
-        negative log-likelihood (nats) and AURC on the validation part.
+        negative log-likelihood (nats) and AURC on the validation part; and ``temperature_outcome``, see
+        `tsnn_uq.recalibration.TemperatureScaling`. Where a temperature ended at a bound all that was measured with it
+        is NaN, since another bound would give other numbers.
     """
     rows = []
     scaling = TemperatureScaling().fit(*predictions.validation)
@@ -130,6 +133,9 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         row["validation_nll"] = float(metrics.negative_log_likelihood(held_out.mean(0), targets))
         risk = _risk(held_out, targets)
         row |= {f"validation_{name}": risk[name] for name in ("predictive_variance_correct", "aurc")}
+        if calibration == "temperature" and scaling.at_bound:
+            row |= dict.fromkeys(row.keys() - {"calibration", "temperature"}, math.nan)
+        row["temperature_outcome"] = scaling.outcome if calibration == "temperature" else "none"
         rows.append(row)
     return rows
 

@@ -64,7 +64,8 @@ def chosen_weights(rows: DataFrame) -> DataFrame:
             means = part[part["seed"].isin(shared)].groupby("regularizer", sort=False).mean(numeric_only=True)
             fine = means["validation_accuracy"] >= base["validation_accuracy"] - ACCURACY_LOSS
             fine &= means["validation_aurc"] <= 1.1 * base["validation_aurc"]
-            best = means[fine][_COST].idxmin() if fine.any() else means["validation_accuracy"].idxmax()
+            most_accurate = means["validation_accuracy"].fillna(0).idxmax()  # NaN where no temperature was determined
+            best = means[fine][_COST].idxmin() if fine.any() else most_accurate
             cost = float(means[_COST].to_dict()[best])
             gain = 1 - cost / base[_COST] if base[_COST] else math.nan  # networks that never spike have no variance
             names = {"family": family, "method": method, "term": term, "regularizer": str(best)}
