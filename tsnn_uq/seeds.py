@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import torch
 
-__all__ = ["GlobalStates", "derive_seed", "generator_for", "global_seed"]
+__all__ = ["GlobalStates", "derive_seed", "drawn_seed", "generator_for", "generator_on", "global_seed"]
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -30,6 +30,18 @@ def derive_seed(seed: int, *names: object) -> int:
 def generator_for(seed: int, *names: object, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh `torch.Generator` for one purpose, seeded by `derive_seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
+
+
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """The generator itself if it draws on `device`; else a fresh one there, seeded by a draw from it."""
+    if generator.device == device:
+        return generator
+    return torch.Generator(device=device).manual_seed(drawn_seed(generator))
+
+
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed, from one draw of a generator on any device."""
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 @contextmanager

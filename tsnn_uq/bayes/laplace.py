@@ -21,9 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.bayes.head import features_and_logits, last_layer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, describe
+from tsnn_uq.devices import require_float64
+from tsnn_uq.seeds import generator_on
 
 __all__ = ["STRUCTURES", "LastLayerLaplace"]
 
@@ -73,6 +76,7 @@ class LastLayerLaplace(Posterior):
         sums_of, basis_of = STRUCTURES[check_choice("structure", structure, STRUCTURES)]
         if prior_precision is not None:
             check_positive("prior_precision", prior_precision)
+        require_float64("network", device_of(network))
         images, target = train
         if len(images) == 0 or len(images) != len(target):
             wanted = "as many images as labels, at least one"
@@ -104,7 +108,8 @@ class LastLayerLaplace(Posterior):
 
     def sample(self, generator: torch.Generator) -> nn.Module:
         """Draw a network."""
-        noise = torch.empty_like(self.eigenvalues).normal_(generator=generator)
+        noise = torch.empty_like(self.eigenvalues)
+        noise.normal_(generator=generator_on(noise.device, generator))
         weight = self.mean + self._to_weights(noise / (self.eigenvalues + self.prior_precision).sqrt())
         layer: Any = copy_network(self.network.get_submodule(self.layer))
         with torch.no_grad():

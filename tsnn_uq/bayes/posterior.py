@@ -21,7 +21,10 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, generator: torch.Generator) -> nn.Module:
-        """Draw a network: an independent copy, in evaluation mode, that knows nothing of the posterior."""
+        """Draw a network: an independent copy, in evaluation mode, that knows nothing of the posterior.
+
+        A generator on another device than the network's gives only a seed.
+        """
 
     def draws(self, count: int, generator: torch.Generator) -> Iterator[nn.Module]:
         """Draw `count` networks, one after the other, each when it is asked for."""

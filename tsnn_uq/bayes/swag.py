@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.quantization import freeze
+from tsnn_uq.seeds import generator_on
 from tsnn_uq.state import rest
 from tsnn_uq.training import Method
 
@@ -83,6 +84,7 @@ class Swag(Posterior):
         network = copy_network(self.network)
         columns = min(self.count, self.rank)
         first = next(iter(self.mean.values()))
+        generator = generator_on(first.device, generator)
         shared = first.new_empty(columns).normal_(generator=generator)
         for name, parameter in network.named_parameters():
             if name in self.mean:

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.bayes.families import FAMILIES, WeightFamily
 from tsnn_uq.bayes.layers import VariationalLayer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.quantization.where import Where
+from tsnn_uq.seeds import generator_on
 from tsnn_uq.state import copy_at_rest
 
 __all__ = ["VariationalPosterior", "dropconnect_posterior", "gaussian_posterior", "ternary_posterior"]
@@ -74,6 +76,7 @@ class VariationalPosterior(nn.Module, Posterior):
 
     def sample(self, generator: torch.Generator) -> nn.Module:
         """Draw a network, its layers of their original classes; ternary weights are exactly scale times -1, 0 or 1."""
+        generator = generator_on(device_of(self.network), generator)
         return self._deployed({name: family.draw(generator) for name, family in self.weights.items()})
 
     def mode(self) -> nn.Module:

@@ -10,13 +10,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from tsnn_uq import compilers
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.devices import require_float64
 from tsnn_uq.engine.layers import Layer
 from tsnn_uq.engine.masks import Draw, active, seeded
 from tsnn_uq.engine.reference import Reference
 from tsnn_uq.engine.translate import translate
 from tsnn_uq.readout import logits_over_time
+from tsnn_uq.seeds import drawn_seed
 from tsnn_uq.threads import each
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 
@@ -64,6 +67,7 @@ class Engine:
     def __init__(
         self, network: nn.Module, input_shape: Sequence[int] | None = None, *, backend: str | None = None
     ) -> None:
+        require_float64("network", device_of(network))
         self._program = translate(network, input_shape)
         self.steps = self._program.coding.steps
         self._device = self._program.layers[0].scale.device
@@ -159,7 +163,7 @@ class Engine:
             raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
         if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
             raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
-        seed = int(torch.randint(2**62, (), generator=generator))
+        seed = drawn_seed(generator)
         done = 0
         for block, part in enumerate(self._checked(images).split(batch_size)):
             draw = self._whole.draws(seed, block, self.steps, len(part))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_labels, check_probabilities
+from tsnn_uq.devices import widest_float
 
 __all__ = [
     "Reduction",
@@ -71,7 +72,7 @@ def mean_prediction(probs: Tensor, sample_dim: int | None, validate: bool = True
 
 
 def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:
-    """Mean, sum (both accumulated in float64) or nothing over the inputs, the first axis of `values`.
+    """Mean, sum or nothing over the inputs, the first axis of `values`; accumulated in float64 where the device has it.
 
     Raises:
         InputError: an unknown reduction, or the mean of no inputs.
@@ -79,7 +80,7 @@ def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:
     check_choice("reduction", reduction, ["mean", "sum", "none"])
     if reduction == "none":
         return values
-    total = values.sum(0, dtype=torch.float64)
+    total = values.sum(0, dtype=widest_float(values.device))
     if reduction == "mean":
         if len(values) == 0:
             raise InputError("probs: expected at least one input to take a mean over; got none (N = 0)")

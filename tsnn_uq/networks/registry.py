@@ -11,6 +11,7 @@ from torch import nn
 
 from tsnn_uq.checks import check_choice
 from tsnn_uq.networks import convolutional, fully_connected, spike_response
+from tsnn_uq.seeds import drawn_seed
 
 __all__ = ["FAMILIES", "build", "drawn_from"]
 
@@ -42,5 +43,5 @@ def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Modu
 def drawn_from(generator: torch.Generator) -> Iterator[None]:
     """Lend torch's global generator, from which its layers draw their initial weights, a seed from `generator`."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator, device="cpu")))
+        torch.default_generator.manual_seed(drawn_seed(generator))
         yield

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from tsnn_uq import compilers
 from tsnn_uq.checks import InputError
+from tsnn_uq.devices import widest_float
 from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.parameters import LIFParameters
@@ -93,8 +94,9 @@ class _LIFScan(torch.autograd.Function):
 
 
 def _exact_sum(shares: Tensor) -> Tensor:
-    """The sum [] of many numbers, added up in double precision; in pieces, which are not written out as doubles."""
-    pieces = [piece.sum(dtype=torch.float64) for piece in shares.flatten().split(PIECE)]
+    """The sum [] of many numbers, added up in double precision where the device has it; in pieces, to save memory."""
+    dtype = widest_float(shares.device)
+    pieces = [piece.sum(dtype=dtype) for piece in shares.flatten().split(PIECE)]
     return torch.stack(pieces).sum().to(shares.dtype)
 
 

@@ -44,7 +44,7 @@ class PLIF(Watched):
     @property
     def tau(self) -> float:
         """The membrane time constant, in time steps."""
-        return 1 / self.a.detach().double().sigmoid().item()
+        return 1 / self.a.detach().cpu().double().sigmoid().item()
 
     def forward(self, current: Tensor) -> Tensor:
         """Spikes of all T steps; see `tsnn_uq.neurons.lif_scan`."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_dims, check_positive, check_probabilities, describe
+from tsnn_uq.devices import widest_float
 
 __all__ = ["Moments", "gather_moments", "samples_at_once"]
 
@@ -19,6 +20,8 @@ CHECK_EVERY = 8  # samples, and so the fewest whose standard error is trusted
 @dataclass(frozen=True, eq=False)
 class Moments:
     r"""Statistics of S class probabilities of each input that are enough for its uncertainty, all in float64.
+
+    On a device that does not have it they are in float32.
 
     They equal, up to rounding, what the functions of their names in `tsnn_uq.metrics.functional` make of all samples
     [S, N, C] with ``reduction="none"``; where all samples agree, variance and mutual information are exactly 0.
@@ -57,7 +60,7 @@ class Moments:
             if len(probs) == 0:
                 raise InputError(f"probs: expected at least one sample along axis 0; got {list(probs.shape)}")
             check_probabilities("probs", probs, "[S, N, C]")
-        values = probs.double()
+        values = probs.to(widest_float(probs.device))
         mean = _mean(values)
         return Moments(
             samples=torch.full((values.shape[1],), len(values), device=probs.device),
@@ -80,7 +83,7 @@ class Moments:
         if self.mean.shape != other.mean.shape:
             raise InputError(f"other: expected means of shape {list(self.mean.shape)}; got {describe(other.mean)}")
         samples = self.samples + other.samples
-        share = (other.samples / samples.double()).unsqueeze(-1)  # [N, 1]
+        share = (other.samples.to(self.mean.dtype) / samples).unsqueeze(-1)  # [N, 1]
         difference = other.mean - self.mean
         return Moments(
             samples=samples,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
+from tsnn_uq.seeds import drawn_seed
 from tsnn_uq.uncertainty.masks import MASK_MODES
 
 __all__ = ["SAMPLES", "Networks", "Output", "Sampling"]
@@ -63,4 +64,4 @@ class Sampling:
             raise InputError(
                 "generator: expected torch.Generator().manual_seed(...), since samples are drawn; got None"
             )
-        return int(torch.randint(2**62, (), generator=self.generator))
+        return drawn_seed(self.generator)

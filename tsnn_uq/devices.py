@@ -1,0 +1,69 @@
+"""Devices that networks run on, by the names that torch has for them."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from tsnn_uq.checks import InputError
+
+__all__ = ["AUTO", "check_device", "devices_here", "find_device", "require_float64", "widest_float"]
+
+AUTO = "auto"
+NAMES = re.compile(r"(cpu|mps|cuda(:\d+)?)")
+WITHOUT_FLOAT64 = ("mps",)
+
+
+def devices_here() -> list[str]:
+    """Names of the devices of this machine, the processor last.
+
+    Example:
+        >>> devices_here()[-1]
+        'cpu'
+    """
+    found = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def check_device(name: str) -> str:
+    """The name of a device, which need not be here: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, and so on.
+
+    ``"auto"`` becomes the name of the first that `devices_here` finds.
+
+    Raises:
+        InputError: no such name.
+
+    Example:
+        >>> check_device("cuda:1")
+        'cuda:1'
+    """
+    if name == AUTO:
+        return devices_here()[0]
+    if name not in devices_here() and not NAMES.fullmatch(name):
+        raise InputError(f"device: expected cpu, cuda, cuda:N, mps or {AUTO}; got {name!r}")
+    return name
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name, as `check_device` takes it.
+
+    Raises:
+        InputError: no such name, or no such device on this machine.
+    """
+    wanted, here = check_device(name), devices_here()
+    device = torch.device("cuda:0" if wanted == "cuda" else wanted)
+    if str(device) not in here:
+        raise InputError(f"device: expected one of this machine: {', '.join(here)}; got {name!r}")
+    return device
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The dtype for long sums: float64, or float32 on a device that does not have it."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
+
+
+def require_float64(argument: str, device: torch.device) -> None:
+    """Raise `InputError` if a device does not have float64."""
+    if device.type in WITHOUT_FLOAT64:
+        raise InputError(f"{argument}: expected a device that has float64, such as the cpu; got {device}")
