@@ -84,6 +84,7 @@ MAY_IMPORT = {
         "checks",
         "data",
         "files",
+        "held",
         "metrics",
         "neurons",
         "quantization",

@@ -9,7 +9,7 @@ from tests.helpers.training import TINY, images, method, mlp, network, same
 from tsnn_uq.bayes import CollectSwag, Ensemble, Swag
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization.rules import ternary_parts
-from tsnn_uq.training import fit
+from tsnn_uq.training import Float, fit
 from tsnn_uq.uncertainty import mc_predict
 
 
@@ -77,7 +77,7 @@ def test_batch_norm_statistics_are_those_of_the_draw(generator):
     assert drawn[1].momentum == model[1].momentum
 
 
-@pytest.mark.parametrize("count", [8, 7])
+@pytest.mark.parametrize("count", [8, 7, 5])
 def test_batch_norm_statistics_of_a_network_with_state_are_taken_at_rest(generator, count):
     snn = library("snntorch")
     net = nn.Sequential(nn.Linear(3, 3), snn.Leaky(beta=0.9, init_hidden=True), nn.Linear(3, 2), nn.BatchNorm1d(2))
@@ -87,10 +87,34 @@ def test_batch_norm_statistics_of_a_network_with_state_are_taken_at_rest(generat
         swag.collect(net)
     drawn = swag.sample(generator)
     means = []
-    for block in inputs.split(4):
+    for block in inputs.split(4) if count > 5 else [inputs]:  # the fifth cannot be normalized alone
         drawn[1].reset_mem()
         means.append(drawn[:3](block).mean(0))
     torch.testing.assert_close(drawn[3].running_mean, torch.stack(means).mean(0))
+
+
+def test_a_last_image_that_can_be_normalized_is_a_batch_of_its_own(generator):
+    model, x = mlp(), images()[0]
+    swag = Swag(model, images=x, batch_size=5)
+    for _ in range(2):
+        swag.collect(model)
+    drawn = swag.sample(generator)
+    means = [drawn[0](block).mean((0, 2, 3)) for block in x.split(5)]
+    torch.testing.assert_close(drawn[1].running_mean, torch.stack(means).mean(0))
+
+
+def test_images_for_batch_norm_come_from_any_data():
+    def swag(train):
+        collect = CollectSwag(Float(), count=3, rank=2)
+        fit(mlp(), train, seed=0, settings=TINY, method=collect)
+        return collect.swag
+
+    data = images()
+    draws = [
+        swag(train).sample(torch.Generator().manual_seed(0))
+        for train in (data, [(one, int(label)) for one, label in zip(*data, strict=True)])
+    ]
+    assert same(*draws)
 
 
 @pytest.mark.parametrize("name", ["float", "direct", "indirect", "distill"])

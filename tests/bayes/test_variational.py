@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from tests.helpers.training import EAGER, TINY, images, mlp, network, same
 from tsnn_uq.bayes import dropconnect_posterior, gaussian_posterior, infer, ternary_posterior
@@ -82,6 +83,30 @@ def test_posteriors_learn_and_resume_with_the_same_bits(tmp_path, kind, net):
     resumed, again = run(**options)
     assert same(resumed, whole)
     assert again.loss == history.loss
+
+
+class TimeFirst(nn.Module):
+    """Takes inputs over time [T, N, 4]."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layer = nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        return self.layer(inputs)
+
+
+def test_posteriors_learn_from_any_data_also_over_time():
+    inputs, labels = torch.rand(5, 16, 4, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 3
+    losses = []
+    items = [(inputs[:, k], int(labels[k])) for k in range(16)]
+    for train in ((inputs, labels), TensorDataset(inputs.transpose(0, 1), labels), items):
+        posterior = ternary_posterior(TimeFirst())
+        options = {"validation": train, "augment": lambda given, generator: 2 * given}
+        losses.append(infer(posterior, train, seed=0, settings=SETTINGS, batch_dim=1, **options).loss)
+    assert losses[0] == losses[1] == losses[2]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "hidden": (8,),
         "steps": 6,
         "coding": "latency",
-        "srm": SRMParameters(step_ms=5.0),
+        "neuron": SRMParameters(step_ms=5.0),
     },
 }
 """Options of a family, and of those that have none of their own."""

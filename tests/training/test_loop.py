@@ -279,7 +279,7 @@ class Transposed(nn.Module):
             dict(train=(images()[0], images(15)[1])),
             r"train: expected as many images as labels.*\[16, 1, 4, 4\].*\[15\]",
         ),
-        (dict(train=(images()[0] / 0, images()[1])), "train: expected finite pixel values; got NaN or infinity"),
+        (dict(train=(images()[0] / 0, images()[1])), "train: expected finite values; got NaN or infinity"),
         (dict(train=(images()[0], images()[1] + 1)), "labels: expected labels from 0 to 2; got 1 to 3"),
         (dict(train=(images()[0], images()[1] - 1)), "labels: expected labels from 0 to 2; got -1 to 1"),
         (dict(train=(images()[0], images()[1] / 2)), "labels: expected whole class numbers; got a float32 tensor"),

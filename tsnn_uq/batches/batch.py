@@ -28,6 +28,12 @@ class Batch(NamedTuple):
     labels: Tensor | None = None
     indices: Tensor | None = None
 
+    @property
+    def target(self) -> Tensor:
+        """The labels of a batch that has some."""
+        assert self.labels is not None
+        return self.labels
+
     def to(self, device: torch.device) -> Batch:
         """The same with inputs and labels on a device."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)

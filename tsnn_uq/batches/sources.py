@@ -23,13 +23,19 @@ Data = Tensor | Sequence[Any] | Dataset[Any] | DataLoader[Any]
 
 
 def open_data(
-    argument: str, data: Data, *, batch_dim: int = 0, labelled: bool = False, finite: bool = False, workers: int = 0
+    argument: str,
+    data: Data | Source,
+    *,
+    batch_dim: int = 0,
+    labelled: bool = False,
+    finite: bool = False,
+    workers: int = 0,
 ) -> Source:
     """Where batches of `data` come from.
 
     Args:
         argument: what error messages call the data.
-        data: tensors, a Dataset or a DataLoader.
+        data: tensors, a Dataset or a DataLoader; what is open already is given back.
         batch_dim: the axis of a batch that counts inputs, 0, or 1 with time first. Items of a Dataset are stacked along
             it; batches of a DataLoader are taken as they are.
         labelled: whether there have to be labels.
@@ -40,6 +46,8 @@ def open_data(
         InputError: something else, no inputs, or labels that do not fit; of a Dataset or DataLoader, in part only when
             batches are asked for.
     """
+    if isinstance(data, Source):
+        return data
     checks = Checks(argument, batch_dim, labelled, finite)
     if isinstance(data, DataLoader):
         return Loaded(checks, data)
@@ -57,9 +65,11 @@ class Source(ABC):
 
     Attributes:
         batch_dim: the axis of its batches that counts inputs.
+        tensors: all inputs and all labels, where they are tensors.
     """
 
     batch_dim: int
+    tensors: Batch | None = None
 
     @property
     @abstractmethod
@@ -82,13 +92,7 @@ class Source(ABC):
 
 
 class Indexed(Source):
-    """Tensors or a Dataset, of which any inputs can be taken in any order.
-
-    Attributes:
-        tensors: all inputs and all labels, where they are tensors.
-    """
-
-    tensors: Batch | None = None
+    """Tensors or a Dataset, of which any inputs can be taken in any order."""
 
     @abstractmethod
     def take(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[Batch]:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from tsnn_uq.batches import device_of
+from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.bayes.head import features_and_logits, last_layer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
-from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, describe
+from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive
 from tsnn_uq.devices import require_float64
 from tsnn_uq.seeds import generator_on
 
@@ -45,13 +45,15 @@ class LastLayerLaplace(Posterior):
 
     Args:
         network: a trained network whose logits are outputs of a linear layer, or their mean or sum over time.
-        train: its training images [N, ...] and labels [N].
+        train: its training images [N, ...] and labels [N], a Dataset or a DataLoader.
         layer: name of that layer; None finds it.
         structure: ``"full"``; ``"kronecker"``, sum of features' squares times mean curvature of the logits (Ritter et
             al., 2018), with the prior added in the eigenbasis; or ``"diagonal"``.
         prior_precision: the prior's; None for that of the highest evidence (MacKay, 1992). Of a network that is right
             with large margins on all its training images, that is close to 0, and draws are far apart.
-        batch_size: images at a time.
+        batch_size: images at a time; a DataLoader has its own.
+        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
+        output: from what the network returns to outputs [T, N, C] or [N, C], where it returns something else.
 
     Attributes:
         prior_precision: the prior's precision.
@@ -66,23 +68,28 @@ class LastLayerLaplace(Posterior):
     def __init__(
         self,
         network: nn.Module,
-        train: tuple[Tensor, Tensor],
+        train: Data | Source,
         *,
         layer: str | None = None,
         structure: str = "kronecker",
         prior_precision: float | None = None,
         batch_size: int = 500,
+        batch_dim: int = 0,
+        output: Callable[[Any], Tensor] | None = None,
     ) -> None:
         sums_of, basis_of = STRUCTURES[check_choice("structure", structure, STRUCTURES)]
         if prior_precision is not None:
             check_positive("prior_precision", prior_precision)
         require_float64("network", device_of(network))
-        images, target = train
-        if len(images) == 0 or len(images) != len(target):
-            wanted = "as many images as labels, at least one"
-            raise InputError(f"train: expected {wanted}; got {describe(images)} and {describe(target)}")
         self.network = copy_network(network)
-        self.layer = last_layer(self.network, partial(self.network, images[:2]), layer)
+        device = device_of(self.network)
+
+        def outputs_of(images: Tensor) -> Callable[[], Tensor]:
+            returned = partial(self.network, images.to(device))
+            return returned if output is None else lambda: output(returned())
+
+        source = open_data("train", train, batch_dim=batch_dim, labelled=True, finite=True)
+        self.layer = last_layer(self.network, outputs_of(source.first(2)), layer)
         weights: Any = self.network.get_submodule(self.layer)
         if parametrize.is_parametrized(weights, "weight"):
             raise InputError(f"network: expected plain weights; that of {self.layer!r} is parametrized (freeze first)")
@@ -90,15 +97,13 @@ class LastLayerLaplace(Posterior):
         if structure == "full" and self.mean.numel() > LARGEST:
             wanted = f"'kronecker' or 'diagonal' for more than {LARGEST} weights"
             raise InputError(f"structure: expected {wanted}; got 'full' for {self.mean.numel()}")
-        target = check_labels("labels", target, len(self.mean), len(images))
         sums: Sums = ()
         self.log_likelihood, silent = 0.0, True
-        for block, labels in zip(images.split(batch_size), target.split(batch_size), strict=True):
-            if not torch.isfinite(block).all():
-                raise InputError("train: expected finite images; got NaN or infinity")
-            features, outputs = features_and_logits(self.network, self.layer, partial(self.network, block))
-            self.log_likelihood -= nn.functional.cross_entropy(outputs, labels, reduction="sum").item()
-            more = sums_of(features, outputs.softmax(-1))
+        for batch in source.in_order(batch_size):
+            target = check_labels("labels", batch.target.to(device), len(self.mean))
+            features, logits = features_and_logits(self.network, self.layer, outputs_of(batch.inputs))
+            self.log_likelihood -= nn.functional.cross_entropy(logits, target, reduction="sum").item()
+            more = sums_of(features, logits.softmax(-1))
             sums = tuple(map(torch.add, sums, more)) if sums else more
             silent = silent and not features.any()
         if silent:

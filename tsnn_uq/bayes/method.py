@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import Data, Source, open_data
 from tsnn_uq.bayes.variational import VariationalPosterior
 from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
 from tsnn_uq.training import FitSettings, History, Method, fit
@@ -37,11 +37,13 @@ class Variational(Method):
         self.temperature, self.warm_up = temperature, warm_up
         self.progress = 0.0
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
-        """Note whose divergence it is, and how many inputs there are."""
+    def start(self, model: nn.Module, images: Data | Source) -> None:
+        """Note whose divergence it is, how many inputs there are, and on which axis."""
         if not isinstance(model, VariationalPosterior):
             raise InputError(f"model: expected a VariationalPosterior; got {type(model).__name__}")
-        self.posterior, self.inputs, self.progress = model, len(images), 0.0
+        source = open_data("images", images)
+        model.batch_dim = source.batch_dim
+        self.posterior, self.inputs, self.progress = model, source.count, 0.0
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """Note how far the training is."""
@@ -74,16 +76,13 @@ class Variational(Method):
 
 def infer(
     posterior: VariationalPosterior,
-    train: tuple[Tensor, Tensor],
+    train: Data | Source,
     *,
     seed: int,
     temperature: float = 1.0,
     warm_up: float = 0.0,
     settings: FitSettings | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
-    checkpoint: str | Path | None = None,
-    checkpoint_seconds: float = 20.0,
-    progress: Callable[[int, int], object] | None = None,
+    **options: Any,
 ) -> History:
     """Train a variational posterior, in place, with `tsnn_uq.training.fit`.
 
@@ -91,16 +90,14 @@ def infer(
 
     Args:
         posterior: e.g. from `ternary_posterior`, best begun at a trained network.
-        train: images [N, ...] and labels [N].
+        train: images [N, ...] and labels [N], a Dataset or a DataLoader.
         seed: seed of the run.
         temperature: factor of the divergence, see `Variational`.
         warm_up: share of the training over which that factor grows from 0.
         settings: budget and optimizer; by default a learning rate of 0.01. There is no weight decay, which would be a
             second prior.
-        validation: images and labels whose accuracy, of the network of mean weights, is noted after each epoch.
-        checkpoint: where to write checkpoints; ``None`` for none.
-        checkpoint_seconds: least time between two checkpoints.
-        progress: called with (steps done, steps in all) after each step.
+        options: the others of `tsnn_uq.training.fit`, such as ``validation``, of which the network of mean weights is
+            measured, ``checkpoint``, ``augment`` or ``callbacks``.
 
     Returns:
         The loss, nats an input, and the validation accuracy of each epoch, and the seconds taken.
@@ -113,16 +110,7 @@ def infer(
         raise InputError(f"weight_decay: expected 0, since the prior is there already; got {settings.weight_decay}")
     if not isinstance(posterior, VariationalPosterior):
         raise InputError(f"posterior: expected a VariationalPosterior; got {describe(posterior)}")
-    options = {name: family.options for name, family in posterior.weights.items()}
-    return fit(
-        posterior,
-        train,
-        seed=seed,
-        method=Variational(temperature, warm_up),
-        settings=settings,
-        validation=validation,
-        checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        fingerprint={"temperature": temperature, "warm_up": warm_up, "family": posterior.family, "options": options},
-        progress=progress,
-    )
+    families = {name: family.options for name, family in posterior.weights.items()}
+    identity = {"temperature": temperature, "warm_up": warm_up, "family": posterior.family, "options": families}
+    options["fingerprint"] = identity | (options.get("fingerprint") or {})
+    return fit(posterior, train, seed=seed, method=Variational(temperature, warm_up), settings=settings, **options)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import Data, Source, open_data
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.quantization import freeze
 from tsnn_uq.seeds import generator_on
 from tsnn_uq.state import rest
-from tsnn_uq.training import Method
+from tsnn_uq.training import Forward, Method
+from tsnn_uq.training.forward import takes_one_input
 
 __all__ = ["CollectSwag", "Swag"]
 
@@ -31,13 +35,20 @@ class Swag(Posterior):
         rank: K, how many of the last collected weights are kept.
         images: inputs [N, ...] from which BatchNorm's statistics are taken anew in each draw, where there are any.
         batch_size: images at a time.
+        batch_dim: the axis of `images` that counts them.
 
     Raises:
         InputError: `rank` below 2, or BatchNorm without images.
     """
 
     def __init__(
-        self, network: nn.Module, *, rank: int = 20, images: Tensor | None = None, batch_size: int = 500
+        self,
+        network: nn.Module,
+        *,
+        rank: int = 20,
+        images: Tensor | None = None,
+        batch_size: int = 500,
+        batch_dim: int = 0,
     ) -> None:
         check_positive("rank", rank, integer=True)
         check_positive("batch_size", batch_size, integer=True)
@@ -46,7 +57,7 @@ class Swag(Posterior):
         self.network = copy_network(network)
         if images is None and _batch_norms(self.network):
             raise InputError("images: expected inputs, since the network has BatchNorm; got None")
-        self.rank, self.images, self.batch_size = rank, images, batch_size
+        self.rank, self.images, self.batch_size, self.batch_dim = rank, images, batch_size, batch_dim
         self.count = 0
         parameters = {name: value.detach() for name, value in self.network.named_parameters() if value.requires_grad}
         self.mean = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -94,8 +105,19 @@ class Swag(Posterior):
                 parameter.copy_(self.mean[name] + spread + low_rank)
         freeze(network)
         if self.images is not None and _batch_norms(network):
-            _refresh(network, self.images, self.batch_size)
+            _refresh(network, self._blocks(network, self.images))
         return network
+
+    def _blocks(self, network: nn.Module, images: Tensor) -> list[Tensor]:
+        """Images in batches; a last one alone joins the batch before where it could not be normalized."""
+        blocks = list(images.split(self.batch_size, self.batch_dim))
+        if len(blocks) > 1 and blocks[-1].shape[self.batch_dim] == 1:
+            copied = copy_network(network)
+            for norm in _batch_norms(copied):
+                norm.train()
+            if not takes_one_input(partial(copied, blocks[-1])):
+                blocks[-2:] = [torch.cat(blocks[-2:], self.batch_dim)]
+        return blocks
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that was collected."""
@@ -115,15 +137,15 @@ def _batch_norms(network: nn.Module) -> list[Any]:
     return [module for module in found if module.track_running_stats]
 
 
-def _refresh(network: nn.Module, images: Tensor, batch_size: int) -> None:
-    """Set BatchNorm's running statistics to the mean over `images`, in batches."""
+def _refresh(network: nn.Module, blocks: Sequence[Tensor]) -> None:
+    """Set BatchNorm's running statistics to the mean over blocks of images."""
     norms = _batch_norms(network)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean
         norm.train()
-    for block in images.split(batch_size):
+    for block in blocks:
         rest(network)
         network(block)
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -163,10 +185,12 @@ class CollectSwag(Method):
         self.name = f"swag of {method.name}"
         self.moments = tuple(start + (1 - start) * k / (count - 1) for k in range(count))
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
+    def start(self, model: nn.Module, images: Data | Source) -> None:
         """Start the method, and collect nothing yet."""
         self.method.start(model, images)
-        self.swag = Swag(model, rank=self.rank, images=images[: self.refresh])
+        source = open_data("images", images)
+        first = source.first(self.refresh) if _batch_norms(model) else None
+        self.swag = Swag(model, rank=self.rank, images=first, batch_dim=source.batch_dim)
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """Let the method act, and collect if the moment has come."""
@@ -177,6 +201,10 @@ class CollectSwag(Method):
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
         """The method's."""
         return self.method.loss(mc_logits, target, indices)
+
+    def term(self, forward: Forward) -> Tensor:
+        """The method's."""
+        return self.method.term(forward)
 
     def finish(self, model: nn.Module) -> None:
         """Let the method finish."""

@@ -34,9 +34,14 @@ class VariationalPosterior(nn.Module, Posterior):
         layers: names of the layers whose weights are random, each with the family's options.
         noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
 
+    Attributes:
+        batch_dim: the axis of what the network takes that counts inputs; `infer` sets it.
+
     Raises:
         InputError: an unknown layer or family, options out of range, or a layer with a parametrized weight.
     """
+
+    batch_dim = 0
 
     def __init__(
         self,
@@ -69,9 +74,9 @@ class VariationalPosterior(nn.Module, Posterior):
         return layer
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs of the network for `inputs` [N, ...], random in training mode."""
+        """Outputs of the network for N inputs, random in training mode."""
         for name in self.layers:
-            self._layer(name).expected = len(inputs)
+            self._layer(name).expected = inputs.shape[self.batch_dim]
         return self.network(inputs)
 
     def sample(self, generator: torch.Generator) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from tsnn_uq.checks import InputError, check_dims, check_fraction, check_labels, check_positive, describe
 from tsnn_uq.data.folder import obtain
@@ -19,8 +20,8 @@ __all__ = ["Dataset", "digits", "read_part"]
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
-    """Labelled grey images.
+class Dataset(TensorDataset):
+    """Labelled grey images; for torch, whatever takes its datasets, one of (image, label).
 
     Args:
         images: [N, 1, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
@@ -46,6 +47,11 @@ class Dataset:
                 check_fraction("images", bound.item())
         labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
         object.__setattr__(self, "labels", labels)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Images and labels, as torch's ``TensorDataset`` has them."""
+        return self.images, self.labels
 
     def __len__(self) -> int:
         """Number of images."""

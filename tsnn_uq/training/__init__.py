@@ -1,9 +1,11 @@
 """One training loop; methods and regularizers are small objects put into it."""
 
+from tsnn_uq.training.accuracy import accuracy
+from tsnn_uq.training.callbacks import Callback, CsvLog, History, TensorBoardLog
 from tsnn_uq.training.forward import forward_batch
 from tsnn_uq.training.indirect import Distill, Indirect
 from tsnn_uq.training.layout import Forward
-from tsnn_uq.training.loop import FitSettings, History, accuracy, fit
+from tsnn_uq.training.loop import fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
@@ -27,6 +29,7 @@ from tsnn_uq.training.regularizers import (
     make_regularizer,
     regularizer_terms,
 )
+from tsnn_uq.training.settings import FitSettings
 
 __all__ = [
     "DEFAULT_REGULARIZER",
@@ -34,8 +37,10 @@ __all__ = [
     "NEED_IMAGES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",
+    "Callback",
     "ConsistencyRegularizer",
     "ContrastRegularizer",
+    "CsvLog",
     "Direct",
     "Distill",
     "EntropyRegularizer",
@@ -52,6 +57,7 @@ __all__ = [
     "QuantizationGapRegularizer",
     "Regularizer",
     "SoftBinnedRegularizer",
+    "TensorBoardLog",
     "VarianceRegularizer",
     "WeightedSum",
     "accuracy",

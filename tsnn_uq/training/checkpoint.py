@@ -1,7 +1,7 @@
 """Checkpoints from which a run goes on exactly: one safetensors file, replaced atomically.
 
-It holds the weights, the optimizer's and the method's state, the mask generator and the loop's counters,
-and the fingerprint of the settings they belong to.
+It holds the weights, the state of the optimizer, of the scaler of its gradients and of the method, the mask generator
+and the loop's counters, and the fingerprint of the settings they belong to.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, last_line
 from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.training.methods import Method
@@ -28,6 +29,7 @@ def save_checkpoint(
     method: Method,
     generator: torch.Generator,
     header: dict[str, Any],
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Write the state of a training run, atomically.
 
@@ -38,13 +40,24 @@ def save_checkpoint(
         method: its method.
         generator: source of the masks.
         header: the loop's own part, JSON-able, with the ``"fingerprint"`` that `load_checkpoint` compares.
+        scaler: of the gradients, where there is one.
+
+    Raises:
+        InputError: the optimizer keeps something that is neither a tensor nor a number.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    plain: dict[str, Any] = {}  # what is no tensor
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        for slot, value in slots.items():
+            (tensors if isinstance(value, Tensor) else plain)[f"optimizer.{index}.{slot}"] = value
     tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
     tensors["generator"] = generator.get_state()
-    write_tensors(path, tensors, {"kind": KIND, **header})
+    if scaler is not None:
+        plain |= {f"scaler.{name}": value for name, value in scaler.state_dict().items()}
+    unfit = [name for name, value in plain.items() if not isinstance(value, bool | int | float | None)]
+    if unfit:
+        raise InputError(f"checkpoint: expected an optimizer that keeps tensors and numbers; got {', '.join(unfit)}")
+    write_tensors(path, tensors, {"kind": KIND, "plain": plain, **header})
 
 
 def load_checkpoint(
@@ -54,6 +67,7 @@ def load_checkpoint(
     method: Method,
     generator: torch.Generator,
     fingerprint: dict[str, Any],
+    scaler: torch.amp.GradScaler | None = None,
 ) -> dict[str, Any]:
     """Put the state of an interrupted run back in place.
 
@@ -64,6 +78,7 @@ def load_checkpoint(
         method: its method, started.
         generator: source of the masks.
         fingerprint: what the header's ``"fingerprint"`` has to equal.
+        scaler: of the gradients, where there is one.
 
     Returns:
         The loop's header.
@@ -76,12 +91,15 @@ def load_checkpoint(
         raise InputError(f"{path}: expected a checkpoint of the same settings; they differ; delete it to start afresh")
     try:
         model.load_state_dict(_under("model", tensors))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer", tensors).items():
+        plain = header.get("plain", {})
+        slots: dict[int, dict[str, Any]] = {}
+        for name, value in (_under("optimizer", tensors) | _under("optimizer", plain)).items():
             index, slot = name.split(".", 1)
             slots.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        device = next(model.parameters()).device
+        if scaler is not None:
+            scaler.load_state_dict(_under("scaler", plain))
+        device = device_of(model)
         method.load_state_dict({name: value.to(device) for name, value in _under("method", tensors).items()})
         generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -90,5 +108,5 @@ def load_checkpoint(
     return header
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix + "."): value for name, value in tensors.items() if name.startswith(prefix + ".")}
+def _under(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix + "."): value for name, value in values.items() if name.startswith(prefix + ".")}

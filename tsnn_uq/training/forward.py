@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
@@ -18,11 +19,20 @@ from tsnn_uq.training.layout import Forward, Layout
 from tsnn_uq.training.regularizers.base import Regularizer
 from tsnn_uq.uncertainty.conversion import DroppedWeight
 
-__all__ = ["forward_batch"]
+__all__ = ["LoneInputError", "forward_batch", "takes_one_input"]
 
 
 def forward_batch(
-    model: nn.Module, images: Tensor, target: Tensor, regularizer: Regularizer, *, seed: int, step: int
+    model: nn.Module,
+    images: Tensor,
+    target: Tensor,
+    regularizer: Regularizer,
+    *,
+    seed: int,
+    step: int,
+    indices: Tensor | None = None,
+    batch_dim: int = 0,
+    output: Callable[[Any], Tensor] | None = None,
 ) -> Forward:
     """Run a network on a batch as a regularizer needs it; it is put to rest before.
 
@@ -36,30 +46,37 @@ def forward_batch(
         model: gives outputs [T, R, C] or [R, C] for R inputs; layers that draw masks need ``regularizer.passes``
             generators, or as many times the same one. Passes are folded into one batch, but for dropconnect of
             `tsnn_uq.uncertainty.make_stochastic`, which has one mask in a run: there each pass is a run.
-        images: [N, ...].
+        images: inputs, N of them along `batch_dim`.
         target: labels [N].
         regularizer: says how many passes over how many images it wants, and has extra inputs.
         seed: seed of the run, from which extra inputs and the masks of other libraries' layers come.
         step: number of the step.
+        indices: positions of the images in the training set [N], where a method asks for them.
+        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
+        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
 
     Raises:
-        InputError: the model gives something else.
+        InputError: the model gives something else; it normalizes by batch, and the batch is one input; or the
+            regularizer makes inputs of its own, and they are over time.
     """
     target = class_numbers("target", target)
-    passes, count = regularizer.passes, len(images)
+    passes, count = regularizer.passes, images.shape[batch_dim]
+    if regularizer.extra_share and batch_dim:
+        raise InputError(f"batch_dim: expected 0, since {regularizer!r} makes inputs of images; got {batch_dim}")
     # The others fill the groups evenly.
     single = (count - ceil(regularizer.share * count)) // passes * passes if passes > 1 else 0
     generator = generator_for(seed, "extra inputs", step, device=images.device)
     extras = regularizer.extras(images, generator, passes)
     layout = Layout(passes, count - single, single, tuple(map(len, extras)))
-    inputs = layout.gather(images, extras)
+    inputs = layout.gather(images, extras, batch_dim)
     sources = {source for module in model.modules() for source in getattr(module, "generators", ())}
     states = [(source, source.get_state()) for source in sources]
+    read: Callable[[Any], Tensor] = output or (lambda outputs: outputs)
     runs = passes if any(isinstance(module, DroppedWeight) for module in model.modules()) else 1
 
     def run(call: Callable[[Tensor], Tensor]) -> Tensor:
-        with global_seed(derive_seed(seed, "layers of others", step), images.device):
-            outputs = [logits(call(part)) for part in _at_rest(model, inputs, runs)]
+        with global_seed(derive_seed(seed, "layers of others", step), images.device), naming_lone_inputs():
+            outputs = [logits(read(call(part))) for part in _at_rest(model, inputs.chunk(runs, batch_dim))]
         if sum(map(len, outputs)) != layout.rows:
             wanted = f"[T, {layout.rows}, C] or [{layout.rows}, C]"
             raise InputError(f"model: expected outputs of shape {wanted}; got {sum(map(len, outputs))} rows of logits")
@@ -74,20 +91,49 @@ def forward_batch(
 
     with regularizer.watch(model) as seen:
         outputs = run(model)
-    return Forward(model, images, target, layout, *layout.split(outputs), seen, again)
+    indices = torch.arange(count) if indices is None else indices
+    return Forward(
+        model, images, target, layout, *layout.split(outputs), seen, again, indices, derive_seed(seed, "step", step)
+    )
 
 
-def _at_rest(model: nn.Module, inputs: Tensor, runs: int) -> Iterator[Tensor]:
-    """`inputs` in so many equal parts, for each of which the model is put to rest and draws from its own generators.
+class LoneInputError(InputError):
+    """A network that normalizes by batch was given a batch of one input."""
+
+
+@contextmanager
+def naming_lone_inputs() -> Iterator[None]:
+    """Context in which torch's refusal to normalize one input by batch is a `LoneInputError`."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        why = "normalizes by batch (a DataLoader may need drop_last=True)"
+        raise LoneInputError(f"train: expected batches of several inputs, since the network {why}; got one") from error
+
+
+def takes_one_input(call: Callable[[], object]) -> bool:
+    """Whether a network takes one input in training mode; `call` runs a copy of it, without gradients."""
+    try:
+        with torch.no_grad(), naming_lone_inputs():
+            call()
+    except LoneInputError:
+        return False
+    return True
+
+
+def _at_rest(model: nn.Module, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Parts of a batch, for each of which the model is put to rest and draws from the generators of that part.
 
     One run serves all groups of a batch, unless a layer has one weight in a run.
     """
     sources: list[tuple[Any, Any]] = [(module, module.generators) for module in model.modules() if _draws(module)]
     try:
-        for number, part in enumerate(inputs.chunk(runs)):
+        for number, part in enumerate(parts):
             rest(model)
             for module, generators in sources:
-                module.generators = generators[number::runs]
+                module.generators = generators[number :: len(parts)]
             yield part
     finally:
         for module, generators in sources:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.quantization import SCALES, by_group, fit_scale, make_rule, select_layers, ternary_codes
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
@@ -16,9 +17,12 @@ from tsnn_uq.quantization.parametrizations import float_parameter
 from tsnn_uq.quantization.ternary import check_quantizable
 from tsnn_uq.quantization.where import Where
 from tsnn_uq.readout import logits
-from tsnn_uq.state import evaluating, rest
+from tsnn_uq.seeds import derive_seed, generator_for, global_seed
+from tsnn_uq.state import evaluating
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.losses import distillation
 from tsnn_uq.training.methods import Method
+from tsnn_uq.uncertainty import set_generator
 
 __all__ = ["Distill", "Indirect"]
 
@@ -84,7 +88,7 @@ class Indirect(Method):
         self.fixed: dict[str, Tensor] = {}  # per layer: which weights are fixed
         self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
+    def start(self, model: nn.Module, images: Data | Source) -> None:
         """Find the layers; one that is not there, or cannot be made ternary, is an error now."""
         self.done, self.fixed, self.codes = 0, {}, {}
         check_quantizable(select_layers(model, self.layers))
@@ -151,11 +155,12 @@ class Distill(Indirect):
     The last shares are finer than those of `Indirect`: what is fixed last is least sure, and changes most.
 
     Args:
-        teacher: a trained float network; it is run once over the training set. One with random input coding
-            needs its generator set.
+        teacher: a trained float network. It is asked about the very batch that the student sees, but once for all where
+            every epoch sees the same tensors; then one with random input coding needs its generator set.
         temperature: softens both predictions.
         weight: share of the distillation term in the loss, 0 to 1.
         shares: as in `Indirect`.
+        output: from what the teacher returns to outputs [T, N, C] or [N, C], where it returns something else.
         settings: the others of `Indirect`.
     """
 
@@ -168,26 +173,45 @@ class Distill(Indirect):
         temperature: float = 2.0,
         weight: float = 0.5,
         shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1.0),
+        output: Callable[[Any], Tensor] | None = None,
         **settings: Any,
     ) -> None:
         check_positive("temperature", temperature)
         check_fraction("weight", weight)
         super().__init__(shares=shares, **settings)
-        self.teacher, self.temperature, self.weight = teacher, temperature, weight
-        self.wanted = torch.empty(0)
+        self.teacher, self.temperature, self.weight, self.output = teacher, temperature, weight, output
+        self.wanted: Tensor | None = None
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
-        """Ask the teacher about every training image, with nothing random switched on."""
+    def start(self, model: nn.Module, images: Data | Source) -> None:
+        """Ask the teacher about every training image where they stay the same, with nothing random switched on."""
         super().start(model, images)
-        wanted = []
-        with evaluating(self.teacher):
-            for block in images.split(500):
-                rest(self.teacher)
-                wanted.append(logits(self.teacher(block)))
-        self.wanted = torch.cat(wanted)
+        source = open_data("images", images)
+        self.wanted = None
+        if source.tensors is not None:
+            with global_seed(0, device_of(self.teacher)):  # of layers of others that are random in evaluation too
+                self.wanted = torch.cat([self._ask(batch.inputs) for batch in source.in_order(500)])
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
+        """The criterion and distillation, mixed, where the teacher was asked about every image."""
+        assert self.wanted is not None
+        return self._mixed(mc_logits, target, indices, self.wanted[indices])
+
+    def term(self, forward: Forward) -> Tensor:
         """The criterion and distillation, mixed."""
-        teacher = self.wanted[indices].repeat(len(mc_logits), 1)
-        distance = distillation(mc_logits.flatten(0, 1), teacher, self.temperature)
+        if self.wanted is not None:
+            return super().term(forward)
+        set_generator(self.teacher, generator_for(forward.seed, "teacher", device=device_of(self.teacher)))
+        with global_seed(derive_seed(forward.seed, "teacher"), forward.images.device):
+            wanted = forward.of_all(self._ask(forward.images))
+        return self._mixed(forward.all_logits[None], forward.of_all(forward.target), forward.indices, wanted)
+
+    def _mixed(self, mc_logits: Tensor, target: Tensor, indices: Tensor, teacher: Tensor) -> Tensor:
+        distance = distillation(mc_logits.flatten(0, 1), teacher.repeat(len(mc_logits), 1), self.temperature)
         return (1 - self.weight) * super().loss(mc_logits, target, indices) + self.weight * distance
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """The teacher's logits, in full precision, on the device of `images`."""
+        device = device_of(self.teacher)
+        with evaluating(self.teacher), torch.autocast(device.type, enabled=False):
+            outputs = self.teacher(images.to(device))
+        return logits(outputs if self.output is None else self.output(outputs)).to(images.device)

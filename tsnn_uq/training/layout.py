@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.held import hold, is_held, one_step
+
 __all__ = ["Forward", "Layout"]
 
 
@@ -43,10 +45,13 @@ class Layout:
         """Rows of the batch: M n + N - n + k of each kind."""
         return self.passes * self.repeated + self.single + sum(self.extra)
 
-    def gather(self, images: Tensor, extras: Sequence[Tensor]) -> Tensor:
-        """The batch of images [N, ...] and extra inputs, [k, ...] of each kind."""
-        parts = [part.tensor_split(self.passes) for part in (images[self.repeated :], *extras)]
-        return torch.cat([part for group in zip(*parts, strict=True) for part in (images[: self.repeated], *group)])
+    def gather(self, images: Tensor, extras: Sequence[Tensor], dim: int = 0) -> Tensor:
+        """The batch of images and extra inputs, N and k of each kind along axis `dim`."""
+        if dim == 1 and is_held(images) and not extras:  # one step in memory stays one
+            return hold(self.gather(one_step(images), extras), len(images))
+        repeated, single = images.split([self.repeated, self.single], dim)
+        parts = [part.tensor_split(self.passes, dim) for part in (single, *extras)]
+        return torch.cat([part for group in zip(*parts, strict=True) for part in (repeated, *group)], dim)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """What belongs to the repeated images [M, n, ...], the others [N - n, ...] and each kind of extra [k, ...]."""
@@ -63,7 +68,7 @@ class Forward:
 
     Attributes:
         model: the network.
-        images: [N, ...].
+        images: N inputs.
         target: labels [N].
         layout: which rows of the batch were whose.
         mc_logits: logits [M, n, C] of M stochastic passes over the first n images.
@@ -72,6 +77,8 @@ class Forward:
         seen: what the regularizer's `watch` saw.
         again: runs the batch once more with the same masks, and gives new `mc_logits`; BatchNorm's running statistics
             and the generators are afterwards as if it had not been run.
+        indices: positions of the images in the training set [N].
+        seed: of this step, for what else is random.
     """
 
     model: nn.Module
@@ -83,6 +90,8 @@ class Forward:
     extras: tuple[Tensor, ...]
     seen: Any
     again: Callable[[], Tensor]
+    indices: Tensor
+    seed: int
 
     @property
     def extra_logits(self) -> Tensor:

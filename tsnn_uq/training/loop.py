@@ -5,103 +5,92 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsnn_uq.checks import InputError, check_fraction, check_labels, check_positive, class_numbers, describe
+from tsnn_uq.batches import Data, Source, device_of, open_data
+from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path
-from tsnn_uq.readout import logits
-from tsnn_uq.seeds import generator_for
-from tsnn_uq.state import evaluating, rest
+from tsnn_uq.seeds import derive_seed, generator_for, global_seed
+from tsnn_uq.state import copy_at_rest, rest
+from tsnn_uq.training.accuracy import accuracy
+from tsnn_uq.training.callbacks import Callback, History, listening
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
-from tsnn_uq.training.forward import forward_batch
+from tsnn_uq.training.epochs import Augment, Epochs
+from tsnn_uq.training.forward import forward_batch, takes_one_input
+from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.methods import Float, Method
 from tsnn_uq.training.regularizers import Regularizer
 from tsnn_uq.training.schedules import one_cycle, warmed_up
+from tsnn_uq.training.settings import PRECISIONS, FitSettings
 from tsnn_uq.uncertainty import set_generator
 
-__all__ = ["FitSettings", "History", "accuracy", "fit"]
+__all__ = ["fit"]
 
-Labelled = tuple[Tensor, Tensor]
-"""Images [N, ...] and labels [N]."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """The budget and the optimizer (AdamW with a one-cycle learning rate).
-
-    Args:
-        epochs: passes over the training set.
-        batch_size: inputs in a step; the last of an epoch may have fewer.
-        learning_rate: peak of the learning rate, see `tsnn_uq.training.schedules.one_cycle`.
-        weight_decay: decoupled weight decay, times the learning rate in each step.
-        regularizer_weight: factor of the regularizer in the loss.
-        regularizer_warm_up: share of the training over which that factor grows from 0, linearly.
-    """
-
-    epochs: int = 15
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    regularizer_weight: float = 0.0
-    regularizer_warm_up: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_positive("epochs", self.epochs, integer=True)
-        check_positive("batch_size", self.batch_size, integer=True)
-        check_positive("learning_rate", self.learning_rate)
-        check_fraction("weight_decay", self.weight_decay)
-        check_fraction("regularizer_warm_up", self.regularizer_warm_up)
-        if not 0 <= self.regularizer_weight < math.inf:
-            raise InputError(f"regularizer_weight: expected a number of at least 0; got {self.regularizer_weight!r}")
-
-
-@dataclass
-class History:
-    """What a training run tells of itself: one entry an epoch, and the seconds it took in all."""
-
-    loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 def fit(
     model: nn.Module,
-    train: Labelled,
+    train: Data | Source,
     *,
     seed: int,
     method: Method | None = None,
     regularizer: Regularizer | None = None,
     settings: FitSettings | None = None,
-    validation: Labelled | None = None,
+    augment: Augment | None = None,
+    batch_dim: int = 0,
+    output: Callable[[Any], Tensor] | None = None,
+    workers: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    schedule: Callable[[float], float] = one_cycle,
+    validation: Data | Source | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 20.0,
     fingerprint: dict[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> History:
     """Train a network, in place; with a method that quantizes, its weights are ternary afterwards.
 
-    All randomness comes from `seed`: the order of the data, the masks and what a regularizer draws. With a
+    The network may be of any library, with state or without: it is put to rest before each batch. It stays where it is,
+    and batches are moved there.
+
+    All randomness comes from `seed`: the order of the data, `augment`, the masks and what a regularizer draws. With a
     `checkpoint` path, an interrupted call made again goes on from the last checkpoint and ends with the same numbers,
-    bit for bit, as one that was not interrupted.
+    bit for bit, as one that was not interrupted. A DataLoader has an order of its own. Its generators and the global
+    ones are seeded for each epoch, samplers with ``set_epoch`` are told the epoch, and checkpoints are written at the
+    end of an epoch alone. What samplers draw from elsewhere, or items in persistent workers, does not repeat.
+
+    Where the last batch of an epoch has one input and the network, since it normalizes by batch, cannot train on one,
+    that input joins the batch before.
 
     Args:
         model: a network that gives outputs [T, N, C] or [N, C].
-        train: images [N, ...] and labels [N].
+        train: images [N, ...] and labels [N]; a map-style Dataset of such pairs; or a DataLoader that gives batches.
         seed: seed of the run.
         method: `Float` (default), `Direct`, `Indirect` or `Distill`.
         regularizer: a term of the loss, added with ``settings.regularizer_weight``. Images that it takes through
             several passes count in the method's loss as often.
         settings: budget and optimizer.
-        validation: images and labels whose accuracy is noted after each epoch; nothing is chosen by it.
+        augment: changes each batch, (inputs, generator) -> inputs, as many; a teacher sees the same.
+        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first, [T, N, ...]. Items of a
+            Dataset are stacked along it; batches of a DataLoader are taken as they are.
+        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
+        workers: processes that load the items of a Dataset; 0 for this one. They change no number.
+        optimizer: from parameters to an optimizer, in place of AdamW with the settings' rate and decay.
+        schedule: from the share of the training that is done to the factor of all learning rates.
+        validation: images and labels, as `train`, whose accuracy is noted after each epoch; nothing is chosen by it.
         checkpoint: where to write checkpoints; ``None`` for none.
         checkpoint_seconds: least time between two checkpoints; 0 for one after each step.
         fingerprint: what else a checkpoint must agree with to be taken up, JSON-able.
+        callbacks: are told what is measured, such as `TensorBoardLog` and `CsvLog`.
         progress: called with (steps done, steps in all) after each step.
 
     Returns:
@@ -113,68 +102,83 @@ def fit(
     settings = settings or FitSettings()
     method = method or Float()
     regularizer = regularizer or Regularizer()
-    if (settings.regularizer_weight > 0) != (type(regularizer) is not Regularizer):
-        wanted = "above 0 with a regularizer and 0 without"
-        raise InputError(f"regularizer_weight: expected a number {wanted}; got {settings.regularizer_weight}")
-    if not checkpoint_seconds >= 0:
-        raise InputError(f"checkpoint_seconds: expected a number of at least 0; got {checkpoint_seconds!r}")
-    images, target = _checked("train", train)
-    steps_per_epoch = math.ceil(len(images) / settings.batch_size)
-    total = settings.epochs * steps_per_epoch
-    identity = _identity(settings, seed, method, regularizer, len(images), fingerprint)
+    device = device_of(model)
+    _check(settings, regularizer, checkpoint_seconds, device)
+    forms: dict[str, Any] = {"batch_dim": batch_dim, "workers": workers}
+    source = open_data("train", train, labelled=True, finite=True, **forms)
+    data = Epochs(source, settings.batch_size, seed, device, augment)
+    run = partial(forward_batch, regularizer=regularizer, seed=seed, batch_dim=batch_dim, output=output)
 
     # What the run's state is: fresh, or resumed.
-    method.start(model, images)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=settings.weight_decay, fused=True)
-    masks = generator_for(seed, "masks", device=images.device)
+    method.start(model, data)
+    data.joined = data.ends_alone and not _learns_from_one(model, run, data, regularizer.passes)
+    total = settings.epochs * data.steps
+    optim = (optimizer or partial(_adamw, settings))(model.parameters())
+    rates = [group["lr"] for group in optim.param_groups]
+    dtype = PRECISIONS[settings.precision]
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+    masks = generator_for(seed, "masks", device=device)
     history, step, loss_sum = History(), 0, 0.0
     checkpoint = None if checkpoint is None else as_path(checkpoint)
+    parts = [method.name, regularizer, optim, *(_name(function) for function in (schedule, augment))]
+    identity = _identity(settings, seed, parts, data.count, fingerprint)
     if checkpoint is not None and checkpoint.exists():
-        header = load_checkpoint(checkpoint, model, optimizer, method, masks, identity)
+        header = load_checkpoint(checkpoint, model, optim, method, masks, identity, scaler)
         history, step, loss_sum = History(**header["history"]), header["step"], header["loss_sum"]
-    passes = regularizer.passes
-    set_generator(model, *[masks] * passes)
+    set_generator(model, *[masks] * regularizer.passes)
     started = time.monotonic() - history.seconds
     saved = time.monotonic()
-
-    for epoch in range(step // steps_per_epoch, settings.epochs):
-        order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
-        for batch in order.split(settings.batch_size)[step % steps_per_epoch :]:
+    with listening(callbacks, step, history):
+        for batch in data.batches(step, settings.epochs):
             # One step.
             model.train()
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * one_cycle(step / total)
-            forward = forward_batch(model, images[batch], target[batch], regularizer, seed=seed, step=step)
-            if step == 0:
-                check_labels("labels", target, forward.mc_logits.shape[-1], len(images))
-            loss = method.loss(forward.all_logits[None], forward.of_all(target[batch]), forward.of_all(batch))
-            if settings.regularizer_weight:
-                weight = settings.regularizer_weight * warmed_up(step / total, settings.regularizer_warm_up)
-                loss = loss + weight * regularizer.term(forward)
+            for group, rate in zip(optim.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(step / total)
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                forward = run(model, batch.inputs, batch.target, step=step, indices=batch.indices)
+                data.check_labels(batch, forward.mc_logits.shape[-1])
+                loss = method.term(forward)
+                if settings.regularizer_weight:
+                    weight = settings.regularizer_weight * warmed_up(step / total, settings.regularizer_warm_up)
+                    loss = loss + weight * regularizer.term(forward)
             if not math.isfinite(value := loss.item()):
                 if checkpoint is not None:  # nothing good comes of going on from there
                     checkpoint.unlink(missing_ok=True)
                 raise InputError(f"loss: expected a finite number; got {value} at step {step}; lower the learning rate")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            optim.zero_grad()
+            scaler.scale(loss).backward()
+            measured = {"loss": value, "learning_rate": optim.param_groups[0]["lr"]}
+            if settings.clip_norm is not None:
+                scaler.unscale_(optim)
+                measured["gradient_norm"] = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm).item()
+            scaler.step(optim)
+            scaler.update()
             step += 1
             method.after_step(model, step / total)
 
             # Once in a while: evaluate, save, tell.
+            for callback in callbacks:
+                callback.after_step(step, measured)
             loss_sum += value
-            if step % steps_per_epoch == 0:
-                history.loss.append(loss_sum / steps_per_epoch)
+            if step % data.steps == 0:
+                epoch = step // data.steps
+                history.loss.append(loss_sum / data.steps)
+                measured = {"loss": history.loss[-1]}
                 loss_sum = 0.0
                 if validation is not None:
                     # A random input coding draws in evaluation too, and is not to shift the masks.
-                    set_generator(model, generator_for(seed, "validation", epoch, device=images.device))
-                    history.validation_accuracy.append(accuracy(model, *validation))
-                    set_generator(model, *[masks] * passes)
+                    set_generator(model, generator_for(seed, "validation", epoch - 1, device=device))
+                    with global_seed(derive_seed(seed, "validation of others", epoch), device):
+                        history.validation_accuracy.append(accuracy(model, validation, output=output, **forms))
+                    set_generator(model, *[masks] * regularizer.passes)
+                    measured["validation_accuracy"] = history.validation_accuracy[-1]
+                for callback in callbacks:
+                    callback.after_epoch(epoch, measured)
             history.seconds = time.monotonic() - started
-            if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
+            due = time.monotonic() - saved >= checkpoint_seconds
+            if checkpoint is not None and due and data.can_go_on(step):
                 state = {"history": asdict(history), "step": step, "loss_sum": loss_sum, "fingerprint": identity}
-                save_checkpoint(checkpoint, model, optimizer, method, masks, state)
+                save_checkpoint(checkpoint, model, optim, method, masks, state, scaler)
                 saved = time.monotonic()
             if progress is not None:
                 progress(step, total)
@@ -186,42 +190,42 @@ def fit(
     return history
 
 
-def _identity(
-    settings: FitSettings, seed: int, method: Method, regularizer: Regularizer, inputs: int, more: object
-) -> dict[str, Any]:
+def _adamw(settings: FitSettings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def _learns_from_one(model: nn.Module, run: Callable[..., Forward], data: Epochs, passes: int) -> bool:
+    """Whether a copy of the network takes the first input of a batch alone."""
+    copied = copy_at_rest(model).train()
+    set_generator(copied, *[generator_for(data.seed, "one input", device=data.device)] * passes)
+    batch = next(data.batches(0, 1))
+    alone = batch.inputs.narrow(data.batch_dim, 0, 1)
+    return takes_one_input(partial(run, copied, alone, batch.target[:1], step=0))
+
+
+def _check(settings: FitSettings, regularizer: Regularizer, checkpoint_seconds: float, device: torch.device) -> None:
+    if settings.precision != "float32" and not torch.amp.is_autocast_available(device.type):
+        raise InputError(
+            f"precision: expected 'float32' on {device.type}, which has no other; got {settings.precision!r}"
+        )
+    if (settings.regularizer_weight > 0) != (type(regularizer) is not Regularizer):
+        wanted = "above 0 with a regularizer and 0 without"
+        raise InputError(f"regularizer_weight: expected a number {wanted}; got {settings.regularizer_weight}")
+    if not checkpoint_seconds >= 0:
+        raise InputError(f"checkpoint_seconds: expected a number of at least 0; got {checkpoint_seconds!r}")
+
+
+def _identity(settings: FitSettings, seed: int, parts: Sequence[object], inputs: int, more: object) -> dict[str, Any]:
     """What a checkpoint has to agree with, as it comes back from JSON (where a tuple is a list)."""
-    names = {"method": method.name, "regularizer": repr(regularizer)}
-    return json.loads(json.dumps({"settings": asdict(settings), "seed": seed, "inputs": inputs, **names, "more": more}))
+    values = {
+        "settings": asdict(settings),
+        "seed": seed,
+        "parts": list(map(str, parts)),
+        "inputs": inputs,
+        "more": more,
+    }
+    return json.loads(json.dumps(values))
 
 
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """Share of inputs whose most likely class is right, with no dropout or dropconnect.
-
-    The network is put to rest before each batch, and left at rest; each module is left in its mode.
-
-    Args:
-        model: a network that gives outputs [T, N, C] or [N, C].
-        images: inputs [N, ...].
-        labels: their classes [N].
-        batch_size: inputs at a time.
-
-    Raises:
-        InputError: no images, or not as many as labels.
-    """
-    images, labels = _checked("images", (images, labels))
-    right = 0
-    with evaluating(model):
-        for block, label in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            rest(model)
-            right += int((logits(model(block)).argmax(-1) == label).sum())
-    return right / len(images)
-
-
-def _checked(argument: str, pair: Labelled) -> Labelled:
-    images, target = pair
-    if len(images) == 0 or len(images) != len(target):
-        wanted = "as many images as labels, at least one"
-        raise InputError(f"{argument}: expected {wanted}; got {describe(images)} and {describe(target)}")
-    if not torch.isfinite(images).all():
-        raise InputError(f"{argument}: expected finite pixel values; got NaN or infinity")
-    return images, class_numbers("labels", target)
+def _name(function: object) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsnn_uq.batches import Data, Source
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.quantization.where import Where
+from tsnn_uq.training.layout import Forward
 
 __all__ = ["Direct", "Float", "Method"]
 
@@ -30,8 +32,8 @@ class Method:
     name = "float"
     criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(functional.cross_entropy)
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
-        """Before the optimizer is built; `images` are those of the training set."""
+    def start(self, model: nn.Module, images: Data | Source) -> None:
+        """Before the optimizer is built; `images` are the training set, to be opened by `tsnn_uq.batches.open_data`."""
 
     def after_step(self, model: nn.Module, progress: float) -> None:
         """After each step of the optimizer."""
@@ -42,9 +44,13 @@ class Method:
         Args:
             mc_logits: logits [M, N, C] of M stochastic passes.
             target: labels [N].
-            indices: positions of the inputs in the training set [N].
+            indices: positions of the inputs in the training set [N]; of a DataLoader, in the epoch.
         """
         return self.criterion(mc_logits.flatten(0, 1), target.repeat(len(mc_logits)))
+
+    def term(self, forward: Forward) -> Tensor:
+        """The loss of a whole forward pass, for methods that need more than logits, labels and indices."""
+        return self.loss(forward.all_logits[None], forward.of_all(forward.target), forward.of_all(forward.indices))
 
     def finish(self, model: nn.Module) -> None:
         """After the last step."""
@@ -78,7 +84,7 @@ class Direct(Method):
     ) -> None:
         self.layers, self.rule, self.scale, self.options = layers, rule, scale, options
 
-    def start(self, model: nn.Module, images: Tensor) -> None:
+    def start(self, model: nn.Module, images: Data | Source) -> None:
         """Put the straight-through ternary parametrization on the weights."""
         ternarize(model, self.layers, rule=self.rule, scale=self.scale, **self.options)
 
