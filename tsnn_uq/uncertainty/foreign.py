@@ -49,7 +49,8 @@ def may_drop(module: nn.Module) -> bool:
     """
     if numbers := rates(module):
         return any(numbers)
-    names = _names_in_code(type(module))
+    kind: Any = type(module)
+    names = _names_in_code(kind)
     return "training" in names and any("drop" in name.lower() for name in names)
 
 

@@ -85,9 +85,9 @@ def _check_inputs(inputs: Tensor, batch_dim: int) -> None:
 
 
 def _check_layers(network: nn.Module) -> None:
-    layer: Any
     for name, layer in network.named_modules():
-        if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
+        lazy: Any = layer if isinstance(layer, LazyModuleMixin) else None
+        if lazy is not None and lazy.has_uninitialized_params():
             raise InputError(
                 f"model: expected layers that have weights; {name!r} ({type(layer).__name__}) gets them in its first "
                 "pass (run the network once before)"
