@@ -158,7 +158,7 @@ def test_training_with_it_drives_potentials_away_from_the_threshold():
 
 
 def test_a_network_without_our_neurons_has_no_potentials():
-    with pytest.raises(InputError, match="model: expected layers of LIF, PLIF or SRM neurons"):
+    with pytest.raises(InputError, match="model: expected LIF, PLIF or SRM neurons"):
         one_forward(mlp(), MembraneRegularizer())
     with pytest.raises(InputError, match="width: expected a positive number; got 0"):
         MembraneRegularizer(0)
