@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils.data import TensorDataset
 
 from tests.helpers.training import EAGER, TINY, images, mlp, network, same
@@ -15,7 +16,7 @@ from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.quantization.rules import ternary_parts
 from tsnn_uq.readout import logits
 from tsnn_uq.training import FitSettings, fit
-from tsnn_uq.uncertainty import mc_predict, set_generator
+from tsnn_uq.uncertainty import make_deterministic, make_stochastic, mc_predict, set_generator
 
 SETTINGS = FitSettings(epochs=2, batch_size=6, learning_rate=0.05, weight_decay=0.0)
 STEPS = 6
@@ -223,7 +224,14 @@ def test_bad_choices_are_refused():
     with pytest.raises(InputError, match="posterior: expected a VariationalPosterior"):
         infer(model, images(), seed=0)
     ternarize(model)
-    with pytest.raises(InputError, match="layers: expected plain weights; a weight is parametrized"):
+    for change in (lambda: None, lambda: make_stochastic(model, "dropconnect"), lambda: freeze(model)):
+        change()
+        with pytest.raises(InputError, match=r"layers: expected plain weights; that of '.' is parametrized"):
+            ternary_posterior(model)
+    make_deterministic(model)
+    assert ternary_posterior(model).family == "ternary"
+    prune.l1_unstructured(model[-1], "weight", amount=0.2)
+    with pytest.raises(InputError, match="computed by a hook"):
         ternary_posterior(model)
     posterior = ternary_posterior(network("dropout"))
     with pytest.raises(InputError, match="mask: expected 'fixed'"):

@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tsnn_uq.bayes import load_draws, save_draws
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import write_tensors
 from tsnn_uq.quantization import SCALES, freeze, ternarize
 from tsnn_uq.quantization.packing import packed_bytes
 from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.uncertainty import make_stochastic
 
 RULES = ["mean-fraction", "mean-rounding", "quantile", "learned"]
 
@@ -30,7 +32,7 @@ def bits(tensor: Tensor) -> Tensor:
     return tensor.contiguous().view(torch.uint8) if tensor.dim() else tensor
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("rule", RULES)
 def test_weights_come_back_bit_for_bit(tmp_path, rule, scale, dtype):
@@ -74,6 +76,33 @@ def test_the_file_is_packed_codes_scales_and_a_small_header(tmp_path, scale, sca
     save_weights(tmp_path / "weights", layer, ternary=[""], header={})
     content = packed_bytes(784 * 500) + 4 * scales
     assert content < (tmp_path / "weights").stat().st_size < content + 500
+
+
+def test_a_frozen_weight_under_dropconnect_is_packed_too(tmp_path):
+    model = network()
+    make_stochastic(model, "dropconnect", layers=["3"])
+    ternarize(model, ["3"])
+    freeze(model)
+    save_weights(tmp_path / "weights", model, ternary=["3"], header={})
+    twin = network()
+    make_stochastic(twin, "dropconnect", layers=["3"])
+    twin.load_state_dict(load_weights(tmp_path / "weights")[0])
+    assert torch.equal(twin.eval()[3].weight, model.eval()[3].weight)
+    save_draws(tmp_path / "draws", [model])
+    assert torch.equal(load_draws(tmp_path / "draws", twin)[0][0][3].weight, model[3].weight)
+    for file in ("weights", "draws"):
+        assert b'"3.parametrizations.weight.original.codes"' in (tmp_path / file).read_bytes()
+
+
+def test_a_layer_at_two_places_is_packed_by_either_name(tmp_path):
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    ternarize(model)
+    freeze(model)
+    save_weights(tmp_path / "weights", model, ternary=["0", "2"], header={})
+    state, _ = load_weights(tmp_path / "weights")
+    assert torch.equal(state["0.weight"], layer.weight)
+    assert torch.equal(state["2.weight"], layer.weight)
 
 
 def saved(tmp_path: Path) -> Path:

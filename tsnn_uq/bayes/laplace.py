@@ -92,7 +92,8 @@ class LastLayerLaplace(Posterior):
         self.layer = last_layer(self.network, outputs_of(source.first(2)), layer)
         weights: Any = self.network.get_submodule(self.layer)
         if parametrize.is_parametrized(weights, "weight"):
-            raise InputError(f"network: expected plain weights; that of {self.layer!r} is parametrized (freeze first)")
+            remedy = "freeze or make_deterministic it first"
+            raise InputError(f"network: expected plain weights; that of {self.layer!r} is parametrized ({remedy})")
         self.mean = _extended(weights)
         if structure == "full" and self.mean.numel() > LARGEST:
             wanted = f"'kronecker' or 'diagonal' for more than {LARGEST} weights"

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils import parametrize
 
 from tsnn_uq.bayes.families import WeightFamily
 from tsnn_uq.bayes.noise import MOST_STEPS, NOISES, exact_noise, flipout_noise
@@ -39,8 +38,6 @@ class VariationalLayer(StochasticLayer):
 
     def __init__(self, layer: Any, weights: WeightFamily, noise: str = "auto") -> None:
         super().__init__()
-        if parametrize.is_parametrized(layer, "weight"):
-            raise InputError("layers: expected plain weights; a weight is parametrized (freeze it first)")
         self.p, self.mask, self.noise = 1.0, "fixed", check_choice("noise", noise, NOISES)
         self.dims = 2 + len(getattr(layer, "kernel_size", ()))  # axes of inputs without time
         self.units = layer.weight.shape[1]

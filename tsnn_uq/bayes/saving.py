@@ -21,6 +21,7 @@ from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.packing import pack, unpack_weight
+from tsnn_uq.quantization.parametrizations import parameter_name
 from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["load_draws", "load_posterior", "save_draws", "save_posterior"]
@@ -45,7 +46,9 @@ def save_draws(path: str | Path, networks: Sequence[nn.Module], *, header: Mappi
     if any(_shapes(state) != _shapes(states[0]) for state in states):
         raise InputError("networks: expected networks of the same shape; got different ones")
     layers = select_layers(networks[0])
-    transposed = {f"{name}.weight".lstrip("."): transposed_groups(layer) for name, layer in layers.items()}
+    transposed = {
+        f"{name}.{parameter_name(layer)}".lstrip("."): transposed_groups(layer) for name, layer in layers.items()
+    }
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}
     for name in states[0]:

@@ -14,6 +14,7 @@ from tsnn_uq.bayes.layers import VariationalLayer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.quantization import select_layers
+from tsnn_uq.quantization.parametrizations import check_weights, weight_steps
 from tsnn_uq.quantization.where import Where
 from tsnn_uq.seeds import generator_on
 from tsnn_uq.state import copy_at_rest
@@ -38,7 +39,7 @@ class VariationalPosterior(nn.Module, Posterior):
         batch_dim: the axis of what the network takes that counts inputs; `infer` sets it.
 
     Raises:
-        InputError: an unknown layer or family, options out of range, or a layer with a parametrized weight.
+        InputError: an unknown layer or family, options out of range, or a layer whose weight is no plain parameter.
     """
 
     batch_dim = 0
@@ -55,6 +56,11 @@ class VariationalPosterior(nn.Module, Posterior):
         make = FAMILIES[check_choice("family", family, FAMILIES)]
         self.family, self.noise = family, noise
         originals: Any = select_layers(network, list(layers))
+        check_weights(originals)
+        for name, layer in originals.items():
+            if weight_steps(layer):
+                remedy = "freeze or make_deterministic it first"
+                raise InputError(f"layers: expected plain weights; that of {name!r} is parametrized ({remedy})")
         put: dict[int, nn.Module] = {}
         for name, options in layers.items():
             layer = originals[name]

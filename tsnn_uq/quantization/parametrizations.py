@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, describe
 
-__all__ = ["check_weights", "float_parameter", "is_mask", "remove_steps", "weight_steps"]
+__all__ = ["check_weights", "float_parameter", "is_mask", "parameter_name", "remove_steps", "weight_steps"]
 
 
 def weight_steps(layer: nn.Module, name: str = "weight") -> list[nn.Module]:
@@ -29,6 +29,11 @@ def float_parameter(layer: nn.Module, name: str = "weight") -> Tensor | None:
         return (layer._parameters | layer._buffers).get(name)
     steps: Any = layer.parametrizations
     return steps[name].original if steps[name].is_tensor else None
+
+
+def parameter_name(layer: nn.Module) -> str:
+    """The name of `float_parameter` in the layer's ``state_dict``."""
+    return "parametrizations.weight.original" if weight_steps(layer) else "weight"
 
 
 def check_weights(layers: Mapping[str, nn.Module]) -> None:

@@ -18,7 +18,9 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.files import read_tensors, write_tensors
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.packing import pack, unpack_weight
+from tsnn_uq.quantization.parametrizations import parameter_name, weight_steps
 from tsnn_uq.quantization.rules import ternary_parts
+from tsnn_uq.quantization.ternary import Ternary
 
 __all__ = ["load_weights", "save_weights"]
 
@@ -40,11 +42,13 @@ def save_weights(path: str | Path, model: nn.Module, *, ternary: Iterable[str] =
     tensors = dict(model.state_dict())
     shapes: dict[str, list[int]] = {}
     transposed: dict[str, int] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
     for layer in ternary:
-        name = f"{layer}.weight" if layer else "weight"
-        if name not in tensors:
+        module = modules.get(layer, nn.Identity())
+        name = f"{layer}.{parameter_name(module)}".lstrip(".")
+        if name not in tensors or any(isinstance(step, Ternary) for step in weight_steps(module)):
             raise InputError(f"ternary: expected names of layers with plain weights (freeze() first); got {layer!r}")
-        groups = transposed_groups(model.get_submodule(layer))
+        groups = transposed_groups(module)
         parts = ternary_parts(outputs_first(tensors.pop(name), groups))
         if parts is None:
             raise InputError(f"{name}: expected a ternary weight, one magnitude besides 0 a channel; got others")
