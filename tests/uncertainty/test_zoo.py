@@ -1,4 +1,7 @@
-"""Networks at random, of layers of all libraries: what holds for every Monte Carlo prediction holds for each."""
+"""Networks at random, of layers of all libraries: what holds for every Monte Carlo prediction holds for each.
+
+``TSNN_UQ_ZOO=500 pytest tests/uncertainty/test_zoo.py`` looks at more of them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from tests.helpers.monte_carlo import assert_same_moments, seeded
 from tests.helpers.zoo import Animal, Zoo
 from tsnn_uq.uncertainty import Moments, mc_moments, mc_predict
 
-SAMPLES = 150
-NETWORKS = int(os.environ.get("TSNN_UQ_ZOO", "40"))
+SAMPLES = 60
+NETWORKS = int(os.environ.get("TSNN_UQ_ZOO", "20"))
 
 
 def state_of(network: nn.Module) -> list[tuple[str, str, Any]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.uncertainty.probe import Randomness, probe
@@ -86,8 +85,7 @@ def _check_inputs(inputs: Tensor, batch_dim: int) -> None:
 
 def _check_layers(network: nn.Module) -> None:
     for name, layer in network.named_modules():
-        lazy: Any = layer if isinstance(layer, LazyModuleMixin) else None
-        if lazy is not None and lazy.has_uninitialized_params():
+        if any(map(is_lazy, layer.parameters(recurse=False))):
             raise InputError(
                 f"model: expected layers that have weights; {name!r} ({type(layer).__name__}) gets them in its first "
                 "pass (run the network once before)"

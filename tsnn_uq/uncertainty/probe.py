@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -60,32 +60,33 @@ def probe(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Randomness:
     Raises:
         InputError: a dropout that training mode does not switch on, or not alone.
     """
-
     with only_stochastic_layers_train(model, required=False) as layers:
         set_generator(model, torch.Generator(device=inputs.device).manual_seed(0))
         ours = {name for name, layer in layers.items() if isinstance(layer, StochasticLayer | Coding)}
         unclear = [name for name, layer in layers.items() if name not in ours and not one_draw_per_element(layer)]
-        suspects = {name: one for name, one in model.named_modules() if name not in layers and may_drop(one)}
+        others = {name: module for name, module in model.named_modules() if name not in layers}
+        suspects = {name: module for name, module in others.items() if may_drop(module)}
         for layer in layers.values():
             layer.training = False
         plain = still = training = _Trial(model, inputs, sampling, closely=False)
         if plain.more.drew or suspects:
             still = _Trial(model, inputs, sampling, closely=True)
+            suspects |= {name: others[name] for name in still.more.skipped if name in others}
         if plain.more.drew or suspects or unclear:
             for module in (*layers.values(), *suspects.values()):
                 module.training = True
-            training = _Trial(model, inputs, sampling, closely=True)
+            # What training mode returns may be something else, which nobody reads.
+            training = _Trial(model, inputs, replace(sampling, output=None), closely=True)
 
     switched = tuple(name for name, module in suspects.items() if _is_switched(name, module, still.more, training.more))
     noisy = tuple(name for name in still.more.draws if name not in layers)
+    works_in_place = any(getattr(layer, "inplace", False) for layer in layers.values())
     return Randomness(
         layers=(*layers, *switched),
         noisy=noisy,
         by_sample=not switched and not noisy and ours == set(layers),
         foldable=plain.grows(ours) and training.grows(ours) and (bool(noisy) or not plain.coupled),
-        writes=plain.more.wrote
-        or training.more.wrote
-        or any(getattr(one, "inplace", False) for one in layers.values()),
+        writes=works_in_place or plain.more.wrote or training.more.wrote,
     )
 
 
