@@ -13,7 +13,6 @@ from tsnn_uq.bayes import Variational, ternary_posterior
 from tsnn_uq.bayes.elbo import negative_elbo
 from tsnn_uq.bayes.noise import exact_noise
 from tsnn_uq.checks import InputError
-from tsnn_uq.readout import logits
 from tsnn_uq.uncertainty import set_generator
 
 
@@ -66,7 +65,7 @@ def test_bound_and_gradient_are_those_of_all_weights(monkeypatch, toy, temperatu
         monkeypatch.setattr("tsnn_uq.bayes.layers.exact_noise", signed)
         set_generator(posterior, generator)
         method.after_step(posterior, 0.5)
-        return method.loss(logits(posterior(images))[None], target, torch.arange(5))
+        return method.loss(posterior(images)[None], target, torch.arange(5))
 
     ours = 5 * (loss(1.0) + loss(-1.0)) / 2
     expected = enumerated(posterior, images, target, temperature)

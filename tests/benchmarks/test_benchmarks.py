@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -183,8 +182,8 @@ def test_nothing_overlaps_in_the_figures(figure, tmp_path):
 
 def test_the_networks_are_trained_by_the_main_job():
     config = run_config("dropconnect")
-    assert (config.data, config.method, config.quantized_part, config.seed) == ("mnist", "direct", "all", 0)
-    assert config.hidden == (500, 500, 500)
+    assert (config.data.name, config.method.name, config.quantized_part, config.seed) == ("mnist", "direct", "all", 0)
+    assert config.network.hidden == (500, 500, 500)
 
 
 def test_a_network_of_other_settings_is_known(tmp_path):
@@ -192,6 +191,6 @@ def test_a_network_of_other_settings_is_known(tmp_path):
     assert not is_of_other_settings(tmp_path, config)
     config.save(tmp_path / "config.toml")
     assert not is_of_other_settings(tmp_path, config)
-    assert is_of_other_settings(tmp_path, replace(config, epochs=4))
+    assert is_of_other_settings(tmp_path, config.replace(epochs=4))
     (tmp_path / "config.toml").write_text('gone = "setting"')
     assert is_of_other_settings(tmp_path, config)
