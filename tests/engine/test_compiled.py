@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from tests.helpers.spiking import Case, connected, convolutional, fill, seeded
+from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.engine import Engine
 from tsnn_uq.engine.compiled import Compiled
@@ -83,10 +84,14 @@ def test_a_network_may_be_cut_behind_any_spikes(case):
 @given(CASES)
 def test_predictions_with_masks_are_those_of_the_reference(case):
     compiled, reference = both(case)
-    random = any(layer.random for layer in translate(case.network, case.shape).layers)
-    if not random and case.network[0].kind != "rate":
+    layers = translate(case.network, case.shape).layers
+    if not any(layer.random for layer in layers) and case.network[0].kind != "rate":
         return
     for per_step in (False, True):
+        if layers[-1].outputs // layers[-1].votes == 1:
+            with pytest.raises(InputError, match="at least two classes"):
+                compiled.mc_predict(case.images, generator=seeded(2), per_step=per_step)
+            continue
         probs, expected = (
             engine.mc_predict(case.images, samples=2, generator=seeded(2), per_step=per_step, batch_size=3)
             for engine in (compiled, reference)

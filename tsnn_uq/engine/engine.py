@@ -18,7 +18,7 @@ from tsnn_uq.engine.layers import Layer
 from tsnn_uq.engine.masks import Draw, active, seeded
 from tsnn_uq.engine.reference import Reference
 from tsnn_uq.engine.translate import translate
-from tsnn_uq.readout import logits_over_time
+from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.seeds import drawn_seed
 from tsnn_uq.threads import each
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
@@ -251,5 +251,5 @@ class Engine:
 
 def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:
     """Probabilities [S, N, C] of means over time [S, 1, N, C]; `per_step`, [S, T, N, C] of outputs [S, T, N, C]."""
-    logits = torch.stack([logits_over_time(one) for one in outputs]) if per_step else outputs[:, 0]
-    return logits.softmax(-1)
+    read = logits_over_time if per_step else logits
+    return torch.stack([read(one) for one in outputs]).softmax(-1)
