@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -126,7 +126,8 @@ class _Function(TorchFunctionMode):
                 raise RuntimeError(f"Expected a {on!s} device type for generator but found {generator.device!s}")
         if function in FROM_VALUES and device is not None and torch.device(device).type == VIRTUAL.type:
             del kwargs["device"]
-            return function(*args, **kwargs).to(VIRTUAL)
+            learns = kwargs.pop("requires_grad", False)  # which moving would lose under no_grad
+            return function(*args, **kwargs).to(VIRTUAL).requires_grad_(learns)
         if function is Tensor.new_tensor and isinstance(args[0], _OnDevice):
             return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **kwargs}).to(VIRTUAL)
         if function in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], _OnDevice):
@@ -136,6 +137,11 @@ class _Function(TorchFunctionMode):
         if function in (Tensor.numpy, Tensor.__array__) and isinstance(args[0], _OnDevice):
             raise TypeError("can't convert virtual device type tensor to numpy. Use Tensor.cpu() first")
         return function(*args, **kwargs)
+
+
+def _autocast(autocast: Any, on: str, *rest: Any, **more: Any) -> Any:
+    """torch's own, which does not know the virtual device."""
+    return nullcontext() if on == VIRTUAL.type else autocast(on, *rest, **more)
 
 
 @contextmanager
@@ -151,6 +157,8 @@ def virtual_device(*, float64: bool = True) -> Iterator[torch.device]:
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         for module in (optimizer, adam):
             patch.setattr(module, "_get_fused_kernels_supported_devices", lambda: fused, raising=False)
+        autocast = torch.autocast
+        patch.setattr(torch, "autocast", lambda on, *rest, **more: _autocast(autocast, on, *rest, **more))
         plain = torch.Generator
         for module in [torch, *(module for name, module in sys.modules.items() if name.startswith("tsnn_uq"))]:
             if getattr(module, "Generator", None) is plain:
