@@ -171,7 +171,7 @@ def evaluate(
     uncertainty tells the foreign inputs from the run's own test set.
     """
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.evaluate import evaluate_run
+    from tsnn_uq.experiments.evaluation import evaluate_run
 
     follow_names("network", network)
     name = follow_names("data", data) or None

@@ -92,7 +92,7 @@ def posterior_of_run(
         context: where and how.
 
     Returns:
-        What `tsnn_uq.experiments.evaluate` gives of the test set, the draws' mean ``sparsity``, and
+        What `tsnn_uq.experiments.evaluation` gives of the test set, the draws' mean ``sparsity``, and
         ``validation_nll`` in nats, by which a temperature may be chosen.
 
     Raises:

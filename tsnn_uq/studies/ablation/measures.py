@@ -107,7 +107,7 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         bins: bins of the calibration error.
 
     Returns:
-        Two rows with ``calibration``, ``temperature`` (1 for none), what `tsnn_uq.experiments.evaluate` gives,
+        Two rows with ``calibration``, ``temperature`` (1 for none), what `tsnn_uq.experiments.evaluation` gives,
         ``predictive_variance_correct`` and ``..._wrong``: the mean over test inputs that the mean prediction gets right
         or wrong, ``aurc`` with predictive entropy as the score, ``ood_auroc_...`` and ``ood_fpr95_...`` with the same
         score, test inputs against each foreign set, and ``validation_...``: accuracy, variance of right predictions,

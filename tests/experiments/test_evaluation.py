@@ -10,7 +10,7 @@ from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.data import Dataset
 from tsnn_uq.experiments import Context, load_network, predict, run
-from tsnn_uq.experiments.evaluate import detection, evaluate_run
+from tsnn_uq.experiments.evaluation import detection, evaluate_run
 
 CONFIG = tiny(seed=1, p=0.5)
 
