@@ -21,7 +21,9 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def small(**options):
     srm = SRMParameters(threshold=2.0, step_ms=2.0)
-    return build("slayer", generator=seeded(), **{"shape": SHAPE, "hidden": (12,), "steps": 30, "neuron": srm, **options})
+    return build(
+        "slayer", generator=seeded(), **{"shape": SHAPE, "hidden": (12,), "steps": 30, "neuron": srm, **options}
+    )
 
 
 def recordings(count=6, steps=30):
