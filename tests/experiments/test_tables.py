@@ -75,7 +75,7 @@ def test_what_was_scaled_is_in_the_summary_where_rows_have_it() -> None:
 
 def test_temperatures_that_were_not_determined_are_counted_and_not_averaged(tmp_path: Path) -> None:
     """Four runs: two with an optimum, one flat, one at a bound, whose scaled values are NaN."""
-    found = [(1.5, "optimum", 0.1), (1.0, "flat", 0.4), (0.01, "lower bound", math.nan), (2.5, "optimum", 0.3)]
+    found = [(1.5, "optimum", 0.1), (1.0, "flat", 0.4), (0.01, "lower bound", None), (2.5, "optimum", 0.3)]
     rows = [
         row(seed=seed, temperature=temperature, scaled_nll=nll, temperature_outcome=outcome)
         for seed, (temperature, outcome, nll) in enumerate(found)

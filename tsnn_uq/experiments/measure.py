@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 from torch import Tensor, nn
@@ -59,7 +58,7 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
 
 def after_temperature(
     held_out: tuple[Tensor, Tensor], probs: Tensor, labels: Tensor, bins: int = 15
-) -> dict[str, float | str]:
+) -> dict[str, float | str | None]:
     """The numbers of `evaluate` once held-out predictions have set a temperature (Guo et al., arXiv 1706.04599).
 
     Without it a network that only has softer or harder predictions looks more or less sure than another.
@@ -80,7 +79,7 @@ def after_temperature(
     assert scaling.temperature is not None
     assert scaling.outcome is not None
     values = evaluate(scaling.transform(probs), labels, bins)
-    scaled = {f"scaled_{name}": math.nan if scaling.at_bound else value for name, value in values.items()}
+    scaled = {f"scaled_{name}": None if scaling.at_bound else value for name, value in values.items()}
     return {"temperature": scaling.temperature, **scaled, "temperature_outcome": scaling.outcome}
 
 

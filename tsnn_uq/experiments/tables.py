@@ -75,7 +75,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
     _require_columns(where, frame.columns)
     for name in ("seed", *_MEASURES, *_SCALED.keys() & frame.columns):
         try:
-            values = pd.to_numeric(frame[name])
+            frame[name] = values = pd.to_numeric(frame[name])  # a column of None alone is none of numbers
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: expected numbers in column {name}; got {error}") from error
         if name in ("accuracy", "sparsity") and ((values < 0) | (values > 1)).any():

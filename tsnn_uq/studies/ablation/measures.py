@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -134,7 +133,7 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         risk = _risk(held_out, targets)
         row |= {f"validation_{name}": risk[name] for name in ("predictive_variance_correct", "aurc")}
         if calibration == "temperature" and scaling.at_bound:
-            row |= dict.fromkeys(row.keys() - {"calibration", "temperature"}, math.nan)
+            row |= dict.fromkeys(row.keys() - {"calibration", "temperature"})
         row["temperature_outcome"] = scaling.outcome if calibration == "temperature" else "none"
         rows.append(row)
     return rows
