@@ -21,6 +21,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Context, Settings, components, make_settings, read_predictions, register, run, sweep
 from tsnn_uq.experiments.storage import is_finished, read_config, read_row
+from tsnn_uq.training import REGULARIZERS
 
 pytest.importorskip("spikingjelly", reason="the stranger's network is of SpikingJelly")
 
@@ -43,6 +44,10 @@ def forgotten(monkeypatch):
         for name in [name for name in of if ":" in name]:
             del of[name]
     components._module.cache_clear()
+    terms = dict(REGULARIZERS)
+    yield
+    REGULARIZERS.clear()
+    REGULARIZERS.update(terms)
 
 
 @pytest.fixture(scope="module")

@@ -98,5 +98,3 @@ def test_no_text_overlaps_or_leaves_the_page(methods: int, families: int, measur
 def test_nothing_to_draw_is_refused(plot) -> None:
     with pytest.raises(InputError, match="table: expected at least one network; got none"):
         plot(tradeoff().iloc[:0])
-    with pytest.raises(InputError, match=r"predictions: expected one of float, .*; got 'rounded'"):
-        plot(tradeoff().assign(method="rounded"))

@@ -30,7 +30,7 @@ def layer_sparsity_chart(table: DataFrame) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     methods = _methods(table)
     width = 0.8 / len(methods)
@@ -66,7 +66,7 @@ def potential_histogram(table: DataFrame) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     from matplotlib.patches import Patch
 
@@ -117,7 +117,7 @@ def spike_raster(table: DataFrame) -> Figure:
         The figure, a column wide for one method, else a page.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     methods, layers = _methods(table), list(dict.fromkeys(table["layer"]))
     with style():

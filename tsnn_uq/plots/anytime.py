@@ -39,7 +39,7 @@ def anytime_figure(table: DataFrame) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: an unknown method, or none.
+        InputError: no method.
     """
     methods = in_order(table["method"].unique())
     measures = [name for name in _MEASURES if name in table]

@@ -33,7 +33,7 @@ def digit_gallery(table: DataFrame, pictures: Mapping[int, Array]) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: an unknown method, none, or an input without a picture.
+        InputError: no method, or an input without a picture.
     """
     methods = in_order(table["method"].unique())
     missing = sorted(set(map(int, table["input"])) - set(pictures))

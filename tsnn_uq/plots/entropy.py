@@ -47,7 +47,7 @@ def entropy_table(
         the size of the group (NaN if that is empty).
 
     Raises:
-        InputError: an unknown method or none, outliers of a method that is not in `predictions`, networks of
+        InputError: no method, outliers of a method that is not in `predictions`, networks of
             different numbers of classes, or arrays that are no probabilities or labels.
     """
     import pandas as pd

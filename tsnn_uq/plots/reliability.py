@@ -29,7 +29,7 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
         and of the method as a whole ``inputs`` (N) and ``ece``. Fractions, not percent.
 
     Raises:
-        InputError: an unknown method, no method, or what `tsnn_uq.metrics.functional.reliability_curve` refuses.
+        InputError: no method, or what `tsnn_uq.metrics.functional.reliability_curve` refuses.
     """
     import pandas as pd
 

@@ -53,7 +53,7 @@ def selective_table(predictions: Mapping[str, tuple[Array, Array]], score: str =
         method as a whole ``inputs`` (N), ``aurc`` and ``augrc``.
 
     Raises:
-        InputError: an unknown method or score, no method or input, or arrays that are no probabilities or labels.
+        InputError: an unknown score, no method or input, or arrays that are no probabilities or labels.
     """
     import pandas as pd
 
@@ -142,7 +142,7 @@ def selective_curves(selective: DataFrame, detection: DataFrame | None = None, *
         The figure, a column wide for one panel, else a page.
 
     Raises:
-        InputError: an unknown method or none.
+        InputError: no method.
     """
     panels = 1 if detection is None else 2
     with style():

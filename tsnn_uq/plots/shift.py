@@ -38,7 +38,7 @@ def shift_figure(table: DataFrame, examples: Mapping[str, Array]) -> Figure:
         The figure, a column wide for one shift, else a page.
 
     Raises:
-        InputError: an unknown method, none, or not an image for each amount.
+        InputError: no method, or not an image for each amount.
     """
     methods = in_order(table["method"].unique())
     shifts = [name for name in _SHIFTS if name in set(table["shift"])]

@@ -47,7 +47,7 @@ def tradeoff_figure(table: DataFrame) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -153,7 +153,7 @@ def energy_figure(table: DataFrame) -> Figure:
         The figure, a column wide for one measure, else a page.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     _require_rows(table)
     measures = list(dict.fromkeys(table["measure"]))

@@ -38,7 +38,7 @@ def variance_scatter(table: DataFrame) -> Figure:
         The figure, a column wide for one ternary method, else a page.
 
     Raises:
-        InputError: an unknown method, none, or no input.
+        InputError: no method, or no input.
     """
     methods = in_order(table["method"].unique())
     singles = table[table["of"] == "input"]

@@ -36,7 +36,7 @@ def weight_code_histogram(table: DataFrame) -> Figure:
         The figure, a page wide.
 
     Raises:
-        InputError: no rows, or an unknown method.
+        InputError: no rows.
     """
     if not len(table):
         raise InputError("table: expected at least one layer; got none")
