@@ -11,34 +11,34 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
 FILES = sorted(PACKAGE.rglob("*.py"))
+PARTS_OF_FAST = {path.parent.name for path in (PACKAGE / "fast").glob("*/__init__.py")}
+COMPILERS = {"numba", "llvmlite", "triton", "ctypes"}
 BELOW_EXPERIMENTS = {
     "batches",
     "bayes",
     "checks",
     "coding",
     "comparison",
-    "compilers",
     "cost",
     "data",
     "devices",
     "engine",
     "exchange",
+    "fast",
+    "fast.engine",
+    "fast.synapses",
     "files",
     "held",
     "metrics",
     "networks",
     "neurons",
-    "pages",
     "plots",
     "quantization",
     "readout",
     "recalibration",
     "seeds",
-    "simd",
     "state",
     "stopping",
-    "synapses",
-    "threads",
     "training",
     "uncertainty",
 }
@@ -48,21 +48,34 @@ MAY_IMPORT = {
     "files": {"checks"},
     "devices": {"checks"},
     "seeds": {"checks"},
-    "threads": set(),
-    "simd": set(),
     "state": set(),
-    "synapses": {"checks", "coding", "compilers", "simd", "threads"},
+    # compiled kernels, and what they need of the machine
+    "fast": set(),
+    "fast.synapses": {"checks", "coding", "fast"},
+    "fast.scans": {"fast", "neurons"},
+    "fast.engine": {
+        "batches",
+        "checks",
+        "coding",
+        "devices",
+        "fast",
+        "networks",
+        "neurons",
+        "quantization",
+        "readout",
+        "seeds",
+        "uncertainty",
+    },
+    "engine": {"fast.engine"},
     "metrics": {"checks", "devices"},
     "recalibration": {"checks"},
     "stopping": {"checks", "metrics"},
     "held": set(),
-    "pages": set(),
-    "compilers": set(),
     "coding": {"checks", "held"},
     "comparison": {"checks", "seeds"},
     "readout": {"checks"},
     "quantization": {"checks", "files"},
-    "neurons": {"checks", "compilers", "devices", "held", "threads"},
+    "neurons": {"checks", "devices", "fast", "held"},
     "data": {"checks", "files", "seeds"},
     # quantization: layers are chosen for dropout as they are for ternary weights
     "uncertainty": {
@@ -75,9 +88,9 @@ MAY_IMPORT = {
         "readout",
         "seeds",
         "state",
-        "synapses",
+        "fast.synapses",
     },
-    "networks": {"checks", "held", "neurons", "uncertainty", "coding", "readout", "seeds", "synapses"},
+    "networks": {"checks", "fast.synapses", "held", "neurons", "uncertainty", "coding", "readout", "seeds"},
     # data: outliers are made of the training images; neurons: a term may look at membrane potentials
     "training": {
         "batches",
@@ -91,21 +104,6 @@ MAY_IMPORT = {
         "readout",
         "seeds",
         "state",
-        "uncertainty",
-    },
-    "engine": {
-        "batches",
-        "checks",
-        "coding",
-        "compilers",
-        "devices",
-        "networks",
-        "neurons",
-        "quantization",
-        "readout",
-        "seeds",
-        "simd",
-        "threads",
         "uncertainty",
     },
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
@@ -133,20 +131,26 @@ MAY_IMPORT = {
 
 
 def room(file):
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return room_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
+
+
+def room_of(module):
+    """The first name below the package; the folders of `fast` are rooms of their own."""
+    first, *rest = module.split(".")[1:]
+    return f"{first}.{rest[0]}" if first == "fast" and PARTS_OF_FAST.intersection(rest[:1]) else first
+
+
+def imports(file):
+    """Full names of what a file imports, at its top or inside a function."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def imported_rooms(file):
-    """Rooms of the package that a file imports, at its top or inside a function."""
-    rooms = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "tsnn_uq" else node.module for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("tsnn_uq.")}
-    return rooms
+    return {room_of(name) for name in imports(file) if name.startswith("tsnn_uq.")}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
@@ -156,6 +160,13 @@ def test_imports_flow_one_way(file):
         return
     version_and_itself = {"__version__", room(file)}
     assert imported_rooms(file) - version_and_itself <= MAY_IMPORT[room(file)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_compilers_are_used_in_one_room(file):
+    """The event camera is compiled too, but nothing else depends on how."""
+    used = {name.split(".")[0] for name in imports(file)} & COMPILERS
+    assert not used or room(file).startswith("fast") or file == PACKAGE / "data" / "saccades.py"
 
 
 def test_every_room_has_its_rule():

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from tests.helpers.virtual_device import VIRTUAL, virtual_device
-from tsnn_uq import bayes, compilers, devices, networks, recalibration, training, uncertainty
+from tsnn_uq import bayes, devices, networks, recalibration, training, uncertainty
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import pack_spikes
 from tsnn_uq.cost import count_layers
 from tsnn_uq.engine import Engine
+from tsnn_uq.fast import compilers
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import generator_for, generator_on
 

@@ -38,7 +38,7 @@ def dense_and_peers(network: nn.Sequential, images: Tensor) -> dict[str, Callabl
 
 def with_dense_products(call: Callable[[], Result]) -> Result:
     """A call with dense products in our layers, which take no multiplications where inputs are spikes."""
-    linear = importlib.import_module("tsnn_uq.synapses.linear")  # the package's name for it is the function
+    linear = importlib.import_module("tsnn_uq.fast.synapses.linear")  # the package's name for it is the function
     before, linear.LEAST_WORK = linear.LEAST_WORK, sys.maxsize
     try:
         return call()

@@ -13,8 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsnn_uq import compilers
-from tsnn_uq.neurons import SURROGATES, LIFParameters, kernels, lif, lif_scan, plain, surrogate
+from tsnn_uq.fast import compilers
+from tsnn_uq.fast.scans import lif as kernels
+from tsnn_uq.neurons import SURROGATES, LIFParameters, lif, lif_scan, plain, surrogate
 
 every_neuron = [
     LIFParameters(0.75, 1.0, reset, detach, surrogate(name))
@@ -97,11 +98,11 @@ def test_half_precision_runs_in_the_plain_scan():
 TRITON = """
 import torch
 from tests.neurons.test_scans import assert_twins, case, every_neuron
-from tsnn_uq.neurons import triton_kernels
+from tsnn_uq.fast.scans import lif_triton
 for params in every_neuron:
     for shape in ((1, 3), (7, 3, 5), (3, 1500)):
         current, grad = (tensor.to({device!r}) for tensor in case(shape, torch.float64))
-        assert_twins(triton_kernels, current, grad, params, 1e-12)
+        assert_twins(lif_triton, current, grad, params, 1e-12)
 """
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsnn_uq import compilers
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import constant_current
-from tsnn_uq.neurons import SRM, SRMParameters, srm, srm_kernels, srm_plain, srm_potentials, srm_scan
+from tsnn_uq.fast import compilers
+from tsnn_uq.fast.scans import srm as srm_kernels
+from tsnn_uq.neurons import SRM, SRMParameters, srm, srm_plain, srm_potentials, srm_scan
 
 SCANS = pytest.mark.parametrize("scan", [srm_plain, srm_kernels], ids=["plain", "compiled"])
 every_neuron = [

@@ -43,8 +43,8 @@ from tsnn_uq.experiments.storage import (
     write_predictions,
     write_row,
 )
+from tsnn_uq.fast.pages import keep_pages
 from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
-from tsnn_uq.pages import keep_pages
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.saving import save_weights
 from tsnn_uq.seeds import generator_for

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
+from tsnn_uq.fast.synapses import linear, linear_of_bits
 from tsnn_uq.held import hold, is_held, one_step
-from tsnn_uq.synapses import linear, linear_of_bits
 
 __all__ = ["Conv2d", "Linear", "OverTime", "flat_layers"]
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq import compilers
 from tsnn_uq.checks import InputError
 from tsnn_uq.devices import widest_float
+from tsnn_uq.fast import compilers
 from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.parameters import LIFParameters
@@ -54,7 +54,7 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
 
 
 PIECE = 2**16  # numbers whose doubles stay in the cache
-SCANS = {"cpu": ("numba", "tsnn_uq.neurons.kernels"), "cuda": ("triton", "tsnn_uq.neurons.triton_kernels")}
+SCANS = {"cpu": ("numba", "tsnn_uq.fast.scans.lif"), "cuda": ("triton", "tsnn_uq.fast.scans.lif_triton")}
 """For a device: the compiler needed, and the module that has the scan."""
 
 

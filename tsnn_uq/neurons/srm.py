@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq import compilers
+from tsnn_uq.fast import compilers
 from tsnn_uq.neurons import srm_plain
 from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.potentials import Watch, Watched
@@ -36,7 +36,7 @@ def _implementation(current: Tensor) -> ModuleType:
         and current.dtype in (torch.float32, torch.float64)
         and compilers.is_installed("numba")
     ):
-        return importlib.import_module("tsnn_uq.neurons.srm_kernels")  # late, since numba is slow to import
+        return importlib.import_module("tsnn_uq.fast.scans.srm")  # late, since numba is slow to import
     return srm_plain
 
 

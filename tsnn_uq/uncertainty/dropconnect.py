@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import unpack_spikes
+from tsnn_uq.fast.synapses import linear
 from tsnn_uq.held import hold, is_held, one_step
-from tsnn_uq.synapses import linear
 from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
 
 __all__ = ["DropConnectLinear"]

@@ -1,0 +1,5 @@
+"""Ternary inference with integer sums over active inputs."""
+
+from tsnn_uq.fast.engine import BACKENDS, Engine
+
+__all__ = ["BACKENDS", "Engine"]

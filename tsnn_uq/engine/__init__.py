@@ -1,5 +1,0 @@
-"""Ternary inference with integer sums over active inputs."""
-
-from tsnn_uq.engine.engine import BACKENDS, Engine
-
-__all__ = ["BACKENDS", "Engine"]

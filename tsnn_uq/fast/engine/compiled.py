@@ -1,0 +1,159 @@
+"""Run the kernels: layers as one table, spikes as words of bits, inputs shared out among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsnn_uq.fast.engine import gather, kernels
+from tsnn_uq.fast.engine.layers import WORD, Layer, unpack_planes, vote
+from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
+from tsnn_uq.fast.threads import parts
+
+__all__ = ["LAYER", "Compiled"]
+
+LAYER = np.dtype(
+    [
+        *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
+        *((name, np.int64) for name in ("stride", "padding", "pool", "pool_max", "out_height", "out_width", "words")),
+        *((name, np.int64) for name in ("ternary", "by_output", "rows", "scales", "keep", "spiking", "hard_reset")),
+        ("outputs", np.int64),
+        *((name, np.float32) for name in ("decay", "threshold", "gain")),
+    ]
+)
+"""A row of the table that the kernels read: sizes, where weights and scales and masks begin, and the neuron."""
+
+Words = NDArray[np.uint32]
+Floats = NDArray[np.float32]
+NO_WORDS = np.zeros((0, 0, 0), np.uint32)
+NO_FLOATS = np.zeros((0, 0, 0), np.float32)
+NO_MASKS = np.zeros((1, 1, 1, 0), np.uint32)  # one sample without any
+NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
+
+
+class Compiled:
+    """Runs layers with the kernels, on as many threads as torch may use; same methods as `Reference`."""
+
+    draws = PackedDraw
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = tuple(layers)
+        self.table = np.zeros(len(layers), LAYER)
+        self.mask_words = 0
+        planes: list[Words] = []
+        weights: list[Floats] = [np.zeros(0, np.float32)]
+        scales: list[Floats] = []
+        biases: list[Floats] = []
+        for index, (row, layer) in enumerate(zip(self.table, layers, strict=True)):
+            _describe(row, layer)
+            row["by_output"] = index > 0 and _is_narrow(layer)
+            row["scales"] = sum(one.size for one in scales)
+            row["keep"] = -1 if layer.dropout is None else self.mask_words
+            if layer.dropout is not None:
+                self.mask_words += int(row["height"] * row["width"] * row["words_in"])
+            if layer.planes is not None:
+                row["rows"] = sum(one.size for one in planes)
+                own = _by_output(layer) if row["by_output"] else layer.planes.numpy().view(np.uint32)
+                planes.append(own.reshape(-1))
+            elif layer.weights is not None:
+                row["rows"] = sum(one.size for one in weights)
+                weights.append(layer.weights.numpy().reshape(-1))
+            scales.append(layer.scale.numpy())
+            biases.append(layer.bias.numpy())
+        planes.append(np.zeros(8, np.uint32))  # vectors of eight words may run over the end of the last row
+        self.unmasked = self.table.copy()
+        self.unmasked["keep"] = -1
+        self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
+
+    def masks(self, draw: PackedDraw, sample: int) -> Words:
+        """One sample's masks on spikes as words [N, T or 1, words]."""
+        packed = draw.words(self.layers, sample)
+        if not packed:
+            return np.zeros((1, 1, 0), np.uint32)
+        steps = max(len(words[0]) for words in packed)  # a mask that is held, beside one that is not, is repeated
+        return np.concatenate([np.broadcast_to(w, (len(w), steps, w.shape[2])) for w in packed], axis=2)
+
+    def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
+        """Bytes that one more sample of `count` inputs takes in `outputs`."""
+        per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
+        masks = self.mask_words * (steps if per_step else 1)
+        return 4 * count * (masks + self.layers[-1].outputs * (1 if mean else steps))
+
+    def spikes(self, inputs: Tensor, steps: int) -> Words:
+        """Spikes of the last layer as words [N, T, words]."""
+        height, width = self.layers[-1].window.out_size
+        out = np.empty((inputs.shape[1], steps, height * width * self.layers[-1].words), np.uint32)
+        self._propagate(inputs, steps, None, out, NO_OUTPUTS)
+        return out
+
+    def outputs(self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = (), mean: bool = False) -> Tensor:
+        """Outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C]; see `Reference.outputs`."""
+        keep = np.stack(masks) if len(masks) else None
+        count = len(inputs) if isinstance(inputs, np.ndarray) else inputs.shape[1]
+        shape = (max(1, len(masks)), 1 if mean else steps, count, self.layers[-1].outputs)
+        outputs = torch.zeros(shape)
+        self._propagate(inputs, steps, keep, NO_WORDS, outputs.numpy())
+        return vote(outputs, self.layers[-1])
+
+    def _propagate(
+        self, inputs: Tensor | Words, steps: int, keep: Words | None, out: Words, outputs: NDArray[np.float32]
+    ) -> None:
+        table = self.unmasked if keep is None else self.table
+        if keep is None:
+            keep = NO_MASKS
+        if isinstance(inputs, np.ndarray):
+            analog, spikes = NO_FLOATS, inputs
+        else:
+            analog, spikes = _split(inputs, steps)
+        count = len(spikes) or analog.shape[1]
+
+        def run(first: int, last: int) -> None:
+            kernels.propagate(table, *self.constants, analog, spikes, keep, out, outputs, steps, first, last)
+
+        parts(run, count)
+
+
+def _split(inputs: Tensor, steps: int) -> tuple[NDArray[np.float32], Words]:
+    """Inputs [T or 1, N, height, width, channels] as values, or as spikes if they are 0 and 1 at each step."""
+    values = inputs.contiguous().numpy()
+    if len(values) == steps:
+        length, count, height, width, channels = values.shape
+        words = np.zeros((count, steps, height * width * (-(-channels // WORD))), np.uint32)
+        flat = values.reshape(length, count, height * width, channels)
+        if gather.pack_spikes(flat, words):
+            return NO_FLOATS, words
+    return values.reshape(len(values), values.shape[1], -1), NO_WORDS
+
+
+def _is_narrow(layer: Layer) -> bool:
+    """Whether bits are matched output by output: where a row of a word would be mostly padding, over a whole map."""
+    window = layer.window
+    whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == 0
+    return layer.planes is not None and layer.words == 1 and whole
+
+
+def _by_output(layer: Layer) -> Words:
+    """Bits of +1 and bits of -1 over the input map, words [outputs, 2, height * width * words]."""
+    assert layer.planes is not None
+    window = layer.window
+    codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
+    return pack_maps(torch.cat([codes > 0, codes < 0], dim=1))
+
+
+def _describe(row: np.void, layer: Layer) -> None:
+    window = layer.window
+    row["channels"], row["height"], row["width"] = window.channels, window.height, window.width
+    row["words_in"] = -(-window.channels // WORD)
+    row["kernel_height"], row["kernel_width"] = window.kernel
+    row["stride"], row["padding"] = window.stride, window.padding
+    row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
+    row["out_height"], row["out_width"] = window.out_size
+    row["words"], row["ternary"] = layer.words, layer.planes is not None
+    row["gain"], row["outputs"] = layer.gain, layer.outputs
+    if layer.neuron is not None:
+        row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"
+        row["decay"], row["threshold"] = layer.neuron.decay, layer.neuron.threshold

@@ -1,0 +1,255 @@
+"""Ternary inference: a trained network, run by integer sums over active inputs, also with random masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from tsnn_uq.batches import device_of
+from tsnn_uq.checks import InputError, check_choice, check_positive, describe
+from tsnn_uq.coding import is_constant_over_time
+from tsnn_uq.devices import require_float64
+from tsnn_uq.fast import compilers
+from tsnn_uq.fast.engine.layers import Layer
+from tsnn_uq.fast.engine.masks import Draw, active, seeded
+from tsnn_uq.fast.engine.reference import Reference
+from tsnn_uq.fast.engine.translate import translate
+from tsnn_uq.fast.threads import each
+from tsnn_uq.readout import logits, logits_over_time
+from tsnn_uq.seeds import drawn_seed
+from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
+
+__all__ = ["BACKENDS", "Engine"]
+
+BACKENDS = ("compiled", "reference")
+MOST_INPUTS = 2**15 - 1  # of one output in the compiled backend: twice as many fit in two bytes of a counter
+
+
+class Engine:
+    """Runs a trained spiking network whose ternary weights are held at two bits, without a multiplication a synapse.
+
+    Each neuron's input is the integer sum of the weights of the inputs that spiked, times one scale; silent inputs
+    cost nothing. BatchNorm is folded into scale and bias. Layers that are not ternary run too, by sums of floats.
+
+    The compiled backend (numba, on a processor) and the reference (PyTorch, on any device) give the same bits where
+    sums are integers. The network itself differs by the rounding of its float sums: for n active inputs by at most
+    n 2**-23 of the sum of the magnitudes of their weights, which now and then decides a spike at the threshold.
+
+    Args:
+        network: a trained network of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`, as
+            `tsnn_uq.fast.engine.translate` has it; one of another library is refused, and comes over by
+            `tsnn_uq.exchange`. It is not changed, and what is changed in it later on is not seen.
+        input_shape: channels, height and width of an image, for networks with convolutions.
+        backend: ``"compiled"`` or ``"reference"``; by default the first where it can run.
+
+    Attributes:
+        backend: the backend chosen.
+        steps: time steps T.
+
+    Raises:
+        InputError: a module that the engine does not know, or a backend that cannot run.
+
+    Example:
+        >>> from tsnn_uq.networks import build
+        >>> from tsnn_uq.quantization import freeze, ternarize
+        >>> network = build("dropout", generator=torch.Generator().manual_seed(0), sizes=(64, 32, 10), steps=4)
+        >>> _ = ternarize(network)
+        >>> _ = freeze(network)
+        >>> images = torch.rand(5, 64, generator=torch.Generator().manual_seed(0))
+        >>> torch.allclose(Engine(network)(images), network.eval()(images), atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self, network: nn.Module, input_shape: Sequence[int] | None = None, *, backend: str | None = None
+    ) -> None:
+        require_float64("network", device_of(network))
+        self._program = translate(network, input_shape)
+        self.steps = self._program.coding.steps
+        self._device = self._program.layers[0].scale.device
+        best = self._best_backend()
+        self.backend = check_choice("backend", backend or best, BACKENDS)
+        if self.backend == "compiled" and best != "compiled":
+            where = f"the compiled one needs numba, a CPU and at most {MOST_INPUTS:,} inputs of a neuron"
+            raise InputError(f"backend: expected 'reference' here, since {where}; got 'compiled'")
+        self._whole = self._runner(self._program.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights in memory; a row of ternary weights is padded to whole 32-bit words."""
+        return sum(layer.weight_bytes for layer in self._program.layers)
+
+    def __call__(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """Outputs [T, N, C] of images [N, ...], nothing random but a rate coding, which draws from `generator`."""
+        return self._whole.outputs(self._code(images, generator), self.steps)[0]
+
+    def logits(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
+        """Logits [N, C]: the mean of the outputs over time."""
+        return self._whole.outputs(self._code(images, generator), self.steps, mean=True)[0, 0]
+
+    def mc_predict(
+        self,
+        images: Tensor,
+        *,
+        samples: int = 32,
+        generator: Generator,
+        per_step: bool = False,
+        batch_size: int = 256,
+        memory_limit: int = 256 * 2**20,
+        progress: Callable[[int], object] | None = None,
+    ) -> Tensor:
+        """Predict with S random draws: what `tsnn_uq.uncertainty.mc_predict` does with the network, from its masks.
+
+        Dropout silences spikes, dropconnect takes weights away; what comes before the first random layer runs once.
+
+        Args:
+            images: [N, ...].
+            samples: S, the number of draws.
+            generator: where the randomness comes from; it advances by one draw.
+            per_step: return the prediction after each time step.
+            batch_size: images in a block; the masks depend on it, there as here.
+            memory_limit: bytes that the masks and outputs of one pass may take, roughly.
+            progress: called with the number of images done after each block.
+
+        Returns:
+            Probabilities [S, N, C], or [S, T, N, C] with `per_step`.
+
+        Raises:
+            InputError: nothing in the network is random, or the images do not fit.
+        """
+        blocks = self._blocks(images, samples, generator, not per_step, batch_size, memory_limit, samples, progress)
+        probs = [torch.cat([_probabilities(outputs, per_step) for outputs in block]) for block in blocks]
+        return torch.cat(probs, dim=-2)
+
+    def mc_moments(
+        self,
+        images: Tensor,
+        *,
+        samples: int = 32,
+        generator: Generator,
+        tolerance: float | None = None,
+        batch_size: int = 256,
+        memory_limit: int = 256 * 2**20,
+        progress: Callable[[int], object] | None = None,
+    ) -> Moments:
+        """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
+
+        Arguments are those of `mc_predict`; `tolerance` and the result are those of `tsnn_uq.uncertainty.mc_moments`.
+        """
+        every = samples_at_once(tolerance)
+        blocks = self._blocks(images, samples, generator, True, batch_size, memory_limit, every, progress)
+        return Moments.cat([gather_moments(map(_probabilities, block), tolerance) for block in blocks])
+
+    def _blocks(
+        self,
+        images: Tensor,
+        samples: int,
+        generator: Generator,
+        mean: bool,
+        batch_size: int,
+        memory_limit: int,
+        every: int,
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[Iterator[Tensor]]:
+        """For each block of images, the outputs of its samples, at most `every` at once."""
+        check_positive("samples", samples, integer=True)
+        check_positive("batch_size", batch_size, integer=True)
+        check_positive("memory_limit", memory_limit)
+        if not isinstance(generator, Generator):
+            raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
+        if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
+            raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
+        seed = drawn_seed(generator)
+        done = 0
+        for block, part in enumerate(self._checked(images).split(batch_size)):
+            draw = self._whole.draws(seed, block, self.steps, len(part))
+            yield self._sample(part, samples, draw, mean, memory_limit, every)
+            done += len(part)
+            if progress:
+                progress(done)
+
+    def _sample(
+        self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, every: int
+    ) -> Iterator[Tensor]:
+        """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
+        layers = self._program.layers
+        random_input = self._program.coding.stochastic
+        first = 0 if random_input else next(i for i, layer in enumerate(layers) if layer.random)
+        rest = [active(layer) for layer in layers[first:]]
+        shared = None if random_input else self._until(first, images)
+        if shared is None or any(layer.dropconnect for layer in rest):
+            together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
+            for some in torch.arange(samples).split(together):
+                yield from each(lambda s: self._one_sample(images, shared, rest, draw, s, mean), some.tolist())
+            return
+        runner = self._runner(rest)
+        together = max(1, int(memory_limit // runner.sample_bytes(len(images), self.steps, mean)))
+        start = 0
+        while start < samples:
+            stop = min(start + together, samples, (start // every + 1) * every)
+            masks = each(lambda sample: runner.masks(draw, sample), range(start, stop))
+            yield runner.outputs(shared, self.steps, masks, mean)
+            start = stop
+
+    def _one_sample(
+        self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int, mean: bool
+    ) -> Tensor:
+        """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
+        if shared is None:
+            shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self._device))
+        runner = self._runner([draw.weights(layer, sample) for layer in layers])
+        return runner.outputs(shared, self.steps, [runner.masks(draw, sample)], mean)
+
+    def _until(self, first: int, images: Tensor) -> Any:
+        """What all samples share: the spikes before the first random layer, or the coded input."""
+        inputs = self._code(images, None)
+        return self._runner(self._program.layers[:first]).spikes(inputs, self.steps) if first else inputs
+
+    def _runner(self, layers: Sequence[Layer]) -> Any:
+        if self.backend == "reference":
+            return Reference(layers)
+        from tsnn_uq.fast.engine.compiled import Compiled  # numba is slow to import, and may not be there
+
+        return Compiled(layers)
+
+    def _code(self, images: Tensor, generator: Generator | None) -> Tensor:
+        """Input over time, channels last: [T or 1, N, height, width, channels]."""
+        coding, window = self._program.coding, self._program.layers[0].window
+        if coding.stochastic and generator is None:
+            raise InputError("generator: expected a torch.Generator, from which the rate coding draws spikes; got None")
+        images = self._checked(images).float()
+        if coding.kind == "constant":  # the usual case in fewer calls: for one image they take as long as the kernel
+            inputs = (images if coding.gain == 1 else coding.gain * images).unsqueeze(0)
+        else:
+            inputs = coding.code(images, () if generator is None else (generator,))
+            inputs = inputs[:1] if is_constant_over_time(inputs) else inputs
+        maps = inputs.reshape(*inputs.shape[:2], window.channels, window.height, window.width)
+        return maps.permute(0, 1, 3, 4, 2)
+
+    def _checked(self, images: Tensor) -> Tensor:
+        window = self._program.layers[0].window
+        shape = (window.channels, window.height, window.width)
+        pixels = math.prod(shape)
+        if not isinstance(images, Tensor) or images.dim() < 2 or len(images) == 0 or images[0].numel() != pixels:
+            raise InputError(f"images: expected shape [N, ...] with {pixels} values each; got {describe(images)}")
+        if shape[1:] != (1, 1) and images.shape[1:] != shape:
+            wanted = f"shape [N, {', '.join(map(str, shape))}], as input_shape says"
+            raise InputError(f"images: expected {wanted}; got {describe(images)}")
+        if images.device != self._device:
+            raise InputError(f"images: expected them on {self._device}, where the network is; got {images.device}")
+        return images.detach()
+
+    def _best_backend(self) -> str:
+        most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
+        can = compilers.is_installed("numba") and self._device.type == "cpu" and most <= MOST_INPUTS
+        return "compiled" if can else "reference"
+
+
+def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:
+    """Probabilities [S, N, C] of means over time [S, 1, N, C]; `per_step`, [S, T, N, C] of outputs [S, T, N, C]."""
+    read = logits_over_time if per_step else logits
+    return torch.stack([read(one) for one in outputs]).softmax(-1)

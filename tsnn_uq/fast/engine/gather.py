@@ -1,0 +1,106 @@
+"""Compiled: which inputs are active, and where their weights begin.
+
+A map of spikes is [T, height, width, words], channel c of a pixel in bit c % 32 of word c / 32; lists of active inputs
+are made eight at a time from a table of bytes, so that their length is all that depends on the spikes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tsnn_uq.fast.simd import offsets, store
+
+__all__ = ["SLACK", "gather_spikes", "gather_values", "pack_spikes"]
+
+SLACK = 16  # entries behind a list that may be written over
+# Of each byte: how many bits are set, and where.
+COUNTS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
+PLACES = np.array([([i for i in range(8) if byte >> i & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8).reshape(-1)
+
+compiled = njit(nogil=True, error_model="numpy")
+inlined = njit(nogil=True, error_model="numpy", inline="always")
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def pack_spikes(values: Any, words: Any) -> bool:
+    """Pack values [T, N, pixels, channels] as words of bits [N, T, words]; False if one is neither 0 nor 1."""
+    steps, inputs, pixels, channels = values.shape
+    each = (channels + 31) // 32
+    for t in range(steps):
+        for n in range(inputs):
+            for pixel in range(pixels):
+                for word in range(each):
+                    bits, other = np.uint32(0), False
+                    for i in range(min(32, channels - 32 * word)):
+                        value = values[t, n, pixel, 32 * word + i]
+                        bits |= np.uint32(value != 0) << np.uint32(i)
+                        other |= (value != 0) & (value != 1)
+                    if other:
+                        return False
+                    words[n, t, pixel * each + word] = bits
+    return True
+
+
+@compiled
+def gather_spikes(layer: Any, position: int, source: Any, t: int, events: Any) -> int:
+    """List where the weights of the active inputs of one output pixel begin; returns how many there are."""
+    count, stride = 0, _stride(layer)
+    pooled_height, pooled_width = layer.height // layer.pool, layer.width // layer.pool
+    top = position // layer.out_width * layer.stride - layer.padding
+    left = position % layer.out_width * layer.stride - layer.padding
+    for i in range(max(0, -top), min(layer.kernel_height, pooled_height - top)):
+        for j in range(max(0, -left), min(layer.kernel_width, pooled_width - left)):
+            row = (i * layer.kernel_width + j) * layer.channels
+            for word in range(layer.words_in):
+                together = np.uint32(0)
+                for di in range(layer.pool):
+                    for dj in range(layer.pool):
+                        pixel = ((top + i) * layer.pool + di) * layer.width + (left + j) * layer.pool + dj
+                        bits = source[(t * layer.height * layer.width + pixel) * layer.words_in + word]
+                        if layer.pool_max:
+                            together |= bits
+                        else:  # the mean: each spike counts
+                            count = _append(bits, row + 32 * word, stride, events, count)
+                if layer.pool_max:
+                    count = _append(together, row + 32 * word, stride, events, count)
+    return count
+
+
+@compiled
+def _append(bits: Any, row: int, stride: int, events: Any, count: int) -> int:
+    """Append where the rows of the set bits begin to the list; bit 0 belongs to `row`."""
+    if bits:
+        for byte in range(4):
+            value = np.uintp(bits >> np.uint32(8 * byte) & np.uint32(255))
+            first = np.uint32(row + 8 * byte)
+            # Eight are written, and as many as there are bits stay.
+            store(events, count, offsets(PLACES, np.intp(8 * value), first, np.uint32(stride)))
+            count += COUNTS[value]
+    return count
+
+
+@compiled
+def gather_values(layer: Any, position: int, pixels: Any, events: Any, values: Any) -> int:
+    """List where the weights of the inputs of one output pixel begin that are not zero, and their values."""
+    count, stride = 0, _stride(layer)
+    top = position // layer.out_width * layer.stride - layer.padding
+    left = position % layer.out_width * layer.stride - layer.padding
+    for i in range(max(0, -top), min(layer.kernel_height, layer.height - top)):
+        for j in range(max(0, -left), min(layer.kernel_width, layer.width - left)):
+            row = (i * layer.kernel_width + j) * layer.channels
+            start = ((top + i) * layer.width + left + j) * layer.channels
+            for channel in range(layer.channels):
+                value = pixels[start + channel]
+                events[count] = (row + channel) * stride
+                values[count] = value
+                count += value != 0
+    return count
+
+
+@inlined
+def _stride(layer: Any) -> int:
+    """Elements from the weights of one input to those of the next."""
+    return (2 if layer.ternary else 32) * layer.words

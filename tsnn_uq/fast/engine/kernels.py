@@ -1,0 +1,150 @@
+"""The compiled kernel: all layers, time steps and samples of one input after the other.
+
+A linear layer is a convolution whose kernel is as large as its input, so there is one kind of layer. All arithmetic is
+that of `tsnn_uq.fast.engine.reference`, in the same order, and the tests hold it to that bit for bit.
+
+numba keeps the machine code of `propagate` on disk, and only this file's text tells whether it is still right. Hence
+`SOURCES`, which a test holds to the files whose code is in it as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tsnn_uq.fast.engine.gather import SLACK, gather_spikes, gather_values
+from tsnn_uq.fast.engine.sums import count_bits, match, to_current, weigh
+from tsnn_uq.fast.simd import bits_of, fill, load, select, store
+
+__all__ = ["propagate"]
+
+SOURCES = "9cf2bba3aaa5ac77"  # of gather, sums and simd, SHA-256
+
+compiled = njit(nogil=True, error_model="numpy")
+inlined = njit(nogil=True, error_model="numpy", inline="always")
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def propagate(
+    layers: Any,
+    planes: Any,
+    weights: Any,
+    scales: Any,
+    biases: Any,
+    analog: Any,
+    spikes: Any,
+    keep: Any,
+    out_spikes: Any,
+    outputs: Any,
+    steps: int,
+    first: int,
+    last: int,
+) -> None:
+    """Run layers over all time steps and samples, for the inputs from `first` to `last`.
+
+    Args:
+        layers: table of layers, see `tsnn_uq.fast.engine.compiled`.
+        planes: bits of the ternary weights, all layers one after the other.
+        weights: rows of float weights, of layers that are not ternary.
+        scales: current per unit of the sum, a value an output, padded to whole words.
+        biases: constant current, likewise.
+        analog: input [T or 1, N, height * width * channels], or of size zero where the input is `spikes`.
+        spikes: input [N, T, words].
+        keep: masks on spikes [S, N, T or 1, words].
+        out_spikes: where the last layer's spikes go [N, T, words]; of size zero where `outputs` are wanted.
+        outputs: where the last layer's outputs go [S, T, N, C], or their mean over time, [S, 1, N, C].
+        steps: T.
+        first: first input.
+        last: the input after the last one.
+    """
+    most_events, most_words, most_map = 0, 0, spikes.shape[2]
+    for layer in layers:
+        most_events = max(most_events, layer.kernel_height * layer.kernel_width * layer.channels * layer.pool**2)
+        most_words = max(most_words, layer.words)
+        most_map = max(most_map, layer.out_height * layer.out_width * layer.words)
+    events = np.empty(most_events + SLACK, np.uint32)
+    values = np.empty(most_events, np.float32)
+    counters = np.empty(32 * (most_words + 8), np.uint32)
+    current = np.empty(32 * most_words, np.float32)
+    potential = np.empty(32 * most_words, np.float32)
+    source = np.zeros(steps * most_map, np.uint32)
+    target = np.zeros(steps * most_map, np.uint32)
+    for n in range(first, last):
+        for s in range(len(keep)):
+            if spikes.size:
+                for t in range(steps):
+                    for word in range(spikes.shape[2]):
+                        source[t * spikes.shape[2] + word] = spikes[n, t, word]
+            for index in range(len(layers)):
+                layer = layers[index]
+                if layer.keep >= 0:
+                    _mask(layer, keep, s, n, steps, source)
+                for position in range(layer.out_height * layer.out_width):
+                    potential[:] = 0
+                    for t in range(steps):
+                        if index == 0 and analog.size:
+                            if t < len(analog):
+                                count = gather_values(layer, position, analog[t, n], events, values)
+                                weigh(layer, planes, weights, scales, biases, events, values, count, current)
+                        elif layer.by_output:
+                            match(layer, planes, source, t, scales, biases, current)
+                        else:
+                            count = gather_spikes(layer, position, source, t, events)
+                            if layer.ternary:
+                                levels = count_bits(layer, planes, events, count, counters)
+                                to_current(layer, counters, levels, count, scales, biases, current)
+                            else:
+                                values[:count] = 1
+                                weigh(layer, planes, weights, scales, biases, events, values, count, current)
+                        if layer.spiking:
+                            place = (t * layer.out_height * layer.out_width + position) * layer.words
+                            _fire(layer, current, potential, target, place)
+                        elif len(outputs):
+                            _add_output(current, outputs, s, t, n, steps)
+                source, target = target, source
+            layer = layers[len(layers) - 1]
+            if out_spikes.size:
+                for t in range(steps):
+                    for word in range(out_spikes.shape[2]):
+                        out_spikes[n, t, word] = source[t * out_spikes.shape[2] + word]
+            elif layer.spiking:
+                for t in range(steps):
+                    for c in range(outputs.shape[3]):
+                        bit = source[t * layer.words + c // 32] >> np.uint32(c % 32) & np.uint32(1)
+                        current[c] = np.float32(bit) * layer.gain
+                    _add_output(current, outputs, s, t, n, steps)
+
+
+@compiled
+def _mask(layer: Any, keep: Any, s: int, n: int, steps: int, source: Any) -> None:
+    """Silence the inputs of a layer that sample `s` drops, in place."""
+    size = layer.height * layer.width * layer.words_in
+    for t in range(steps):
+        step = min(t, keep.shape[2] - 1)  # no slices: threads would count references to the same array
+        for word in range(size):
+            source[t * size + word] &= keep[s, n, step, layer.keep + word]
+
+
+@compiled
+def _fire(layer: Any, current: Any, potential: Any, target: Any, place: int) -> None:
+    """One step of leaky integrate-and-fire neurons (`tsnn_uq.neurons.lif_step`)."""
+    decay, threshold = fill(layer.decay), fill(layer.threshold)
+    for word in range(layer.words):
+        charged = decay * load(potential, 32 * word) + load(current, 32 * word)
+        spikes = charged >= threshold
+        after = fill(np.float32(0)) if layer.hard_reset else charged - threshold
+        store(potential, 32 * word, select(spikes, after, charged))
+        target[np.uintp(place + word)] = bits_of(spikes)
+
+
+@inlined
+def _add_output(current: Any, outputs: Any, s: int, t: int, n: int, steps: int) -> None:
+    """Write one step's outputs, or add it to the mean over time."""
+    if outputs.shape[1] == 1:
+        for c in range(outputs.shape[3]):
+            outputs[s, 0, n, c] += current[c] / np.float32(steps)
+    else:
+        for c in range(outputs.shape[3]):
+            outputs[s, t, n, c] = current[c]

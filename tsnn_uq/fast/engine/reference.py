@@ -1,0 +1,121 @@
+"""The engine in plain PyTorch: dense sums of ternary codes, on any device.
+
+This is what the kernels are held to, bit for bit, and what runs where they cannot: on a GPU, and on a processor
+without numba. The codes are -1, 0 and +1 and the spikes 0 and 1, so the sums are exact integers in float32 up to
+2**24. The weights are unpacked from their two bits a layer at a time, for as long as it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tsnn_uq.fast.engine.layers import Layer, unpack_planes, vote
+from tsnn_uq.fast.engine.masks import Draw
+from tsnn_uq.neurons import LIFParameters
+
+__all__ = ["Reference", "currents", "fire"]
+
+
+class Reference:
+    """Runs layers on whatever device they are on."""
+
+    draws = Draw
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = tuple(layers)
+
+    def masks(self, draw: Draw, sample: int) -> Sequence[Tensor]:
+        """One sample's masks on spikes, in the form that `outputs` takes."""
+        return draw.inputs(self.layers, sample)
+
+    def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
+        """Bytes that one more sample of `count` inputs takes in `outputs`, where samples run one by one."""
+        per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
+        windows = [layer.window for layer in self.layers if layer.dropout is not None]
+        masks = sum(one.height * one.width * one.channels for one in windows) * (steps if per_step else 1)
+        return count * (masks + 4 * self.layers[-1].outputs * (1 if mean else steps))
+
+    def spikes(self, inputs: Tensor, steps: int) -> Tensor:
+        """Spikes [T, N, height, width, channels] of the last layer."""
+        return self._propagate(inputs, steps, [])
+
+    def outputs(
+        self, inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),), mean: bool = False
+    ) -> Tensor:
+        """Outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C].
+
+        Args:
+            inputs: spikes or values [T, N, height, width, channels]; values held over time have T = 1.
+            steps: T.
+            masks: for each sample, for each layer with dropout: which of its inputs stay, bool
+                [T or 1, N, height, width, channels]; nothing for no dropout at all.
+            mean: whether to take the mean over time.
+        """
+        gain = self.layers[-1].gain
+        samples = [self._propagate(inputs, steps, keep).flatten(2) * gain for keep in masks]
+        return vote(torch.stack([_mean(one) if mean else one for one in samples]), self.layers[-1])
+
+    def _propagate(self, inputs: Tensor, steps: int, keep: Sequence[Tensor]) -> Tensor:
+        waiting = iter(keep)
+        for layer in self.layers:
+            if layer.dropout is not None and keep:
+                inputs = inputs * next(waiting)
+            inputs = currents(layer, inputs)
+            if layer.neuron is not None:
+                inputs = fire(inputs, layer.neuron, steps)
+        return inputs.expand(steps, *inputs.shape[1:])
+
+
+def _mean(outputs: Tensor) -> Tensor:
+    """Mean over time, added up in the kernel's order."""
+    total = torch.zeros_like(outputs[:1])
+    for one in outputs:
+        total += one / len(outputs)
+    return total
+
+
+def currents(layer: Layer, inputs: Tensor) -> Tensor:
+    """Current into each neuron, scale * sum + bias: [T, N, height, width, channels], maps of inputs and of outputs."""
+    window = layer.window
+    if layer.planes is not None:
+        weight = unpack_planes(layer.planes, layer.outputs)
+    else:
+        assert layer.weights is not None
+        weight = layer.weights[:, : layer.outputs]
+    maps = inputs.flatten(0, 1).permute(0, 3, 1, 2)
+    if window.pool > 1:
+        size = window.pool
+        maps = functional.max_pool2d(maps, size) if window.pool_kind == "max" else _square_sums(maps, size)
+    kernel = weight.reshape(*window.kernel, window.channels, layer.outputs).permute(3, 2, 0, 1)
+    if maps.shape[2:] == kernel.shape[2:] and window.padding == 0:
+        sums = (maps.flatten(1) @ kernel.flatten(1).T).reshape(-1, layer.outputs, 1, 1)
+    else:
+        sums = functional.conv2d(maps, kernel, stride=window.stride, padding=window.padding)
+    sums = sums.permute(0, 2, 3, 1).unflatten(0, inputs.shape[:2])
+    return (sums * layer.scale[: layer.outputs]).add_(layer.bias[: layer.outputs])
+
+
+def _square_sums(maps: Tensor, size: int) -> Tensor:
+    """Sums over squares; the mean's divisor is in the scale, so that sums of spikes stay integers."""
+    return functional.avg_pool2d(maps, size, divisor_override=1)
+
+
+def fire(current: Tensor, neuron: LIFParameters, steps: int) -> Tensor:
+    """Spikes of LIF neurons (`tsnn_uq.neurons.lif_step`); a current of time length 1 is held.
+
+    Products and sums are rounded one by one, as in the kernel; a fused multiply-add would not be.
+    """
+    spikes = current.new_empty(steps, *current.shape[1:])
+    potential = torch.zeros_like(spikes[0])
+    for t in range(steps):
+        charged = potential.mul_(neuron.decay).add_(current[min(t, len(current) - 1)])
+        torch.ge(charged, neuron.threshold, out=spikes[t])
+        if neuron.reset == "soft":
+            potential = charged.addcmul_(spikes[t], spikes.new_tensor(-neuron.threshold))
+        else:
+            potential = charged.masked_fill_(spikes[t].bool(), 0)
+    return spikes

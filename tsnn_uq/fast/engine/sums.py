@@ -1,0 +1,170 @@
+"""Compiled: a neuron's current, the sum of the weights of its active inputs times a scale.
+
+A ternary weight w stands as e = w + 1 in two bits, so sum(w) = sum(e) - (number of active inputs). The bits of the
+weights from one input to all outputs are two rows of words, and the rows of the active inputs are added for 256
+outputs at once by carry-save counters (Harley and Seal): bit k of all counters lies in one row, and a full adder of
+five logical operations takes in one row of weights. Nothing is done for silent inputs, there is no multiplication, and
+no weight is ever unpacked. A narrow layer, whose rows would be mostly padding, counts the bits that spikes and weights
+have in common instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from tsnn_uq.fast.simd import (
+    bit_count,
+    fill,
+    floats_of,
+    integers,
+    lanes_of,
+    load,
+    minus_ones,
+    no_bytes,
+    no_words,
+    select,
+    store,
+    widened,
+)
+
+__all__ = ["BLOCK", "count_bits", "match", "to_current", "weigh"]
+
+BLOCK = 8  # rows that the counters take in together
+
+compiled = njit(nogil=True, error_model="numpy")
+inlined = njit(nogil=True, error_model="numpy", inline="always")
+
+
+@compiled
+def match(layer: Any, planes: Any, source: Any, t: int, scales: Any, biases: Any, current: Any) -> None:
+    """Current = scale * (spikes at +1 - spikes at -1) + bias, by the bits that spikes and weights have in common."""
+    size = layer.height * layer.width * layer.words_in
+    current[:] = 0
+    for output in range(layer.outputs):
+        plus = layer.rows + 2 * output * size
+        total = np.int32(0)
+        for word in range(size):
+            spikes = source[np.uintp(t * size + word)]
+            total += np.int32(bit_count(spikes & planes[np.uintp(plus + word)]))
+            total -= np.int32(bit_count(spikes & planes[np.uintp(plus + size + word)]))
+        place = layer.scales + output
+        current[output] = np.float32(total) * scales[place] + biases[place]
+
+
+@inlined
+def _full_add(a: Any, b: Any, c: Any) -> Any:
+    """Sum and carry of three rows of bits; the chain through `c` is the shortest."""
+    half = a ^ b
+    return half ^ c, (a & b) | (half & c)
+
+
+@compiled
+def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) -> int:
+    """Add up e = w + 1 of the rows listed, for all outputs; returns the bits of a counter.
+
+    Bit k of the counters of 32 outputs is word ``k * words`` and on of `counters`. Vectors of eight words may run over
+    the end of a row: what they find there is added to counters that nobody reads.
+    """
+    words = layer.words
+    stride = (words + 7) // 8 * 8
+    last_row = layer.kernel_height * layer.kernel_width * layer.channels
+    levels = 8  # the lower byte of a counter, of which all bits are read
+    while 2 * count >> levels:
+        levels += 1
+    padded = (count + BLOCK - 1) // BLOCK * BLOCK
+    for k in range(count, padded):
+        events[k] = last_row * 2 * words  # zeros
+    for word in range(0, words, 8):
+        ones, twos, fours, eights = no_words(), no_words(), no_words(), no_words()
+        for level in range(4, levels):
+            store(counters, level * stride + word, no_words())
+        start = layer.rows + word
+        for k in range(0, padded, BLOCK):
+            a = start + np.intp(events[np.uintp(k)])
+            b = start + np.intp(events[np.uintp(k + 1)])
+            c = start + np.intp(events[np.uintp(k + 2)])
+            d = start + np.intp(events[np.uintp(k + 3)])
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            twos, four_a = _full_add(load(planes, a + words), load(planes, b + words), twos)
+            twos, four_b = _full_add(load(planes, c + words), load(planes, d + words), twos)
+            twos, four_c = _full_add(two_a, two_b, twos)
+            a = start + np.intp(events[np.uintp(k + 4)])
+            b = start + np.intp(events[np.uintp(k + 5)])
+            c = start + np.intp(events[np.uintp(k + 6)])
+            d = start + np.intp(events[np.uintp(k + 7)])
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            twos, four_d = _full_add(load(planes, a + words), load(planes, b + words), twos)
+            twos, four_e = _full_add(load(planes, c + words), load(planes, d + words), twos)
+            twos, four_f = _full_add(two_a, two_b, twos)
+            fours, eight_a = _full_add(four_a, four_b, fours)
+            fours, eight_b = _full_add(four_c, four_d, fours)
+            fours, eight_c = _full_add(four_e, four_f, fours)
+            eights, sixteen_a = _full_add(eight_a, eight_b, eights)
+            eights, sixteen_b = eights ^ eight_c, eights & eight_c
+            sixteens = load(counters, 4 * stride + word)
+            sixteens, carry = _full_add(sixteen_a, sixteen_b, sixteens)
+            store(counters, 4 * stride + word, sixteens)
+            for level in range(5, levels):
+                bits = load(counters, level * stride + word)
+                store(counters, level * stride + word, bits ^ carry)
+                carry = bits & carry
+        store(counters, word, ones)
+        store(counters, stride + word, twos)
+        store(counters, 2 * stride + word, fours)
+        store(counters, 3 * stride + word, eights)
+    return levels
+
+
+@compiled
+def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, biases: Any, current: Any) -> None:
+    """Current = scale * (counter - count) + bias."""
+    stride = (layer.words + 7) // 8 * 8
+    for word in range(layer.words):
+        low, high = no_bytes(), no_bytes()
+        for level in range(7, -1, -1):
+            low = low + low - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
+        if levels > 8:
+            for level in range(levels - 1, 7, -1):
+                high = high + high - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
+            sums = floats_of(integers(low, high), np.int32(count))
+        else:
+            sums = floats_of(widened(low), np.int32(count))
+        place = layer.scales + 32 * word
+        store(current, 32 * word, sums * load(scales, place) + load(biases, place))
+
+
+@compiled
+def weigh(
+    layer: Any,
+    planes: Any,
+    weights: Any,
+    scales: Any,
+    biases: Any,
+    events: Any,
+    values: Any,
+    count: int,
+    current: Any,
+) -> None:
+    """Current = scale * (sum of value * weight) + bias, for inputs or weights that are floats."""
+    words = layer.words
+    for word in range(words):
+        total = fill(np.float32(0))
+        if layer.ternary:
+            for k in range(count):
+                row = layer.rows + np.intp(events[k]) + word
+                value = fill(values[k])
+                zero = lanes_of(planes[np.uintp(row)])
+                plus = lanes_of(planes[np.uintp(row + words)])
+                negative = fill(-values[k])
+                total = total + select(plus, value, select(zero, fill(np.float32(0)), negative))
+        else:
+            for k in range(count):
+                row = layer.rows + np.intp(events[k]) + 32 * word
+                total = total + fill(values[k]) * load(weights, row)
+        place = layer.scales + 32 * word
+        store(current, 32 * word, total * load(scales, place) + load(biases, place))

@@ -1,0 +1,1 @@
+"""Scans of neurons over time, compiled."""

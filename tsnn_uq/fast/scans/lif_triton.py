@@ -1,0 +1,155 @@
+"""The scan of LIF neurons compiled for a GPU: one program instance for a block of neurons, all steps in registers.
+
+The twin of `tsnn_uq.neurons.plain`; the arithmetic of a step is that of `tsnn_uq.fast.scans.lif`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.plain import decay_gradient
+
+__all__ = ["backward", "forward"]
+
+BLOCK = 1024  # neurons of a program instance
+FUSED = {"arctan": 0, "triangle": 1}  # other slopes are computed beforehand
+GIVEN = 2
+
+
+def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
+    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.plain.forward`."""
+    spikes = current.new_empty(steps, *current.shape[1:])
+    charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
+    neurons = charged[0].numel()
+    _forward[(triton.cdiv(neurons, BLOCK),)](
+        current,
+        charged,
+        spikes,
+        neurons,
+        steps,
+        decay=params.decay,
+        threshold=params.threshold,
+        held=len(current) < steps,
+        keep=keep,
+        hard=params.reset == "hard",
+        block=BLOCK,
+    )
+    return charged, spikes
+
+
+def backward(
+    charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the current and of the decay; see `tsnn_uq.neurons.plain.backward`."""
+    if learns:
+        grad_charged, _ = backward(charged, grad, params, held=False)
+        grad_decay = decay_gradient(charged, grad_charged, params)
+        return (grad_charged.sum(0, keepdim=True) if held else grad_charged), grad_decay
+    kind = FUSED.get(params.surrogate.name, GIVEN)
+    slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
+    grad_current = torch.empty_like(charged[:1] if held else charged)
+    neurons = charged[0].numel()
+    _backward[(triton.cdiv(neurons, BLOCK),)](
+        charged,
+        slopes,
+        grad,
+        grad_current,
+        neurons,
+        len(charged),
+        decay=params.decay,
+        threshold=params.threshold,
+        alpha=params.surrogate.alpha,
+        held=held,
+        hard=params.reset == "hard",
+        attached=not params.detach_reset,
+        kind=kind,
+        block=BLOCK,
+    )
+    return grad_current, None
+
+
+@triton.jit
+def _forward(
+    current: Any,
+    charged: Any,
+    spikes: Any,
+    neurons: Any,
+    steps: Any,
+    decay: tl.constexpr,  # a number given at run time would be rounded to float32
+    threshold: tl.constexpr,
+    held: tl.constexpr,
+    keep: tl.constexpr,
+    hard: tl.constexpr,
+    block: tl.constexpr,
+) -> None:
+    place = tl.program_id(0) * block + tl.arange(0, block)
+    inside = place < neurons
+    first = tl.load(current + place, mask=inside)
+    potential = tl.zeros_like(first)
+    for t in range(steps):
+        x = first
+        if not held:
+            x = tl.load(current + t * neurons + place, mask=inside)
+        h = decay * potential + x
+        fires = h >= threshold
+        if keep:
+            tl.store(charged + t * neurons + place, h, mask=inside)
+        tl.store(spikes + t * neurons + place, fires.to(h.dtype), mask=inside)
+        after = tl.zeros_like(h) if hard else h - threshold
+        potential = tl.where(fires, after, h)
+
+
+@triton.jit
+def _backward(
+    charged: Any,
+    slopes: Any,
+    grad: Any,
+    grad_current: Any,
+    neurons: Any,
+    steps: Any,
+    decay: tl.constexpr,  # a number given at run time would be rounded to float32
+    threshold: tl.constexpr,
+    alpha: tl.constexpr,
+    held: tl.constexpr,
+    hard: tl.constexpr,
+    attached: tl.constexpr,
+    kind: tl.constexpr,
+    block: tl.constexpr,
+) -> None:
+    place = tl.program_id(0) * block + tl.arange(0, block)
+    inside = place < neurons
+    carry = tl.zeros_like(tl.load(charged + place, mask=inside))  # dL/dv after the step, times the decay
+    total = carry
+    for back in range(steps):
+        t = steps - 1 - back
+        h = tl.load(charged + t * neurons + place, mask=inside)
+        g = tl.load(grad + t * neurons + place, mask=inside)
+        x = h - threshold
+        if kind == 0:
+            stretched = 1.5707963267948966 * alpha * x
+            slope = alpha / 2 / (1 + stretched * stretched)
+        elif kind == 1:
+            slope = tl.maximum(alpha - alpha * alpha * tl.abs(x), 0.0)
+        else:
+            slope = tl.load(slopes + t * neurons + place, mask=inside)
+        keep = tl.full([block], 1.0, h.dtype)  # dv'/dh
+        if hard:
+            keep = tl.where(x >= 0, 0.0, keep)
+            if attached:
+                keep -= h * slope
+        elif attached:
+            keep -= threshold * slope
+        value = g * slope + carry * keep
+        if held:
+            total += value
+        else:
+            tl.store(grad_current + t * neurons + place, value, mask=inside)
+        carry = decay * value
+    if held:
+        tl.store(grad_current + place, total, mask=inside)

@@ -1,0 +1,165 @@
+"""Compiled: which inputs are active, a bit for each, and whether all that are have the same value, as spikes do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tsnn_uq.fast.simd import BITS, FLOATS, bit_count, bits_of, fill, load
+from tsnn_uq.fast.threads import parts
+
+__all__ = ["Bits", "mark", "mark_packed", "transposed"]
+
+WORD = 32
+SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.fast.engine.kernels`
+
+compiled = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Which inputs [M, in] are not zero.
+
+    Attributes:
+        words: uint32 [ceil(in / 32), M]: input i of row m is bit i % 32 of word i / 32.
+        inputs: their number, in.
+        value: what all inputs are that are not zero, or ``None`` if they differ.
+        share: of the inputs that are not zero.
+    """
+
+    words: NDArray[np.uint32]
+    inputs: int
+    value: float | None
+    share: float
+
+
+def mark(inputs: Tensor) -> Bits:
+    """The bits of inputs [M, in]."""
+    array = inputs.contiguous().numpy()
+    rows, size = array.shape
+    words = np.empty((-(-size // WORD), rows), np.uint32)
+    value = _first_active(array.reshape(-1))
+    alike: list[bool] = []
+    parts(lambda first, last: alike.append(_mark(array, value, words, first, last)), rows, least=64)
+    return Bits(words, size, float(value) if all(alike) else None, _share(words, array.size))
+
+
+def mark_packed(packed: Tensor, inputs: int) -> Bits:
+    """`mark` of bits, uint8 [M, ceil(in / 8)], the first in the lowest; what follows the last is ignored."""
+    bits = np.zeros((len(packed), -(-inputs // WORD)), np.uint32)
+    bits.view(np.uint8)[:, : packed.shape[1]] = packed.numpy()
+    if inputs % WORD:
+        bits[:, -1] &= np.uint32(2 ** (inputs % WORD) - 1)
+    words = np.ascontiguousarray(bits.T)
+    return Bits(words, inputs, 1.0, _share(words, len(packed) * inputs))
+
+
+def transposed(bits: Bits) -> NDArray[np.uint32]:
+    """The words of the transposed bits [in, M]: uint32 [ceil(M / 32), in]."""
+    words = np.empty((-(-bits.words.shape[1] // WORD), bits.inputs), np.uint32)
+    parts(lambda first, last: _transpose(bits.words, words, first, last), len(words))
+    return words
+
+
+def _share(words: NDArray[np.uint32], size: int) -> float:
+    counts: list[int] = []
+    parts(lambda first, last: counts.append(_count(words, first, last)), len(words))
+    return sum(counts) / max(size, 1)
+
+
+@intrinsic
+def _not_zero(typing: Any, values: Any) -> Any:
+    """Lanes of 32 floats that are not zero; not a number is not zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fcmp_unordered("!=", arguments[0], ir.Constant(FLOATS.llvm, None))
+
+    return BITS(FLOATS), generate
+
+
+@intrinsic
+def _equal(typing: Any, left: Any, right: Any) -> Any:
+    """Lanes of 32 floats that are equal; not a number equals nothing."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fcmp_ordered("==", *arguments)
+
+    return BITS(FLOATS, FLOATS), generate
+
+
+@compiled
+def _first_active(values: Any) -> Any:
+    for value in values:
+        if value != 0:
+            return value
+    return np.float32(1)
+
+
+@compiled
+def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
+    """Write the words of some rows; whether their active inputs all have the value."""
+    size = inputs.shape[1]
+    whole, rest = divmod(size, WORD)
+    flat = inputs.reshape(-1)
+    edge = np.zeros(WORD, np.float32)
+    wanted = fill(value)
+    others = np.uint32(0)
+    for m in range(first, last):
+        for number in range(len(words)):
+            if number < whole:
+                lanes = load(flat, m * size + WORD * number)
+            else:
+                edge[:rest] = inputs[m, size - rest :]
+                lanes = load(edge, 0)
+            active = bits_of(_not_zero(lanes))
+            others |= active ^ bits_of(_equal(lanes, wanted))
+            words[number, m] = active
+    return others == 0
+
+
+@compiled
+def _count(words: Any, first: int, last: int) -> int:
+    count = 0
+    for number in range(first, last):
+        for word in words[number]:
+            count += bit_count(word)
+    return count
+
+
+@compiled
+def _transpose(words: Any, result: Any, first: int, last: int) -> None:
+    """Rows of 32 words at a time, by exchanging halves, quarters and so on (Warren, Hacker's Delight, 7-3)."""
+    columns = result.shape[1]
+    square = np.empty(WORD, np.uint32)
+    for block in range(first, last):
+        height = min(WORD, words.shape[1] - block * WORD)
+        for number in range(len(words)):
+            square[height:] = 0
+            for row in range(height):
+                square[row] = words[number, block * WORD + row]
+            _turn(square)
+            for column in range(min(WORD, columns - number * WORD)):
+                result[block, number * WORD + column] = square[column]
+
+
+@compiled
+def _turn(square: Any) -> None:
+    """Transpose 32 words of 32 bits in place."""
+    width, mask = np.uint32(16), np.uint32(0x0000FFFF)
+    while width:
+        row = np.uint32(0)
+        while row < WORD:
+            low, high = square[row], square[row + width]
+            moved = (low >> width ^ high) & mask
+            square[row + width] = high ^ moved
+            square[row] = low ^ np.uint32(moved << width)
+            row = (row + width + np.uint32(1)) & ~width
+        width >>= np.uint32(1)
+        mask ^= np.uint32(mask << width)

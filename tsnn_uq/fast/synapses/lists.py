@@ -1,0 +1,153 @@
+"""Compiled: sums over active inputs alone, for those that are rare.
+
+Active inputs stand as lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
+from one bit an input, so that the inputs themselves are read once, or never where they come packed. 64 outputs at a
+time are added up in registers, or for the gradient in a strip of the weights that stays in the cache. Each number is
+summed in the order of the inputs, or of the rows, by one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from tsnn_uq.fast.simd import bit_count, fill, load, multiply_add, store
+from tsnn_uq.fast.synapses.bits import Bits
+from tsnn_uq.fast.threads import parts
+
+__all__ = ["Active", "add_outer", "add_rows", "list_active"]
+
+STRIP = 64  # outputs in registers together
+SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.fast.engine.kernels`
+
+compiled = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class Active:
+    """The inputs of each row that are not zero."""
+
+    starts: NDArray[np.int64]
+    places: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+
+def list_active(bits: Bits, inputs: Tensor | None = None) -> Active:
+    """List what is set in bits; where values differ, they are looked up in the inputs [M, in]."""
+    rows = bits.words.shape[1]
+    starts = np.zeros(rows + 1, np.int64)
+    parts(lambda first, last: _count(bits.words, starts, first, last), rows, least=64)
+    np.cumsum(starts, out=starts)
+    places = np.empty(starts[-1], np.int32)
+    parts(lambda first, last: _list(bits.words, starts, places, first, last), rows, least=64)
+    if bits.value is not None:
+        return Active(starts, places, np.full(len(places), bits.value, np.float32))
+    assert inputs is not None
+    values = np.empty(len(places), np.float32)
+    array = inputs.contiguous().numpy()
+    parts(lambda first, last: _look_up(array, starts, places, values, first, last), rows, least=64)
+    return Active(starts, places, values)
+
+
+def add_rows(active: Active, weight: Tensor) -> Tensor:
+    """Sums [M, out] of value * weight over the active inputs of each row."""
+    outputs = len(weight)
+    columns = pad(weight.detach(), (0, 0, 0, -outputs % STRIP)).unflatten(0, (-1, STRIP)).transpose(1, 2)
+    columns = columns.contiguous()  # strips of 64 outputs [strips, in, 64], each in one piece for the cache
+    sums = weight.new_empty(len(active.starts) - 1, outputs)
+    arrays = (active.starts, active.places, active.values, columns.numpy().reshape(-1), sums.numpy())
+    parts(lambda first, last: _add_rows(*arrays, weight.shape[1], first, last), len(sums), least=16)
+    return sums
+
+
+def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
+    """The weights' gradient [out, in]: the sum over rows of grad [M, out] times value, at the active inputs."""
+    outputs = grad.shape[1]
+    strips = -(-outputs // STRIP)
+    columns = grad.new_zeros(strips, inputs, STRIP)
+    arrays = (active.starts, active.places, active.values, grad.numpy(), columns.numpy().reshape(-1))
+    parts(lambda first, last: _add_outer(*arrays, inputs, first, last), strips)
+    return columns.transpose(1, 2).flatten(0, 1)[:outputs]
+
+
+@compiled
+def _count(words: Any, starts: Any, first: int, last: int) -> None:
+    for m in range(first, last):
+        count = np.int64(0)
+        for number in range(len(words)):
+            count += bit_count(words[number, m])
+        starts[m + 1] = count
+
+
+@compiled
+def _list(words: Any, starts: Any, places: Any, first: int, last: int) -> None:
+    one = np.uint32(1)
+    for m in range(first, last):
+        k = starts[m]
+        for number in range(len(words)):
+            word = words[number, m]
+            while word != 0:
+                rest = np.uint32(word & (word - one))  # without its lowest bit
+                places[k] = 32 * number + bit_count(np.uint32((word ^ rest) - one))
+                word = rest
+                k += 1
+
+
+@compiled
+def _look_up(inputs: Any, starts: Any, places: Any, values: Any, first: int, last: int) -> None:
+    for m in range(first, last):
+        for k in range(starts[m], starts[m + 1]):
+            values[k] = inputs[m, places[k]]
+
+
+@compiled
+def _add_rows(
+    starts: Any, places: Any, values: Any, columns: Any, sums: Any, inputs: int, first: int, last: int
+) -> None:
+    outputs = sums.shape[1]
+    edge = np.empty(STRIP, np.float32)
+    zero = fill(np.float32(0))
+    flat = sums.reshape(-1)
+    for strip in range(0, outputs, STRIP):
+        for m in range(first, last):
+            low, high = zero, zero
+            for k in range(starts[m], starts[m + 1]):
+                start = inputs * strip + np.intp(places[k]) * STRIP
+                value = fill(values[k])
+                low = multiply_add(value, load(columns, start), low)
+                high = multiply_add(value, load(columns, start + 32), high)
+            if strip + STRIP <= outputs:
+                store(flat, m * outputs + strip, low)
+                store(flat, m * outputs + strip + 32, high)
+            else:
+                store(edge, 0, low)
+                store(edge, 32, high)
+                sums[m, strip:] = edge[: outputs - strip]
+
+
+@compiled
+def _add_outer(
+    starts: Any, places: Any, values: Any, grad: Any, columns: Any, inputs: int, first: int, last: int
+) -> None:
+    outputs = grad.shape[1]
+    edge = np.zeros(STRIP, np.float32)
+    flat = grad.reshape(-1)
+    for number in range(first, last):
+        strip = number * STRIP
+        for m in range(len(grad)):
+            if strip + STRIP <= outputs:
+                low, high = load(flat, m * outputs + strip), load(flat, m * outputs + strip + 32)
+            else:
+                edge[: outputs - strip] = grad[m, strip:]
+                low, high = load(edge, 0), load(edge, 32)
+            for k in range(starts[m], starts[m + 1]):
+                start = inputs * strip + np.intp(places[k]) * STRIP
+                value = fill(values[k])
+                store(columns, start, multiply_add(value, low, load(columns, start)))
+                store(columns, start + 32, multiply_add(value, high, load(columns, start + 32)))
