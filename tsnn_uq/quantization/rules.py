@@ -69,6 +69,8 @@ def quantile(sparsity: float = 0.5) -> Rule:
         if zeros == 0:
             return torch.zeros_like(magnitude[:, :1])
         cut = magnitude.kthvalue(zeros, dim=1, keepdim=True).values
+        if _holds(((magnitude <= cut).sum(1) <= zeros).all()):  # no ties to break: half of the time is saved
+            return cut
         tied = magnitude == cut
         wanted = zeros - (magnitude < cut).sum(1, keepdim=True)
         order = _spread(count).to(magnitude.device)
@@ -76,6 +78,14 @@ def quantile(sparsity: float = 0.5) -> Rule:
         return torch.where(tied & ~first, torch.nextafter(cut, torch.zeros_like(cut)), cut)
 
     return threshold
+
+
+def _holds(condition: Tensor) -> bool:
+    """Whether a condition is known to hold: not while a graph is traced, nor under `torch.func.vmap`."""
+    try:
+        return not torch.compiler.is_compiling() and bool(condition)
+    except RuntimeError:
+        return False
 
 
 def _spread(count: int) -> Tensor:
