@@ -102,14 +102,15 @@ def scans(device: torch.device) -> Iterator[Row]:
     """The compiled scan of LIF neurons against the plain one, for all neurons, and how much faster it is."""
     if device.type != "cuda":
         return
-    from tsnn_uq.neurons import plain, triton_kernels
+    from tsnn_uq.fast.scans import lif_triton
+    from tsnn_uq.neurons import plain
 
     for params in every_neuron:
         name = f"{params.reset} reset, {'detached' if params.detach_reset else 'attached'}, {params.surrogate.name}"
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
             for shape in ((1, 3), (7, 3, 5), *([(4, 128, 500)] if dtype == torch.float64 else [])):
                 current, grad = (tensor.to(device) for tensor in case(shape, dtype))
-                assert_twins(triton_kernels, current, grad, params, tolerance)
+                assert_twins(lif_triton, current, grad, params, tolerance)
         yield Row("scan equals the plain one", name, 0.0, 0.0)
     for steps in (4, 100):
         current, grad = (tensor.to(device) for tensor in case((steps, 256, 2000), torch.float32))
@@ -118,7 +119,7 @@ def scans(device: torch.device) -> Iterator[Row]:
             charged, _ = scan.forward(current, steps, every_neuron[0])  # type: ignore[attr-defined]
             scan.backward(charged, grad, every_neuron[0], False)  # type: ignore[attr-defined]
 
-        plainly, compiled = (seconds(lambda scan=scan: run(scan), device) for scan in (plain, triton_kernels))
+        plainly, compiled = (seconds(lambda scan=scan: run(scan), device) for scan in (plain, lif_triton))
         print(f"  scan of {steps} steps on the GPU: plain {plainly:.2e} s, compiled {compiled:.2e} s", flush=True)
 
 

@@ -39,6 +39,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
         keep=keep,
         hard=params.reset == "hard",
         block=BLOCK,
+        enable_fp_fusion=False,  # products are rounded before they are added, as everywhere else
     )
     return charged, spikes
 
@@ -70,6 +71,7 @@ def backward(
         attached=not params.detach_reset,
         kind=kind,
         block=BLOCK,
+        enable_fp_fusion=False,
     )
     return grad_current, None
 
