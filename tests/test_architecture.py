@@ -107,7 +107,7 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
-    "cost": {"checks", "quantization", "state"},
+    "cost": {"checks", "coding", "held", "quantization", "state"},
     "bayes": {
         "batches",
         "checks",

@@ -221,6 +221,20 @@ def test_scores(generator: torch.Generator) -> None:
     )
 
 
+@pytest.mark.parametrize("score", ["confidence", "margin", "entropy", "mutual-information"])
+def test_early_exit_at_the_threshold_of_a_rule_stops_as_the_rule_does(score: str, generator: torch.Generator) -> None:
+    probs = (2 * torch.randn(3, 6, 300, 4, generator=generator, dtype=torch.float64)).softmax(-1)
+    labels = probs[:, -1].mean(0).argmax(-1)
+    rule = RiskControlledExit(0.4, 0.1, score).fit(probs, labels)
+    assert rule.thresholds is not None
+    stopped = rule.stop(probs)
+    sign = -1 if score in ("entropy", "mutual-information") else 1
+    points = early_exit(probs, labels, sign * rule.thresholds[0].item(), score)
+    assert torch.equal(points.steps, stopped.steps)
+    assert points.accuracy == (stopped.decisions == labels).double().mean()
+    assert 1 < points.mean_steps < 6
+
+
 def test_seed_decides_the_halves() -> None:
     probs, labels = (part[..., :300, :] if part.dim() == 3 else part[:300] for part in WORLD)
     found = [RiskControlledExit(0.2, 0.1, conditional=True, seed=s).fit(probs, labels).thresholds for s in (0, 0, 1)]

@@ -1,15 +1,32 @@
-"""What a network costs: first count its layers, then price the counts."""
+"""What a network costs: first count its layers and how active they are, then price the counts."""
 
+from tsnn_uq.cost.activity import LayerActivity, count_activity
 from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
+from tsnn_uq.cost.decision import (
+    ACCOUNTINGS,
+    FLOAT_MULTIPLY_PJ,
+    break_even_rate,
+    conventional_energy,
+    decision_energy,
+    step_energy,
+)
 from tsnn_uq.cost.energy import DRAM_FETCH_PJ, FLOAT_ADD_PJ, Cost, LayerCost, cost
 
 __all__ = [
+    "ACCOUNTINGS",
     "DRAM_FETCH_PJ",
     "FLOAT_ADD_PJ",
+    "FLOAT_MULTIPLY_PJ",
     "Cost",
+    "LayerActivity",
     "LayerCost",
     "LayerCount",
+    "break_even_rate",
+    "conventional_energy",
     "cost",
+    "count_activity",
     "count_layers",
+    "decision_energy",
+    "step_energy",
     "ternary_scales",
 ]

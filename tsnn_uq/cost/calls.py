@@ -8,11 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization.channels import TRANSPOSED
 
-__all__ = ["positions_per_step"]
+__all__ = ["positions", "positions_per_step", "shown_name"]
+
+
+def shown_name(name: str, module: nn.Module) -> str:
+    """The path of a module in its network; of the network itself its class."""
+    return name or type_before_parametrizations(module).__name__
+
+
+def positions(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
+    """At how many positions a layer's weights are used for one input in one call; see `positions_per_step`."""
+    axes = len(getattr(layer, "kernel_size", ()))
+    where = inputs if isinstance(layer, TRANSPOSED) else output
+    return math.prod(where.shape[where.dim() - axes :])
 
 
 def positions_per_step(model: nn.Module, layers: Mapping[str, nn.Module], example_input: Tensor) -> dict[str, int]:
@@ -37,9 +50,8 @@ def positions_per_step(model: nn.Module, layers: Mapping[str, nn.Module], exampl
     calls: dict[nn.Module, list[int]] = {module: [] for module in (*layers.values(), *leaves)}
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        axes = len(getattr(module, "kernel_size", ())) if module in inside else 0
-        where = (args[0] if args else kwargs["input"]) if isinstance(module, TRANSPOSED) else output
-        calls[module].append(math.prod(where.shape[where.dim() - axes :]) if axes else 1)
+        given = (args[0] if args else kwargs["input"]) if module in inside else None
+        calls[module].append(1 if given is None else positions(module, given, output))
 
     handles = [module.register_forward_hook(record, with_kwargs=True) for module in calls]
     try:

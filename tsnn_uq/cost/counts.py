@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import type_before_parametrizations
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
-from tsnn_uq.cost.calls import positions_per_step
+from tsnn_uq.cost.calls import positions_per_step, shown_name
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.parametrizations import float_parameter
 from tsnn_uq.quantization.rules import ternary_parts
@@ -46,6 +45,11 @@ class LayerCount:
     ternary: bool = False
     scales: int = 0
     extras: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored weight."""
+        return 2 if self.ternary else 32
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("conv", "fc", "other"))
@@ -102,7 +106,7 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
         stored: dict[Tensor, list[Tensor]] = {}  # by parameter, what layers make of it
         inside_layers: set[nn.Module] = set()
         for name, module in model.named_modules():
-            shown = name or type_before_parametrizations(module).__name__
+            shown = shown_name(name, module)
             if name in layers:
                 inside_layers.update(module.modules())  # among them the originals of parametrized weights
                 counts.append(_count_layer(shown, module, positions[name], stored))

@@ -9,14 +9,12 @@ from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.cost.counts import LayerCount
 from tsnn_uq.quantization.packing import packed_bytes
 
-__all__ = ["DRAM_FETCH_PJ", "FLOAT_ADD_PJ", "Cost", "LayerCost", "cost"]
+__all__ = ["DRAM_FETCH_PJ", "FLOAT_ADD_PJ", "Cost", "LayerCost", "cost", "fetch_pj"]
 
 # 45 nm, 0.9 V: M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, Fig. 1.1.9.
 DRAM_FETCH_PJ = 640.0  # 32 bits
 FLOAT_ADD_PJ = 0.9  # float32
 
-_FLOAT_BITS = 32
-_TERNARY_BITS = 2
 _FLOAT_BYTES = 4
 
 
@@ -97,11 +95,10 @@ def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accoun
     as_paper = accounting == "paper"
     priced = []
     for layer in layers:
-        bits = _TERNARY_BITS if layer.ternary else _FLOAT_BITS
         # The zeros of a float layer are stored, fetched and added like any other number.
         skipped = sparsity if as_paper else layer.sparsity if layer.ternary else 0.0
         macs = layer.macs * (1 - skipped)
-        energy = samples * steps * macs * (DRAM_FETCH_PJ * bits / _FLOAT_BITS + FLOAT_ADD_PJ)
+        energy = samples * steps * macs * (fetch_pj(layer.bits) + FLOAT_ADD_PJ)
         storage = _weight_bytes(layer) + (0 if as_paper else _FLOAT_BYTES * (layer.scales + layer.extras))
         priced.append(LayerCost(layer.name, skipped, storage, macs * (1 if layer.ternary else 2), energy))
     return Cost(
@@ -111,6 +108,11 @@ def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accoun
         energy_pj=sum(layer.energy_pj for layer in priced),
         layers=tuple(priced),
     )
+
+
+def fetch_pj(bits: int) -> float:
+    """Energy of fetching a weight of so many bits from DRAM, in pJ."""
+    return DRAM_FETCH_PJ * bits / 32
 
 
 def _weight_bytes(layer: LayerCount) -> int:
