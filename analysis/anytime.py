@@ -9,8 +9,8 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import anytime_figure
-from tsnn_uq.studies import Runs, anytime_curves
+from tsnn_uq.results.figures import anytime_figure
+from tsnn_uq.results.studies import Runs, anytime_curves
 
 
 @figure_script("anytime", variants=("outlier",))

@@ -10,10 +10,10 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
 from tsnn_uq.cli.scripts import figure_folder
-from tsnn_uq.comparison import compare_methods
-from tsnn_uq.experiments.tables import read_results
-from tsnn_uq.plots import posterior_differences, save_plot
-from tsnn_uq.studies import find_results
+from tsnn_uq.results.comparison import compare_methods
+from tsnn_uq.results.figures import posterior_differences, save_plot
+from tsnn_uq.results.studies import find_results
+from tsnn_uq.results.tables import read_results
 
 
 def main(

@@ -8,8 +8,8 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import digit_gallery
-from tsnn_uq.studies import Runs, pictures, uncertain_inputs
+from tsnn_uq.results.figures import digit_gallery
+from tsnn_uq.results.studies import Runs, pictures, uncertain_inputs
 
 
 @figure_script("digits", variants=("by",))

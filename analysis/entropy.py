@@ -10,8 +10,8 @@ from tsnn_uq import data
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.experiments import load_network, predict
-from tsnn_uq.plots import entropy_histogram, entropy_table
-from tsnn_uq.studies import Runs
+from tsnn_uq.results.figures import entropy_histogram, entropy_table
+from tsnn_uq.results.studies import Runs
 
 
 @figure_script("entropy", variants=("outlier",))

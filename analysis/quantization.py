@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from tsnn_uq import plots, studies
 from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.results import figures, studies
 
 SHOWN: dict[str, tuple[Any, Any]] = {
-    "weights": (studies.weight_codes, plots.weight_code_histogram),
-    "sparsity": (studies.layer_sparsity, plots.layer_sparsity_chart),
-    "potentials": (studies.potential_distribution, plots.potential_histogram),
-    "raster": (studies.spike_trains, plots.spike_raster),
+    "weights": (studies.weight_codes, figures.weight_code_histogram),
+    "sparsity": (studies.layer_sparsity, figures.layer_sparsity_chart),
+    "potentials": (studies.potential_distribution, figures.potential_histogram),
+    "raster": (studies.spike_trains, figures.spike_raster),
 }
 
 

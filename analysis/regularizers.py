@@ -10,8 +10,8 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder
 from tsnn_uq.cli.scripts import figure_folder
-from tsnn_uq.plots import ablation_figure, ablation_table, save_plot
-from tsnn_uq.studies.ablation import read_stage
+from tsnn_uq.experiments.ablation import read_stage
+from tsnn_uq.results.figures import ablation_figure, ablation_table, save_plot
 
 
 def main(

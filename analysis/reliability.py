@@ -8,8 +8,8 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import reliability_diagram, reliability_table
-from tsnn_uq.studies import Runs
+from tsnn_uq.results.figures import reliability_diagram, reliability_table
+from tsnn_uq.results.studies import Runs
 
 
 @figure_script("reliability")

@@ -9,9 +9,9 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import detection_table, selective_curves, selective_table
-from tsnn_uq.plots.selective import SCORES
-from tsnn_uq.studies import Runs, foreign_predictions
+from tsnn_uq.results.figures import detection_table, selective_curves, selective_table
+from tsnn_uq.results.figures.selective import SCORES
+from tsnn_uq.results.studies import Runs, foreign_predictions
 
 
 @figure_script("selective", variants=("score", "outlier"))

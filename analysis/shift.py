@@ -10,8 +10,8 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import shift_figure
-from tsnn_uq.studies import Runs, shift_curves, shifted_examples
+from tsnn_uq.results.figures import shift_figure
+from tsnn_uq.results.studies import Runs, shift_curves, shifted_examples
 
 
 @figure_script("shift")

@@ -10,8 +10,8 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
 from tsnn_uq.cli.scripts import figure_folder
-from tsnn_uq.plots import energy_figure, save_plot, tradeoff_figure
-from tsnn_uq.studies import energy_curves, find_results, tradeoffs
+from tsnn_uq.results.figures import energy_figure, save_plot, tradeoff_figure
+from tsnn_uq.results.studies import energy_curves, find_results, tradeoffs
 
 
 def main(

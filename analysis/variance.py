@@ -9,8 +9,8 @@ import typer
 from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.plots import variance_scatter
-from tsnn_uq.studies import Runs, paired_variances
+from tsnn_uq.results.figures import variance_scatter
+from tsnn_uq.results.studies import Runs, paired_variances
 
 
 @figure_script("variance", variants=("temperature",))

@@ -20,7 +20,7 @@ from paper.sources import Sources, sha256
 from paper.table import paper_rows
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.files import atomic_path, csv_text, read_json, write_json, write_text
-from tsnn_uq.plots import save_figure
+from tsnn_uq.results.figures import save_figure
 
 __all__ = ["build", "compile_report", "contents", "stale"]
 

@@ -113,7 +113,7 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
     """A row for each family, method and regularizer, temperatures set: means and standard deviations over seeds.
 
     Args:
-        results: what `tsnn_uq.studies.ablation` writes; of a screening only the rows of the chosen weights are shown.
+        results: what `tsnn_uq.experiments.ablation` writes; of a screening only rows of the chosen weights are shown.
         names: columns that tell rows apart.
     """
     measures = {"accuracy": (100, 2), "ece": (100, 2), "predictive_entropy": (1, 3), "aurc": (1000, 2)}

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 from pandas import DataFrame
 from torch import nn
 
-from tsnn_uq.plots.style import METHOD_COLORS, PAGE_WIDTH, style
+from tsnn_uq.results.figures.style import METHOD_COLORS, PAGE_WIDTH, style
 from tsnn_uq.training import Distill, Indirect
 
 __all__ = ["LAYER", "draw_methods", "draw_workflow"]

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.comparison import compare_methods
-from tsnn_uq.experiments.tables import read_results
 from tsnn_uq.files import csv_text, write_text
+from tsnn_uq.results.comparison import compare_methods
+from tsnn_uq.results.tables import read_results
 
 
 def main(

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.tables import read_results, summarize
 from tsnn_uq.files import read_toml
+from tsnn_uq.results.tables import read_results, summarize
 
 __all__ = ["Sources", "sha256"]
 
@@ -64,7 +64,7 @@ class Sources:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """Mean and standard deviation over seeds, as `tsnn_uq.experiments.tables.summarize` gives them.
+        """Mean and standard deviation over seeds, as `tsnn_uq.results.tables.summarize` gives them.
 
         Where a temperature was set for no row at all, its columns are there too, and empty.
         """

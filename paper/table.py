@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from paper.texts import records
-from tsnn_uq.experiments.paper_table import paper_table
+from tsnn_uq.results.paper_table import paper_table
 
 __all__ = ["paper_rows", "spread_apart"]
 
@@ -37,7 +37,7 @@ def paper_rows(theirs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         theirs: the authors' table, as in results/wu-et-al-table1.csv.
-        summary: ours, as `tsnn_uq.experiments.tables.summarize` returns it.
+        summary: ours, as `tsnn_uq.results.tables.summarize` returns it.
 
     Returns:
         The columns `COLUMNS`; ``source`` is "Wu et al.", "ours" or "not run", and where ours differs by more than the

@@ -11,14 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PARTS_OF_FAST = {path.parent.name for path in (PACKAGE / "fast").glob("*/__init__.py")}
 COMPILERS = {"numba", "llvmlite", "triton", "ctypes"}
 BELOW_EXPERIMENTS = {
     "batches",
     "bayes",
     "checks",
     "coding",
-    "comparison",
     "cost",
     "data",
     "devices",
@@ -32,10 +30,12 @@ BELOW_EXPERIMENTS = {
     "metrics",
     "networks",
     "neurons",
-    "plots",
     "quantization",
     "readout",
     "recalibration",
+    "results",
+    "results.comparison",
+    "results.figures",
     "seeds",
     "state",
     "stopping",
@@ -72,7 +72,6 @@ MAY_IMPORT = {
     "stopping": {"checks", "metrics"},
     "held": set(),
     "coding": {"checks", "held"},
-    "comparison": {"checks", "seeds"},
     "readout": {"checks"},
     "quantization": {"checks", "files"},
     "neurons": {"checks", "devices", "fast", "held"},
@@ -122,22 +121,25 @@ MAY_IMPORT = {
         "training",
         "uncertainty",
     },
-    "plots": {"checks", "files", "metrics"},
+    # results: what is computed and drawn from arrays and tables lies below the experiments, what reads runs above them
+    "results": {"checks", "cost", "files", "metrics", "recalibration", "training"},
+    "results.comparison": {"checks", "seeds"},
+    "results.figures": {"checks", "files", "metrics"},
     "experiments": BELOW_EXPERIMENTS,
-    "studies": BELOW_EXPERIMENTS | {"experiments"},
-    "report": BELOW_EXPERIMENTS | {"experiments", "studies"},
-    "cli": BELOW_EXPERIMENTS | {"experiments", "studies", "report"},
+    "results.studies": BELOW_EXPERIMENTS | {"experiments"},
+    "results.page": BELOW_EXPERIMENTS | {"experiments", "results.studies"},
+    "cli": BELOW_EXPERIMENTS | {"experiments", "results.studies", "results.page"},
 }
+
+
+def room_of(module):
+    """The room of a module such as ``"tsnn_uq.results.page.html"``; some folders are rooms inside another."""
+    inner = ".".join(module.split(".")[1:3])
+    return inner if inner in MAY_IMPORT else inner.split(".")[0]
 
 
 def room(file):
     return room_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
-
-
-def room_of(module):
-    """The first name below the package; the folders of `fast` are rooms of their own."""
-    first, *rest = module.split(".")[1:]
-    return f"{first}.{rest[0]}" if first == "fast" and PARTS_OF_FAST.intersection(rest[:1]) else first
 
 
 def imports(file):

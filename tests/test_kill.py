@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.experiments import contents, without_time
 from tsnn_uq.cli import main
-from tsnn_uq.experiments.tables import read_results
+from tsnn_uq.results.tables import read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]  # its fixture is made once
 

@@ -19,7 +19,7 @@ from tsnn_uq.data import Dataset
 from tsnn_uq.experiments import evaluate
 from tsnn_uq.metrics import ConformalClassifier
 from tsnn_uq.metrics import functional as F
-from tsnn_uq.plots import entropy_table, reliability_table, selective_table
+from tsnn_uq.results.figures import entropy_table, reliability_table, selective_table
 from tsnn_uq.training.losses import spike_count
 
 DTYPES = [torch.int32, torch.uint8, torch.uint16, torch.uint64]  # tests/test_checks.py has them all

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from tests.benchmarks.scaling import Point, fitted_slope
 from tests.benchmarks.timer import OURS, Row
 from tsnn_uq.files import atomic_path
-from tsnn_uq.plots.style import METHOD_STYLES, new_figure, style
+from tsnn_uq.results.figures.style import METHOD_STYLES, new_figure, style
 
 __all__ = ["draw_ratios", "draw_scaling", "save_png"]
 

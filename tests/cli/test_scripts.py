@@ -15,8 +15,8 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.plan import compare
-from tsnn_uq.plots.style import new_figure
-from tsnn_uq.studies import Runs
+from tsnn_uq.results.figures.style import new_figure
+from tsnn_uq.results.studies import Runs
 
 SEEN = []
 

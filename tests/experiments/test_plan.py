@@ -24,8 +24,8 @@ from tsnn_uq.experiments.plan import (
     run_folder,
     write_posterior,
 )
-from tsnn_uq.experiments.tables import read_results
 from tsnn_uq.quantization import PARTS
+from tsnn_uq.results.tables import read_results
 from tsnn_uq.training import METHODS
 
 GRID = Grid(families=("dropout",), methods=("float", "direct"), seeds=2, run=tiny())
@@ -102,7 +102,7 @@ def quick_figures(monkeypatch):
             file.touch()
         return files
 
-    monkeypatch.setattr("tsnn_uq.plots.save_figure", save)
+    monkeypatch.setattr("tsnn_uq.results.figures.save_figure", save)
 
 
 def test_a_grid_may_grow_in_its_folder(quick_figures, tmp_path):

@@ -22,12 +22,12 @@ from tsnn_uq.experiments import (
     run,
     sweep,
 )
-from tsnn_uq.experiments.measure import after_temperature
 from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import read_json
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
-from tsnn_uq.studies import Runs
+from tsnn_uq.results.evaluate import after_temperature
+from tsnn_uq.results.studies import Runs
 from tsnn_uq.training import METHODS
 
 PREDICTED = [("predict", done, 540) for done in (180, 436, 540)]  # validation part, then test set

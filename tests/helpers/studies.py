@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import run
-from tsnn_uq.studies import Runs, require_runs
+from tsnn_uq.results.studies import Runs, require_runs
 
 __all__ = ["tiny_runs"]
 

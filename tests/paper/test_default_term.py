@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paper.sources import Sources
-from tsnn_uq.studies.ablation import chosen_weights
+from tsnn_uq.experiments.ablation import chosen_weights
 from tsnn_uq.training import DEFAULT_REGULARIZER
 
 SOURCES = Sources(Path(__file__).parents[2])

@@ -33,7 +33,7 @@ def screen(
     Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it goes on
     where it was.
     """
-    from tsnn_uq.studies.ablation import SCREENING, Plan, chosen_weights, screening
+    from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening
 
     rows = screening(Plan(out, seeds, SCREENING), methods=names(methods), jobs=jobs, data_dir=data_dir, told=_say)
     console.print(chosen_weights(rows).to_string(index=False), highlight=False)
@@ -57,7 +57,7 @@ def compete(
 
     Writes finals.csv into --out. Killed and called again, it goes on where it was.
     """
-    from tsnn_uq.studies.ablation import FINALS, Plan, finalists, finals
+    from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals
 
     texts = finalists(names(terms), screening)
     console.print(f"terms: {', '.join(texts)}", highlight=False)
@@ -77,7 +77,7 @@ def infer(
 
     Writes posteriors.csv into --out. Killed and called again, it goes on where it was.
     """
-    from tsnn_uq.studies.ablation import FINALS, Plan, posteriors
+    from tsnn_uq.experiments.ablation import FINALS, Plan, posteriors
 
     posteriors(Plan(out, seeds, FINALS), jobs=jobs, data_dir=data_dir, told=_say)
     console.print(f"wrote {out / 'posteriors.csv'}", highlight=False, soft_wrap=True)

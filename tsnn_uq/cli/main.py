@@ -195,7 +195,8 @@ def cost_command(
 
     FLOPs are those of one time step of one pass, energy is that of all time steps of all passes.
     """
-    from tsnn_uq.experiments.cost_table import cost_of_run, render_cost
+    from tsnn_uq.experiments.cost import cost_of_run
+    from tsnn_uq.results.cost_table import render_cost
 
     follow_names("network", network)
     console.print(render_cost(*cost_of_run(folder, samples=samples, accounting=accounting)))

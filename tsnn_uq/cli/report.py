@@ -31,7 +31,7 @@ def report(
 
     All of it is in the one file, which needs no network. Runs that are not finished are listed as such.
     """
-    from tsnn_uq.report import write_report
+    from tsnn_uq.results.page import write_report
 
     follow_names("network", network)
     follow_names("data", data)

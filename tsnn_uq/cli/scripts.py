@@ -12,8 +12,8 @@ import typer
 
 from tsnn_uq.cli.main import CORES
 from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Jobs, Part, Seed, follow_names, names
-from tsnn_uq.plots import save_plot
-from tsnn_uq.studies import Runs, require_runs
+from tsnn_uq.results.figures import save_plot
+from tsnn_uq.results.studies import Runs, require_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,12 +2,13 @@
 
 from tsnn_uq.experiments.components import follow, register
 from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
 from tsnn_uq.experiments.plan import Grid, compare
+from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import run
 from tsnn_uq.experiments.runner import sweep
 from tsnn_uq.experiments.settings import Settings, make_settings
 from tsnn_uq.experiments.storage import load_network, read_predictions
+from tsnn_uq.results.evaluate import evaluate, uncertainty
 
 __all__ = [
     "Context",

@@ -13,11 +13,11 @@ from tsnn_uq import bayes, data, training
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
 from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.measure import evaluate
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_network, require_same
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
+from tsnn_uq.results.evaluate import evaluate
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 from tsnn_uq.uncertainty.stochastic import stochastic_layers

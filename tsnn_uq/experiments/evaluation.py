@@ -12,11 +12,12 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.context import Context, use_threads
 from tsnn_uq.experiments.inputs import is_kindred, load_test
-from tsnn_uq.experiments.measure import evaluate, predict, uncertainty
+from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_sized_network, read_predictions
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.results.evaluate import evaluate, uncertainty
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
 

@@ -13,7 +13,6 @@ from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.components import find, is_reference, known, options_of, typed
 from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.paper_table import paper_table
 from tsnn_uq.experiments.runner import HOUR_S, Row, Task, do_runs, raised
 from tsnn_uq.experiments.settings import (
     ALIASES,
@@ -27,9 +26,10 @@ from tsnn_uq.experiments.settings import (
     suits_alike,
 )
 from tsnn_uq.experiments.storage import is_begun, is_finished, read_predictions, require_same
-from tsnn_uq.experiments.tables import read_results, render_table, summarize, write_results, write_summary
 from tsnn_uq.files import as_path, read_toml, remove_leftovers, write_toml
 from tsnn_uq.quantization import PARTS
+from tsnn_uq.results.paper_table import paper_table
+from tsnn_uq.results.tables import read_results, render_table, summarize, write_results, write_summary
 from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
@@ -403,7 +403,7 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
 
     Drawn from the first seed's predictions; returns the files written.
     """
-    from tsnn_uq.plots import entropy_histogram, reliability_diagram, save_figure
+    from tsnn_uq.results.figures import entropy_histogram, reliability_diagram, save_figure
 
     files: list[Path] = []
     first = [run for run in runs if run.seed == 0]
@@ -468,7 +468,7 @@ def require_comparable(grids: Sequence[Grid]) -> None:
 
 
 def write_posterior(out: Path) -> tuple[Path, ...]:
-    """Compare the methods of ``results.csv`` in `out` with float; see `tsnn_uq.comparison.compare_methods`.
+    """Compare the methods of ``results.csv`` in `out` with float; see `tsnn_uq.results.comparison.compare_methods`.
 
     Args:
         out: folder that `compare` wrote.
@@ -479,8 +479,8 @@ def write_posterior(out: Path) -> tuple[Path, ...]:
     Raises:
         InputError: rows that cannot be compared, or chains that did not mix.
     """
-    from tsnn_uq.comparison import compare_methods
-    from tsnn_uq.plots import posterior_differences, save_figure
+    from tsnn_uq.results.comparison import compare_methods
+    from tsnn_uq.results.figures import posterior_differences, save_figure
 
     posterior = compare_methods(read_results(out / "results.csv"), seed=0)
     write_summary(out / "bayes.csv", posterior.table())

@@ -12,12 +12,12 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.backends import Pool
 from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.paper_table import paper_table
 from tsnn_uq.experiments.plan import Grid, Part, claim, make_grids, plan_parts, write_comparison
 from tsnn_uq.experiments.runner import Failure, Row, Task, do_runs
 from tsnn_uq.experiments.storage import require_same
-from tsnn_uq.experiments.tables import render_table, summarize, write_results, write_summary
 from tsnn_uq.files import read_toml, write_toml
+from tsnn_uq.results.paper_table import paper_table
+from tsnn_uq.results.tables import render_table, summarize, write_results, write_summary
 from tsnn_uq.training import NEED_IMAGES, regularizer_terms
 
 if TYPE_CHECKING:

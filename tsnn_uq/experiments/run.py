@@ -22,7 +22,7 @@ from tsnn_uq.cost import LayerCount, cost, count_layers
 from tsnn_uq.experiments.components import KINDS
 from tsnn_uq.experiments.context import Context, Progress, use_threads
 from tsnn_uq.experiments.inputs import extent_of, load_splits
-from tsnn_uq.experiments.measure import after_temperature, evaluate, predict
+from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import (
     CHECKPOINT,
@@ -47,6 +47,7 @@ from tsnn_uq.fast.pages import keep_pages
 from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.saving import save_weights
+from tsnn_uq.results.evaluate import after_temperature, evaluate
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.state import evaluating
 from tsnn_uq.training.losses import spike_count

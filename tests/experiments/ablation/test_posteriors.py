@@ -1,0 +1,33 @@
+"""Posteriors of a finals' networks: one temperature for all seeds, chosen without the test set."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tests.experiments.ablation.test_stages import quick
+from tsnn_uq.experiments.ablation import posteriors
+from tsnn_uq.files import read_json
+
+
+def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
+    plan = quick(tmp_path, seeds=2, epochs=4, hidden=(32,))
+    options = {"temperatures": (0.01, 1.0), "members": 3, "settings": {"epochs": 1, "samples": 2}}
+    table = posteriors(plan, **options)
+    losses = {
+        heat: read_json(tmp_path / "posteriors" / f"ternary-{heat}-0" / "result.json")["validation_nll"]
+        for heat in ("0.01", "1")
+    }
+    best = min(losses, key=losses.get)
+    methods = [f"ternary posterior at temperature {best}", "laplace posterior", "swag posterior"]
+    counts = table.groupby("method").size().to_dict()
+    assert counts == dict.fromkeys(methods, 4) | {"ensemble of 3 float": 2, "ensemble of 3 direct": 2}
+    other = next(heat for heat in losses if heat != best)
+    assert not (tmp_path / "posteriors" / f"ternary-{other}-1").exists()
+    written = pd.read_csv(tmp_path / "posteriors.csv")
+    pd.testing.assert_frame_equal(written, table)
+
+    told = []
+    again = posteriors(plan, **options, told=lambda name, *_: told.append(name))
+    pd.testing.assert_frame_equal(again, table)
+    ternary = table[table["method"] == "ensemble of 3 direct"]
+    assert (ternary["sparsity"] > 0.1).all()

@@ -1,0 +1,125 @@
+"""Weights are chosen by the validation split, for sureness at no loss of accuracy."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.ablation import best_terms, chosen_weights, finalists
+
+
+def row(text, accuracy, variance, *, aurc=0.002, seed=0, method="direct", calibration="temperature", **more):
+    return {
+        "family": "dropout",
+        "method": method,
+        "term": "+".join(part.partition(":")[0] for part in text.split("+")),
+        "regularizer": text,
+        "seed": seed,
+        "calibration": calibration,
+        "validation_accuracy": accuracy,
+        "validation_aurc": aurc,
+        "validation_predictive_variance_correct": variance,
+        **more,
+    }
+
+
+BASE = row("none", 0.960, 0.010)
+
+
+def choice(*rows):
+    return chosen_weights(pd.DataFrame([BASE, *rows])).to_dict("records")
+
+
+def test_the_smallest_variance_among_those_that_cost_no_accuracy():
+    rows = [row("variance:1", 0.961, 0.008), row("variance:5", 0.9585, 0.006), row("variance:20", 0.957, 0.002)]
+    (chosen,) = choice(*rows)
+    assert chosen["regularizer"] == "variance:5"  # 0.15 points below is within 0.2
+    assert chosen["gain"] == pytest.approx(0.4)
+    assert chosen["acceptable"]
+
+
+def test_a_worse_ranking_of_errors_is_not_acceptable():
+    (chosen,) = choice(row("variance:1", 0.960, 0.009), row("variance:5", 0.960, 0.004, aurc=0.0023))
+    assert chosen["regularizer"] == "variance:1"
+
+
+def test_where_none_is_acceptable_the_most_accurate_is_taken_and_told():
+    (chosen,) = choice(row("entropy:1", 0.90, 0.001), row("entropy:0.1", 0.95, 0.004))
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("entropy:0.1", False)
+
+
+def test_weights_without_a_temperature_are_not_taken():
+    nan = float("nan")
+    (chosen,) = choice(
+        row("variance:1", nan, nan, aurc=nan), row("variance:5", 0.96, 0.009), row("variance:9", 0.5, 0.1)
+    )
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:5", True)
+    (chosen,) = choice(row("variance:1", nan, nan, aurc=nan), row("variance:9", 0.5, 0.1))
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:9", False)
+    (chosen,) = choice(row("variance:1", nan, nan, aurc=nan))
+    assert (chosen["regularizer"], chosen["acceptable"]) == ("variance:1", False)
+
+
+def test_what_was_measured_on_the_test_set_or_without_temperature_counts_for_nothing():
+    plain = [row("variance:5", 0.96, 0.0001, calibration="none"), row("variance:1", 0.96, 0.02, calibration="none")]
+    scaled = [row("variance:5", 0.96, 0.009, ece=0.1), row("variance:1", 0.96, 0.008, ece=0.99)]
+    (chosen,) = choice(*plain, *scaled)
+    assert chosen["regularizer"] == "variance:1"
+    swapped = [one | {"ece": 1 - one["ece"], "aurc": 9.0} for one in scaled]
+    assert choice(*plain, *swapped) == [chosen]
+
+
+def test_weights_are_compared_on_the_seeds_that_all_of_them_have():
+    """The chosen weight has more seeds later on, and stays chosen."""
+    rows = [row("variance:1", 0.96, 0.009), row("variance:5", 0.96, 0.007)]
+    later = [row("variance:5", 0.93, 0.05, seed=1), row("none", 0.96, 0.01, seed=1)]
+    assert choice(*rows) == choice(*rows, *later)
+
+
+def test_methods_choose_for_themselves():
+    rows = [row("variance:1", 0.96, 0.009), row("variance:5", 0.96, 0.007)]
+    others = [
+        row("none", 0.97, 0.01, method="distill"),
+        row("variance:1", 0.97, 0.002, method="distill"),
+        row("variance:5", 0.97, 0.003, method="distill"),
+    ]
+    chosen = choice(*rows, *others)
+    assert [(one["method"], one["regularizer"]) for one in chosen] == [
+        ("direct", "variance:5"),
+        ("distill", "variance:1"),
+    ]
+
+
+def test_the_best_terms_are_acceptable_and_gain_most(tmp_path):
+    rows = pd.DataFrame(
+        [
+            BASE,
+            row("variance:1", 0.96, 0.008),
+            row("variance:5+outliers:0.5", 0.96, 0.004),
+            row("entropy:1", 0.90, 0.001),
+            row("membrane:1", 0.96, 0.006),
+        ]
+    )
+    assert best_terms(rows) == ["variance:5+outliers:0.5", "membrane:1"]
+    with pytest.raises(InputError, match="count: expected at most the 3 acceptable terms of direct; got 4"):
+        best_terms(rows, count=4)
+    rows.to_csv(tmp_path / "screening.csv", index=False)
+    assert finalists([], tmp_path / "screening.csv") == best_terms(rows)
+    assert finalists(["variance:1"], None) == ["variance:1"]
+
+
+def test_no_run_without_a_term_is_refused():
+    with pytest.raises(InputError, match="rows: expected dropout, direct without a term for the seeds of variance"):
+        chosen_weights(pd.DataFrame([row("variance:1", 0.96, 0.01)]))
+
+
+def test_terms_and_a_screening_are_either_or(tmp_path):
+    with pytest.raises(InputError, match=r"terms: expected .*; got neither"):
+        finalists([], None)
+    with pytest.raises(InputError, match=r"terms: expected .*; got both"):
+        finalists(["variance:1"], tmp_path)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name in ("missing.csv", "other.csv"):
+        with pytest.raises(InputError, match="table: expected one that tsnn-uq ablation wrote; got"):
+            finalists([], tmp_path / name)

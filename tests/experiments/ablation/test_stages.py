@@ -1,0 +1,107 @@
+"""A stage does each run once, goes on where it was, and its rows do not depend on how many it does at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.ablation import CANDIDATES, Plan, finals, screening, stages
+from tsnn_uq.experiments.ablation.measures import is_measured, measure_run
+from tsnn_uq.training import REGULARIZERS
+from tsnn_uq.training.regularizers import regularizer_terms
+
+QUICK = {
+    "data": "digits",
+    "hidden": (8,),
+    "steps": 2,
+    "epochs": 1,
+    "batch_size": 32,
+    "train_limit": 64,
+    "samples": 2,
+}
+
+
+TERMS = {"variance": ("variance:1", "variance:5"), "quantization-gap": ("quantization-gap:1",)}
+
+
+def quick(out, seeds=1, **settings):
+    return Plan(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"})
+
+
+def without_time(rows):
+    return rows.drop(columns="train_seconds")
+
+
+def test_every_term_is_a_candidate_at_four_weights():
+    terms = {name for texts in CANDIDATES.values() for text in texts for name in regularizer_terms(text)}
+    assert terms == set(REGULARIZERS) - {"none"}
+    assert {len(set(texts)) for texts in CANDIDATES.values()} == {4}
+
+
+def test_screening_goes_on_where_it_was(tmp_path):
+    rows = screening(quick(tmp_path / "one", seeds=2))
+    assert len(rows) == 2 * (2 + 2 + 2 + 3 + 2 + 2 + 1)  # float, none, weights of direct and distill, then seed 1
+    assert set(rows["calibration"]) == {"none", "temperature"}
+    assert "quantization-gap" not in set(rows.loc[rows["method"] == "distill", "term"])
+    of_chosen = rows[rows["chosen"] & (rows["term"] == "variance")]
+    assert of_chosen.groupby("method")["regularizer"].nunique().tolist() == [1, 1]
+    assert set(of_chosen["seed"]) == {0, 1}
+    written = pd.read_csv(tmp_path / "one" / "screening.csv", keep_default_na=False, na_values=[""])
+    pd.testing.assert_frame_equal(written, rows)
+
+    told = []
+    (tmp_path / "one" / "screening.csv").unlink()
+    gone = tmp_path / "one" / "runs" / "variance-5" / "dropout-all-direct-0" / "uncertainty.json"
+    gone.unlink()
+    again = screening(quick(tmp_path / "one", seeds=2), told=lambda *message: told.append(message))
+    pd.testing.assert_frame_equal(again, rows)  # times too: nothing was trained anew
+    assert told == [("variance-5/dropout-all-direct-0", 1, 1)]
+
+
+def test_a_student_of_a_screening_has_the_teacher_without_a_term(tmp_path, monkeypatch):
+    config = quick(tmp_path).run("dropout", "distill", "variance:1", 1)
+    assert Path(config.teacher_from) == tmp_path / "runs" / "none"
+    assert not config.needs_float
+    monkeypatch.chdir(tmp_path.parent)  # called by another name, the stage goes on
+    assert quick(Path(tmp_path.name)).run("dropout", "distill", "variance:1", 1) == config
+
+
+def test_finals_have_both_methods_with_and_without(tmp_path):
+    rows = finals(quick(tmp_path), ["variance:5", "variance:1+outliers:0.5"], families=("dropout",))
+    kinds = rows[["method", "term"]].drop_duplicates().values.tolist()
+    assert kinds == [
+        ["direct", "none"],
+        ["direct", "variance"],
+        ["direct", "variance+outliers"],
+        ["float", "none"],
+        ["float", "variance"],
+    ]
+    assert (tmp_path / "finals.csv").exists()
+
+
+@pytest.mark.slow
+def test_rows_do_not_depend_on_how_many_are_done_at_a_time(tmp_path):
+    one, two = (finals(quick(tmp_path / str(jobs)), ["variance:5"], jobs=jobs) for jobs in (1, 2))
+    pd.testing.assert_frame_equal(without_time(one), without_time(two))
+
+
+def test_what_one_run_raises_is_told_when_the_others_are_done(tmp_path, monkeypatch):
+    def measure(config, *arguments, **options):
+        if config.regularizer.name == "variance:1":
+            raise InputError("a reason")
+        return measure_run(config, *arguments, **options)
+
+    monkeypatch.setattr(stages, "measure_run", measure)
+    with pytest.raises(InputError, match="a reason"):
+        finals(quick(tmp_path), ["variance:1", "variance:5"], families=("dropout",))
+    assert is_measured(tmp_path / "runs" / "variance-5" / "dropout-all-direct-0")
+    monkeypatch.undo()
+    assert len(finals(quick(tmp_path), ["variance:1", "variance:5"], families=("dropout",))) == 2 * 5
+
+
+def test_no_jobs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="jobs: expected"):
+        finals(quick(tmp_path), ["variance:5"], jobs=0)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from tests.helpers.figures import faults
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures import detection_table, selective_curves, selective_table
+from tsnn_uq.results.figures.selective import SCORES
+
+METHODS = ["float", "direct", "indirect", "distill"]
+# Certain, tied and lopsided predictions of two classes, exact in binary.
+SHAPES = [(1.0, 0.0), (0.75, 0.25), (0.5, 0.5), (0.25, 0.75), (0.0, 1.0)]
+inputs = st.lists(
+    st.tuples(st.sampled_from(SHAPES), st.sampled_from(SHAPES), st.integers(0, 1)), min_size=1, max_size=12
+)
+
+
+def many(generator, count=3000, signal=3.0):
+    target = torch.randint(10, (count,), generator=generator)
+    logits = torch.randn(4, count, 10, generator=generator) + signal * torch.nn.functional.one_hot(target, 10)
+    return logits.softmax(-1), target
+
+
+def uncertainties(one, other):
+    """Each score of two samples, written from its definition."""
+    mean = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
+
+    def entropy(row):
+        return -sum(p * math.log(p) for p in row if p > 0)
+
+    return {
+        "predictive-entropy": entropy(mean),
+        "mutual-information": entropy(mean) - (entropy(one) + entropy(other)) / 2,
+        "predictive-variance": sum(((a - b) / 2) ** 2 for a, b in zip(one, other, strict=True)),
+        "max-probability": 1 - max(mean),
+    }
+
+
+@pytest.mark.parametrize("score", SCORES)
+@given(rows=inputs)
+def test_curves_follow_the_definition(score, rows):
+    probs = torch.tensor([[first for first, _, _ in rows], [second for _, second, _ in rows]], dtype=torch.float64)
+    target = torch.tensor([label for _, _, label in rows])
+    values = [round(uncertainties(one, other)[score], 9) for one, other, _ in rows]
+    wrong = [(one[0] + other[0] < one[1] + other[1]) != bool(label) for one, other, label in rows]
+    table = selective_table({"direct": (probs, target)}, score)
+    assert len(table) == len(rows)
+    for rank, (coverage, risk) in enumerate(zip(table["coverage"], table["risk"], strict=True), start=1):
+        threshold = sorted(values)[rank - 1]
+        sure = [error for value, error in zip(values, wrong, strict=True) if value < threshold]
+        tied = [error for value, error in zip(values, wrong, strict=True) if value == threshold]
+        expected = sum(sure) + sum(tied) * (rank - len(sure)) / len(tied)  # tied ones come in random order
+        assert coverage == pytest.approx(rank / len(rows))
+        assert risk == pytest.approx(expected / rank)
+    assert table["aurc"].iloc[0] == pytest.approx(table["risk"].mean())
+
+
+def test_a_long_curve_keeps_its_ends(generator):
+    table = selective_table({"float": many(generator)})
+    assert len(table) == 1000
+    assert table["coverage"].iloc[[0, -1]].tolist() == pytest.approx([1 / 3000, 1])
+    probs, target = many(torch.Generator().manual_seed(0))
+    assert table["risk"].iloc[-1] == pytest.approx((probs.mean(0).argmax(-1) != target).double().mean().item())
+
+
+def test_detection_is_that_of_scikit_learn(generator):
+    own, foreign = many(generator, 300), many(generator, 200, signal=1.0)[0]
+    table = detection_table({"float": own}, {"float": foreign})
+    score = SCORES["predictive-entropy"]
+    values = torch.cat([score(own[0]), score(foreign)])
+    kinds = torch.cat([torch.zeros(300), torch.ones(200)])
+    assert table["auroc"].iloc[0] == pytest.approx(roc_auc_score(kinds, values))
+    assert np.trapezoid(table["true_positive_rate"], table["false_positive_rate"]) == pytest.approx(
+        table["auroc"].iloc[0]
+    )
+    reached = table[table["true_positive_rate"] >= 0.95]
+    assert reached["false_positive_rate"].min() == pytest.approx(table["fpr95"].iloc[0])
+    assert set(table["outliers"]) == {200}
+
+
+def test_figure_draws_the_tables(generator):
+    predictions = {"direct": many(generator), "float": many(generator, signal=2)}
+    selective = selective_table(predictions)
+    detection = detection_table(predictions, {"float": many(generator, signal=0)[0]})
+    risk, roc = selective_curves(selective, detection, outlier="letters").axes
+    for line, method in zip(risk.lines, ("float", "direct"), strict=True):
+        rows = selective[selective["method"] == method]
+        np.testing.assert_allclose(line.get_xdata(), 100 * rows["coverage"])
+        np.testing.assert_allclose(line.get_ydata(), 100 * rows["risk"].where(rows["risk"] > 0))
+        assert line.get_label().startswith(f"{method}: AURC {1000 * rows['aurc'].iloc[0]:.2f} ")
+    np.testing.assert_allclose(roc.lines[0].get_ydata(), 100 * detection["true_positive_rate"])
+    assert roc.get_ylabel() == "Flagged of letters (%)"
+    assert risk.get_yscale() == roc.get_xscale() == "log"
+
+
+@pytest.mark.parametrize("methods", [1, 4])
+@pytest.mark.parametrize("outliers", [False, True])
+def test_no_text_overlaps_or_leaves_the_page(generator, methods, outliers):
+    predictions = {method: many(generator, 1000) for method in METHODS[:methods]}
+    foreign = {method: many(generator, 500, 0)[0] for method in METHODS[:methods]}
+    detection = detection_table(predictions, foreign) if outliers else None
+    figure = selective_curves(selective_table(predictions), detection)
+    assert faults(figure) == []
+    assert figure.get_figwidth() == (7.0 if outliers else 3.5)
+
+
+def test_no_error_at_all_is_drawn_as_nothing():
+    table = selective_table({"float": (torch.eye(3)[None], torch.arange(3))})
+    assert table["risk"].tolist() == [0, 0, 0]
+    (axes,) = selective_curves(table).axes
+    assert np.isnan(np.asarray(axes.lines[0].get_ydata(), dtype=float)).all()
+
+
+def test_bad_input_is_refused(generator):
+    probs, target = many(generator, 20)
+    with pytest.raises(InputError, match=r"score: expected one of predictive-entropy, .*; got 'doubt'"):
+        selective_table({"float": (probs, target)}, "doubt")
+    with pytest.raises(InputError, match="outlier: expected one of float; got 'direct'"):
+        detection_table({"float": (probs, target)}, {"direct": probs})
+    with pytest.raises(InputError, match=r"predictions: expected at least one input; got none \(N = 0\)"):
+        selective_table({"float": (probs[:, :0], target[:0])})
+    with pytest.raises(InputError, match="target: expected 20 labels, one per input; got 19"):
+        selective_table({"float": (probs, target[1:])})

@@ -1,0 +1,89 @@
+"""Comparisons of tiny networks, under a name that has to be escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.experiments import tiny
+from tests.results.page.elements import Element, parse
+from tsnn_uq.experiments import Grid
+from tsnn_uq.experiments.plan import compare
+from tsnn_uq.results.page import drawings, write_report
+from tsnn_uq.results.page.html import Html
+
+NAME = '<b>&"'
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Comparisons without figures of their own, which the report does not read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _undrawn() -> Iterator[None]:
+    with undrawn():
+        yield
+
+
+@pytest.fixture
+def unrendered(monkeypatch) -> None:
+    """Figures are made, but do not become SVG, which takes most of the time."""
+    monkeypatch.setattr(drawings, "inline_figure", lambda *_: Html("<svg></svg>"))
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory):
+    """Two methods with two seeds each, all finished."""
+    out = tmp_path_factory.mktemp("comparison") / NAME
+    with undrawn():
+        compare(Grid(methods=("float", "direct"), seeds=2, run=tiny()), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory):
+    """Families in folders of their own, and the table in the paper's layout."""
+    out = tmp_path_factory.mktemp("families") / "all"
+    plif = tiny(family="plif")
+    grids = [Grid(families=("dropout", "dropconnect"), methods=("float", "direct"), seeds=1, run=tiny())]
+    grids.append(Grid(families=("plif",), parts=("conv", "all"), methods=("float", "direct"), seeds=1, run=plif))
+    with undrawn():
+        compare(grids, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def page(comparison, tmp_path_factory) -> Path:
+    """The report of the comparison."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(comparison, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def families_page(families, tmp_path_factory) -> Path:
+    """The report of the families, with one figure each."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawings, "STORED", {"Reliability": drawings.STORED["Reliability"]})
+        write_report(families, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def root(page) -> Element:
+    """The report of the comparison, read."""
+    return parse(page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def families_root(families_page) -> Element:
+    """The report of the families, read."""
+    return parse(families_page.read_text(encoding="utf-8"))

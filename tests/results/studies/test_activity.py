@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers.studies import tiny_runs
+from tsnn_uq import data
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import load_network
+from tsnn_uq.neurons import LIF, PLIF, SRM
+from tsnn_uq.results.studies import layer_sparsity, potential_distribution, spike_trains
+
+FAMILIES = ["dropout", "dropconnect", "slayer", "plif"]
+
+
+def spikes_of(folder, images):
+    """What the layers of neurons give, by forward hooks: spikes [T, N, neurons] of each."""
+    network, seen = load_network(folder), []
+    for module in network.modules():
+        if isinstance(module, LIF | PLIF | SRM):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.append(output.flatten(2)))
+    with torch.no_grad():
+        outputs = network(images)
+    return seen, outputs.mean(0).argmax(-1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rates_trains_and_zeros_are_those_of_the_network(family, tmp_path):
+    runs = tiny_runs(tmp_path, family=family)
+    images = data.load_test("digits").images[:70]
+    sparsity, potentials = layer_sparsity(runs, inputs=70), potential_distribution(runs, inputs=70)
+    trains = spike_trains(runs, index=3, neurons=5)
+    for method, folder in runs.folders.items():
+        spikes, predicted = spikes_of(folder, images)
+        rates = [layer.mean(dtype=torch.float64).item() for layer in spikes]
+        rows = sparsity[sparsity["method"] == method]
+        assert rows.loc[rows["quantity"] == "spikes", "value"].tolist() == pytest.approx(rates)
+        weights = [m.weight for m in load_network(folder).modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        zeros = [(weight == 0).sum().item() / weight.numel() for weight in weights]
+        assert rows.loc[rows["quantity"] == "zero weights", "value"].tolist() == pytest.approx(zeros)
+
+        drawn = potentials[potentials["method"] == method].groupby("layer", sort=False)
+        assert drawn["rate"].first().tolist() == pytest.approx(rates)
+        for (_, rows), rate in zip(drawn, rates, strict=True):
+            assert rows["share"].sum() + rows["below"].iloc[0] + rows["above"].iloc[0] == pytest.approx(1)
+            assert max(rows["below"].iloc[0], rows["above"].iloc[0]) <= 0.005
+            above = rows.loc[rows["bin_low"] >= 1, "share"].sum() + rows["above"].iloc[0]
+            assert above == pytest.approx(rate)  # the threshold is an edge
+
+        one = trains[trains["method"] == method]
+        assert set(one["predicted"]) == {int(predicted[3])}
+        for (_, rows), layer in zip(one.groupby("layer", sort=False), spikes, strict=True):
+            found = rows.pivot_table(index="step", columns="neuron", values="spike").to_numpy()
+            chosen = rows["neuron"].unique()
+            assert len(chosen) == min(5, layer.shape[2])
+            assert (chosen[0], chosen[-1]) == (0, layer.shape[2] - 1)
+            np.testing.assert_array_equal(found, layer[:, 3, chosen])
+            assert rows["rate"].iloc[0] == pytest.approx(layer[:, 3].mean().item())
+    assert set(trains["label"]) == {int(data.load_test("digits").labels[3])}
+    assert set(sparsity["inputs"]) == set(potentials["inputs"]) == {70}
+
+
+def test_potentials_in_a_bin_are_those_in_its_bounds(tmp_path):
+    runs = tiny_runs(tmp_path, methods=("float",))
+    network = load_network(runs.folders["float"])
+    currents = []
+    network[2].register_forward_hook(lambda _module, _inputs, output: currents.append(output.double()))
+    with torch.no_grad():
+        network(data.load_test("digits").images[:40])
+    charged, potential = [], torch.zeros_like(currents[0][0])
+    for step in currents[0]:  # decay 0.5, threshold 1, reset by subtraction
+        potential = 0.5 * potential + step
+        charged.append(potential)
+        potential = potential - (potential >= 1).double()
+    values = torch.stack(charged).flatten().numpy()
+    for row in potential_distribution(runs, inputs=40).to_dict("records"):
+        share = ((values >= row["bin_low"]) & (values < row["bin_high"])).mean()
+        assert row["share"] == pytest.approx(share, abs=2 / len(values))  # rounding at an edge
+
+
+def test_what_is_not_there_is_refused(tmp_path):
+    runs = tiny_runs(tmp_path, methods=("float",))
+    with pytest.raises(InputError, match="index: expected one of the 360 test inputs, from 0 on; got 360"):
+        spike_trains(runs, index=360)
+    with pytest.raises(InputError, match="inputs: expected a positive whole number; got 0"):
+        layer_sparsity(runs, inputs=0)
+    with pytest.raises(InputError, match="inputs: expected a positive whole number; got -1"):
+        potential_distribution(runs, inputs=-1)
+    assert set(layer_sparsity(runs, inputs=1000)["inputs"]) == {360}

@@ -1,0 +1,23 @@
+"""What an uncertainty term in the loss does: every term at several weights, with and without, in and out of class."""
+
+from tsnn_uq.experiments.ablation.measures import measure_predictions, measure_run
+from tsnn_uq.experiments.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
+from tsnn_uq.experiments.ablation.posteriors import posteriors
+from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
+from tsnn_uq.experiments.ablation.stages import finals, screening
+
+__all__ = [
+    "CANDIDATES",
+    "FINALS",
+    "SCREENING",
+    "Plan",
+    "best_terms",
+    "chosen_weights",
+    "finalists",
+    "finals",
+    "measure_predictions",
+    "measure_run",
+    "posteriors",
+    "read_stage",
+    "screening",
+]

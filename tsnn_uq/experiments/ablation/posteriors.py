@@ -1,0 +1,161 @@
+"""Posteriors beside the terms: what they make of the networks that the finals trained without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from tsnn_uq.experiments import Context, Settings, load_network
+from tsnn_uq.experiments.ablation.measures import (
+    Predictions,
+    foreign_set,
+    is_measured,
+    keep_measured,
+    measure_predictions,
+    read_measured,
+)
+from tsnn_uq.experiments.ablation.plan import Plan
+from tsnn_uq.experiments.ablation.stages import Told, do_and_measure
+from tsnn_uq.experiments.bayesian import (
+    PosteriorSettings,
+    load_draws_of,
+    posterior_of_run,
+    predict_draws,
+    sparsity_of,
+    without_masks,
+)
+from tsnn_uq.experiments.context import silent, use_threads
+from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.files import csv_text, write_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["TEMPERATURES", "posteriors"]
+
+TEMPERATURES = (0.003, 0.01, 0.03, 0.1, 1.0)
+MEMBERS = 5
+FAMILY = "dropout"
+
+
+def posteriors(
+    plan: Plan,
+    *,
+    temperatures: Sequence[float] = TEMPERATURES,
+    members: int = MEMBERS,
+    settings: dict[str, Any] | None = None,
+    jobs: int = 1,
+    data_dir: str | Path | None = None,
+    told: Told = silent,
+) -> DataFrame:
+    """Ternary posterior, Laplace and SWAG of each float network, and ensembles of float and of ternary ones.
+
+    The temperature of the ternary posterior is the one of the smallest negative log-likelihood of the validation part
+    with the first seed; all others are trained with it.
+
+    Args:
+        plan: that of the finals, whose float and direct runs are read, or trained where they are missing;
+            ``posteriors.csv`` is written into its folder.
+        temperatures: to choose from.
+        members: of an ensemble; as many seeds are trained.
+        settings: of all posteriors, see `PosteriorSettings`.
+        jobs: runs side by side, each in its own process; posteriors are inferred one after the other.
+        data_dir: where the data lie.
+        told: of each finished run or posterior.
+
+    Returns:
+        Two rows for each, as the finals have them, with ``"none"`` as the term.
+
+    Raises:
+        InputError: missing data, or what a run raises.
+    """
+    import pandas as pd
+
+    sources, ternary = (
+        [plan.run(FAMILY, method, seed=seed) for seed in range(max(members, plan.seeds))]
+        for method in ("float", "direct")
+    )
+    do_and_measure(plan, [*sources, *ternary], jobs=jobs, data_dir=data_dir, told=told)
+    common = {"samples": sources[0].samples, **(settings or {})}
+    of_seed = [
+        {temperature: PosteriorSettings("ternary", temperature, seed=seed, **common) for temperature in temperatures}
+        for seed in range(plan.seeds)
+    ]
+    losses = {
+        temperature: _infer(plan, sources[0], wanted, data_dir, told)["validation_nll"]
+        for temperature, wanted in of_seed[0].items()
+    }
+    best = min(losses, key=losses.__getitem__)
+    rows = []
+    for seed in range(plan.seeds):
+        kinds = [of_seed[seed][best], *(PosteriorSettings(kind, seed=seed, **common) for kind in ("laplace", "swag"))]
+        for wanted in kinds:
+            _infer(plan, sources[seed], wanted, data_dir, told)
+            rows += _measured(plan, sources[seed], wanted, data_dir)
+    for networks in (sources, ternary):
+        rows += _ensemble(plan, networks[:members], data_dir)
+    table = pd.DataFrame(rows)
+    write_text(plan.out / "posteriors.csv", csv_text(table))
+    return table
+
+
+def _place(plan: Plan, wanted: PosteriorSettings) -> Path:
+    heat = f"-{wanted.temperature:g}" if wanted.kind == "ternary" else ""
+    return plan.out / "posteriors" / f"{wanted.kind}{heat}-{wanted.seed}"
+
+
+def _infer(
+    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None, told: Told
+) -> dict[str, Any]:
+    place = _place(plan, wanted)
+    values = posterior_of_run(plan.place(config), wanted, place, Context(data_dir))
+    told(place.name, 1, 1)
+    return values
+
+
+def _measured(
+    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None
+) -> list[dict[str, Any]]:
+    place = _place(plan, wanted)
+    heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
+
+    def networks() -> list[nn.Module]:
+        return load_draws_of(plan.place(config), place)
+
+    return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, data_dir)
+
+
+def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: str | Path | None) -> list[dict[str, Any]]:
+    """Rows of networks that differ in nothing but their seed; their masks play no part."""
+    method = members[0].method.name
+
+    def networks() -> list[nn.Module]:
+        return [without_masks(load_network(plan.place(config))) for config in members]
+
+    place = plan.out / "posteriors" / f"ensemble-{method}"
+    return _rows(plan, members[0], place, f"ensemble of {len(members)} {method}", networks, data_dir)
+
+
+def _rows(
+    plan: Plan,
+    config: Settings,
+    place: Path,
+    method: str,
+    networks: Callable[[], list[nn.Module]],
+    data_dir: str | Path | None,
+) -> list[dict[str, Any]]:
+    """What `measure_predictions` gives of networks, measured once and kept in their folder."""
+    if not is_measured(place):
+        drawn, splits = networks(), load_splits(config, data_dir)
+        with use_threads(config.threads):
+            predictions = Predictions(
+                (predict_draws(drawn, splits.validation), splits.validation.labels),
+                (predict_draws(drawn, splits.test), splits.test.labels),
+                {name: predict_draws(drawn, foreign_set(of, data_dir)) for name, of in plan.foreign.items()},
+            )
+        keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
+    head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}
+    return read_measured(place, **head)

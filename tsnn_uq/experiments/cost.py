@@ -1,0 +1,47 @@
+"""What a trained run costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.cost import Cost, LayerCount, cost, count_layers
+from tsnn_uq.data import EVENT_SETS
+from tsnn_uq.experiments.run import count_steps
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_sized_network
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import set_generator
+
+__all__ = ["cost_of_run"]
+
+
+def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") -> tuple[tuple[LayerCount, ...], Cost]:
+    """Count and price the network of a run.
+
+    Args:
+        folder: the run's folder.
+        samples: Monte Carlo samples S of one prediction.
+        accounting: ``"layer"`` or ``"paper"``; see `tsnn_uq.cost.cost`.
+
+    Returns:
+        The counts of its layers, and what they cost for the run's time steps.
+
+    Raises:
+        InputError: no trained run there, or an argument out of range.
+    """
+    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    example = _example(settings, size["shape"])
+    set_generator(network, generator_for(settings.seed, "cost"))  # a random input coding needs one
+    layers = count_layers(network, example)
+    return layers, cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
+
+
+def _example(settings: Settings, shape: list[int]) -> Tensor:
+    """An input without an event, or a black image."""
+    values = torch.Size(shape).numel()
+    if settings.data.name in EVENT_SETS:
+        return torch.zeros(1, settings.data.steps, -(-values // 8), dtype=torch.uint8)
+    return torch.zeros(1, *shape)

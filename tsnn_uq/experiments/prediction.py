@@ -1,0 +1,29 @@
+"""Monte Carlo predictions of a data set."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from tsnn_uq import data
+from tsnn_uq.engine import Engine
+from tsnn_uq.experiments.context import Progress, silent
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import mc_predict
+
+__all__ = ["predict"]
+
+
+def predict(
+    network: nn.Module | Engine, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
+) -> Tensor:
+    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, in the engine too."""
+    total = len(dataset)
+    draw = network.mc_predict if isinstance(network, Engine) else partial(mc_predict, network)
+    return draw(
+        dataset.images,
+        samples=samples,
+        generator=generator_for(seed, "predict", dataset.name),
+        progress=lambda done: progress("predict", done, total),
+    )

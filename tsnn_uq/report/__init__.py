@@ -1,5 +1,0 @@
-"""A comparison as one HTML page: tables, figures and what they mean, with nothing to fetch."""
-
-from tsnn_uq.report.page import write_report
-
-__all__ = ["write_report"]

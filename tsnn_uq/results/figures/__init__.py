@@ -1,0 +1,45 @@
+"""Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
+
+from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
+from tsnn_uq.results.figures.activity import layer_sparsity_chart, potential_histogram, spike_raster
+from tsnn_uq.results.figures.anytime import anytime_figure
+from tsnn_uq.results.figures.digits import digit_gallery
+from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
+from tsnn_uq.results.figures.events import event_picture, event_raster
+from tsnn_uq.results.figures.posteriors import posterior_differences
+from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
+from tsnn_uq.results.figures.selective import detection_table, selective_curves, selective_table
+from tsnn_uq.results.figures.shift import shift_figure
+from tsnn_uq.results.figures.style import METHOD_COLORS, save_figure, save_plot, style
+from tsnn_uq.results.figures.tradeoff import energy_figure, tradeoff_figure
+from tsnn_uq.results.figures.variance import variance_scatter
+from tsnn_uq.results.figures.weights import weight_code_histogram
+
+__all__ = [
+    "METHOD_COLORS",
+    "ablation_figure",
+    "ablation_table",
+    "anytime_figure",
+    "detection_table",
+    "digit_gallery",
+    "energy_figure",
+    "entropy_histogram",
+    "entropy_table",
+    "event_picture",
+    "event_raster",
+    "layer_sparsity_chart",
+    "posterior_differences",
+    "potential_histogram",
+    "reliability_diagram",
+    "reliability_table",
+    "save_figure",
+    "save_plot",
+    "selective_curves",
+    "selective_table",
+    "shift_figure",
+    "spike_raster",
+    "style",
+    "tradeoff_figure",
+    "variance_scatter",
+    "weight_code_histogram",
+]

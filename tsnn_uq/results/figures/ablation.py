@@ -1,0 +1,135 @@
+"""What uncertainty terms do: a row for each term, a panel for each measure, beside the network without a term."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.results.figures.style import METHOD_STYLES, MethodStyle, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["MEASURES", "ablation_figure", "ablation_table"]
+
+MEASURES: dict[str, tuple[str, float]] = {
+    "accuracy": ("Accuracy (%)", 100),
+    "predictive_variance_correct": ("Variance\nwhere right (10⁻³)", 1000),
+    "ece": ("ECE (%)", 100),
+    "aurc": ("AURC (10⁻³)", 1000),
+    "ood_auroc_fashion": ("AUROC,\nFashion-MNIST", 1),
+    "ood_auroc_letters": ("AUROC,\nletters", 1),
+}
+"""Column -> (title with unit, factor that gives this unit)."""
+CALIBRATIONS = ("none", "temperature")
+_OTHER = MethodStyle("#CC79A7", "v", "-", "xxxx")
+
+
+def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> DataFrame:
+    """The numbers of an `ablation_figure`: mean and range over seeds of each measure, in the units of `MEASURES`.
+
+    Args:
+        rows: of a screening, its chosen weights alone, or of finals; see `tsnn_uq.experiments.ablation`.
+        calibration: ``"temperature"``, or ``"none"`` for the networks as they are.
+
+    Returns:
+        Columns ``family``, ``method``, ``term``, ``regularizer``, ``measure``, ``unit``, ``mean``, ``low``, ``high``
+        (the smallest and largest of the seeds), ``seeds``, and ``without``, the mean of the same network without a
+        term (NaN where there is none). Terms come in the order of their mean variance where right, smallest first.
+
+    Raises:
+        InputError: an unknown calibration, missing columns, or no rows.
+    """
+    import pandas as pd
+
+    check_choice("calibration", calibration, CALIBRATIONS)
+    needed = ["family", "method", "term", "regularizer", "calibration", *MEASURES]
+    missing = [name for name in needed if name not in rows]
+    if missing:
+        raise InputError(f"rows: expected the columns of an ablation; got none called {', '.join(missing)}")
+    if "chosen" in rows:
+        rows = rows[rows["chosen"].astype(bool)]
+    rows = rows[rows["calibration"] == calibration]
+    if not len(rows):
+        raise InputError(f"rows: expected some with calibration {calibration}; got none")
+    groups = rows.groupby(["family", "method", "term", "regularizer"], sort=False)
+    parts = []
+    for name, (title, factor) in MEASURES.items():
+        scaled = groups[name].agg(["mean", "min", "max", "count"])
+        part = scaled.set_axis(["mean", "low", "high", "seeds"], axis=1).reset_index()
+        part[["mean", "low", "high"]] *= factor
+        parts.append(part.assign(measure=name, unit=title.replace("\n", " ")))
+    table = pd.concat(parts, ignore_index=True)
+    keys = ["family", "method", "measure"]
+    without = table[table["term"] == "none"].set_index(keys)["mean"].rename("without")
+    table = table.join(without, on=keys)
+    variance = table[table["measure"] == "predictive_variance_correct"].groupby("term")["mean"].mean()
+    order = {term: rank for rank, term in enumerate(variance.sort_values().index)}
+    table = table.sort_values("term", key=lambda terms: terms.map(order), kind="stable", ignore_index=True)
+    return table[[*keys[:2], "term", "regularizer", "measure", "unit", "mean", "low", "high", "seeds", "without"]]
+
+
+def ablation_figure(table: DataFrame) -> Figure:
+    """Each term's measures, a row a term and a panel a measure, methods by colour and marker.
+
+    A point is the mean over seeds and its line spans them; upright lines are the same methods without a term.
+
+    Args:
+        table: what `ablation_table` returns.
+
+    Returns:
+        The figure, a page wide.
+    """
+    terms = [term for term in dict.fromkeys(table["term"]) if term != "none"]
+    several = table["family"].nunique() > 1
+    families = list(dict.fromkeys(table["family"]))
+    labels = [f"{term}\n{family}" if several else term for family in families for term in terms]
+    methods = list(dict.fromkeys(table["method"]))
+    with style():
+        height = 1.1 + (0.32 if several else 0.2) * len(labels)
+        figure = new_figure(height, panels=len(MEASURES))
+        panels = figure.subplots(1, len(MEASURES), sharey=True)
+        for axes, (measure, (title, _)) in zip(panels, MEASURES.items(), strict=True):
+            _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
+            axes.set_title(title)
+            axes.locator_params(axis="x", nbins=3)
+            axes.xaxis.set_major_formatter("{x:g}")  # as short as can be: panels are narrow
+            axes.grid(axis="y", color="0.92", linewidth=0.5)
+        panels[0].set_yticks(range(len(labels)), labels)
+        panels[0].set_ylim(len(labels) - 0.4, -0.6)
+        _draw_legend(figure, methods)
+    return figure
+
+
+def _look(method: str) -> MethodStyle:
+    return METHOD_STYLES.get(method, _OTHER)
+
+
+def _draw_panel(axes: Axes, rows: DataFrame, families: list[str], terms: list[str], methods: list[str]) -> None:
+    for number, method in enumerate(methods):
+        look = _look(method)
+        shift = 0.3 * (number - (len(methods) - 1) / 2)
+        for rank, family in enumerate(families):
+            part = rows[(rows["method"] == method) & (rows["family"] == family)]
+            first, last = rank * len(terms), (rank + 1) * len(terms)
+            for value in part["without"].dropna().unique():
+                axes.plot(
+                    [value, value], [first - 0.5, last - 0.5], color=look.color, linestyle=look.line, linewidth=0.7
+                )
+            chosen = part[part["term"] != "none"]
+            places = [first + terms.index(term) + shift for term in chosen["term"]]
+            axes.hlines(places, chosen["low"], chosen["high"], color=look.color, linewidth=1.0)
+            axes.plot(chosen["mean"], places, color=look.color, marker=look.marker, linestyle="none")
+
+
+def _draw_legend(figure: Figure, methods: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles: list[Any] = []
+    for method in methods:
+        look = _look(method)
+        common: dict[str, Any] = {"color": look.color, "linestyle": look.line}
+        handles.append(Line2D([], [], marker=look.marker, label=f"{method}; line: without a term", **common))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -1,0 +1,162 @@
+"""Inside trained networks: sparse weights and spikes, potentials against the threshold, spikes over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["layer_sparsity_chart", "potential_histogram", "spike_raster"]
+
+_STEPS_APART = 20  # so few time steps leave room for gaps between cells
+_LABELS = {"zero weights": "Zero weights (%)", "spikes": "Spikes per neuron and step (%)"}
+
+
+def layer_sparsity_chart(table: DataFrame) -> Figure:
+    """Bars of each method, layer by layer: the share of zero weights, and how often neurons fire.
+
+    Args:
+        table: what `tsnn_uq.results.studies.layer_sparsity` returns.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no rows.
+    """
+    methods = _methods(table)
+    width = 0.8 / len(methods)
+    with style():
+        figure = new_figure(2.6, 2)
+        for axes, (quantity, label) in zip(figure.subplots(1, 2), _LABELS.items(), strict=True):
+            rows = table[table["quantity"] == quantity]
+            layers = list(dict.fromkeys(rows["layer"]))
+            for number, method in enumerate(methods):
+                look = METHOD_STYLES[method]
+                values = rows[rows["method"] == method].set_index("layer")["value"].reindex(layers)
+                places = np.arange(len(layers)) + (number - (len(methods) - 1) / 2) * width
+                colors = {"facecolor": look.color if not look.hatch else "white", "edgecolor": look.color}
+                axes.bar(places, 100 * values, width, hatch=look.hatch, linewidth=0.8, label=method, **colors)
+            axes.set_xticks(range(len(layers)), [layer.replace(": ", "\n") for layer in layers])
+            axes.set_ylabel(label)
+            axes.set_ylim(0, None)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+    return figure
+
+
+def potential_histogram(table: DataFrame) -> Figure:
+    """Membrane potentials before the reset in units of the threshold: a column a layer, a row a ternary method.
+
+    Float potentials (grey) are the same in each row. What lies right of the dashed threshold fires; how much that is
+    stands above, of float first. Potentials that come in steps are those of ternary weights, whose sums are multiples
+    of one scale.
+
+    Args:
+        table: what `tsnn_uq.results.studies.potential_distribution` returns.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no rows.
+    """
+    from matplotlib.patches import Patch
+
+    methods, layers = _methods(table), list(dict.fromkeys(table["layer"]))
+    lines = [method for method in methods if method != "float"] or methods
+    with style():
+        figure = new_figure(0.5 + 1.5 * len(lines), 2)
+        panels = figure.subplots(len(lines), len(layers), sharex="col", sharey="col", squeeze=False)
+        for (row, method), (column, layer) in ((r, c) for r in enumerate(lines) for c in enumerate(layers)):
+            axes, of_layer = panels[row, column], table[table["layer"] == layer]
+            rates = [
+                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name]):.1f}"
+                for name in dict.fromkeys(["float", method])
+                if name in methods
+            ]
+            axes.axvline(1, color="0.3", linestyle=(0, (4, 3)), linewidth=0.8)
+            title = f"{layer} neurons\n" if row == 0 else ""
+            axes.set_title(title + " \N{RIGHTWARDS ARROW} ".join(rates) + " % fire", fontsize=7)
+            axes.locator_params(axis="x", nbins=5, integer=True)
+            if column == 0:
+                axes.set_ylabel(f"{method}\nShare per bin (%)")
+        for axes in panels[-1]:
+            axes.set_xlabel("Potential (thresholds)")
+            axes.set_ylim(0, None)  # only now, when all are drawn on the axis that they share
+        if "float" in methods:
+            figure.legend(handles=[Patch(color="0.8", label="float")], loc="outside upper center")
+    return figure
+
+
+def _draw_potentials(axes: Axes, rows: DataFrame) -> float:
+    """Draw one method's histogram; returns the share that fires."""
+    method = rows["method"].iloc[0]
+    grey: dict[str, Any] = {"color": "0.8", "fill": True}
+    line: dict[str, Any] = {"color": METHOD_STYLES[method].color, "linewidth": 0.8, "baseline": None}
+    edges = [*rows["bin_low"], rows["bin_high"].iloc[-1]]
+    axes.stairs(100 * rows["share"], edges, **(grey if method == "float" else line))
+    axes.set_xlim(edges[0], edges[-1])
+    return float(rows["rate"].iloc[0])
+
+
+def spike_raster(table: DataFrame) -> Figure:
+    """Spikes of some neurons over time for one input: a column a method, a row a layer; a dark cell is a spike.
+
+    Args:
+        table: what `tsnn_uq.results.studies.spike_trains` returns.
+
+    Returns:
+        The figure, a column wide for one method, else a page.
+
+    Raises:
+        InputError: no rows.
+    """
+    methods, layers = _methods(table), list(dict.fromkeys(table["layer"]))
+    with style():
+        figure = new_figure(0.6 + 1.25 * len(layers), len(methods))
+        panels = figure.subplots(len(layers), len(methods), sharex=True, sharey="row", squeeze=False)
+        for (row, layer), (column, method) in ((r, c) for r in enumerate(layers) for c in enumerate(methods)):
+            rows = table[(table["method"] == method) & (table["layer"] == layer)]
+            axes = panels[row, column]
+            _draw_raster(axes, rows, METHOD_STYLES[method].color)
+            first = rows.iloc[0]
+            rate = f"{100 * first['rate']:.1f} % fire"
+            says = f"{method}: says {first['predicted']}, is {first['label']}\n"
+            axes.set_title((says if row == 0 else "") + rate, fontsize=7)
+            if column == 0:
+                shown = rows["neuron"].nunique()
+                axes.set_ylabel(f"{layer.partition(':')[0].capitalize()}\n{shown} of {first['layer_neurons']} neurons")
+        for axes in panels[-1]:
+            axes.set_xlabel("Time step")
+    return figure
+
+
+def _methods(table: DataFrame) -> list[str]:
+    if not len(table):
+        raise InputError("table: expected at least one layer; got none")
+    return in_order(dict.fromkeys(table["method"]))
+
+
+def _draw_raster(axes: Axes, rows: DataFrame, color: str) -> None:
+    from matplotlib.colors import ListedColormap
+
+    spikes = rows.pivot_table(index="neuron", columns="step", values="spike")
+    neurons, steps = spikes.shape
+    edges = np.arange(steps + 1) + 0.5
+    colors = ListedColormap(["white", color])
+    axes.pcolormesh(
+        edges, np.arange(neurons + 1) + 0.5, spikes.to_numpy(), cmap=colors, vmin=0, vmax=1, rasterized=True
+    )
+    if steps <= _STEPS_APART:
+        axes.vlines(edges[1:-1], 0.5, neurons + 0.5, color="white", linewidth=1.5)
+        axes.hlines(np.arange(1, neurons) + 0.5, edges[0], edges[-1], color="white", linewidth=0.4)
+    axes.locator_params(axis="x", integer=True)
+    axes.set_yticks([])

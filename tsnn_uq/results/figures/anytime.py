@@ -1,0 +1,111 @@
+"""Anytime curves: accuracy and uncertainty against the number of samples and of time steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["anytime_figure"]
+
+_AXES = {"samples": "Monte Carlo samples S", "steps": "Time steps T"}
+_MEASURES = {
+    "accuracy": ("Accuracy (%)", 100),
+    "predictive_entropy_nats": ("Predictive\nentropy (nats)", 1),
+    "ece": ("ECE (%)", 100),
+    "ood_auroc": ("OOD AUROC (%)", 100),
+}
+_SPANS = ("predictive_entropy_nats", "ece")  # what may fall by orders of magnitude
+# A method keeps its colour, marker and line; the mask mode is told by the marker, full or hollow.
+_MASKS = {"fixed": "masks fixed over the steps", "per-step": "masks redrawn each step"}
+
+
+def anytime_figure(table: DataFrame) -> Figure:
+    """A row for each measure; at its left against samples (logarithmic), at its right against time steps.
+
+    A band is one standard deviation, over random subsets of the samples, to either side of their mean. Against time
+    steps, an axis of entropies or calibration errors that span more than a factor of ten is logarithmic.
+
+    Args:
+        table: what `tsnn_uq.results.studies.anytime_curves` returns.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no method.
+    """
+    methods = in_order(table["method"].unique())
+    measures = [name for name in _MEASURES if name in table]
+    masks = [name for name in _MASKS if name in set(table["mask"])]
+    if not measures or not masks:
+        raise InputError(f"table: expected measures and mask modes; got columns {list(table.columns)}")
+    with style():
+        figure = new_figure(0.9 + 1.35 * len(measures), panels=2)
+        axes = figure.subplots(len(measures), 2, sharex="col", squeeze=False)
+        for row, measure in zip(axes, measures, strict=True):
+            for panel, against in zip(row, _AXES, strict=True):
+                part = table[table["against"] == against]
+                for method in methods:
+                    for mask in masks:
+                        rows = part[(part["method"] == method) & (part["mask"] == mask)]
+                        _draw_curve(panel, rows, against, measure)
+                if against == "steps" and measure in _SPANS and part[measure].max() > 10 * part[measure].min() > 0:
+                    panel.set_yscale("log")
+            bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
+            row[0].set_ylabel(_MEASURES[measure][0] + bins)
+        for panel, against in zip(axes[-1], _AXES, strict=True):
+            _set_axis(panel, against, sorted(table.loc[table["against"] == against, against].unique()))
+        samples, steps, inputs = (int(table[name].max()) for name in ("samples", "steps", "inputs"))
+        axes[0, 0].set_title(f"subsets of {samples} samples, all {steps} time steps")
+        axes[0, 1].set_title(f"all {samples} samples (N = {inputs:,} inputs)")
+        _draw_legend(figure, methods, masks)
+        figure.align_ylabels(axes[:, 0])
+    return figure
+
+
+def _look(method: str, mask: str) -> dict[str, Any]:
+    look = METHOD_STYLES[method]
+    fill = {} if mask == "fixed" else {"markerfacecolor": "white"}
+    return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9, **fill}
+
+
+def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str) -> None:
+    if not len(rows):
+        return
+    method, mask = rows[["method", "mask"]].iloc[0]
+    factor = _MEASURES[measure][1]
+    x, value, spread = rows[against], factor * rows[measure], factor * rows[f"{measure}_sd"]
+    axes.plot(x, value, **_look(method, mask))
+    if spread.notna().any():
+        axes.fill_between(x, value - spread, value + spread, color=METHOD_STYLES[method].color, alpha=0.15, linewidth=0)
+
+
+def _set_axis(axes: Axes, against: str, amounts: list[int]) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+    axes.set_xlabel(_AXES[against])
+    doubling = against == "samples" or max(amounts) > len(amounts)  # of many steps not all were measured
+    if doubling:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+    if len(amounts) <= 8 or doubling:
+        axes.xaxis.set_major_locator(FixedLocator(amounts))
+
+
+def _draw_legend(figure: Figure, methods: list[str], masks: list[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=method, **_look(method, masks[0])) for method in methods]
+    for mask in masks:
+        fill = "0.3" if mask == "fixed" else "white"
+        marker = {"marker": "o", "markerfacecolor": fill, "markeredgecolor": "0.3", "linestyle": ""}
+        handles.append(Line2D([], [], label=_MASKS[mask], **marker))  # type: ignore[arg-type]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.2)

@@ -1,0 +1,160 @@
+"""Histograms of the uncertainty of right, wrong and out-of-distribution inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
+from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
+from tsnn_uq.results.figures.style import METHOD_COLORS, Array, as_tensor, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["entropy_histogram", "entropy_table"]
+
+_QUANTITIES = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
+_LABELS = {"predictive_entropy": "Predictive entropy (nats)", "mutual_information": "Mutual information (nats)"}
+# "COLOR" stands for the method's; fill, hatch and a broken line tell the groups apart in grey too.
+_GROUPS: dict[str, dict[str, Any]] = {
+    "right": {"fill": True, "facecolor": "COLOR", "alpha": 0.35, "linewidth": 0},
+    "wrong": {"fill": True, "facecolor": "none", "edgecolor": "COLOR", "hatch": "/////", "linewidth": 0.8},
+    "outlier": {"color": "0.45", "linestyle": (0, (3, 1.5)), "linewidth": 1.2, "baseline": None},
+}
+
+
+def entropy_table(
+    predictions: Mapping[str, tuple[Array, Array]], *, outlier: Mapping[str, Array] | None = None, bins: int = 30
+) -> DataFrame:
+    """The numbers of an `entropy_histogram`: one row per quantity, method, group and bin.
+
+    Args:
+        predictions: for each method, probabilities [S, N, C] (samples, inputs, classes) and class numbers [N].
+        outlier: for some of these methods, probabilities [S, M, C] of out-of-distribution inputs.
+        bins: number of bins of equal width, from 0 to log C for the entropy (its bound), and to the largest value
+            of any method for the mutual information; the last one is closed.
+
+    Returns:
+        Columns ``quantity`` ("predictive_entropy" or "mutual_information", both in nats); ``method``; ``group``
+        ("right", "wrong" or "outlier"); ``bin_low``, ``bin_high``; ``count``; and ``share``, the count divided by
+        the size of the group (NaN if that is empty).
+
+    Raises:
+        InputError: no method, outliers of a method that is not in `predictions`, networks of
+            different numbers of classes, or arrays that are no probabilities or labels.
+    """
+    import pandas as pd
+
+    check_positive("bins", bins, integer=True)
+    groups = _split(predictions, outlier or {})
+    bound = _largest_entropy(groups)
+    tables = []
+    for quantity, function in _QUANTITIES.items():
+        values = {key: function(probs, reduction="none").double().numpy() for key, probs in groups.items()}
+        top = bound
+        if quantity == "mutual_information":
+            top = max(value.max(initial=0) for value in values.values()) or bound
+        edges = np.linspace(0, top, bins + 1)
+        for (method, group), value in values.items():
+            count = np.histogram(value.clip(0, top), edges)[0]  # rounding may put an entropy above log C
+            share = count / len(value) if len(value) else np.full(bins, np.nan)
+            names = {"quantity": quantity, "method": method, "group": group}
+            tables.append(
+                pd.DataFrame({**names, "bin_low": edges[:-1], "bin_high": edges[1:], "count": count, "share": share})
+            )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _split(
+    predictions: Mapping[str, tuple[Array, Array]], outlier: Mapping[str, Array]
+) -> dict[tuple[str, str], Tensor]:
+    """Probabilities [S, n, C] of each (method, group), methods in their order."""
+    for name in outlier:
+        check_choice("outlier", name, predictions)
+    groups = {}
+    for method in in_order(predictions):
+        probs, target = (as_tensor(array) for array in predictions[method])
+        check_probabilities("mc_probs", probs, "[S, N, C]")
+        target = check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
+        if not len(target):
+            raise InputError(f"predictions: expected at least one input for {method}; got none (N = 0)")
+        right = probs.mean(0).argmax(-1) == target
+        groups[method, "right"], groups[method, "wrong"] = probs[:, right], probs[:, ~right]
+        if method in outlier:
+            groups[method, "outlier"] = as_tensor(outlier[method])
+    return groups
+
+
+def _largest_entropy(groups: Mapping[tuple[str, str], Tensor]) -> float:
+    classes = sorted({probs.shape[-1] for probs in groups.values()})
+    if len(classes) > 1 or classes[0] < 2:
+        raise InputError(f"predictions: expected one number of classes, at least two, for all methods; got {classes}")
+    return math.log(classes[0])
+
+
+def entropy_histogram(
+    predictions: Mapping[str, tuple[Array, Array]], *, outlier: Mapping[str, Array] | None = None, bins: int = 30
+) -> Figure:
+    """Predictive entropy (above) and mutual information (below) of right and wrong predictions, a column a method.
+
+    Each group is divided by its own size, given above the panel, and the axis is logarithmic: a hundred wrong
+    predictions stay visible beside ten thousand right ones, and so do the few that are wrong *and* certain. All
+    panels share the vertical axis, those of a row the horizontal one too.
+
+    Args and errors are those of `entropy_table`, which gives the numbers.
+
+    Returns:
+        The figure, a column wide for one method, else a page.
+    """
+    table = entropy_table(predictions, outlier=outlier, bins=bins)
+    methods = list(dict.fromkeys(table["method"]))
+    with style():
+        figure = new_figure(3.8, len(methods))
+        axes = figure.subplots(2, len(methods), sharex="row", sharey=True, squeeze=False)
+        for (row, quantity), (column, method) in ((r, c) for r in enumerate(_QUANTITIES) for c in enumerate(methods)):
+            rows = table[(table["quantity"] == quantity) & (table["method"] == method)]
+            _draw_panel(axes[row, column], rows, METHOD_COLORS[method])
+            axes[row, column].set_xlabel(_LABELS[quantity])
+            axes[row, 0].set(ylabel="Share of group (log)", xlim=(0, rows["bin_high"].max()))
+            if row == 0:
+                axes[row, column].set_title(_title(method, rows))
+        smallest = table.loc[table["count"] > 0, "share"].min()
+        axes[0, 0].set(yscale="log", ylim=(smallest / 2, 1.2))
+        _draw_legend(figure, list(dict.fromkeys(table["group"])))
+    return figure
+
+
+def _look(group: str, color: str) -> dict[str, Any]:
+    return {name: color if value == "COLOR" else value for name, value in _GROUPS[group].items()}
+
+
+def _draw_panel(axes: Axes, rows: DataFrame, color: str) -> None:
+    for group, part in rows.groupby("group", sort=False):
+        if part["count"].sum() > 0:
+            edges = [*part["bin_low"], part["bin_high"].iloc[-1]]
+            axes.stairs(part["share"], edges, **{"baseline": 1e-12, **_look(str(group), color)})
+
+
+def _title(method: str, rows: DataFrame) -> str:
+    sizes = [f"{size:,} {group}" for group, size in rows.groupby("group", sort=False)["count"].sum().items()]
+    return "\n".join([method, ", ".join(sizes[:2]), *sizes[2:]])
+
+
+def _draw_legend(figure: Figure, groups: list[str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = []
+    for group in groups:
+        look = _look(group, "0.2")
+        look.pop("baseline", None)
+        if group == "outlier":
+            look.update(fill=False, edgecolor=look.pop("color"))
+        handles.append(Patch(label=group, **look))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(groups))

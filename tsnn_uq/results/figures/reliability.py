@@ -1,0 +1,115 @@
+"""Reliability diagrams: accuracy against confidence, and how many inputs stand behind each point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.metrics.functional import expected_calibration_error, reliability_curve
+from tsnn_uq.results.figures.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["reliability_diagram", "reliability_table"]
+
+
+def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int = 15) -> DataFrame:
+    """The numbers of a `reliability_diagram`: one row per method and bin.
+
+    Args:
+        predictions: for each method, probabilities [N, C] (of Monte Carlo samples their mean) and class numbers [N].
+        bins: number of bins of equal width on [0, 1].
+
+    Returns:
+        Columns ``method``; ``bin_low``, ``bin_high``; ``count`` of inputs in the bin; their mean ``confidence`` and
+        their ``accuracy`` with its 95 % Wilson interval ``accuracy_low``, ``accuracy_high``, all NaN in an empty bin;
+        and of the method as a whole ``inputs`` (N) and ``ece``. Fractions, not percent.
+
+    Raises:
+        InputError: no method, or what `tsnn_uq.metrics.functional.reliability_curve` refuses.
+    """
+    import pandas as pd
+
+    tables = []
+    for method in in_order(predictions):
+        probs, target = (as_tensor(array) for array in predictions[method])
+        curve = reliability_curve(probs, target, bins)
+        columns = {
+            "method": method,
+            "bin_low": curve.edges[:-1],
+            "bin_high": curve.edges[1:],
+            "count": curve.count,
+            "confidence": curve.confidence,
+            "accuracy": curve.accuracy,
+            "accuracy_low": curve.low,
+            "accuracy_high": curve.high,
+            "inputs": len(target),
+            "ece": expected_calibration_error(probs, target, bins).item(),
+        }
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def reliability_diagram(predictions: Mapping[str, tuple[Array, Array]], bins: int = 15) -> Figure:
+    """Accuracy in each bin of confidence, side by side for up to four methods, with a histogram of the confidence.
+
+    A point stands at the mean confidence of its bin and carries a 95 % Wilson interval; on the dashed diagonal a
+    method is as often right as it says. Empty bins have no point. The histograms share a count axis, which is
+    logarithmic as soon as one bin holds more than half of a method's inputs.
+
+    Args and errors are those of `reliability_table`, which gives the numbers.
+
+    Returns:
+        The figure, a column wide for one method, else a page.
+    """
+    table = reliability_table(predictions, bins)
+    methods = list(dict.fromkeys(table["method"]))
+    saturated = bool((2 * table["count"] > table["inputs"]).any())
+    with style():
+        figure = new_figure(3.2, len(methods))
+        axes = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False, height_ratios=[5, 2])
+        for (curve, histogram), method in zip(axes.T, methods, strict=True):
+            rows = table[table["method"] == method]
+            _draw_curve(curve, rows, method, bins)
+            _draw_histogram(histogram, rows, method)
+        axes[0, 0].set(
+            ylabel="Accuracy", xlim=(-0.02, 1.02), ylim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"]
+        )
+        axes[1, 0].set_ylabel("Inputs (log)" if saturated else "Inputs")
+        if saturated:
+            axes[1, 0].set(yscale="log", ylim=(0.7, None))  # a bin of one input still shows
+        figure.align_ylabels(axes[:, 0])
+    return figure
+
+
+def _draw_curve(axes: Axes, rows: DataFrame, method: str, bins: int) -> None:
+    look = METHOD_STYLES[method]
+    accuracy = rows["accuracy"]  # NaN in an empty bin, where the line breaks too
+    # Where all or none are right, the interval's end may lie within rounding on the wrong side of the share.
+    ends = [(accuracy - rows["accuracy_low"]).clip(lower=0), (rows["accuracy_high"] - accuracy).clip(lower=0)]
+    axes.plot([0, 1], [0, 1], color="0.6", linestyle=(0, (4, 3)), linewidth=0.8, zorder=1)
+    axes.errorbar(
+        rows["confidence"],
+        accuracy,
+        yerr=ends,
+        color=look.color,
+        marker=look.marker,
+        linestyle=look.line,
+        linewidth=0.8,
+        elinewidth=0.8,
+        capsize=1.5,
+        clip_on=False,
+    )
+    inputs, error = rows[["inputs", "ece"]].iloc[0]
+    axes.set_title(f"{method}\nECE {100 * error:.2f} % ({bins} bins)\nN = {inputs:,.0f}")
+
+
+def _draw_histogram(axes: Axes, rows: DataFrame, method: str) -> None:
+    look = METHOD_STYLES[method]
+    bars: dict[str, Any] = {"align": "edge", "facecolor": "white", "edgecolor": look.color, "hatch": look.hatch}
+    widths = rows["bin_high"] - rows["bin_low"]
+    axes.bar(rows["bin_low"], rows["count"], widths, linewidth=0.8, **bars)
+    axes.set_xlabel("Confidence")

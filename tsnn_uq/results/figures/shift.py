@@ -1,0 +1,101 @@
+"""Accuracy and uncertainty against how far images are shifted, under a strip of what they then look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["shift_figure"]
+
+_SHIFTS = {"rotate": "Rotation (degrees)", "noise": "Gaussian noise, sigma", "blur": "Gaussian blur, sigma (pixels)"}
+_MEASURES = {
+    "accuracy": ("Accuracy (%)", 100),
+    "predictive_entropy_nats": ("Predictive\nentropy (nats)", 1),
+    "ece": ("ECE (%)", 100),
+}
+_STRIP = 7  # as many images fit side by side above an axis
+
+
+def shift_figure(table: DataFrame, examples: Mapping[str, Array]) -> Figure:
+    """A column for each shift, with an image above each amount, and a row for each measure; rows share their axis.
+
+    The band of an accuracy is its 95 % Wilson interval. Where amounts are too close for their images, some are left
+    out of the strip.
+
+    Args:
+        table: what `tsnn_uq.results.studies.shift_curves` returns.
+        examples: by shift, an image at each amount, ascending, [A, H, W] in [0, 1].
+
+    Returns:
+        The figure, a column wide for one shift, else a page.
+
+    Raises:
+        InputError: no method, or not an image for each amount.
+    """
+    methods = in_order(table["method"].unique())
+    shifts = [name for name in _SHIFTS if name in set(table["shift"])]
+    with style():
+        figure = new_figure(5.2, len(shifts))
+        ratios = [1.0 if len(shifts) > 2 else 1.6 if len(shifts) == 2 else 1.4, 4, 4, 4]
+        axes = figure.subplots(4, len(shifts), sharex="col", sharey="row", squeeze=False, height_ratios=ratios)
+        for column, shift in zip(axes.T, shifts, strict=True):
+            rows = table[table["shift"] == shift]
+            _draw_strip(column[0], sorted(rows["amount"].unique()), examples, shift)
+            for panel, measure in zip(column[1:], _MEASURES, strict=True):
+                for method in methods:
+                    _draw_curve(panel, rows[rows["method"] == method], measure)
+            column[-1].set_xlabel(_SHIFTS[shift])
+        for panel, (measure, (label, _)) in zip(axes[1:, 0], _MEASURES.items(), strict=True):
+            panel.set_ylabel(label + (f"\n{table['bins'].iloc[0]} bins" if measure == "ece" else ""))
+            panel.set_ylim(0, None)
+        _draw_legend(figure, methods, int(table["inputs"].max()), int(table["samples"].max()))
+        figure.align_ylabels(axes[1:, 0])
+    return figure
+
+
+def _draw_strip(axes: Axes, amounts: list[float], examples: Mapping[str, Array], shift: str) -> None:
+    images = as_tensor(examples[shift]) if shift in examples else None
+    if images is None or len(images) != len(amounts):
+        got = "none" if images is None else len(images)
+        raise InputError(f"examples: expected an image for each of {len(amounts)} amounts of {shift}; got {got}")
+    span = amounts[-1] - amounts[0] or 1.0
+    width = span / (_STRIP - 1)
+    shown: list[float] = []
+    for amount, image in zip(amounts, images.numpy(), strict=True):
+        if not shown or amount - shown[-1] >= 0.99 * width:
+            shown.append(amount)
+            extent = (amount - 0.47 * width, amount + 0.47 * width, 0, 0.94)
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
+    axes.set(xlim=(amounts[0] - width / 2, amounts[-1] + width / 2), ylim=(0, 0.94))
+    axes.set_xticks(shown, [f"{amount:g}" for amount in shown])
+    axes.set_box_aspect(0.94 * width / (span + width))  # so that images are as high as wide
+    axes.set_anchor("S")
+    axes.axis("off")
+
+
+def _draw_curve(axes: Axes, rows: DataFrame, measure: str) -> None:
+    look, factor = METHOD_STYLES[rows["method"].iloc[0]], _MEASURES[measure][1]
+    options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
+    axes.plot(rows["amount"], factor * rows[measure], **options)
+    if f"{measure}_low" in rows:
+        low, high = (factor * rows[f"{measure}_{end}"] for end in ("low", "high"))
+        axes.fill_between(rows["amount"], low, high, color=look.color, alpha=0.15, linewidth=0)
+
+
+def _draw_legend(figure: Figure, methods: list[str], inputs: int, samples: int) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for method in methods:
+        look: dict[str, Any] = dict(zip(("color", "marker", "linestyle"), METHOD_STYLES[method], strict=False))
+        handles.append(Line2D([], [], label=method, **look))
+    title = f"N = {inputs:,} inputs, S = {samples} samples"
+    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

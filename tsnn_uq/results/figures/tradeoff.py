@@ -1,0 +1,197 @@
+"""What networks achieve against what they cost, with those that no other beats in both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["energy_figure", "tradeoff_figure"]
+
+_FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom")  # one for each family
+_LINES: tuple[Any, ...] = ("-", "--", "-.", ":")
+_FRONT: dict[str, Any] = {
+    **{"color": "0.5", "linewidth": 0.8, "zorder": 1},
+    **{"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.8},
+}
+_LABELS = {
+    "accuracy_pct": "Accuracy (%)",
+    "ece_pct": "ECE (%)",
+    "nll_nats": "NLL (nats)",
+    "brier": "Brier score",
+    "predictive_entropy_nats": "Predictive entropy (nats)",
+    "mutual_information_nats": "Mutual information (nats)",
+    "predictive_variance": "Predictive variance",
+    "storage_bytes": "Storage (bytes)",
+    "flops": "FLOPs a time step",
+    "energy_pj": "Energy of one pass (pJ)",
+}
+
+
+def tradeoff_figure(table: DataFrame) -> Figure:
+    """A row a measure, a column a cost: means with standard deviations over seeds, and the front of the best means.
+
+    Colour and marker tell the method, their filling the family; where ternary networks differ in the quantized part, it
+    is written beside them. The grey line joins the networks on the front. Costs are logarithmic.
+
+    Args:
+        table: what `tsnn_uq.results.studies.tradeoffs` returns.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no rows.
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    _require_rows(table)
+    measures, costs = list(dict.fromkeys(table["measure"])), list(dict.fromkeys(table["cost"]))
+    parts = set(table["quantized_part"]) - {"none"}
+    with style():
+        figure = new_figure(0.7 + 1.6 * len(measures), 2)
+        panels = figure.subplots(len(measures), len(costs), sharex="col", sharey="row", squeeze=False)
+        for row, measure in enumerate(measures):
+            for column, cost in enumerate(costs):
+                axes = panels[row, column]
+                rows = table[(table["measure"] == measure) & (table["cost"] == cost)]
+                _draw_front(axes, rows[rows["on_front"]])
+                _draw_networks(axes, rows, _families(table), name_parts=len(parts) > 1)
+                axes.set_xscale("log")
+                axes.margins(x=0.15, y=0.12)
+            panels[row, 0].set_ylabel(_LABELS[measure])
+        for axes, cost in zip(panels[-1], costs, strict=True):
+            axes.set_xlabel(_LABELS[cost])
+            low, high = axes.get_xlim()
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high > 10 * low else (1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        figure.align_ylabels(panels[:, 0])
+        _draw_legend(figure, table, bool(table["on_front"].any()))
+    return figure
+
+
+def _require_rows(table: DataFrame) -> None:
+    if not len(table):
+        raise InputError("table: expected at least one network; got none")
+    in_order(dict.fromkeys(table["method"]))
+
+
+def _families(table: DataFrame) -> dict[str, int]:
+    return {family: number for number, family in enumerate(dict.fromkeys(table["family"]))}
+
+
+def _draw_networks(axes: Axes, rows: DataFrame, families: dict[str, int], *, name_parts: bool) -> None:
+    for network in rows.to_dict("records"):
+        look = METHOD_STYLES[network["method"]]
+        fill = _FILLS[families[network["family"]] % len(_FILLS)]
+        axes.errorbar(
+            network["cost_value"],
+            network["value"],
+            xerr=network["cost_std"],
+            yerr=network["value_std"],
+            color=look.color,
+            marker=look.marker,
+            fillstyle=fill,
+            markerfacecoloralt="white",
+            elinewidth=0.7,
+        )
+        if name_parts and network["quantized_part"] != "none":
+            place = (network["cost_value"], network["value"])
+            axes.annotate(network["quantized_part"], place, (4, 2), textcoords="offset points", fontsize=7)
+
+
+def _draw_front(axes: Axes, front: DataFrame) -> None:
+    ordered = front.sort_values(["cost_value", "value"])
+    axes.plot(ordered["cost_value"], ordered["value"], **_FRONT)
+
+
+def _draw_legend(figure: Figure, table: DataFrame, front: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [], [], color=METHOD_STYLES[method].color, marker=METHOD_STYLES[method].marker, linestyle="", label=method
+        )
+        for method in in_order(dict.fromkeys(table["method"]))
+    ]
+    families = _families(table)
+    if len(families) > 1:
+        handles += [
+            Line2D(
+                [],
+                [],
+                color="0.3",
+                marker="o",
+                linestyle="",
+                label=family,
+                fillstyle=_FILLS[number % len(_FILLS)],
+                markerfacecoloralt="white",
+            )
+            for family, number in families.items()
+        ]
+    if front:
+        handles.append(Line2D([], [], **_FRONT, label="Pareto front of means"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
+
+
+def energy_figure(table: DataFrame) -> Figure:
+    """Value of predictions of S samples against the energy of all S passes, a point for each S.
+
+    Bands are standard deviations over seeds; colour and marker tell the method, lines family and quantized part.
+
+    Args:
+        table: what `tsnn_uq.results.studies.energy_curves` returns.
+
+    Returns:
+        The figure, a column wide for one measure, else a page.
+
+    Raises:
+        InputError: no rows.
+    """
+    _require_rows(table)
+    measures = list(dict.fromkeys(table["measure"]))
+    most = table["samples"].max()
+    with style():
+        figure = new_figure(2.7, len(measures))
+        panels = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            of_measure = table[table["measure"] == measure]
+            for (family, part, method), (line, label) in _curves(table).items():
+                chosen = (of_measure["family"] == family) & (of_measure["quantized_part"] == part)
+                rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
+                _draw_curve(axes, rows, method, line, label)
+            axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes (pJ)", ylabel=_LABELS[measure])
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+    return figure
+
+
+def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
+    """Line and label of each family, part and method; a label says of family and part what is not the same for all."""
+    found = list(dict.fromkeys(zip(table["family"], table["quantized_part"], table["method"], strict=True)))
+    kinds = list(dict.fromkeys((family, part) for family, part, _ in found if part != "none"))
+    kinds = kinds or list(dict.fromkeys((family, part) for family, part, _ in found))
+    several = len({family for family, *_ in found}) > 1, len({part for _, part in kinds}) > 1
+    looks = {}
+    for method in in_order(dict.fromkeys(table["method"])):
+        for family, part, _ in (one for one in found if one[2] == method):
+            # A float network has no part: it is drawn as the first of its family is.
+            alike = [kind for kind in kinds if kind[0] == family and part in (kind[1], "none")]
+            place = kinds.index(alike[0]) if alike else len(kinds)
+            names = [name for name, wanted in zip((family, part), several, strict=True) if wanted and name != "none"]
+            looks[family, part, method] = (_LINES[place % len(_LINES)], ", ".join([*names, method]))
+    return looks
+
+
+def _draw_curve(axes: Axes, rows: DataFrame, method: str, line: Any, label: str) -> None:
+    look = METHOD_STYLES[method]
+    energy, value, spread = rows["energy_pj"], rows["value"], rows["value_std"].fillna(0)
+    axes.fill_between(energy, value - spread, value + spread, color=look.color, alpha=0.15, linewidth=0)
+    axes.plot(energy, value, color=look.color, marker=look.marker, linestyle=line, label=label)

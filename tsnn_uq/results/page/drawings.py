@@ -1,0 +1,124 @@
+"""The section of figures: for each family and quantized part those of its runs, and what all cost and achieve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.storage import read_predictions
+from tsnn_uq.results import figures, studies
+from tsnn_uq.results.page.contents import Compared, Contents
+from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown
+from tsnn_uq.results.page.html import Html, element, joined
+from tsnn_uq.results.page.inline import inline_figure, inline_png
+from tsnn_uq.results.tables import write_results
+
+if TYPE_CHECKING:
+    from pandas import Series
+
+__all__ = ["drawings"]
+
+
+def drawings(contents: Contents, *, full: bool, data_dir: str | Path | None, say: Callable[[str], object]) -> Html:
+    """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
+    parts: list[Html] = []
+    for group in contents.summaries():
+        own = [compared for compared in contents.comparisons if compared.group == group and compared.rows]
+        parts.append(element("h3", f"Gain against cost{f', regularizer {group}' if group else ''}"))
+        parts += _of_tradeoffs(group, own, say)
+        for compared in own:
+            parts += _of_samples(compared, several=len(own) > 1, say=say)
+    parts += _of_posterior(contents.folder)
+    for compared in contents.comparisons:
+        for family, part, seed in compared.shown():
+            runs = studies.require_runs(compared.folder, family=family, part=part, seed=seed, data_dir=data_dir)
+            where = f"{compared.name}: " if compared.name else ""
+            parts.append(element("h3", f"{where}{runs.title}, seed {seed}"))
+            shown = Shown.of(runs)
+            for title, draw in (STORED | PREDICTED_ANEW if full else STORED).items():
+                say(f"{where}{runs.title}: {title}")
+                parts.append(_of_runs(shown, title, draw, f"{compared.name}-{runs.title}"))
+    return joined(parts)
+
+
+def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: str) -> Html:
+    names = ", ".join(folder.name for folder in shown.runs.folders.values())
+    try:
+        drawn = draw(shown)
+    except InputError as error:
+        return _missing(title, f"{error}.")
+    samples = f", S = {shown.samples} samples" if drawn.sampled else ""
+    inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs{samples}."
+    alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"
+    says = f"{drawn.says}{inputs} Runs: {names}."
+    return _figure(title, inline_figure(drawn.figure, f"{where}-{title}", alt), says)
+
+
+def _figure(title: str, drawing: Html, says: str) -> Html:
+    caption = element("figcaption", element("strong", f"{title}."), " ", says)
+    box = element("div", drawing, class_="box", role="group", aria_label=title, tabindex=0)
+    return element("figure", box, caption)
+
+
+def _missing(title: str, reason: str) -> Html:
+    return element("p", element("strong", f"{title}: not drawn."), f" {reason}", class_="note")
+
+
+def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object]) -> Iterator[Html]:
+    """What networks achieve against what they cost, of each data set."""
+    for data in dict.fromkeys(compared.data for compared in own):
+        title = f"Accuracy and uncertainty against cost, {data}"
+        chosen = [compared for compared in own if compared.data == data]
+        say(title)
+        with TemporaryDirectory() as folder:
+            write_results(Path(folder) / "results.csv", [row for compared in chosen for row in compared.rows])
+            table = studies.tradeoffs(Path(folder) / "results.csv")
+        # Where all networks cost the same there is nothing to see.
+        table = table[table.groupby("cost")["cost_value"].transform("nunique") > 1]
+        if not len(table):
+            yield _missing(title, "All networks cost the same.")
+            continue
+        says = (
+            f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line "
+            "joins networks that no other beats in both means. Predictive entropy has no such line, since neither more "
+            f"nor less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
+        )
+        alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
+        yield _figure(title, inline_figure(figures.tradeoff_figure(table), f"{group}-{title}", alt), says)
+
+
+def _of_samples(compared: Compared, *, several: bool, say: Callable[[str], object]) -> Iterator[Html]:
+    """What more Monte Carlo samples are worth, and what they cost."""
+    title = f"What more samples cost{f', {compared.name}' if several else ''}"
+    say(title)
+    table = studies.energy_curves(compared.folder)
+    says = (
+        "Accuracy, calibration error and negative log-likelihood of predictions of S = 1, 2, 4, ... Monte Carlo "
+        f"samples against the energy of all S passes, of one test input; means over seeds ({_span(table['seeds'])} a "
+        "network), bands are sample standard deviations. Each value is a mean over disjoint groups of S samples. "
+        f"N = {_inputs(compared):,} test inputs. Runs: all finished ones."
+    )
+    alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
+    yield _figure(title, inline_figure(figures.energy_figure(table), f"{compared.name}-samples", alt), says)
+
+
+def _of_posterior(folder: Path) -> Iterator[Html]:
+    """The posterior that `tsnn-uq compare --bayes` drew, if it did."""
+    if (folder / "posterior.png").exists():
+        title = "Posterior of the differences from float"
+        says = "What bayes.csv in the folder has in numbers: differences, their 95 % intervals, and the region that "
+        says += "counts as equal; of these families and this test set only."
+        yield _figure(title, inline_png((folder / "posterior.png").read_bytes(), title), says)
+
+
+def _inputs(compared: Compared) -> int:
+    """N."""
+    return len(read_predictions(compared.first_run)[1])
+
+
+def _span(values: Series[int]) -> str:
+    low, high = values.min(), values.max()
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,71 @@
+"""Figures inside a page: SVG whose text stays text, or PNG where that is smaller to carry."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from typing import TYPE_CHECKING
+
+from tsnn_uq.results.figures import style
+from tsnn_uq.results.page.html import Html, element
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["inline_figure", "inline_png"]
+
+_MOST = 600_000  # bytes of an SVG; what needs more has thousands of shapes and goes as PNG
+_FONTS = "'DejaVu Sans', Verdana, Geneva, sans-serif"  # of about one width, since places were chosen for the first
+
+
+def inline_figure(figure: Figure, name: str, alt: str) -> Html:
+    """A figure as an SVG element, or as an image with its PNG in it if the SVG has more than 600 kB.
+
+    The same figure and name give the same text. Nothing in it refers to anything outside.
+
+    Args:
+        figure: the figure.
+        name: tells it from the page's other figures, since their parts are known by names in the whole page.
+        alt: what it shows, in a sentence, for those who do not see it.
+    """
+    svg = _svg(figure, name)
+    if len(svg) > _MOST:
+        return inline_png(_saved(figure, name, "png"), alt)
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    opening = element(
+        "svg", viewBox=f"0 0 {width:g} {height:g}", width=f"{width:g}pt", role="img", aria_label=alt
+    ).removesuffix("</svg>")
+    return Html(opening + svg[svg.index(">", svg.index("<svg")) + 1 :])
+
+
+def inline_png(content: bytes, alt: str) -> Html:
+    """A PNG of 200 dots per inch as an image of its size in print."""
+    width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
+    source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    # CSS pixels are 96 an inch
+    return element("img", src=source, alt=alt, width=round(width * 96 / 200), height=round(height * 96 / 200))
+
+
+def _saved(figure: Figure, name: str, form: str) -> bytes:
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with style(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format=form, metadata={"Date": None} if form == "svg" else None)
+    return buffer.getvalue()
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """An SVG without what HTML does not need, and without names that nothing in it refers to."""
+    text = _saved(figure, name, "svg").decode("utf-8")
+    # Two digits of a point are finer than any screen, and half of the bytes.
+    text = re.sub(r' (?:d|x|y)="[^"]*"', lambda path: re.sub(r"\d+\.\d{3,}", _rounded, path[0]), text)
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'#([^")]+)', text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
+    return text.replace("'DejaVu Sans'", _FONTS).replace("xlink:href", "href").strip()
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"

@@ -1,0 +1,185 @@
+"""The tables of a report: means and spreads over seeds, how far the runs are, and rows in the paper's layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tsnn_uq.results.figures.style import METHOD_STYLES
+from tsnn_uq.results.page.contents import STATES, Contents
+from tsnn_uq.results.page.html import Html, element, joined, table_row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["COSTS", "QUALITY", "SCALED", "Measure", "boxed", "layout_table", "marked", "state_table", "summary_table"]
+
+
+class Measure(NamedTuple):
+    """How a column of a summary is shown.
+
+    Args:
+        column: its name there, without ``_mean``.
+        title: its heading.
+        units: unit -> how many of the column's own it is; of several the largest in which no mean is below one.
+        better: 1 where more is better, -1 where less is, 0 where neither is.
+        digits: after the point.
+        left_out: the column that counts the seeds that are not in the mean; empty where there is none.
+    """
+
+    column: str
+    title: str
+    units: dict[str, float]
+    better: int
+    digits: int
+    left_out: str = ""
+
+
+QUALITY = (
+    Measure("accuracy_pct", "accuracy", {"%": 1}, 1, 2),
+    Measure("nll_nats", "NLL", {"nats": 1}, -1, 4),
+    Measure("brier", "Brier score", {"0 to 2": 1}, -1, 4),
+    Measure("ece_pct", "ECE", {"%": 1}, -1, 2),
+    Measure("predictive_entropy_nats", "predictive entropy", {"nats": 1}, 0, 4),
+    Measure("normalized_entropy", "normalized entropy", {"0 to 1": 1}, 0, 4),
+    Measure("mutual_information_nats", "mutual information", {"nats": 1}, 0, 4),
+    Measure("predictive_variance", "predictive variance", {"no unit": 1}, 0, 4),
+    Measure("predictive_std", "predictive std", {"no unit": 1}, 0, 4),
+)
+SCALED = (
+    Measure("temperature", "temperature", {"no unit": 1}, 0, 3, "temperature_undetermined"),
+    Measure("scaled_nll_nats", "scaled NLL", {"nats": 1}, -1, 4, "temperature_at_bound"),
+    Measure("scaled_brier", "scaled Brier score", {"0 to 2": 1}, -1, 4, "temperature_at_bound"),
+    Measure("scaled_ece_pct", "scaled ECE", {"%": 1}, -1, 2, "temperature_at_bound"),
+    Measure("scaled_predictive_entropy_nats", "scaled predictive entropy", {"nats": 1}, 0, 4, "temperature_at_bound"),
+    Measure("scaled_predictive_std", "scaled predictive std", {"no unit": 1}, 0, 4, "temperature_at_bound"),
+)
+COSTS = (
+    Measure("sparsity_pct", "sparsity", {"%": 1}, 0, 2),
+    Measure("storage_mb", "storage", {"bytes": 1e-6, "kB": 1e-3, "MB": 1}, -1, 2),
+    Measure("flops_m", "FLOPs a step", {"single": 1e-6, "thousands": 1e-3, "millions": 1}, -1, 2),
+    Measure("energy_pj", "energy a pass", {"pJ": 1, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9}, -1, 2),
+    Measure("train_seconds", "training", {"s": 1}, -1, 1),
+)
+_ARROWS = {
+    1: element("span", "↑", class_="better", title="more is better"),
+    -1: element("span", "↓", class_="better", title="less is better"),
+    0: Html(""),
+}
+_SHAPES = {
+    "o": '<circle cx="6" cy="6" r="4.5"/>',
+    "s": '<rect x="2" y="2" width="8" height="8"/>',
+    "^": '<path d="M6 1 11 10.5H1Z"/>',
+    "D": '<path d="M6 .5 11.5 6 6 11.5 .5 6Z"/>',
+}
+_PAPER_METHODS = {"none": "float"}
+
+
+def marked(method: str) -> Html:
+    """A method's name behind its marker in the figures, of the same shape and colour."""
+    look = METHOD_STYLES[method]
+    shape = Html(_SHAPES[look.marker])
+    return joined(
+        [element("svg", shape, class_="mark", viewBox="0 0 12 12", fill=look.color, aria_hidden="true"), " ", method]
+    )
+
+
+def boxed(table: Html, title: str) -> Html:
+    """A table in a box that it scrolls in, with the keyboard too."""
+    return element("div", table, class_="box", role="region", aria_label=title, tabindex=0)
+
+
+def summary_table(summary: DataFrame, measures: Sequence[Measure], title: str) -> Html:
+    """Mean and sample standard deviation over seeds, a row for each network, a column for each measure.
+
+    Every number is in the summary's unit in a ``data`` element, with all digits, and as shown in its heading's unit.
+
+    Args:
+        summary: what `tsnn_uq.results.tables.summarize` returns.
+        measures: the columns.
+        title: of the table.
+    """
+    units = [_unit(measure, summary[f"{measure.column}_mean"]) for measure in measures]
+    headings = [
+        joined([measure.title, " ", _ARROWS[measure.better], Html("<br>"), element("small", unit)])
+        for measure, (unit, _) in zip(measures, units, strict=True)
+    ]
+    several = "dataset" in summary and summary["dataset"].nunique() > 1
+    rows = []
+    for place, row in enumerate(summary.to_dict("records")):
+        where = ([str(row["dataset"])] if several else []) + [str(row["family"]), _weights(str(row["quantized_part"]))]
+        network = joined([_data(place, marked(row["method"])), element("small", ", ".join(where))])
+        cells = [_cell(row, measure, size) for measure, (_, size) in zip(measures, units, strict=True)]
+        rows.append(table_row("td", network, _data(row["seeds"], row["seeds"]), *cells))
+    return _table(
+        title, table_row("th", "network", joined(["seeds", Html("<br>"), element("small", "n")]), *headings), rows
+    )
+
+
+def _table(title: str, heading: Html, rows: Iterable[Html], kind: str = "sortable") -> Html:
+    body = element("tbody", *rows)
+    table = element("table", element("caption", title), element("thead", heading), body, class_=kind)
+    return boxed(table, title)
+
+
+def _weights(part: str) -> str:
+    return {"none": "float weights", "all": "all layers ternary"}.get(part, f"{part} layers ternary")
+
+
+def _unit(measure: Measure, means: Iterable[float]) -> tuple[str, float]:
+    least = min((mean for mean in means if mean > 0), default=0.0)
+    fitting = [unit for unit in measure.units.items() if least >= unit[1]]
+    return fitting[-1] if fitting else next(iter(measure.units.items()))
+
+
+def _cell(row: dict[Any, Any], measure: Measure, size: float) -> Html:
+    mean, std = row[f"{measure.column}_mean"], row[f"{measure.column}_std"]
+    parts: list[Html | str] = [_data(mean, "-" if math.isnan(mean) else f"{mean / size:,.{measure.digits}f}")]
+    if not math.isnan(std):  # as of one seed
+        parts += [" ", element("span", "± ", _data(std, _spread(std / size, measure.digits)), class_="spread")]
+    if left_out := row.get(measure.left_out, 0):
+        parts += [" ", element("small", f"({row['seeds'] - left_out} of {row['seeds']})")]
+    return joined(parts)
+
+
+def _spread(value: float, digits: int) -> str:
+    """Digits of a spread: those of its mean, and more where nothing of it would be left."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(digits, -math.floor(math.log10(value)))}f}"
+
+
+def _data(value: object, shown: object) -> Html:
+    return element("data", shown, value=value)
+
+
+def state_table(contents: Contents) -> Html:
+    """Which seeds of each kind of network are finished, begun, and not begun."""
+    several = len(contents.comparisons) > 1
+    headings = (["folder"] if several else []) + ["family", "ternary layers", "method", *STATES]
+    rows = []
+    for compared in contents.comparisons:
+        for kind, seeds in compared.seeds.items():
+            states = [", ".join(map(str, seeds[state])) or "-" for state in STATES]
+            where = [compared.name] if several else []
+            rows.append(table_row("td", *where, kind.family, kind.part, marked(kind.method), *states))
+    return _table("Runs by their seeds", table_row("th", *headings), rows, kind="plain")
+
+
+def layout_table(table: DataFrame) -> Html:
+    """Our rows as ``table.csv`` has them: the paper's names, rows and columns."""
+    headings = [str(name).replace("_", " ") for name in table]
+    rows = []
+    for row in table.to_dict("records"):
+        cells = []
+        for name, value in row.items():
+            if name == "method":
+                cells.append(marked(_PAPER_METHODS.get(str(value), str(value))))
+            elif isinstance(value, float):
+                cells.append(_data(value, "-" if math.isnan(value) else f"{value:.4g}"))
+            else:
+                cells.append(joined([value]))
+        rows.append(table_row("td", *cells))
+    title = "Our rows in the layout of the paper's table, where the method float is called none"
+    return _table(title, table_row("th", *headings), rows)

@@ -1,0 +1,31 @@
+"""What the scripts of analysis/ measure on trained runs: each a function from runs to a table of numbers to draw."""
+
+from tsnn_uq.results.studies.activity import layer_sparsity, potential_distribution, spike_trains
+from tsnn_uq.results.studies.anytime import anytime_curves
+from tsnn_uq.results.studies.digits import pictures, uncertain_inputs
+from tsnn_uq.results.studies.foreign import foreign_predictions
+from tsnn_uq.results.studies.needed import Runs, require_runs
+from tsnn_uq.results.studies.shift import shift_curves, shifted_examples
+from tsnn_uq.results.studies.tradeoff import energy_curves, find_results, pareto_front, tradeoffs
+from tsnn_uq.results.studies.variance import paired_variances
+from tsnn_uq.results.studies.weights import weight_codes
+
+__all__ = [
+    "Runs",
+    "anytime_curves",
+    "energy_curves",
+    "find_results",
+    "foreign_predictions",
+    "layer_sparsity",
+    "paired_variances",
+    "pareto_front",
+    "pictures",
+    "potential_distribution",
+    "require_runs",
+    "shift_curves",
+    "shifted_examples",
+    "spike_trains",
+    "tradeoffs",
+    "uncertain_inputs",
+    "weight_codes",
+]

@@ -1,0 +1,212 @@
+"""What happens inside trained networks: how many weights are zero, how near neurons come to firing, when they fire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.checks import InputError, check_positive
+from tsnn_uq.data.images import Dataset
+from tsnn_uq.experiments.inputs import load_test
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.storage import load_network
+from tsnn_uq.neurons import watch_potentials
+from tsnn_uq.readout import logits
+from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.weights import weight_layers
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import set_generator
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["layer_sparsity", "potential_distribution", "spike_trains"]
+
+_BLOCK = 50  # inputs in a pass: the convolutions of the paper's network have 125,000 neurons
+_PER_THRESHOLD = 4  # bins of potentials in a threshold, which is an edge between them
+_FARTHEST = 1000  # bins on either side of the threshold
+_TAIL = 5e-3  # share of potentials at either end for which no bins are kept
+
+
+def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
+    """How sparse each layer is: its zero weights, and its silent neurons.
+
+    Spikes are those of the network without random masks, on the first test inputs.
+
+    Args:
+        runs: of any methods.
+        inputs: N, at most those there are.
+
+    Returns:
+        A row for each ``method``, ``quantity`` and ``layer``: of layers of weights ``"zero weights"``, as `value` the
+        share that is zero; of layers of neurons ``"spikes"``, spikes per neuron, time step and input. Both are
+        fractions. ``inputs`` is N.
+
+    Raises:
+        InputError: missing data, or `inputs` is no count.
+    """
+    import pandas as pd
+
+    check_positive("inputs", inputs, integer=True)
+    rows = []
+    for method, folder in runs.folders.items():
+        network, dataset = _shown(runs, folder)
+        images = dataset.images[:inputs]
+        zeros = {layer: (weight == 0).double().mean().item() for layer, weight in weight_layers(network).items()}
+        firing = _counted(network, images, _firing)
+        rates = {layer: (spikes / places).item() for layer, (spikes, places) in firing.items()}
+        for quantity, values in (("zero weights", zeros), ("spikes", rates)):
+            common = {"method": method, "quantity": quantity, "inputs": len(images)}
+            rows += [common | {"layer": layer, "value": value} for layer, value in values.items()]
+    return pd.DataFrame(rows)[["method", "quantity", "layer", "value", "inputs"]]
+
+
+def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
+    """Histograms of the membrane potentials before the reset, of all neurons, time steps and inputs of a layer.
+
+    Of the network without random masks, on the first test inputs. Potentials are in units of the firing threshold, and
+    the threshold is an edge between bins: what lies in bins from 1 up fires.
+
+    Args:
+        runs: of any methods.
+        inputs: N, at most those there are.
+
+    Returns:
+        A row for each ``method``, ``layer`` of neurons and bin (``bin_low``, ``bin_high``, in thresholds, 0.25 wide):
+        ``share`` of the layer's potentials. Beyond the bins lie at most 0.5 % of any method's at either end, the
+        shares ``below`` and ``above``. ``rate`` is the share at or above the threshold: spikes per neuron and time
+        step. ``inputs`` is N.
+
+    Raises:
+        InputError: as `layer_sparsity`.
+    """
+    import pandas as pd
+
+    check_positive("inputs", inputs, integer=True)
+    counts: dict[tuple[str, str], Tensor] = {}
+    seen: dict[str, int] = {}
+    for method, folder in runs.folders.items():
+        network, dataset = _shown(runs, folder)
+        images = dataset.images[:inputs]
+        seen[method] = len(images)
+        counts |= {(method, layer): count for layer, count in _counted(network, images, _binned).items()}
+    shares = {key: count.double() / count.sum() for key, count in counts.items()}
+    tables = []
+    for layer in dict.fromkeys(layer for _, layer in shares):
+        of_layer = {method: share for (method, other), share in shares.items() if other == layer}
+        low, high = _span(of_layer.values())
+        edges = (torch.arange(low, high + 1, dtype=torch.float64) - _FARTHEST) / _PER_THRESHOLD + 1
+        for method, share in of_layer.items():
+            columns = {
+                "method": method,
+                "layer": layer,
+                "bin_low": edges[:-1],
+                "bin_high": edges[1:],
+                "share": share[low:high],
+                "below": share[:low].sum().item(),
+                "above": share[high:].sum().item(),
+                "rate": share[_FARTHEST:].sum().item(),
+                "inputs": seen[method],
+            }
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _span(shares: Collection[Tensor]) -> tuple[int, int]:
+    """From the first bin to after the last that is wanted: those at the threshold, and all but tails of each method."""
+    low = min(int((share.cumsum(0) <= _TAIL).sum()) for share in shares)
+    high = max(len(share) - int((share.flip(0).cumsum(0) <= _TAIL).sum()) for share in shares)
+    return min(low, _FARTHEST - 1), max(high, _FARTHEST + 1)
+
+
+def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
+    """Which neurons fire when, for one test input shown to the networks of all methods without random masks.
+
+    Args:
+        runs: of any methods.
+        index: which test input.
+        neurons: of each layer, at most; where there are more, so many at equal distances.
+
+    Returns:
+        A row for each ``method``, ``layer`` of neurons, ``neuron`` (its number in the layer) and ``step`` (from 1 on):
+        ``spike``, 0 or 1. Of the layer ``layer_neurons``, how many it has, and ``rate``, spikes per neuron and time
+        step of all of them; of the input ``index``, its ``label`` and the class ``predicted``.
+
+    Raises:
+        InputError: missing data, or no such input.
+    """
+    import pandas as pd
+
+    check_positive("neurons", neurons, integer=True)
+    tables = []
+    for method, folder in runs.folders.items():
+        network, dataset = _shown(runs, folder)
+        if not 0 <= index < len(dataset.images):
+            raise InputError(f"index: expected one of the {len(dataset.images)} test inputs, from 0 on; got {index}")
+        layers, outputs = next(_blocks(network, dataset.images[index : index + 1]))
+        for layer, distance in layers.items():
+            spikes = (distance[:, 0] >= 0).int()  # [T, neurons]
+            steps, total = spikes.shape
+            chosen = torch.linspace(0, total - 1, min(neurons, total)).round().long()
+            columns = {
+                "method": method,
+                "layer": layer,
+                "neuron": chosen.repeat_interleave(steps),
+                "step": torch.arange(1, steps + 1).repeat(len(chosen)),
+                "spike": spikes[:, chosen].T.flatten(),
+                "layer_neurons": total,
+                "rate": spikes.double().mean().item(),
+                "index": index,
+                "label": int(dataset.labels[index]),
+                "predicted": int(logits(outputs).argmax()),
+            }
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _shown(runs: Runs, folder: Path) -> tuple[nn.Module, Dataset]:
+    """The network of a run, and the test inputs to show it."""
+    config = Settings.load(folder / "config.toml")
+    network = load_network(folder)
+    set_generator(network, generator_for(runs.seed, "activity"))  # a random input coding needs one
+    return network, load_test(config, config.data.name, runs.data_dir)
+
+
+@torch.no_grad()
+def _blocks(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """For some inputs after the other, distances from the threshold [T, n, neurons] by layer, and outputs."""
+    for block in images.split(_BLOCK):
+        seen: list[Tensor] = []
+        with watch_potentials(network, seen.append):
+            outputs = network(block)
+        names = [f"layer {place}: {_size(distance)}" for place, distance in enumerate(seen, start=1)]
+        yield {name: distance.flatten(2) for name, distance in zip(names, seen, strict=True)}, outputs
+
+
+def _size(distance: Tensor) -> str:
+    """How many neurons a layer has: ``"500"``, or of a convolution ``"128x28x28"``."""
+    return "x".join(map(str, distance.shape[2:]))
+
+
+def _counted(network: nn.Module, images: Tensor, count: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Sums over all inputs of what `count` says of a block's distances from the threshold, by layer."""
+    sums: dict[str, Tensor] = {}
+    for layers, _ in _blocks(network, images):
+        for layer, distance in layers.items():
+            sums[layer] = sums[layer] + count(distance) if layer in sums else count(distance)
+    return sums
+
+
+def _firing(distance: Tensor) -> Tensor:
+    """Number of spikes, and of places for one."""
+    return torch.tensor([int((distance >= 0).sum()), distance.numel()], dtype=torch.float64)
+
+
+def _binned(distance: Tensor) -> Tensor:
+    """Numbers of potentials in bins from the farthest below the threshold to the farthest above it [2 * _FARTHEST]."""
+    places = (distance * _PER_THRESHOLD).floor_().clamp_(-_FARTHEST, _FARTHEST - 1).long() + _FARTHEST
+    return torch.bincount(places.flatten(), minlength=2 * _FARTHEST)

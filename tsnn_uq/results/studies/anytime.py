@@ -1,0 +1,189 @@
+"""What fewer Monte Carlo samples and fewer time steps cost: anytime curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator, Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_dims, check_positive
+from tsnn_uq.experiments import load_network
+from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.metrics.functional import (
+    accuracy,
+    expected_calibration_error,
+    ood_auroc,
+    over_time,
+    predictive_entropy,
+)
+from tsnn_uq.results.studies.inputs import drawn, foreign_inputs, own_inputs, settings
+from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import MASK_MODES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["anytime_curves", "samples_curves", "steps_curves"]
+
+_LARGEST = 2**30  # bytes of the predictions [S, T, N, C] of one network that are held at once
+_ALL_STEPS = 16  # up to so many time steps are all measured, of more only 1, 2, 4, ...
+
+
+def anytime_curves(
+    runs: Runs,
+    *,
+    masks: Sequence[str] = MASK_MODES,
+    outlier: str = "",
+    inputs: int | None = None,
+    repeats: int = 20,
+    bins: int = 15,
+) -> DataFrame:
+    """Accuracy and uncertainty against Monte Carlo samples S, and against time steps T, for each method and mask mode.
+
+    Against S, all of the run's time steps are used, and the run's samples in `repeats` random orders, the same for
+    every method: the first 1, 2, 4, ... of an order are nested subsets. Subsets of the same samples are no independent
+    draws, so their spread tells how much chance there is in S samples only while S is well below the number drawn,
+    where it is zero by construction. Against T, all samples are used, and the mean output so far decides.
+
+    Args:
+        runs: the runs, of one data set, T and S.
+        masks: of ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
+        outlier: a foreign data set, e.g. ``"fashion-mnist"`` or ``"digits:rotate=90"``; without it there is no AUROC.
+        inputs: how many test inputs, and foreign ones, to draw at most; by default all.
+        repeats: random orders of the samples.
+        bins: bins of the calibration error.
+
+    Returns:
+        Columns ``method``, ``mask``; ``against`` (``"samples"`` or ``"steps"``), ``samples``, ``steps``; ``inputs``,
+        ``bins``; and ``accuracy``, ``predictive_entropy_nats``, ``ece`` (of `bins` bins) and, with `outlier`,
+        ``ood_auroc`` (predictive entropy as the score), each with the standard deviation between the orders as
+        ``..._sd``, NaN against time steps. Fractions, not percent.
+
+    Raises:
+        InputError: an unknown mask mode, outliers of another shape, or predictions too large to be held.
+    """
+    import pandas as pd
+
+    if not masks:
+        raise InputError("masks: expected at least one mask mode; got none")
+    for mask in masks:
+        check_choice("masks", mask, MASK_MODES)
+    if repeats < 2:
+        raise InputError(f"repeats: expected two or more, to have a spread; got {repeats}")
+    configs = settings(runs)
+    own = own_inputs(runs, inputs)
+    foreign = foreign_inputs(runs, outlier, inputs) if outlier else None
+    tables = []
+    for (method, folder), mask in product(runs.folders.items(), masks):
+        config, network = configs[method], load_network(folder)
+        _check_size(config.samples * getattr(config.network, "steps", 1) * own.classes, len(own))
+        with use_threads(config.threads):
+            probs = drawn(network, own, config, mask)
+            outside = None if foreign is None else drawn(network, foreign, config, mask)
+        orders = generator_for(runs.seed, "orders of samples")
+        last = None if outside is None else outside[:, -1]
+        parts = [
+            samples_curves(probs[:, -1], own.labels, last, generator=orders, repeats=repeats, bins=bins),
+            steps_curves(probs, own.labels, outside, bins=bins),
+        ]
+        names = {"method": method, "mask": mask}
+        sizes = {"steps": probs.shape[1]}, {"samples": config.samples}
+        tables += [pd.DataFrame({**names, **part, **size}) for part, size in zip(parts, sizes, strict=True)]
+    table = pd.concat(tables, ignore_index=True).assign(inputs=len(own), bins=bins)
+    first = ["method", "mask", "against", "samples", "steps", "inputs", "bins"]
+    return table[first + [name for name in table if name not in first]]
+
+
+def samples_curves(
+    probs: Tensor,
+    target: Tensor,
+    foreign: Tensor | None = None,
+    *,
+    generator: Generator,
+    repeats: int = 20,
+    bins: int = 15,
+) -> dict[str, Any]:
+    """Measures of the mean of the first 1, 2, 4, ..., S samples, over random orders of the samples.
+
+    Args:
+        probs: probabilities [S, N, C].
+        target: class numbers [N].
+        foreign: probabilities [S, M, C] of foreign inputs.
+        generator: of the orders, on the CPU.
+        repeats: number of orders.
+        bins: bins of the calibration error.
+
+    Returns:
+        ``"against"``, ``"samples"`` [K], and of each measure the mean [K] over the orders and as ``..._sd`` the
+        standard deviation (divided by `repeats` - 1).
+    """
+    check_dims("probs", probs, "[S, N, C]")
+    check_positive("repeats", repeats, integer=True)
+    counts = torch.tensor(_doubling(len(probs)))
+    found = []
+    for _ in range(repeats):
+        order = torch.randperm(len(probs), generator=generator)
+        other = None if foreign is None else _nested_means(foreign[order], counts)
+        found.append(_measures(_nested_means(probs[order], counts), target, other, bins))
+    columns: dict[str, Any] = {"against": "samples", "samples": counts.tolist()}
+    for name in found[0]:
+        values = torch.stack([one[name] for one in found])
+        columns |= {name: values.mean(0).tolist(), f"{name}_sd": values.std(0).tolist()}
+    return columns
+
+
+def steps_curves(probs: Tensor, target: Tensor, foreign: Tensor | None = None, *, bins: int = 15) -> dict[str, Any]:
+    """Measures of the mean of all samples after each time step, or of many steps after 1, 2, 4, ..., T.
+
+    Args:
+        probs: probabilities [S, T, N, C] after each step, as ``mc_predict(..., per_step=True)`` gives them.
+        target: class numbers [N].
+        foreign: probabilities [S, T, M, C] of foreign inputs.
+        bins: bins of the calibration error.
+
+    Returns:
+        ``"against"``, ``"steps"`` [K], and each measure [K]; its ``..._sd`` is NaN.
+    """
+    check_dims("probs", probs, "[S, T, N, C]")
+    last = probs.shape[1]
+    steps = list(range(1, last + 1)) if last <= _ALL_STEPS else _doubling(last)
+    chosen = torch.tensor(steps) - 1
+    other = None if foreign is None else foreign[:, chosen].double()
+    columns: dict[str, Any] = {"against": "steps", "steps": steps}
+    for name, values in _measures(probs[:, chosen].double(), target, other, bins).items():
+        columns |= {name: values.tolist(), f"{name}_sd": float("nan")}
+    return columns
+
+
+def _measures(probs: Tensor, target: Tensor, foreign: Tensor | None, bins: int) -> dict[str, Tensor]:
+    """By name, values [K] of predictions [K, N, C] or [S, K, N, C], the mean over samples taken."""
+    values = {
+        "accuracy": over_time(accuracy, probs, target),
+        "predictive_entropy_nats": over_time(predictive_entropy, probs),
+        "ece": over_time(expected_calibration_error, probs, target, bins=bins),
+    }
+    if foreign is not None:
+        own, other = (over_time(predictive_entropy, p, reduction="none") for p in (probs, foreign))
+        values["ood_auroc"] = torch.stack([ood_auroc(*pair) for pair in zip(own, other, strict=True)])
+    return values
+
+
+def _nested_means(probs: Tensor, counts: Tensor) -> Tensor:
+    """Means [K, N, C] of the first `counts` [K] samples of [S, N, C]."""
+    return probs.double().cumsum(0)[counts - 1] / counts[:, None, None]
+
+
+def _doubling(top: int) -> list[int]:
+    """1, 2, 4, ... and at last `top`."""
+    return [2**power for power in range(top.bit_length()) if 2**power < top] + [top]
+
+
+def _check_size(per_input: int, inputs: int) -> None:
+    most = _LARGEST // (4 * per_input)
+    if inputs > most:
+        problem = f"{4 * per_input * inputs / 2**30:.0f} GiB of predictions after each step"
+        raise InputError(f"inputs: expected at most {most} with so many samples and steps; got {inputs}, {problem}")

@@ -1,0 +1,107 @@
+"""Accuracy and uncertainty as images leave what was trained on: turned, noisy and blurred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.data import SHIFTS, Dataset, EventDataset, apply_shift
+from tsnn_uq.experiments import evaluate, load_network, predict
+from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.results.studies.inputs import own_inputs, settings
+from tsnn_uq.results.studies.needed import Runs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["AMOUNTS", "shift_curves", "shifted_examples"]
+
+AMOUNTS: dict[str, tuple[float, ...]] = {
+    "rotate": (0, 30, 60, 90, 120, 150, 180),
+    "noise": (0, 0.2, 0.4, 0.6, 0.8, 1),
+    "blur": (0, 0.5, 1, 1.5, 2, 2.5, 3),
+}
+"""By shift, amounts: degrees, shares of the full intensity, and pixels."""
+
+
+def shift_curves(
+    runs: Runs, amounts: Mapping[str, Sequence[float]] = AMOUNTS, *, inputs: int | None = None, bins: int = 15
+) -> DataFrame:
+    """Accuracy, predictive entropy and calibration error of each method on test images shifted more and more.
+
+    A network's masks are those of its own predictions, and the same at every amount, and noise has one pattern of
+    growing strength, so that neighbouring points differ by the shift alone.
+
+    Args:
+        runs: runs on images.
+        amounts: by shift of `tsnn_uq.data.SHIFTS`, amounts: degrees, the noise's sigma as a share of the full
+            intensity, or the blur's sigma in pixels.
+        inputs: how many test inputs to draw at most; by default all.
+        bins: bins of the calibration error.
+
+    Returns:
+        A row for each shift, amount and method: ``shift``, ``amount``, ``method``; ``inputs``, ``samples``, ``bins``;
+        ``accuracy`` with its 95 % Wilson interval ``accuracy_low`` to ``accuracy_high``; ``predictive_entropy_nats``;
+        and ``ece``. Fractions, not percent.
+
+    Raises:
+        InputError: events in place of images, no shift, an unknown one, or an amount that it does not take.
+    """
+    import pandas as pd
+    from scipy.stats import binomtest
+
+    dataset, shifted = _shifted(runs, amounts, inputs)
+    rows = []
+    for method, config in settings(runs).items():
+        network = load_network(runs.folders[method])
+        for (shift, amount), images in shifted.items():
+            with use_threads(config.threads):
+                changed = replace(dataset, images=images)
+                probs = predict(network, changed, samples=config.samples, seed=config.seed)
+            found = evaluate(probs, dataset.labels, bins)
+            wilson = binomtest(round(found["accuracy"] * len(dataset)), len(dataset)).proportion_ci(method="wilson")
+            names = {"shift": shift, "amount": amount, "method": method}
+            sizes = {"inputs": len(dataset), "samples": config.samples, "bins": bins}
+            values = {"accuracy": found["accuracy"], "accuracy_low": wilson.low, "accuracy_high": wilson.high}
+            values |= {"predictive_entropy_nats": found["predictive_entropy"], "ece": found["ece"]}
+            rows.append(names | sizes | values)
+    return pd.DataFrame(rows)
+
+
+def shifted_examples(
+    runs: Runs, amounts: Mapping[str, Sequence[float]] = AMOUNTS, *, inputs: int | None = None, index: int = 0
+) -> dict[str, Tensor]:
+    """One of the images of `shift_curves` at each amount: by shift, [A, H, W].
+
+    Raises:
+        InputError: as `shift_curves`, or there is no image `index`.
+    """
+    dataset, shifted = _shifted(runs, amounts, inputs)
+    if not 0 <= index < len(dataset):
+        raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
+    strips: dict[str, list[Tensor]] = {}
+    for (shift, _), images in shifted.items():
+        strips.setdefault(shift, []).append(images[index, 0])
+    return {shift: torch.stack(strip) for shift, strip in strips.items()}
+
+
+def _shifted(
+    runs: Runs, amounts: Mapping[str, Sequence[float]], inputs: int | None
+) -> tuple[Dataset, dict[tuple[str, float], Tensor]]:
+    """The images as they are, and by (shift, amount), amounts ascending, those shifted [N, 1, H, W]."""
+    if not any(len(values) for values in amounts.values()):
+        raise InputError("amounts: expected at least one shift with an amount; got none")
+    for shift in amounts:
+        check_choice("amounts", shift, SHIFTS)
+    dataset = own_inputs(runs, inputs)
+    if isinstance(dataset, EventDataset):
+        raise InputError(f"data: expected images, which can be turned and blurred; got events of {dataset.name}")
+    wanted = [(shift, float(amount)) for shift, values in amounts.items() for amount in sorted(set(values))]
+    return dataset, {
+        (shift, amount): apply_shift(dataset.images, f"{shift}={amount!r}", seed=runs.seed) for shift, amount in wanted
+    }

@@ -1,0 +1,203 @@
+"""What certainty costs: accuracy and uncertainty against storage, operations and energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
+from tsnn_uq.files import as_path, visible
+from tsnn_uq.results.evaluate import evaluate
+from tsnn_uq.results.tables import read_results, summarize
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["COSTS", "MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoffs"]
+
+MEASURES: dict[str, tuple[str, int]] = {
+    "accuracy": ("accuracy_pct", 1),
+    "ece": ("ece_pct", -1),
+    "nll": ("nll_nats", -1),
+    "brier": ("brier", -1),
+    "predictive-entropy": ("predictive_entropy_nats", 0),
+    "mutual-information": ("mutual_information_nats", 0),
+    "predictive-variance": ("predictive_variance", 0),
+}
+"""Column of a summary, and whether more is better (1), less is better (-1), or neither (0): an uncertainty by itself is
+neither good nor bad, so it has no front."""
+COSTS = {"storage_bytes": ("storage_mb", 1e6), "flops": ("flops_m", 1e6), "energy_pj": ("energy_pj", 1)}
+"""Cost -> (column of a summary, how many of the cost's unit are one of its)."""
+_NAMES = ("dataset", "family", "configuration", "quantized_part", "method")
+
+
+def find_results(path: str | Path) -> tuple[Path, str]:
+    """The table of results that is meant, and a name for figures of it.
+
+    Args:
+        path: a CSV file, or the folder of a comparison, whose ``results.csv`` is taken.
+
+    Raises:
+        InputError: no such file.
+    """
+    path = as_path(path)
+    file = path / "results.csv" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path}: expected a CSV file of results, or the folder of a comparison; found no {file.name}")
+    return file, path.resolve().stem
+
+
+def pareto_front(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Which rows no other row beats: none that is as low in every column, and lower in one.
+
+    Args:
+        costs: [N, K], less is better; equal rows stand or fall together.
+
+    Returns:
+        [N] bool.
+
+    Example:
+        >>> pareto_front(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 2.0], [1.0, 3.0]])).tolist()
+        [True, True, False, True]
+    """
+    not_worse = (costs[:, None] <= costs[None]).all(-1)  # [i, j]: i is as low as j in every column
+    better = (costs[:, None] < costs[None]).any(-1)
+    return np.asarray(~(not_worse & better).any(0))
+
+
+def tradeoffs(
+    path: str | Path, measures: Sequence[str] = ("accuracy", "ece", "predictive-entropy"), data: str = ""
+) -> DataFrame:
+    """What each kind of network achieves, and what it costs: means over seeds.
+
+    Args:
+        path: a comparison's folder, its ``results.csv`` or ``summary.csv``, or another such file.
+        measures: keys of `MEASURES`.
+        data: which data set, where the table has several.
+
+    Returns:
+        The names that the table has (``dataset``, ``family``, ``configuration``, ``quantized_part``, ``method``) and
+        ``seeds``; ``measure``, with its unit in the name, its mean ``value`` and sample standard deviation
+        ``value_std`` (NaN for one seed); ``cost`` (``"storage_bytes"``; ``"flops"``, of one time step;
+        ``"energy_pj"``, of one input in one pass over all time steps), its ``cost_value`` and ``cost_std``; and
+        ``on_front``: no other network's means are as good in both and better in one (False where neither more nor less
+        of a measure is better).
+
+    Raises:
+        InputError: an unknown measure, a file that is no such table, or several data sets and none chosen.
+    """
+    import pandas as pd
+
+    chosen = {name: MEASURES[check_choice("measures", name, MEASURES)] for name in measures}
+    if not chosen:
+        raise InputError(f"measures: expected at least one of {', '.join(MEASURES)}; got none")
+    summary = _of_one_data_set(_read_summary(path), data)
+    names = summary[[name for name in (*_NAMES, "seeds") if name in summary]]
+    tables = []
+    for column, sign in chosen.values():
+        for cost, (title, unit) in COSTS.items():
+            value, price = summary[f"{column}_mean"], summary[f"{title}_mean"] * unit
+            front = pareto_front(np.stack([-sign * value, price], 1)) & (sign != 0)
+            numbers: dict[str, Any] = {
+                "measure": column,
+                "value": value,
+                "value_std": summary[f"{column}_std"],
+                "cost": cost,
+            }
+            prices: dict[str, Any] = {
+                "cost_value": price,
+                "cost_std": summary[f"{title}_std"] * unit,
+                "on_front": front,
+            }
+            tables.append(names.assign(**numbers, **prices))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _read_summary(path: str | Path) -> DataFrame:
+    import pandas as pd
+
+    file, _ = find_results(path)
+    try:
+        frame = pd.read_csv(file, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: expected a CSV file of results; {str(error).strip()}") from error
+    if "seeds" not in frame:
+        return summarize(read_results(file))
+    columns = [column for column, _ in (*MEASURES.values(), *COSTS.values())]
+    wanted = ["family", "quantized_part", "method", *(f"{name}_{of}" for name in columns for of in ("mean", "std"))]
+    missing = [name for name in wanted if name not in frame]
+    if missing or not len(frame):
+        problem = f"none called {missing[0]}" if missing else "no row"
+        raise InputError(f"{file}: expected the columns of a summary, as tsnn-uq compare writes it; got {problem}")
+    return frame
+
+
+def _of_one_data_set(summary: DataFrame, data: str) -> DataFrame:
+    """Networks are compared on one data set alone."""
+    if "dataset" not in summary:
+        return summary
+    found = list(dict.fromkeys(summary["dataset"]))
+    if not data and len(found) > 1:
+        raise InputError(f"data: expected the one to draw, of {', '.join(found)}; got none")
+    return summary[summary["dataset"] == check_choice("data", data or found[0], found)].reset_index(drop=True)
+
+
+def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ece", "nll")) -> DataFrame:
+    """What predictions of S Monte Carlo samples are worth, and the energy of one: S passes cost S times one.
+
+    Every value is the mean over the disjoint groups of S samples that a run's predictions hold.
+
+    Args:
+        folder: a comparison's, with finished runs.
+        measures: keys of `MEASURES`.
+
+    Returns:
+        A row for each ``family``, ``quantized_part``, ``method``, ``samples`` (S: 1, 2, 4, ... and all) and ``measure``
+        (with its unit): the number of ``seeds``, the mean ``value`` and sample standard deviation ``value_std`` over
+        them, and ``energy_pj``, mean energy of S passes for one input.
+
+    Raises:
+        InputError: an unknown measure, or no finished run in the folder.
+    """
+    import pandas as pd
+
+    for name in measures:
+        check_choice("measures", name, MEASURES)
+    rows: list[dict[str, Any]] = []
+    for run in visible(as_path(folder) / "runs"):
+        if is_finished(run):
+            bins, row = read_config(run)["bins"], read_row(run)
+            names = {name: row[name] for name in ("family", "quantized_part", "method", "seed")}
+            probs, labels = read_predictions(run)
+            for samples in _numbers_of_samples(len(probs)):
+                values = _of_groups(probs, labels, samples, bins)
+                common = names | {"samples": samples, "energy_pj": samples * row["energy_pj"]}
+                rows += [
+                    common
+                    | {"measure": column, "value": values[name.replace("-", "_")] * (100 if "pct" in column else 1)}
+                    for name, (column, _) in MEASURES.items()
+                    if name in measures
+                ]
+    if not rows:
+        raise InputError(f"{folder}: expected the folder of a comparison, with finished runs; found none")
+    keys = ["family", "quantized_part", "method", "samples", "measure"]
+    groups = pd.DataFrame(rows).groupby(keys, sort=False)
+    return groups.agg(
+        seeds=("seed", "size"), value=("value", "mean"), value_std=("value", "std"), energy_pj=("energy_pj", "mean")
+    ).reset_index()
+
+
+def _numbers_of_samples(most: int) -> list[int]:
+    return [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
+
+
+def _of_groups(probs: Tensor, labels: Tensor, samples: int, bins: int) -> dict[str, float]:
+    """`evaluate` of each group of so many samples, averaged."""
+    groups = [part for part in probs.split(samples) if len(part) == samples]
+    found = [evaluate(part, labels, bins) for part in groups]
+    return {name: float(np.mean([values[name] for values in found])) for name in found[0]}

@@ -1,0 +1,238 @@
+"""From one tidy row per trained network to the table of means and standard deviations over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.files import csv_text, write_text
+from tsnn_uq.training import METHODS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.table import Table
+
+    Rows = DataFrame | Sequence[Mapping[str, Any]]
+
+__all__ = ["COLUMNS", "read_results", "render_table", "summarize", "write_results", "write_summary"]
+
+#: Columns of a row of results; fractions are 0 to 1. Rows may have more, which follow these.
+COLUMNS = (
+    *("family", "quantized_part", "method", "seed"),
+    *("accuracy", "nll", "brier", "ece"),
+    *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
+    *("sparsity", "storage_bytes", "flops", "energy_pj", "train_seconds"),
+)
+# Column -> (its name in the summary, with the unit; what one unit is), in the order of Wu et al.'s table
+# (doi:10.1007/s11704-025-51519-1), whose one "uncertainty" is five here; what it does not have comes last.
+_MEASURES = {
+    "accuracy": ("accuracy_pct", 0.01),
+    "sparsity": ("sparsity_pct", 0.01),
+    "predictive_entropy": ("predictive_entropy_nats", 1),
+    "normalized_entropy": ("normalized_entropy", 1),
+    "mutual_information": ("mutual_information_nats", 1),
+    "predictive_variance": ("predictive_variance", 1),
+    "predictive_std": ("predictive_std", 1),
+    "storage_bytes": ("storage_mb", 1e6),
+    "energy_pj": ("energy_pj", 1),
+    "flops": ("flops_m", 1e6),
+    "nll": ("nll_nats", 1),
+    "brier": ("brier", 1),
+    "ece": ("ece_pct", 0.01),
+    "train_seconds": ("train_seconds", 1),
+}
+# The same of what rows have since each run sets its temperature: see `tsnn_uq.results.evaluate.after_temperature`.
+_SCALED = {
+    "temperature": ("temperature", 1),
+    "scaled_nll": ("scaled_nll_nats", 1),
+    "scaled_brier": ("scaled_brier", 1),
+    "scaled_ece": ("scaled_ece_pct", 0.01),
+    "scaled_predictive_entropy": ("scaled_predictive_entropy_nats", 1),
+    "scaled_predictive_std": ("scaled_predictive_std", 1),
+}
+# Float networks first; digits sort before the names of other parts and of families.
+_ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "all", *METHODS))}
+
+
+def _require_columns(where: str, given: Iterable[object]) -> None:
+    missing = ", ".join(name for name in COLUMNS if name not in set(given))
+    if missing:
+        raise InputError(f"{where}: expected the columns {', '.join(COLUMNS)}; got none called {missing}")
+
+
+def _checked(where: str, rows: Rows) -> DataFrame:
+    """Rows as a table, with all columns and with values that a run can have."""
+    import pandas as pd
+
+    if not len(rows):
+        raise InputError(f"{where}: expected at least one row of results; got none")
+    if not isinstance(rows, pd.DataFrame):
+        for number, row in enumerate(rows):
+            _require_columns(f"{where}[{number}]", row)
+    frame = pd.DataFrame(rows)
+    _require_columns(where, frame.columns)
+    for name in ("seed", *_MEASURES, *_SCALED.keys() & frame.columns):
+        try:
+            frame[name] = values = pd.to_numeric(frame[name])  # a column of None alone is none of numbers
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: expected numbers in column {name}; got {error}") from error
+        if name in ("accuracy", "sparsity") and ((values < 0) | (values > 1)).any():
+            span = f"{values.min():g} to {values.max():g}"
+            raise InputError(f"{where}: expected fractions from 0 to 1 in column {name}; got {span}")
+    return frame
+
+
+def _keys(frame: DataFrame) -> list[str]:
+    """What tells one row of the summary from another, in the order of the paper's table."""
+    names = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
+    return [name for name in names if name in frame]
+
+
+def _sorted(frame: DataFrame) -> DataFrame:
+    return frame.sort_values([*_keys(frame), "seed"], key=lambda column: column.replace(_ORDER), ignore_index=True)
+
+
+def _write(path: Path, frame: DataFrame) -> None:
+    write_text(path, csv_text(frame))
+
+
+def write_results(path: Path, rows: Rows) -> None:
+    """Write rows of results as CSV, atomically, sorted by dataset if there is one, family, part, method and seed.
+
+    Args:
+        path: the file.
+        rows: one for each trained network, with all of `COLUMNS` and perhaps more, which then follow.
+
+    Raises:
+        InputError: no rows, a row without one of the columns, an unknown method, or values out of range.
+    """
+    frame = _sorted(_checked("rows", rows))
+    _write(path, frame[list(dict.fromkeys([*_keys(frame), *COLUMNS, *frame.columns]))])
+
+
+def write_summary(path: Path, summary: DataFrame) -> None:
+    """Write what `summarize` returns as CSV, atomically, with all digits; the deviation of one seed is empty."""
+    _write(path, summary)
+
+
+def read_results(path: Path) -> DataFrame:
+    """Read what `write_results` wrote, every float as it was.
+
+    Raises:
+        InputError: no such file, no CSV, missing columns, or values that no run can have had.
+    """
+    import pandas as pd
+
+    try:
+        # Only an empty field is not-a-number: a family or a part may be called "None" or "NA".
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable CSV file of results; {error.strerror}") from error
+    except ValueError as error:  # pandas' parser errors and decoding errors are ValueErrors
+        raise InputError(f"{path}: expected a CSV file of results; {str(error).strip()}") from error
+    return _checked(str(path), frame)
+
+
+def summarize(results: Rows) -> DataFrame:
+    r"""Mean and sample standard deviation over seeds, a row for each family, quantized part and method.
+
+    .. math:: \bar x = \frac1n \sum_i x_i, \qquad s = \sqrt{\frac1{n-1} \sum_i (x_i - \bar x)^2}
+
+    Args:
+        results: rows as `write_results` takes or `read_results` gives them; where there are columns ``dataset`` or
+            ``configuration``, their values are kept apart.
+
+    Returns:
+        The columns of the paper's table in its order, then what it lacks: the names, ``seeds`` (n), and for each
+        measure ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions
+        of FLOPs, seconds); where rows have them, also ``temperature_...`` and, after it, ``scaled_..._...``. The
+        standard deviation of one seed is NaN. Temperatures that the validation part did not determine are left out,
+        and so are values scaled by one that ended at a bound (which are NaN in their rows); the last two columns,
+        ``temperature_undetermined`` and ``temperature_at_bound``, say of how many seeds. NaN where none is left.
+
+    Raises:
+        InputError: what `write_results` refuses, or two rows of one seed in a group, as when settings are mixed.
+    """
+    import pandas as pd
+
+    frame = _sorted(_checked("results", results))
+    keys = _keys(frame)
+    unique = [*keys, "seed"]
+    runs = frame[unique]
+    if runs.duplicated().any():
+        run = ", ".join(map(str, runs[runs.duplicated()].iloc[0]))
+        raise InputError(f"results: expected one row for each {', '.join(unique)}; got a second one for {run}")
+    left_out: dict[str, Any] = {}
+    if "temperature_outcome" in frame:
+        outcome = frame["temperature_outcome"].fillna("optimum")  # rows of older versions do not say
+        left_out["temperature_undetermined"] = outcome != "optimum"
+        left_out["temperature_at_bound"] = ~outcome.isin(["optimum", "flat"])
+        frame = frame.assign(temperature=frame["temperature"].mask(outcome != "optimum"), **left_out)
+    groups = frame.groupby(keys, sort=False, dropna=False)
+    columns: dict[str, Any] = {"seeds": groups.size()}
+    for name, (title, unit) in (_MEASURES | _SCALED).items():
+        if name not in frame:
+            continue
+        columns[f"{title}_mean"] = groups[name].mean() / unit
+        columns[f"{title}_std"] = groups[name].std(ddof=1) / unit
+    columns |= {name: groups[name].sum() for name in left_out}
+    return pd.DataFrame(columns).reset_index()
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if value != value else format(value, form).replace("e+0", "e").replace("e+", "e")
+
+
+def _cells(summary: DataFrame) -> dict[str, list[str]]:
+    """Headings, a line for the name and one for the unit, and the texts below; a column has one unit throughout."""
+
+    def texts(name: str, form: str, unit: float = 1, of: str = "mean") -> list[str]:
+        return [_number(value / unit, form) for value in summary[f"{name}_{of}"]]
+
+    accuracy = zip(texts("accuracy_pct", ".2f"), texts("accuracy_pct", ".2f", of="std"), strict=True)
+    small = summary["storage_mb_mean"].max() < 1
+    return {
+        "family": list(summary["family"]),
+        "part": list(summary["quantized_part"]),
+        "method": list(summary["method"]),
+        "n": [str(seeds) for seeds in summary["seeds"]],
+        "accuracy\n%": [mean if std == "-" else f"{mean} ± {std}" for mean, std in accuracy],
+        "sparsity\n%": texts("sparsity_pct", ".2f"),
+        "entropy\nnats": texts("predictive_entropy_nats", ".4f"),
+        "entropy\n/log C": texts("normalized_entropy", ".4f"),
+        "mut. inf.\nnats": texts("mutual_information_nats", ".4f"),
+        "pred.\nstd": texts("predictive_std", ".4f"),
+        "ECE\n%": texts("ece_pct", ".2f"),
+        f"storage\n{'kB' if small else 'MB'}": texts("storage_mb", ".2f", unit=0.001 if small else 1),
+        "energy\npJ": texts("energy_pj", ".2e"),
+        "FLOPs\nM": texts("flops_m", ".2f"),
+        "train\ns": texts("train_seconds", ".1f"),
+    }
+
+
+def render_table(summary: DataFrame) -> Table:
+    """The summary for a terminal of 120 columns, families apart and under the name of their dataset if there is one.
+
+    Args:
+        summary: what `summarize` returns. Only the accuracy's standard deviation is shown; the summary has them all.
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, collapse_padding=True)
+    table.caption = "± sample standard deviation over n seeds; entropy is that of the mean prediction"
+    cells = _cells(summary)
+    for number, heading in enumerate(cells):
+        table.add_column(heading, no_wrap=True, justify="left" if number < 3 else "right")
+    before: tuple[Any, ...] = ()
+    for index, row in enumerate(zip(*cells.values(), strict=True)):
+        group = tuple(summary.iloc[index][name] for name in ("dataset", "family") if name in summary)
+        if group != before:
+            table.add_section()
+            if len(group) == 2 and group[:1] != before[:1]:
+                table.add_row(f"[bold]{group[0]}[/]")
+        table.add_row(*row)
+        before = group
+    return table
