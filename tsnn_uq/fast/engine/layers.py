@@ -12,13 +12,14 @@ of e of all outputs and then the high bits, output o in bit o % 32 of word o / 3
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tsnn_uq.neurons import LIFParameters
+from tsnn_uq.quantization.rules import ternary_parts
 
 __all__ = ["Layer", "Masks", "Window", "drop_weights", "pack_bits", "pack_planes", "pad_outputs", "unpack_planes"]
 
@@ -87,8 +88,8 @@ class Layer:
         outputs: number of output channels.
         planes: bits of the ternary weights, int32 [inputs + 1, 2, words]; ``None`` for float weights.
         weights: float weights [inputs, 32 * words]; ``None`` for ternary ones.
-        scale: current per unit of the sum [32 * words]; zero where there is no output.
-        bias: constant current [32 * words].
+        scale: current per unit of the sum, for each output; in a finished layer [32 * words], zero for no output.
+        bias: constant current, likewise.
         neuron: the LIF neurons; ``None`` for a read-out of currents.
         dropout: masks on the incoming spikes.
         dropconnect: masks on the weights.
@@ -107,6 +108,31 @@ class Layer:
     dropconnect: Masks | None = None
     gain: float = 1.0
     votes: int = 1
+
+    @classmethod
+    def of(
+        cls, window: Window, weight: Tensor, bias: Tensor, dropout: Masks | None, dropconnect: Masks | None
+    ) -> Layer:
+        """A layer of weights [outputs, inputs], at two bits if they are ternary; to be `finished` after `affine`."""
+        outputs = len(weight)
+        parts = ternary_parts(weight)
+        if parts is None:
+            planes, weights, scale = None, pad_outputs(weight.T, outputs), weight.new_ones(1).double()
+        else:
+            planes, weights, scale = pack_planes(parts[0].T), None, parts[1].double().reshape(-1)
+        if window.pool_kind == "mean":
+            scale = scale / window.pool**2
+        layer = cls(window, outputs, planes, weights, scale.expand(outputs), bias.double())
+        return replace(layer, dropout=dropout, dropconnect=dropconnect)
+
+    def affine(self, factor: Tensor | float, mean: Tensor | float = 0.0, shift: Tensor | float = 0.0) -> Layer:
+        """The layer with (current - mean) * factor + shift for its current, in double precision."""
+        return replace(self, scale=self.scale * factor, bias=(self.bias - mean) * factor + shift)
+
+    def finished(self) -> Layer:
+        """The layer with its scale and bias in single precision, padded to whole words."""
+        scale, bias = (pad_outputs(values, self.outputs) for values in (self.scale, self.bias))
+        return replace(self, scale=scale, bias=bias)
 
     @property
     def words(self) -> int:

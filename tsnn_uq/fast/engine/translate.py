@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
-from tsnn_uq.fast.engine.construction import Synapses, has_masks
 from tsnn_uq.fast.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LIF, PLIF
 from tsnn_uq.readout import Gain
-from tsnn_uq.uncertainty import DropConnectLinear, Dropout
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
 
 __all__ = ["Program", "translate"]
 
@@ -54,8 +53,8 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     if not isinstance(coding, Coding):
         found = type(coding).__name__ if modules else "an empty network"
         raise InputError(f"network: expected a Sequential that begins with a Coding; got {found} ({OTHERS})")
-    random = [module for _, module, _ in modules if has_masks(module)]
-    if set(filter(has_masks, network.modules())) - set(random):
+    random = [module for _, module, _ in modules if _has_masks(module)]
+    if set(filter(_has_masks, network.modules())) - set(random):
         problem = "got one inside a layer: make_deterministic it"
         raise InputError(f"network: expected random layers in the Sequential; {problem}")
     if len(set(random)) < len(random):
@@ -64,6 +63,11 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     for name, module, wrapped in modules[1:]:
         walk.take(name, module, wrapped)
     return Program(coding, coding_name, walk.finish())
+
+
+def _has_masks(module: nn.Module) -> bool:
+    """Whether a module is a stochastic layer that drops anything."""
+    return isinstance(module, StochasticLayer) and module.p > 0
 
 
 def _checked_shape(shape: Sequence[int] | None) -> tuple[int, int, int] | None:
@@ -82,7 +86,7 @@ class _Walk:
 
     shape: tuple[int, int, int] | None
     done: list[Layer] = field(default_factory=list)
-    open: Synapses | None = None
+    open: Layer | None = None  # what BatchNorm and neurons may follow
     spikes: bool = False  # whether what comes next sees spikes
     pool: int = 1
     pool_kind: str = "mean"
@@ -114,7 +118,7 @@ class _Walk:
         elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1 if wrapped else 2, -1):
             pass  # a linear layer behind a map is a convolution as large as the map
         elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
-            self.open.gain = module.gain
+            self.open = replace(self.open, gain=module.gain)
         elif not isinstance(module, nn.Identity):
             raise InputError(f"network: expected layers that the engine knows; got {place} ({OTHERS})")
 
@@ -129,8 +133,8 @@ class _Walk:
 
     def _close(self) -> None:
         if self.open is not None:
-            self.done.append(self.open.layer())
-            self.shape = (len(self.open.weight), *self.open.window.out_size)
+            self.done.append(self.open.finished())
+            self.shape = (self.open.outputs, *self.open.window.out_size)
             self.open = None
 
     def _start(self, name: str, module: nn.Module) -> None:
@@ -179,38 +183,36 @@ class _Walk:
                 wanted = "dropconnect masks that are fixed over time and shared by the inputs"
                 raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
             masks = Masks(name, module.p)
-        self.open = Synapses(window, weight, bias.double(), weight.new_ones(len(weight)).double(), self.dropout, masks)
+        self.open = Layer.of(window, weight, bias, self.dropout, masks)
         self.pool, self.dropout = 1, None
 
     def _batch_norm(self, name: str, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
-        synapses = self._synapses(name, module)
+        layer = self._synapses(name, module)
         if module.running_mean is None or module.running_var is None:
             raise InputError(f"network: expected BatchNorm with running statistics; got one without ({name!r})")
-        if module.num_features != len(synapses.bias):
-            wanted = f"BatchNorm of the {len(synapses.bias)} channels before it"
+        if module.num_features != layer.outputs:
+            wanted = f"BatchNorm of the {layer.outputs} channels before it"
             raise InputError(f"network: expected {wanted}; got one of {module.num_features} ({name!r})")
         factor = (module.running_var.double() + module.eps).rsqrt()
         factor = factor * module.weight.detach().double() if module.affine else factor
-        shift = module.bias.detach().double() if module.affine else torch.zeros_like(factor)
-        synapses.bias = (synapses.bias - module.running_mean.double()) * factor + shift
-        synapses.factor = synapses.factor * factor
+        shift = module.bias.detach().double() if module.affine else 0.0
+        self.open = layer.affine(factor, module.running_mean.double(), shift)
 
     def _neurons(self, name: str, module: LIF | PLIF) -> None:
-        synapses = self._synapses(name, module)
-        synapses.neuron = module.params
+        layer, neuron = self._synapses(name, module), module.params
         if isinstance(module, PLIF):  # a LIF neuron whose input current is divided by tau
-            synapses.neuron = replace(module.params, decay=1 - 1 / module.tau)
-            synapses.bias, synapses.factor = synapses.bias / module.tau, synapses.factor / module.tau
+            layer, neuron = layer.affine(1 / module.tau), replace(neuron, decay=1 - 1 / module.tau)
+        self.open = replace(layer, neuron=neuron)
         self.spikes = True
 
     def _vote(self, name: str, module: nn.AvgPool1d) -> None:
         sizes = [_pair(size)[0] for size in (module.kernel_size, module.stride, module.padding)]
-        if self.open is None or sizes != [sizes[0], sizes[0], 0] or len(self.open.weight) % sizes[0]:
+        if self.open is None or sizes != [sizes[0], sizes[0], 0] or self.open.outputs % sizes[0]:
             wanted = "means of as many outputs for each class, which do not overlap"
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
-        self.open.votes = sizes[0]
+        self.open = replace(self.open, votes=sizes[0])
 
-    def _synapses(self, name: str, module: nn.Module) -> Synapses:
+    def _synapses(self, name: str, module: nn.Module) -> Layer:
         if self.open is None or self.spikes:
             raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
         return self.open
