@@ -19,6 +19,7 @@ BELOW_EXPERIMENTS = {
     "coding",
     "cost",
     "data",
+    "detection",
     "devices",
     "engine",
     "exchange",
@@ -76,6 +77,7 @@ MAY_IMPORT = {
     "quantization": {"checks", "files"},
     "neurons": {"checks", "devices", "fast", "held"},
     "data": {"checks", "files", "seeds"},
+    "detection": {"batches", "checks", "metrics", "readout", "seeds", "state", "uncertainty"},
     # quantization: layers are chosen for dropout as they are for ternary weights
     "uncertainty": {
         "batches",

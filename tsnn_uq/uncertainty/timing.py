@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError
 from tsnn_uq.seeds import global_seed
 
-__all__ = ["Timing", "timings"]
+__all__ = ["COUNTS", "Timing", "layout", "timings"]
 
 COUNTS = (2, 3)  # inputs to look on with: the batch is what grows from one to the other
 
@@ -75,18 +75,22 @@ def _timing(name: str, few: _Calls, more: _Calls) -> Timing:
         raise InputError(
             f"model: expected {name!r} to be called in forward(); it is not (are its weights used by a function?)"
         )
-    layouts = {_layout(*pair) for pair in zip(*calls, strict=True)} if len(calls[0]) == len(calls[1]) else {None}
-    if len(layouts) != 1 or None in layouts:
+    found = {layout(*pair) for pair in zip(*calls, strict=True)} if len(calls[0]) == len(calls[1]) else {None}
+    if len(found) != 1 or None in found:
         raise InputError(
             f"model: expected {name!r} to be given [N, ...], [T, N, ...] or [T * N, ...] with time first, as often for "
             f"{COUNTS[0]} inputs as for {COUNTS[1]}; got shape {list(calls[1][0].shape)} for {COUNTS[1]}"
         )
-    ((time_axis, folded),) = (layout for layout in layouts if layout is not None)
+    ((time_axis, folded),) = (one for one in found if one is not None)
     return Timing(time_axis, folded, places=len(calls[1]) // more.steps(len(calls[1])))
 
 
-def _layout(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
-    """Whether there is a time axis, and how many steps are folded into the batch; None where neither can be told."""
+def layout(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
+    """How time and batch lie in a tensor, from what it was for `COUNTS` inputs.
+
+    Returns:
+        Whether there is a time axis, and how many steps are folded into the batch; None where neither can be told.
+    """
     if few.dim() != more.dim():
         return None
     grown = [axis for axis, sizes in enumerate(zip(few.shape, more.shape, strict=True)) if sizes[0] != sizes[1]]
