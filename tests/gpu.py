@@ -34,6 +34,7 @@ CPU = torch.device("cpu")
 INPUTS, BATCH, SAMPLES = 512, 128, 16
 STEPS = 50  # of recordings
 SMALL = {"plif": {"hidden": (16, 16, 64)}}  # where float64 is compared
+GAIN = {"plif": 9}  # of initial weights, for spikes in all layers
 FAMILIES = ("dropout", "dropconnect", "plif", "slayer")
 METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "float": lambda teacher: Float(),
@@ -60,9 +61,14 @@ class Row(NamedTuple):
 
 
 def make(family: str, p: float = 0.0, dtype: torch.dtype = torch.float64, **options: Any) -> nn.Module:
-    """A network of a family with weights from a fixed seed; those of recordings take 50 steps."""
+    """A network of a family with weights from a fixed seed, all layers of which spike."""
     options |= {"steps": STEPS} if family == "slayer" else {}
-    return networks.build(family, generator=torch.Generator().manual_seed(0), p=p, **options).to(dtype)
+    network = networks.build(family, generator=torch.Generator().manual_seed(0), p=p, **options)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                layer.weight *= GAIN.get(family, 3)
+    return network.to(dtype)
 
 
 def images(family: str, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
     return spikes, charged * (1 - reset)
 
 
-PIECE = 2**16  # numbers whose doubles stay in the cache
+PIECE, LARGE_PIECE = 2**16, 2**24  # numbers whose doubles stay in a processor's cache; few launches of a GPU
 SCANS = {"cpu": ("numba", "tsnn_uq.fast.scans.lif"), "cuda": ("triton", "tsnn_uq.fast.scans.lif_triton")}
 """For a device: the compiler needed, and the module that has the scan."""
 
@@ -96,7 +96,8 @@ class _LIFScan(torch.autograd.Function):
 def _exact_sum(shares: Tensor) -> Tensor:
     """The sum [] of many numbers, added up in double precision where the device has it; in pieces, to save memory."""
     dtype = widest_float(shares.device)
-    pieces = [piece.sum(dtype=dtype) for piece in shares.flatten().split(PIECE)]
+    size = PIECE if shares.device.type == "cpu" else LARGE_PIECE
+    pieces = [piece.sum(dtype=dtype) for piece in shares.flatten().split(size)]
     return torch.stack(pieces).sum().to(shares.dtype)
 
 

@@ -5,8 +5,6 @@ The twin of `tsnn_uq.neurons.plain`; the arithmetic of a step is that of `tsnn_u
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -33,7 +31,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
         spikes,
         neurons,
         steps,
-        decay=params.decay,
+        _decay(current, params),
         threshold=params.threshold,
         held=len(current) < steps,
         keep=keep,
@@ -63,7 +61,7 @@ def backward(
         grad_current,
         neurons,
         len(charged),
-        decay=params.decay,
+        _decay(charged, params),
         threshold=params.threshold,
         alpha=params.surrogate.alpha,
         held=held,
@@ -76,15 +74,21 @@ def backward(
     return grad_current, None
 
 
+def _decay(like: Tensor, params: LIFParameters) -> Tensor:
+    """The decay in memory: a constant would be compiled anew for each value of one that is learned."""
+    return like.new_full((1,), params.decay)
+
+
+# Triton reads hints of arguments as code, so only constants have one.
 @triton.jit
-def _forward(
-    current: Any,
-    charged: Any,
-    spikes: Any,
-    neurons: Any,
-    steps: Any,
-    decay: tl.constexpr,  # a number given at run time would be rounded to float32
-    threshold: tl.constexpr,
+def _forward(  # type: ignore[no-untyped-def]
+    current,
+    charged,
+    spikes,
+    neurons,
+    steps,
+    decay_at,
+    threshold: tl.constexpr,  # a number given at run time would be rounded to float32
     held: tl.constexpr,
     keep: tl.constexpr,
     hard: tl.constexpr,
@@ -92,6 +96,7 @@ def _forward(
 ) -> None:
     place = tl.program_id(0) * block + tl.arange(0, block)
     inside = place < neurons
+    decay = tl.load(decay_at)
     first = tl.load(current + place, mask=inside)
     potential = tl.zeros_like(first)
     for t in range(steps):
@@ -108,15 +113,15 @@ def _forward(
 
 
 @triton.jit
-def _backward(
-    charged: Any,
-    slopes: Any,
-    grad: Any,
-    grad_current: Any,
-    neurons: Any,
-    steps: Any,
-    decay: tl.constexpr,  # a number given at run time would be rounded to float32
-    threshold: tl.constexpr,
+def _backward(  # type: ignore[no-untyped-def]
+    charged,
+    slopes,
+    grad,
+    grad_current,
+    neurons,
+    steps,
+    decay_at,
+    threshold: tl.constexpr,  # a number given at run time would be rounded to float32
     alpha: tl.constexpr,
     held: tl.constexpr,
     hard: tl.constexpr,
@@ -126,6 +131,7 @@ def _backward(
 ) -> None:
     place = tl.program_id(0) * block + tl.arange(0, block)
     inside = place < neurons
+    decay = tl.load(decay_at)
     carry = tl.zeros_like(tl.load(charged + place, mask=inside))  # dL/dv after the step, times the decay
     total = carry
     for back in range(steps):
