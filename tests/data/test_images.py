@@ -55,8 +55,8 @@ def test_a_registry_whose_labels_do_not_fit_its_images_is_told(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"images": torch.zeros(6, 3, 2)}, r"^images: expected a tensor of shape \[N, 1, H, W\]"),
-        ({"images": torch.zeros(6, 3, 3, 2)}, r"^images: expected float32 of shape"),
+        ({"images": torch.zeros(6, 3, 2)}, r"^images: expected a tensor of shape \[N, C, H, W\]"),
+        ({"images": torch.zeros(6, 2, 3, 2)}, r"^images: expected float32 of shape"),
         ({"images": torch.zeros(6, 1, 3, 2, dtype=torch.float64)}, r"^images: expected float32 .*float64"),
         ({"images": torch.full((6, 1, 3, 2), 1.01)}, r"^images: expected 0 <= value <= 1; got 1.0"),
         ({"images": torch.full((6, 1, 3, 2), -0.5)}, r"^images: expected 0 <= value <= 1; got -0.5"),

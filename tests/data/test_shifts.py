@@ -111,11 +111,7 @@ def test_an_unknown_shift_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: rotated(torch.zeros(2, 8, 8), 1), r"^images: expected a tensor of shape \[N, 1, H, W\]"),
-        (
-            lambda: blurred(torch.zeros(2, 3, 8, 8), 1),
-            r"^images: expected floating-point images of shape \[N, 1, H, W\]",
-        ),
+        (lambda: rotated(torch.zeros(2, 8, 8), 1), r"^images: expected a tensor of shape \[N, C, H, W\]"),
         (lambda: blurred(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), 1), r"^images: expected floating-point .*uint8"),
         (lambda: rotated(torch.zeros(2, 1, 8, 8), float("nan")), "^degrees: expected a finite number; got nan"),
         (lambda: blurred(torch.zeros(2, 1, 8, 8), -1), "^sigma: expected a finite number of at least 0; got -1"),
@@ -129,3 +125,10 @@ def test_an_unknown_shift_gets_a_suggestion():
 def test_bad_arguments_are_told(call, match):
     with pytest.raises(InputError, match=match):
         call()
+
+
+def test_colours_are_shifted_one_by_one():
+    images = torch.rand(4, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    for shift in (lambda grey: blurred(grey, 0.8), lambda grey: rotated(grey, 20)):
+        alone = torch.cat([shift(channel) for channel in images.split(1, dim=1)], dim=1)
+        torch.testing.assert_close(shift(images), alone, rtol=0, atol=1e-6)

@@ -18,6 +18,7 @@ EAGER = LIFParameters(threshold=0.2, reset="hard")  # a few small weights are en
 SMALL: dict[str, dict[str, Any]] = {
     "": {"sizes": (16, 8, 3), "steps": 2},
     "plif": {"shape": (1, 4, 4), "classes": 3, "hidden": (3, 3, 8), "steps": 2, "neuron": EAGER},
+    "vgg": {"shape": (1, 4, 4), "classes": 3, "hidden": (3, 3, 8), "steps": 2, "neuron": EAGER},
     "slayer": {
         "shape": (1, 4, 4),
         "classes": 3,

@@ -1,5 +1,6 @@
 """Data sets: found or fetched, verified, split and shifted."""
 
+from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.available import Entry, overview, prepare
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.extent import Extent, extent
@@ -25,6 +26,7 @@ __all__ = [
     "Splits",
     "apply_shift",
     "blurred",
+    "crop_and_flip",
     "data_folder",
     "extent",
     "fetch",

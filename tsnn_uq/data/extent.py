@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tsnn_uq.checks import check_choice
 from tsnn_uq.data.nmnist import find_recordings
-from tsnn_uq.data.registry import SOURCES, Source
+from tsnn_uq.data.registry import SOURCES
 from tsnn_uq.data.splits import DIGITS_TEST, EVENT_SETS, LEFT_OUT, PARTS, VALIDATION, VALIDATION_ELSE
 
 __all__ = ["Extent", "extent"]
@@ -47,12 +47,8 @@ def extent(name: str, data_dir: str | Path | None = None) -> Extent:
         held_out = VALIDATION.get(recordings.name, VALIDATION_ELSE)
         return Extent((2, 34, 34), 10, len(recordings) - held_out, held_out, len(tested))
     if name == "nmnist-simulated":
-        rest, test = _counts(SOURCES["mnist"])
+        rest, test = map(SOURCES["mnist"].count, PARTS)
         return Extent((2, 34, 34), 10, rest - LEFT_OUT[name] - VALIDATION_ELSE, VALIDATION_ELSE, test)
-    rest, test = _counts(SOURCES[name])
-    return Extent((1, 28, 28), SOURCES[name].classes, rest - VALIDATION_ELSE, VALIDATION_ELSE, test)
-
-
-def _counts(source: Source) -> tuple[int, int]:
-    """Inputs of both parts, by the size of their labels' files: a header of eight bytes, then a byte each."""
-    return source.train[1].size - 8, source.test[1].size - 8
+    source = SOURCES[name]
+    rest, test = map(source.count, PARTS)
+    return Extent(source.shape, source.classes, rest - VALIDATION_ELSE, VALIDATION_ELSE, test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.data.cifar import PICKLED, records_of_pickle
 from tsnn_uq.data.idx import read_unpacked, unpack
 from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.files import as_path, atomic_path
@@ -57,7 +59,7 @@ def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
     it. The hash decides what a file is, for MNIST and Fashion-MNIST use the same file names.
 
     Args:
-        name: ``"mnist"``, ``"fashion-mnist"``, or ``"digits"``, which comes with scikit-learn and has no files.
+        name: one of `SOURCES`, or ``"digits"``, which comes with scikit-learn and has no files.
         data_dir: as for `data_folder`.
 
     Returns:
@@ -107,6 +109,10 @@ def _candidates(source: Source, file: File, folder: Path) -> Iterator[Path]:
             path = folder / place / f"{file.name}{suffix}"
             if path.is_file():
                 yield path
+        if source.layout == "cifar":  # torchvision's pickles
+            path = folder / place.replace("-bin", "-py") / file.name.removesuffix(".bin")
+            if path.is_file():
+                yield path
 
 
 def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
@@ -116,6 +122,8 @@ def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
     for path in _candidates(source, file, folder):
         try:
             content = read_unpacked(path, file.size)
+            if source.layout == "cifar" and content.startswith(PICKLED):
+                content = records_of_pickle(content, str(path))
         except InputError as error:
             result = Located(file, path, "damaged", str(error))
             continue
@@ -131,28 +139,43 @@ def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
 
 
 def _download(source: Source, file: File, folder: Path) -> tuple[Path, bytes]:
-    """Fetch, verify, and only then write: a failure leaves no trace in the user's folder."""
+    """Fetch, verify, and only then write: a failure leaves no trace in the user's folder.
+
+    An archive has all files of its data set, and all are written.
+    """
     import pooch
 
-    url = f"{source.url}{file.name}.gz"
-    target = folder / source.folders[0] / file.name
+    whole = source.url.endswith(".tar.gz")
+    url = source.url if whole else f"{source.url}{file.name}.gz"
+    wanted = source.files if whole else (file,)
+    target = folder / source.folders[0]
     reason = ""
     for _ in range(ATTEMPTS):
         pooch.get_logger().info("fetching %s", url)
         packed = BytesIO()
         try:
             pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(url, packed, None)
-            content = unpack(packed.getvalue(), file.size)
-        except (BadGzipFile, EOFError, zlib.error):
-            content = b""
+            contents = {one: _member(packed, one) if whole else unpack(packed.getvalue(), one.size) for one in wanted}
+        except (BadGzipFile, EOFError, KeyError, tarfile.TarError, zlib.error):
+            contents = {}
         except OSError as error:  # as all errors of requests are
             reason = type(error).__name__
             continue
-        if hashlib.sha256(content).hexdigest() == file.sha256:
-            with atomic_path(target) as temporary:
-                temporary.write_bytes(content)
-            return target, content
+        if all(one in contents and hashlib.sha256(contents[one]).hexdigest() == one.sha256 for one in wanted):
+            for one, content in contents.items():
+                with atomic_path(target / one.name) as temporary:
+                    temporary.write_bytes(content)
+            return target / file.name, contents[file]
         reason = "the mirror sent a damaged file"
     failure = f"{file.name} is not in {folder}, and fetching {url} failed ({reason})"
-    remedy = f"place the file in {target.parent} or set TSNN_UQ_DATA to a folder that has it"
+    remedy = f"place the file in {target} or set TSNN_UQ_DATA to a folder that has it"
     raise InputError(f"{source.name}: {failure}; {remedy}")
+
+
+def _member(packed: BytesIO, file: File) -> bytes:
+    """The content of a file of an archive, in whatever folder it is there; of a longer one, a byte too many."""
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        found = [member for member in archive if member.isfile() and Path(member.name).name == file.name]
+        stream = archive.extractfile(found[0]) if found else None
+        return b"" if stream is None else stream.read(file.size + 1)

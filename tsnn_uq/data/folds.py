@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.images import Dataset
-from tsnn_uq.data.splits import Splits, load_all
+from tsnn_uq.data.splits import AUGMENTATIONS, Splits, load_all
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["fold_of", "load_fold"]
@@ -77,6 +77,7 @@ def fold_of(everything: Dataset, name: str, *, folds: int, seed: int) -> Splits:
         everything.select(validation.nonzero()[:, 0]),
         everything.select(test.nonzero()[:, 0]),
         everything.name,
+        AUGMENTATIONS.get(name),
     )
 
 

@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from tsnn_uq.checks import InputError, check_dims, check_fraction, check_labels, check_positive, describe
+from tsnn_uq.data.cifar import parse_records
 from tsnn_uq.data.folder import obtain
 from tsnn_uq.data.idx import parse_idx
-from tsnn_uq.data.registry import Source
+from tsnn_uq.data.registry import File, Source
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["Dataset", "digits", "read_part"]
@@ -21,10 +24,10 @@ __all__ = ["Dataset", "digits", "read_part"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset(TensorDataset):
-    """Labelled grey images; for torch, whatever takes its datasets, one of (image, label).
+    """Labelled images, grey or coloured; for torch, whatever takes its datasets, one of (image, label).
 
     Args:
-        images: [N, 1, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
+        images: [N, C, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
         labels: [N] class numbers of any integer dtype, kept as int64.
         name: what they are, for tables and messages.
         classes: number of classes.
@@ -39,9 +42,10 @@ class Dataset(TensorDataset):
     classes: int
 
     def __post_init__(self) -> None:
-        check_dims("images", self.images, "[N, 1, H, W]")
-        if self.images.shape[1] != 1 or self.images.dtype != torch.float32:
-            raise InputError(f"images: expected float32 of shape [N, 1, H, W]; got {describe(self.images)}")
+        check_dims("images", self.images, "[N, C, H, W]")
+        if self.images.shape[1] not in (1, 3) or self.images.dtype != torch.float32:
+            wanted = "float32 of shape [N, 1, H, W] or [N, 3, H, W]"
+            raise InputError(f"images: expected {wanted}; got {describe(self.images)}")
         if self.images.numel():
             for bound in torch.aminmax(self.images):
                 check_fraction("images", bound.item())
@@ -96,7 +100,7 @@ def digits() -> Dataset:
 
 
 def read_part(source: Source, part: Literal["train", "test"], data_dir: str | Path | None = None) -> Dataset:
-    """One part of a data set in idx files, found (or fetched) and verified.
+    """One part of a data set in files, found (or fetched) and verified.
 
     Args:
         source: its entry in the registry.
@@ -106,14 +110,22 @@ def read_part(source: Source, part: Literal["train", "test"], data_dir: str | Pa
     Raises:
         InputError: a file is missing and cannot be fetched, or is damaged, or images and labels are not as many.
     """
-    (image_path, image_bytes), (label_path, label_bytes) = (
-        obtain(source, file, data_dir) for file in getattr(source, part)
-    )
-    pixels, labels = parse_idx(image_bytes, str(image_path)), parse_idx(label_bytes, str(label_path))
-    if pixels.ndim != 3 or labels.shape != pixels.shape[:1]:
-        shapes = f"shapes {list(pixels.shape)} and {list(labels.shape)}"
-        raise InputError(
-            f"{label_path}: expected one label for each image of {image_path}; got {shapes}; replace both files"
-        )
-    images = torch.from_numpy(pixels.astype("float32")).div_(255).unsqueeze(1)
+    files: tuple[File, ...] = getattr(source, part)
+    found = [obtain(source, file, data_dir) for file in files]
+    if source.layout == "cifar":
+        parts = [parse_records(content, source.shape) for _, content in found]
+        pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    else:
+        pixels, labels = _idx_pair(*found)
+    images = torch.from_numpy(pixels.astype("float32")).div_(255)
     return Dataset(images, torch.from_numpy(labels.astype("int64")), source.name, source.classes)
+
+
+def _idx_pair(images: tuple[Path, bytes], labels: tuple[Path, bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pixels [N, 1, H, W] and labels [N] of two idx files."""
+    pixels, classes = (parse_idx(content, str(path)) for path, content in (images, labels))
+    if pixels.ndim != 3 or classes.shape != pixels.shape[:1]:
+        wanted = f"one label for each image of {images[0]}"
+        shapes = f"shapes {list(pixels.shape)} and {list(classes.shape)}"
+        raise InputError(f"{labels[0]}: expected {wanted}; got {shapes}; replace both files")
+    return pixels[:, None], classes

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["SOURCES", "File", "Source"]
 
 
 @dataclass(frozen=True)
 class File:
-    """One idx file, known by what is in it.
+    """One file, known by what is in it.
 
     Size and hash are of the uncompressed content, since packing it anew changes a ``.gz`` and not the data.
 
@@ -26,17 +28,19 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in idx files.
+    """A data set in files.
 
     Args:
         name: how the user calls it.
         classes: number of classes.
         folders: sub-folders of the data folder in which it is looked for; a fetched file goes into the first.
-        url: folder of the mirror, which has each file as ``<name>.gz``.
+        url: folder of the mirror, which has each file as ``<name>.gz``, or an archive ``.tar.gz`` with all files.
         origin: whose work it is.
         licence: under which it may be used.
-        train: (images, labels) of the training part.
-        test: (images, labels) of the test part.
+        train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR.
+        test: files of the test part, likewise.
+        layout: ``"idx"``, the format of MNIST, or ``"cifar"``: records of a label byte and the pixels.
+        shape: channels, height and width of an image.
     """
 
     name: str
@@ -45,13 +49,22 @@ class Source:
     url: str
     origin: str
     licence: str
-    train: tuple[File, File]
-    test: tuple[File, File]
+    train: tuple[File, ...]
+    test: tuple[File, ...]
+    layout: Literal["idx", "cifar"] = "idx"
+    shape: tuple[int, int, int] = (1, 28, 28)
 
     @property
     def files(self) -> tuple[File, ...]:
-        """All four files."""
+        """Those of both parts."""
         return (*self.train, *self.test)
+
+    def count(self, part: Literal["train", "test"]) -> int:
+        """Number of images of a part, by the size of its files."""
+        files: tuple[File, ...] = getattr(self, part)
+        if self.layout == "idx":
+            return files[1].size - 8  # labels: a header of eight bytes, then a byte each
+        return sum(file.size for file in files) // (1 + math.prod(self.shape))
 
 
 def _pair(part: str, count: int, images: str, labels: str) -> tuple[File, File]:
@@ -59,6 +72,10 @@ def _pair(part: str, count: int, images: str, labels: str) -> tuple[File, File]:
         File(f"{part}-images-idx3-ubyte", 16 + count * 28 * 28, images),
         File(f"{part}-labels-idx1-ubyte", 8 + count, labels),
     )
+
+
+def _cifar(**hashes: str) -> tuple[File, ...]:
+    return tuple(File(f"{name}.bin", 10_000 * (1 + 3 * 32 * 32), sha256) for name, sha256 in hashes.items())
 
 
 SOURCES: dict[str, Source] = {
@@ -103,6 +120,24 @@ SOURCES: dict[str, Source] = {
                 "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
                 "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
             ),
+        ),
+        Source(
+            name="cifar10",
+            classes=10,
+            folders=("cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"),
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            origin="Krizhevsky 2009",
+            licence="none is stated; free to use with the technical report cited",
+            train=_cifar(
+                data_batch_1="cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+                data_batch_2="a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+                data_batch_3="bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+                data_batch_4="014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+                data_batch_5="755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            ),
+            test=_cifar(test_batch="8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+            layout="cifar",
+            shape=(3, 32, 32),
         ),
     )
 }

@@ -20,11 +20,11 @@ def rotated(images: Tensor, degrees: float) -> Tensor:
     """Images turned counter-clockwise about their centre, bilinearly; what comes in from outside is 0.
 
     Args:
-        images: [N, 1, H, W] in [0, 1].
+        images: [N, C, H, W] in [0, 1].
         degrees: angle.
 
     Returns:
-        [N, 1, H, W] in [0, 1].
+        [N, C, H, W] in [0, 1].
     """
     _check("degrees", degrees, -math.inf, images)
     sin, cos = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
@@ -36,12 +36,12 @@ def noisy(images: Tensor, sigma: float, generator: Generator) -> Tensor:
     """Images plus Gaussian noise, clipped: clip(x + sigma z, 0, 1) with z ~ N(0, 1) for each pixel.
 
     Args:
-        images: [N, 1, H, W] in [0, 1].
+        images: [N, C, H, W] in [0, 1].
         sigma: standard deviation of the noise, in units of the full intensity.
         generator: source of the noise, on the images' device.
 
     Returns:
-        [N, 1, H, W] in [0, 1].
+        [N, C, H, W] in [0, 1].
     """
     _check("sigma", sigma, 0, images)
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype, device=images.device)
@@ -52,11 +52,11 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """Images convolved with a Gaussian, cut off at four sigma and normalized; outside the image is 0.
 
     Args:
-        images: [N, 1, H, W] in [0, 1].
+        images: [N, C, H, W] in [0, 1].
         sigma: standard deviation of the Gaussian in pixels, at most the image's longer side.
 
     Returns:
-        [N, 1, H, W] in [0, 1].
+        [N, C, H, W] in [0, 1].
     """
     _check("sigma", sigma, 0, images)
     if sigma > max(images.shape[2:]):
@@ -68,8 +68,10 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.softmax(-0.5 * (offsets / sigma) ** 2, 0).to(images)
-    across = functional.conv2d(images, weights.view(1, 1, 1, -1), padding=(0, radius))
-    return functional.conv2d(across, weights.view(1, 1, -1, 1), padding=(radius, 0)).clamp(0, 1)
+    planes = images.flatten(0, 1).unsqueeze(1)
+    across = functional.conv2d(planes, weights.view(1, 1, 1, -1), padding=(0, radius))
+    down = functional.conv2d(across, weights.view(1, 1, -1, 1), padding=(radius, 0))
+    return down.clamp(0, 1).reshape(images.shape)
 
 
 # Name -> shift of (images, amount, generator).
@@ -102,7 +104,7 @@ def parse_shift(text: str) -> tuple[str, float]:
 
 
 def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
-    """Shift `images` [N, 1, H, W] as `text` says, e.g. ``"noise=0.2"``.
+    """Shift `images` [N, C, H, W] as `text` says, e.g. ``"noise=0.2"``.
 
     Of one seed, noise of every strength has the same pattern, so that strengths are compared on equal terms.
     """
@@ -111,9 +113,9 @@ def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
 
 
 def _check(argument: str, amount: float, least: float, images: Tensor) -> None:
-    check_dims("images", images, "[N, 1, H, W]")
-    if images.shape[1] != 1 or not images.is_floating_point():
-        raise InputError(f"images: expected floating-point images of shape [N, 1, H, W]; got {describe(images)}")
+    check_dims("images", images, "[N, C, H, W]")
+    if not images.is_floating_point():
+        raise InputError(f"images: expected floating-point images of shape [N, C, H, W]; got {describe(images)}")
     if not (math.isfinite(amount) and amount >= least):
         kind = "a finite number" if least < 0 else "a finite number of at least 0"
         raise InputError(f"{argument}: expected {kind}; got {describe(amount)}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.events import Windows
 from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.data.images import Dataset, digits, read_part
@@ -29,16 +30,26 @@ VALIDATION = {"digits": 180, "nmnist-small": 100}
 VALIDATION_ELSE = 5000
 # The real recordings of a small N-MNIST show these images, and are to test what was trained on simulated ones.
 LEFT_OUT = {"nmnist-simulated": 1000}
+AUGMENTATIONS = {"cifar10": crop_and_flip}
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set in three parts without a common input."""
+    """A data set in three parts without a common input.
+
+    Args:
+        train: what is learned from.
+        validation: what choices are made by.
+        test: what is measured on.
+        name: of the data set.
+        augment: random changes of training images that are usual for it, for `tsnn_uq.training.fit`; None for none.
+    """
 
     train: Dataset
     validation: Dataset
     test: Dataset
     name: str
+    augment: Callable[[Tensor, Generator], Tensor] | None = None
 
 
 class Part(Protocol):
@@ -71,7 +82,8 @@ def load(
     so no seed can train on what another seed, or `load_test`, tests on. `seed` draws the validation part from the rest.
 
     Args:
-        name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28); or events, as
+        name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28), or ``"cifar10"``
+            (32 x 32, coloured, with random crops and flips as ``augment``); or events, as
             `tsnn_uq.data.EventDataset`: ``"nmnist"`` (34 x 34), or ``"nmnist-simulated"``, simulated from MNIST, whose
             first 1,000 training images are left out, since N-MNIST's first 1,000 recordings show them.
         data_dir: where files are looked for and fetched to; see `data_folder`. N-MNIST is not fetched.
@@ -101,7 +113,8 @@ def load(
     if validation >= count:
         raise InputError(f"validation: expected fewer than the {count} inputs of {rest.name}; got {validation}")
     order = left_out + torch.randperm(count, generator=generator_for(seed, "validation", name))
-    return Splits(rest.select(order[validation:]), rest.select(order[:validation]), _whole(test), rest.name)
+    train, held_out = rest.select(order[validation:]), rest.select(order[:validation])
+    return Splits(train, held_out, _whole(test), rest.name, AUGMENTATIONS.get(name))
 
 
 def load_test(

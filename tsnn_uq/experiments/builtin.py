@@ -6,6 +6,7 @@ One more is a function or class in a file of its own and a line here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,24 @@ SPARSITY = 0.5  # of the rule "quantile"
 
 
 def images(name: str) -> Callable[..., data.Splits]:
-    """Loads images: digits, MNIST or Fashion-MNIST."""
+    """Loads grey images: digits, MNIST or Fashion-MNIST."""
 
     def load(seed: int = 0, data_dir: str | Path | None = None) -> data.Splits:
         return data.load(name, data_dir, seed=seed)
 
     return load
+
+
+def cifar10(seed: int = 0, data_dir: str | Path | None = None, *, augment: bool = True) -> data.Splits:
+    """Load CIFAR-10.
+
+    Args:
+        seed: draws the validation part.
+        data_dir: where the data lie.
+        augment: crop and flip training images at random.
+    """
+    splits = data.load("cifar10", data_dir, seed=seed)
+    return splits if augment else replace(splits, augment=None)
 
 
 def events(name: str) -> Callable[..., data.Splits]:
@@ -117,7 +130,7 @@ def direct(
     """Ternary weights from the first step on, straight-through gradients.
 
     Args:
-        layers: which are ternary: ``"all"``, ``"conv"`` or ``"fc"``.
+        layers: which are ternary: ``"all"``, ``"inner"`` (all but the first and the last), ``"conv"`` or ``"fc"``.
         rule: threshold rule, a name in `tsnn_uq.quantization.RULES` or ``"learned"``.
         factor: threshold / mean magnitude, or the sparsity of the rule ``"quantile"``; 0 for the method's own.
         scale: one scale a ``"layer"``, one an output ``"channel"``, or ``"none"``.
@@ -199,6 +212,7 @@ _IMAGES = {"network.steps": 4, "epochs": 18, "batch_size": 128, "network.hidden"
 _EVENTS = {"network.coding": "events", "network.steps": 300, "network.hidden": (512,), "batch_size": 32}
 _LATENCY = {"network.coding": "latency", "network.steps": 20}
 _LARGE = {"network.hidden": (128, 128, 2048), "epochs": 8}
+_VGG = {"network.hidden": (16, 32, 32, 64, 128), "network.steps": 2, "epochs": 8}
 _SMALL = {"network.hidden": (16, 16, 128), "epochs": 20, "batch_size": 32, "learning_rate": 5e-3}
 
 register(
@@ -209,6 +223,7 @@ register(
 )
 register("data", "mnist", images("mnist"), suits={"": _IMAGES})
 register("data", "fashion-mnist", images("fashion-mnist"), suits={"": _IMAGES})
+register("data", "cifar10", cifar10, suits={"": _IMAGES | {"network.steps": 2, "epochs": 20, "batch_size": 100}})
 register("data", "nmnist", nmnist, suits={"": _EVENTS | {"epochs": 40}})
 register("data", "nmnist-simulated", events("nmnist-simulated"), suits={"": _EVENTS | {"epochs": 6}})
 
@@ -234,6 +249,17 @@ register(
         "digits": _LATENCY,
         "mnist": _LATENCY,
         "fashion-mnist": _LATENCY,
+    },
+)
+register(
+    "network",
+    "vgg",
+    networks.vgg,
+    suits={
+        "digits": _SMALL,
+        "mnist": _VGG,
+        "fashion-mnist": _VGG,
+        "cifar10": {"network.hidden": (32, 64, 64, 128, 128, 256), "learning_rate": 5e-3},
     },
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.
     name = settings.data.name
     if name in _SETS:
         binning = _binning(settings, name)
-        return data.load_fold(name, data_dir, folds=settings.folds, seed=settings.seed, **binning)
+        folded = data.load_fold(name, data_dir, folds=settings.folds, seed=settings.seed, **binning)
+        return folded if getattr(settings.data, "augment", True) else replace(folded, augment=None)
     splits = _load(settings, 0, data_dir)
     return fold_of(
         splits.train.joined(splits.validation).joined(splits.test), name, folds=settings.folds, seed=settings.seed
@@ -67,7 +68,7 @@ def _splits(given: Any, name: str) -> data.Splits:
     shapes = {tuple(part.images.shape[1:]) for part in made.values()}
     if len(shapes) > 1:
         raise InputError(f"data: expected inputs of one shape; got {', '.join(map(str, sorted(shapes)))}")
-    return data.Splits(**made, name=name)
+    return data.Splits(made["train"], made["validation"], made["test"], name)
 
 
 def _tensors(name: str, part: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -169,9 +169,12 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
     with only_stochastic_layers_train(network):  # raises where nothing is random
         pass
     part = settings.quantized_part
-    if part in PARTS and not any(PARTS[part](name, module) for name, module in network.named_modules()):
-        problem = f"the family {settings.family} has none"
-        raise InputError(f"quantized_part: expected layers of the kind {part!r}; {problem}")
+    if part in PARTS:
+        try:
+            select_layers(network, part)
+        except InputError as error:
+            problem = f"the family {settings.family} has none"
+            raise InputError(f"quantized_part: expected layers of the kind {part!r}; {problem}") from error
     if settings.train_limit > extent.train and not settings.folds:
         wanted = f"at most {extent.train} (all of {settings.data.name})"
         raise InputError(f"train_limit: expected {wanted}; got {settings.train_limit}")
@@ -287,6 +290,7 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, checkpoint_secon
             regularizer_warm_up=settings.regularizer_warm_up,
         ),
         validation=(splits.validation.images, splits.validation.labels),
+        augment=splits.augment,
         checkpoint=folder / CHECKPOINT,
         checkpoint_seconds=checkpoint_seconds,
         fingerprint=settings.flat(),

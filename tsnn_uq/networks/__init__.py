@@ -1,6 +1,6 @@
 """Network families."""
 
-from tsnn_uq.networks.convolutional import plif
+from tsnn_uq.networks.convolutional import plif, vgg
 from tsnn_uq.networks.fully_connected import READOUTS, dropconnect, dropout
 from tsnn_uq.networks.layers import Conv2d, Linear, OverTime, flat_layers
 from tsnn_uq.networks.registry import FAMILIES, build, drawn_from
@@ -19,4 +19,5 @@ __all__ = [
     "flat_layers",
     "plif",
     "slayer",
+    "vgg",
 ]

@@ -20,6 +20,7 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "dropout": fully_connected.dropout,
     "plif": convolutional.plif,
     "slayer": spike_response.slayer,
+    "vgg": convolutional.vgg,
 }
 
 

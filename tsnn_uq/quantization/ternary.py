@@ -152,7 +152,8 @@ def ternarize(
 
     Args:
         model: any module of fully connected and convolutional layers.
-        layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
+        layers: ``"all"``, ``"inner"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool;
+            see `tsnn_uq.quantization.select_layers`.
         rule: ``"mean-fraction"`` (option ``factor``, default 0.7), ``"mean-rounding"``, ``"quantile"`` (option
             ``sparsity``, default 0.5) or ``"learned"`` (option ``factor``, where it starts).
         scale: one scale per ``"layer"``, per output ``"channel"``, or ``"none"`` (weights -1, 0, +1).

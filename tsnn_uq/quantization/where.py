@@ -1,9 +1,9 @@
-"""Which layers: predicates over (name, module), so that "all", "conv" and "fc" need no branches."""
+"""Which layers are meant: all of a kind, all but the outer ones, those of some names, or what a predicate picks."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
@@ -14,6 +14,7 @@ from tsnn_uq.quantization.channels import TRANSPOSED
 __all__ = ["PARTS", "Where", "is_conv", "is_fc", "is_weight_layer", "select_layers"]
 
 Predicate = Callable[[str, nn.Module], bool]
+Choice = Callable[[Mapping[str, nn.Module]], dict[str, nn.Module]]
 Where = str | Iterable[str] | Predicate
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
@@ -34,7 +35,17 @@ def is_weight_layer(name: str, module: nn.Module) -> bool:
     return is_conv(name, module) or is_fc(name, module)
 
 
-PARTS: dict[str, Predicate] = {"all": is_weight_layer, "conv": is_conv, "fc": is_fc}
+def _where(predicate: Predicate) -> Choice:
+    return lambda layers: {name: layer for name, layer in layers.items() if predicate(name, layer)}
+
+
+PARTS: dict[str, Choice] = {
+    "all": dict,
+    "inner": lambda layers: dict(list(layers.items())[1:-1]),
+    "conv": _where(is_conv),
+    "fc": _where(is_fc),
+}
+"""Name -> those that it means of a network's layers with weights, which are in the order of their registration."""
 
 
 def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Module]:
@@ -42,7 +53,8 @@ def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Modul
 
     Args:
         model: any module.
-        layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
+        layers: ``"all"``, ``"inner"`` (all but the first and the last one, in the order in which the network registers
+            them), ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
 
     Raises:
         InputError: nothing matches, or a name is not a layer with weights; lists the layers there are.
@@ -54,9 +66,9 @@ def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Modul
     if isinstance(layers, str):
         if layers in found and layers not in PARTS:
             raise InputError(f"layers: expected names in a list; got {layers!r} alone (write [{layers!r}])")
-        layers = PARTS[check_choice("layers", layers, PARTS)]
-    if callable(layers):
-        chosen = {name: module for name, module in found.items() if layers(name, module)}
+        chosen = PARTS[check_choice("layers", layers, PARTS)](found)
+    elif callable(layers):
+        chosen = _where(layers)(found)
     else:
         chosen = {_known(name, found, listing): found[name] for name in layers}
     if not chosen:

@@ -1,0 +1,48 @@
+"""Random changes of training images that leave what is seen on them what it is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from tsnn_uq.checks import InputError, describe
+
+__all__ = ["crop_and_flip"]
+
+
+def crop_and_flip(images: Tensor, generator: Generator, *, padding: int = 4) -> Tensor:
+    """Images moved by up to `padding` pixels along both axes and, every second one, mirrored left to right.
+
+    Each image is padded with zeros, cropped at a random place to its size, and flipped with probability 1/2, as is
+    usual for CIFAR-10 (He et al., 2016). It is an `augment` of `tsnn_uq.training.fit`.
+
+    Args:
+        images: [N, C, H, W].
+        generator: source of the moves and flips, on the images' device.
+        padding: largest move, in pixels.
+
+    Returns:
+        [N, C, H, W].
+
+    Raises:
+        InputError: no images, or a negative `padding`.
+
+    Example:
+        >>> image = torch.arange(4.0).reshape(1, 1, 2, 2)
+        >>> crop_and_flip(image, torch.Generator().manual_seed(1), padding=0).flatten().tolist()
+        [1.0, 0.0, 3.0, 2.0]
+    """
+    if images.dim() != 4:
+        raise InputError(f"images: expected shape [N, C, H, W]; got {describe(images)}")
+    if padding < 0:
+        raise InputError(f"padding: expected a whole number of at least 0; got {padding}")
+    count, _, height, width = images.shape
+    down, right = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=images.device)
+    flip = torch.randint(2, (count, 1), generator=generator, device=images.device).bool()
+    rows = down + torch.arange(height, device=images.device)  # [N, H], in the padded image
+    columns = torch.arange(width, device=images.device)
+    columns = right + torch.where(flip, width - 1 - columns, columns)  # [N, W]
+    padded = functional.pad(images, (padding,) * 4)
+    which = torch.arange(count, device=images.device)[:, None, None]
+    return padded.movedim(1, 3)[which, rows[:, :, None], columns[:, None, :]].movedim(3, 1).contiguous()
