@@ -108,7 +108,7 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
-    "cost": {"checks", "coding", "held", "quantization", "state"},
+    "cost": {"checks", "coding", "held", "neurons", "quantization", "state"},
     "bayes": {
         "batches",
         "checks",

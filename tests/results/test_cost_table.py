@@ -17,13 +17,14 @@ from tsnn_uq.results.cost_table import render_cost
 def test_the_layers_add_up_to_the_row_of_the_run(tmp_path, settings):
     config = tiny(method="direct", **settings)
     row = run(config, tmp_path)
-    layers, total = cost_of_run(tmp_path / config.name)
+    layers, total, state_bytes = cost_of_run(tmp_path / config.name)
     for name in ("sparsity", "storage_bytes", "flops", "energy_pj"):
         assert getattr(total, name) == row[name]
     console = Console(width=160, file=StringIO())
     with console.capture() as captured:
-        console.print(render_cost(layers, total))
+        console.print(render_cost(layers, total, state_bytes))
     text = captured.get()
+    assert f"{state_bytes:,} B of potentials" in text
     assert all(layer.name in text for layer in layers)
     assert f"{total.storage_bytes:,}" in text
 
@@ -31,9 +32,9 @@ def test_the_layers_add_up_to_the_row_of_the_run(tmp_path, settings):
 def test_accounting_and_samples_reach_the_model(tmp_path):
     config = tiny(family="plif", method="direct", quantized_part="fc")
     run(config, tmp_path)
-    layers, total = cost_of_run(tmp_path / config.name, samples=5, accounting="paper")
+    layers, total, _ = cost_of_run(tmp_path / config.name, samples=5, accounting="paper")
     assert total == cost(layers, steps=config.network.steps, samples=5, accounting="paper")
     with pytest.raises(InputError, match="accounting: expected one of layer, paper"):
         cost_of_run(tmp_path / config.name, accounting="papers")
     with pytest.raises(InputError, match="total: expected the cost of the same layers"):
-        render_cost(layers[1:], total)
+        render_cost(layers[1:], total, 0)

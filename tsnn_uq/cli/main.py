@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,7 +153,7 @@ def train(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or FILE.nir of any library.")],
     data: Annotated[
         str,
         typer.Option(
@@ -162,6 +163,8 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the masks; else the run's own.")] = None,
     engine: Annotated[bool, typer.Option("--engine", help="Use the ternary engine: same result, faster.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Time steps of FILE.nir; else those it names.")] = None,
+    dropout: Annotated[float, typer.Option(help="Put Monte Carlo dropout into FILE.nir with this probability.")] = 0.0,
     network: Network = "",
     data_dir: DataDir = None,
 ) -> None:
@@ -172,13 +175,18 @@ def evaluate(
     """
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.evaluation import evaluate_run
+    from tsnn_uq.experiments.exchange import evaluate_nir
 
     follow_names("network", network)
     name = follow_names("data", data) or None
+    measure: Callable[..., dict[str, Any]] = evaluate_run
+    if folder.suffix == ".nir":
+        measure = partial(evaluate_nir, steps=steps, dropout=dropout)
+    elif steps is not None or dropout:
+        raise InputError(f"steps, dropout: expected none, since {folder} is a run with its own; got some")
     with RunBars(console, runs=1, train_share=0) as bars:
-        values = evaluate_run(
-            folder, name, samples=samples, seed=seed, engine=engine, context=Context(data_dir, progress=bars)
-        )
+        context = Context(data_dir, progress=bars)
+        values = measure(folder, name, samples=samples, seed=seed, engine=engine, context=context)
     print_values(f"{folder}", values)
 
 

@@ -11,6 +11,7 @@ from tsnn_uq.cost.decision import (
     step_energy,
 )
 from tsnn_uq.cost.energy import DRAM_FETCH_PJ, FLOAT_ADD_PJ, Cost, LayerCost, cost
+from tsnn_uq.cost.state import neuron_state_bytes
 
 __all__ = [
     "ACCOUNTINGS",
@@ -27,6 +28,7 @@ __all__ = [
     "count_activity",
     "count_layers",
     "decision_energy",
+    "neuron_state_bytes",
     "step_energy",
     "ternary_scales",
 ]

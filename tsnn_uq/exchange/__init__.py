@@ -2,6 +2,6 @@
 
 from tsnn_uq.exchange.export import to_nir
 from tsnn_uq.exchange.file import read_nir, write_nir
-from tsnn_uq.exchange.load import from_nir
+from tsnn_uq.exchange.load import coding_of, from_nir
 
-__all__ = ["from_nir", "read_nir", "to_nir", "write_nir"]
+__all__ = ["coding_of", "from_nir", "read_nir", "to_nir", "write_nir"]

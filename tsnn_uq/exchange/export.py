@@ -103,6 +103,7 @@ class _Writer:
             raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
         if isinstance(layer, Coding) and len(self.nodes) == 1:
             self.metadata["input"] = f"currents over time, as given by {layer}"
+            self.metadata |= {"coding": layer.kind, "steps": layer.steps, "coding_gain": float(layer.gain)}
         elif isinstance(layer, Gain):
             self.metadata["readout_gain"] = float(layer.gain)
         elif isinstance(layer, LIF | PLIF | LI):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tsnn_uq.checks import InputError, check_positive, last_line
+from tsnn_uq.coding import Coding
 from tsnn_uq.exchange.chain import chain
 from tsnn_uq.exchange.discretization import DT
 from tsnn_uq.exchange.load_layers import LAYERS
@@ -17,7 +18,7 @@ from tsnn_uq.readout import Gain
 if TYPE_CHECKING:
     import nir
 
-__all__ = ["from_nir"]
+__all__ = ["coding_of", "from_nir"]
 
 READERS: dict[str, Callable[[Any, float], nn.Module]] = {**LAYERS, **NEURONS}
 
@@ -45,7 +46,7 @@ def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
         InputError: names the node that has no counterpart here, or that makes the graph more than a chain.
     """
     nodes = chain(graph)
-    metadata = graph.metadata if isinstance(graph.metadata, Mapping) else {}
+    metadata = _metadata(graph)
     step = float(metadata.get("dt", DT)) if dt is None else dt
     check_positive("dt", step)
     layers: dict[str, nn.Module] = {}
@@ -59,6 +60,28 @@ def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
     for name, layer in layers.items():
         network.add_module(name, layer)
     return network
+
+
+def coding_of(graph: nir.NIRGraph, steps: int | None = None) -> Coding:
+    """The coding of images that a graph of `to_nir` names in its metadata, to be put before `from_nir`.
+
+    Args:
+        graph: a graph of any library; one that names no coding takes constant currents, as long as `steps` are given.
+        steps: time steps; by default those of the coding that the graph names.
+
+    Raises:
+        InputError: neither the graph nor the caller says how many steps there are.
+    """
+    metadata = _metadata(graph)
+    if steps is None:
+        if "steps" not in metadata:
+            raise InputError("steps: expected the number of time steps, since the graph names none; got None")
+        steps = int(metadata["steps"])
+    return Coding(str(metadata.get("coding", "constant")), steps, float(metadata.get("coding_gain", 1.0)))
+
+
+def _metadata(graph: Any) -> Mapping[str, Any]:
+    return graph.metadata if isinstance(graph.metadata, Mapping) else {}
 
 
 def _layer(name: str, node: Any, dt: float) -> nn.Module | None:

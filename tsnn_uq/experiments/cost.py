@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tsnn_uq.cost import Cost, LayerCount, cost, count_layers
+from tsnn_uq.cost import Cost, LayerCount, cost, count_layers, neuron_state_bytes
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
@@ -18,7 +18,9 @@ from tsnn_uq.uncertainty import set_generator
 __all__ = ["cost_of_run"]
 
 
-def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") -> tuple[tuple[LayerCount, ...], Cost]:
+def cost_of_run(
+    folder: Path, *, samples: int = 1, accounting: str = "layer"
+) -> tuple[tuple[LayerCount, ...], Cost, int]:
     """Count and price the network of a run.
 
     Args:
@@ -27,7 +29,7 @@ def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") ->
         accounting: ``"layer"`` or ``"paper"``; see `tsnn_uq.cost.cost`.
 
     Returns:
-        The counts of its layers, and what they cost for the run's time steps.
+        The counts of its layers, what they cost for the run's time steps, and the bytes of the neurons' potentials.
 
     Raises:
         InputError: no trained run there, or an argument out of range.
@@ -36,7 +38,8 @@ def cost_of_run(folder: Path, *, samples: int = 1, accounting: str = "layer") ->
     example = _example(settings, size["shape"])
     set_generator(network, generator_for(settings.seed, "cost"))  # a random input coding needs one
     layers = count_layers(network, example)
-    return layers, cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
+    total = cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
+    return layers, total, neuron_state_bytes(network, example)
 
 
 def _example(settings: Settings, shape: list[int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import nn
 
@@ -30,6 +31,7 @@ def plif(
     mask: str = "fixed",
     coding: str = "constant",
     readout: str = "spikes",
+    pooling: Literal["average"] | None = None,
     neuron: LIFParameters | None = None,
 ) -> nn.Sequential:
     """Convolutional network of PLIF neurons (Fang et al., 2021, table 2: the one for MNIST), 13,198,464 weights.
@@ -46,6 +48,8 @@ def plif(
         mask: dropout masks ``"fixed"`` over time or redrawn ``"per-step"``.
         coding: ``"constant"``, ``"rate"`` or ``"latency"``; see `tsnn_uq.coding`.
         readout: ``"spikes"`` of the last layer's neurons, as in the original, or the mean ``"current"`` into them.
+        pooling: ``"average"`` for networks that are to go to other libraries (`tsnn_uq.exchange`); by default the
+            maximum of four spikes, as in the original.
         neuron: where all layers begin; see `tsnn_uq.neurons.PLIF`.
 
     Returns:
@@ -55,12 +59,14 @@ def plif(
         InputError: sizes that are no counts, or an image too small to be halved by every pooling.
     """
     check_choice("readout", readout, READOUTS)
+    if pooling is not None:
+        check_choice("pooling", pooling, ("average",))
     channels, height, width = _checked(shape, hidden, len(hidden) - 1)
     check_positive("classes", classes, integer=True)
     layers: list[nn.Module] = []
     for maps in hidden[:-1]:
         layers += [Conv2d(channels, maps, 3, padding=1, bias=False), OverTime(nn.BatchNorm2d(maps)), PLIF(neuron)]
-        layers += [OverTime(nn.MaxPool2d(2))]
+        layers += [OverTime(nn.AvgPool2d(2) if pooling == "average" else nn.MaxPool2d(2))]
         channels, height, width = maps, height // 2, width // 2
     layers += [nn.Flatten(2), Dropout(p, mask), Linear(channels * height * width, hidden[-1], bias=False), PLIF(neuron)]
     layers += [Dropout(p, mask), Linear(hidden[-1], VOTERS * classes, bias=False)]

@@ -10,8 +10,8 @@ from tsnn_uq.cost import Cost, LayerCount
 __all__ = ["render_cost"]
 
 
-def render_cost(layers: tuple[LayerCount, ...], total: Cost) -> Table:
-    """The counts and costs for a terminal, a row a layer and one for all.
+def render_cost(layers: tuple[LayerCount, ...], total: Cost, state_bytes: int) -> Table:
+    """The counts and costs for a terminal, a row a layer and one for all; below it, what neurons keep.
 
     Raises:
         InputError: they are not of the same layers.
@@ -19,7 +19,10 @@ def render_cost(layers: tuple[LayerCount, ...], total: Cost) -> Table:
     if [layer.name for layer in layers] != [layer.name for layer in total.layers]:
         raise InputError("total: expected the cost of the same layers; got that of others")
     table = Table(
-        "layer", "kind", *("weights", "zero %", "MACs a step", "skipped %", "storage B", "FLOPs", "energy pJ")
+        "layer",
+        "kind",
+        *("weights", "zero %", "MACs a step", "skipped %", "storage B", "FLOPs", "energy pJ"),
+        caption=f"storage is that of weights; neurons keep {state_bytes:,} B of potentials for each input in work",
     )
     for column in table.columns[2:]:
         column.justify = "right"
