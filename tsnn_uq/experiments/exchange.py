@@ -17,9 +17,11 @@ from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
 from tsnn_uq.experiments.context import Context, Progress
 from tsnn_uq.experiments.evaluation import detection
 from tsnn_uq.experiments.inputs import is_kindred, load_test
+from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.readout import logits
+from tsnn_uq.results.evaluate import evaluate, uncertainty
 from tsnn_uq.uncertainty import make_stochastic, stochastic_layers
 
 __all__ = ["FORMATS", "evaluate_nir", "export_run"]
