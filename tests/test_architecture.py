@@ -65,6 +65,7 @@ MAY_IMPORT = {
         "quantization",
         "readout",
         "seeds",
+        "stopping",
         "uncertainty",
     },
     "engine": {"fast.engine"},

@@ -1,4 +1,7 @@
-"""Inference with ternary weights, constant current, T = 20: the engine against float32 matrix products."""
+"""Inference with ternary weights, constant current, T = 20: the engine against float32 matrix products.
+
+And images that stop early in it, against all their steps.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from tests.benchmarks.setting import Setting
 from tests.benchmarks.timer import OURS, Work
 from tsnn_uq.coding import constant_current
 from tsnn_uq.engine import Engine
-from tsnn_uq.readout import logits
+from tsnn_uq.readout import logits, logits_over_time
+from tsnn_uq.stopping import RiskControlledExit, Stopped
 
-__all__ = ["dense_and_peers", "single", "whole_batch", "with_dense_products"]
+__all__ = ["dense_and_peers", "single", "stopping", "whole_batch", "with_dense_products"]
 
 Result = TypeVar("Result")
 
@@ -61,6 +65,30 @@ def single(setting: Setting) -> Work:
     network, images = setting.network(), setting.test_images
     _checked(network, images)
     return Work(_calls(network, images[:1]), turn_seconds=0.2)
+
+
+def stopping(setting: Setting, samples: int | None = None) -> Work:
+    """256 images, each until its decision differs from that after all steps in 5 % of cases at most, or all steps."""
+    engine, images = Engine(setting.network()), setting.test_images
+
+    def all_steps() -> Tensor:
+        if samples is None:
+            return logits_over_time(engine(images)).softmax(-1)
+        generator = torch.Generator().manual_seed(0)
+        return engine.mc_predict(images, samples=samples, generator=generator, per_step=True)
+
+    probs = all_steps()
+    full = (probs if samples is None else probs.mean(0))[-1].argmax(-1)
+    rule = RiskControlledExit(0.05, 0.1, risk="disagreement").fit(probs, full)  # on the images themselves: it is timed
+
+    def until() -> Stopped:
+        return engine.run_until(rule, images, generator=torch.Generator().manual_seed(0))
+
+    found, wanted = until(), rule.stop(probs)
+    if not all(map(torch.equal, found, wanted)):
+        raise SystemExit("run_until: expected to stop where the rule stops all steps; nothing to compare")
+    print(f"  {1 - found.steps.double().mean().item() / engine.steps:.0%} of the steps are left out")
+    return Work({OURS: until, "tsnn-uq all steps": lambda: rule.stop(all_steps())})
 
 
 def _calls(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:

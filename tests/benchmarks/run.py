@@ -50,6 +50,8 @@ WORKS: dict[str, Entry] = {
     "mc-dropout-S32": Entry("Monte Carlo, dropout, S = 32", monte_carlo.dense),
     "ternary-batch256": Entry("ternary inference, 256 images", inference.whole_batch),
     "ternary-batch1": Entry("ternary inference, 1 image", inference.single),
+    "ternary-stopping": Entry("ternary inference, stopping early", inference.stopping),
+    "mc-ternary-stopping-S32": Entry("ternary Monte Carlo, stopping early", partial(inference.stopping, samples=32)),
     "mc-ternary-dropout-S32": Entry("ternary Monte Carlo, dropout", partial(monte_carlo.engine, "dropout")),
     "mc-ternary-dropconnect-S32": Entry("ternary Monte Carlo, dropconnect", partial(monte_carlo.engine, "dropconnect")),
 }

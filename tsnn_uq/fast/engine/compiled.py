@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ NO_WORDS = np.zeros((0, 0, 0), np.uint32)
 NO_FLOATS = np.zeros((0, 0, 0), np.float32)
 NO_MASKS = np.zeros((1, 1, 1, 0), np.uint32)  # one sample without any
 NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
+NO_STATE = np.zeros((1, 0, 0), np.float32)  # of all steps at once, from rest
 
 
 class Compiled:
@@ -99,26 +101,80 @@ class Compiled:
         self._propagate(inputs, steps, keep, NO_WORDS, outputs.numpy())
         return vote(outputs, self.layers[-1])
 
+    def begin(self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = ()) -> CompiledSteps:
+        """Run the layers one time step at a time; arguments as of `outputs`."""
+        return CompiledSteps(self, inputs, steps, masks)
+
     def _propagate(
         self, inputs: Tensor | Words, steps: int, keep: Words | None, out: Words, outputs: NDArray[np.float32]
     ) -> None:
+        given = _split(inputs, steps)
+        running = np.arange(_count(*given))
+        self.run(*given, keep, out, outputs, running, NO_STATE, 0, steps)
+
+    def run(
+        self,
+        analog: Floats,
+        spikes: Words,
+        keep: Words | None,
+        out: Words,
+        outputs: NDArray[np.float32],
+        running: NDArray[np.int64],
+        state: Floats,
+        start: int,
+        steps: int,
+    ) -> None:
+        """`kernels.propagate` on all threads; `keep` is ``None`` for no dropout at all."""
         table = self.unmasked if keep is None else self.table
-        if keep is None:
-            keep = NO_MASKS
-        if isinstance(inputs, np.ndarray):
-            analog, spikes = NO_FLOATS, inputs
-        else:
-            analog, spikes = _split(inputs, steps)
-        count = len(spikes) or analog.shape[1]
-
-        def run(first: int, last: int) -> None:
-            kernels.propagate(table, *self.constants, analog, spikes, keep, out, outputs, steps, first, last)
-
-        parts(run, count)
+        given = (analog, spikes, NO_MASKS if keep is None else keep, out, outputs, running, state, start, steps)
+        parts(lambda first, last: kernels.propagate(table, *self.constants, *given, first, last), len(running))
 
 
-def _split(inputs: Tensor, steps: int) -> tuple[NDArray[np.float32], Words]:
-    """Inputs [T or 1, N, height, width, channels] as values, or as spikes if they are 0 and 1 at each step."""
+class CompiledSteps:
+    """Layers that run one time step at a time, for the inputs that still run; see `ReferenceSteps`."""
+
+    def __init__(self, runner: Compiled, inputs: Tensor | Words, steps: int, masks: Sequence[Words]) -> None:
+        self._runner = runner
+        self._given = _split(inputs, steps)
+        self._keep = np.stack(masks) if len(masks) else None
+        count = _count(*self._given)
+        places = [int(row["out_height"] * row["out_width"] * row["words"]) * WORD for row in runner.table]
+        values = sum(size for size, row in zip(places, runner.table, strict=True) if row["spiking"])
+        held = places[0] if len(self._given[0]) == 1 else 0
+        # A value at least: an empty state means all steps at once.
+        self._state = np.zeros((max(1, len(masks)), count, max(1, values + held)), np.float32)
+        self._sizes = steps, count
+
+    def outputs(self, running: Tensor, step: int) -> Tensor:
+        """Outputs [S, n, C] of the inputs numbered `running` after `step`, from 0; steps come in their order."""
+        outputs = torch.zeros(len(self._state), 1, len(running), self._runner.layers[-1].outputs)
+        self._advance(NO_WORDS, outputs.numpy(), running, step)
+        return vote(outputs, self._runner.layers[-1])[:, 0]
+
+    def spikes(self, running: Tensor, step: int) -> None:
+        """Write the spikes of the last layer after `step` into `written`, for the inputs numbered `running`."""
+        self._advance(self.written, NO_OUTPUTS, running, step)
+
+    @cached_property
+    def written(self) -> Words:
+        """Words [N, T, words] that `spikes` fills step by step."""
+        steps, count = self._sizes
+        height, width = self._runner.layers[-1].window.out_size
+        return np.zeros((count, steps, height * width * self._runner.layers[-1].words), np.uint32)
+
+    def _advance(self, out: Words, outputs: NDArray[np.float32], running: Tensor, step: int) -> None:
+        self._runner.run(*self._given, self._keep, out, outputs, running.numpy(), self._state, step, 1)
+
+
+def _count(analog: Floats, spikes: Words) -> int:
+    """The number of inputs."""
+    return len(spikes) or analog.shape[1]
+
+
+def _split(inputs: Tensor | Words, steps: int) -> tuple[Floats, Words]:
+    """Inputs as values, or as words of spikes if they are 0 and 1 at each step; see `Compiled.outputs`."""
+    if isinstance(inputs, np.ndarray):
+        return NO_FLOATS, inputs
     values = inputs.contiguous().numpy()
     if len(values) == steps:
         length, count, height, width, channels = values.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.fast.threads import each
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.seeds import drawn_seed
+from tsnn_uq.stopping import Stopped, StoppingRule, Stream
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 
 __all__ = ["BACKENDS", "Engine"]
@@ -144,6 +146,69 @@ class Engine:
         blocks = self._blocks(images, samples, generator, True, batch_size, memory_limit, every, progress)
         return Moments.cat([gather_moments(map(_probabilities, block), tolerance) for block in blocks])
 
+    def run_until(
+        self,
+        stopping: StoppingRule,
+        images: Tensor,
+        *,
+        samples: int | None = None,
+        generator: Generator | None = None,
+        batch_size: int = 256,
+        progress: Callable[[int], object] | None = None,
+    ) -> Stopped:
+        """Run each image until a stopping rule is satisfied, and no step longer.
+
+        After each time step the rule sees the predictions so far, the softmax of the mean output, and images that stop
+        are not computed any further. The result is the rule's for the predictions of all steps, which are
+        ``logits_over_time(engine(images)).softmax(-1)``, or with Monte Carlo samples ``engine.mc_predict(...,
+        per_step=True)`` from the same generator: bit for bit with the compiled backend, and with the reference where
+        sums are integers. Potentials take 4 bytes for each neuron, image of a block and sample.
+
+        Args:
+            stopping: a rule fitted on predictions of this network, of T steps; see `tsnn_uq.stopping`.
+            images: [N, ...].
+            samples: S random draws, whose mean decides; by default as many as the rule was fitted on, or none.
+            generator: where the randomness comes from, if anything is random; it advances by one draw.
+            batch_size: images in a block; the masks depend on it.
+            progress: called with the number of images done after each block.
+
+        Returns:
+            `tsnn_uq.stopping.Stopped`: steps used from 1 to T, decisions and sets.
+
+        Raises:
+            InputError: the rule is not fitted, or on another number of steps, or as in `mc_predict`.
+        """
+        samples = stopping.samples if samples is None else samples
+        if stopping.steps not in (None, self.steps):
+            raise InputError(f"stopping: expected a rule fitted on {self.steps} steps; got one on {stopping.steps}")
+        check_positive("batch_size", batch_size, integer=True)
+        seed = None if samples is None else self._seed(samples, generator)
+        found: list[Stopped] = []
+        for block, part in enumerate(self._checked(images).split(batch_size)):
+            stream = stopping.stream(len(part), device=self._device)
+            if samples is None or seed is None:
+                _run_until(stream, [self._whole.begin(self._code(part, generator), self.steps)], None)
+            else:
+                draw = self._whole.draws(seed, block, self.steps, len(part))
+                _run_until(stream, *self._begin_samples(part, samples, draw))
+            found.append(stream.result())
+            if progress:
+                progress(sum(len(stopped.steps) for stopped in found))
+        return Stopped(*map(torch.cat, zip(*found, strict=True)))
+
+    def _begin_samples(self, images: Tensor, samples: int, draw: Draw) -> tuple[list[Any], Any]:
+        """The samples of a block at rest, one or more in each item, and the layers before the first random one."""
+        first, rest = self._random_part()
+        inputs = None if self._program.coding.stochastic else self._code(images, None)
+        before = self._runner(self._program.layers[:first]).begin(inputs, self.steps) if first else None
+        shared = inputs if before is None else before.written
+        if self._differs(rest):
+            runners = [self._own(images, shared, rest, draw, sample) for sample in range(samples)]
+            return [runner.begin(own, self.steps, [mask]) for runner, own, mask in runners], before
+        runner = self._runner(rest)
+        masks = each(lambda sample: runner.masks(draw, sample), range(samples))
+        return [runner.begin(shared, self.steps, masks)], before
+
     def _blocks(
         self,
         images: Tensor,
@@ -156,14 +221,9 @@ class Engine:
         progress: Callable[[int], object] | None,
     ) -> Iterator[Iterator[Tensor]]:
         """For each block of images, the outputs of its samples, at most `every` at once."""
-        check_positive("samples", samples, integer=True)
         check_positive("batch_size", batch_size, integer=True)
         check_positive("memory_limit", memory_limit)
-        if not isinstance(generator, Generator):
-            raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
-        if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
-            raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
-        seed = drawn_seed(generator)
+        seed = self._seed(samples, generator)
         done = 0
         for block, part in enumerate(self._checked(images).split(batch_size)):
             draw = self._whole.draws(seed, block, self.steps, len(part))
@@ -172,16 +232,32 @@ class Engine:
             if progress:
                 progress(done)
 
+    def _seed(self, samples: int, generator: Generator | None) -> int:
+        """The seed of all draws of a call, if it may have any."""
+        check_positive("samples", samples, integer=True)
+        if not isinstance(generator, Generator):
+            raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
+        if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
+            raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
+        return drawn_seed(generator)
+
+    def _random_part(self) -> tuple[int, list[Layer]]:
+        """The layers from the first random one on, and its place; all layers if the input is random."""
+        layers = self._program.layers
+        first = 0 if self._program.coding.stochastic else next(i for i, layer in enumerate(layers) if layer.random)
+        return first, [active(layer) for layer in layers[first:]]
+
+    def _differs(self, layers: Sequence[Layer]) -> bool:
+        """Whether samples have inputs or weights of their own."""
+        return self._program.coding.stochastic or any(layer.dropconnect for layer in layers)
+
     def _sample(
         self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, every: int
     ) -> Iterator[Tensor]:
         """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
-        layers = self._program.layers
-        random_input = self._program.coding.stochastic
-        first = 0 if random_input else next(i for i, layer in enumerate(layers) if layer.random)
-        rest = [active(layer) for layer in layers[first:]]
-        shared = None if random_input else self._until(first, images)
-        if shared is None or any(layer.dropconnect for layer in rest):
+        first, rest = self._random_part()
+        shared = None if self._program.coding.stochastic else self._until(first, images)
+        if self._differs(rest):
             together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
             for some in torch.arange(samples).split(together):
                 yield from each(lambda s: self._one_sample(images, shared, rest, draw, s, mean), some.tolist())
@@ -199,10 +275,15 @@ class Engine:
         self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int, mean: bool
     ) -> Tensor:
         """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
-        if shared is None:
+        runner, inputs, masks = self._own(images, shared, layers, draw, sample)
+        return runner.outputs(inputs, self.steps, [masks], mean)
+
+    def _own(self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int) -> tuple[Any, ...]:
+        """The runner, the input and the masks of such a sample."""
+        if self._program.coding.stochastic:
             shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self._device))
         runner = self._runner([draw.weights(layer, sample) for layer in layers])
-        return runner.outputs(shared, self.steps, [runner.masks(draw, sample)], mean)
+        return runner, shared, runner.masks(draw, sample)
 
     def _until(self, first: int, images: Tensor) -> Any:
         """What all samples share: the spikes before the first random layer, or the coded input."""
@@ -247,6 +328,20 @@ class Engine:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
         can = compilers.is_installed("numba") and self._device.type == "cpu" and most <= MOST_INPUTS
         return "compiled" if can else "reference"
+
+
+def _run_until(stream: Stream, samples: Sequence[Any], before: Any) -> None:
+    """Run samples step by step until all inputs of a stream have stopped; `before` are layers that they share."""
+    total = torch.zeros((), dtype=torch.float64)  # in the precision in which `logits_over_time` adds up
+    while len(stream.running):
+        running, step = stream.running, stream.step
+        if before is not None:
+            before.spikes(running, step)
+        outputs = torch.cat(each(methodcaller("outputs", running, step), samples))  # [S, n, C]
+        total = total + outputs
+        probs = (total.to(outputs.dtype) / total.new_tensor(step + 1, dtype=outputs.dtype)).softmax(-1)
+        stopped = stream.update(probs if len(probs) > 1 else probs[0], validate=False)
+        total = total[:, ~stopped]
 
 
 def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:

@@ -38,11 +38,14 @@ def propagate(
     keep: Any,
     out_spikes: Any,
     outputs: Any,
+    running: Any,
+    state: Any,
+    start: int,
     steps: int,
     first: int,
     last: int,
 ) -> None:
-    """Run layers over all time steps and samples, for the inputs from `first` to `last`.
+    """Run layers over time steps and samples, for the inputs listed in `running` from `first` to `last`.
 
     Args:
         layers: table of layers, see `tsnn_uq.fast.engine.compiled`.
@@ -54,10 +57,16 @@ def propagate(
         spikes: input [N, T, words].
         keep: masks on spikes [S, N, T or 1, words].
         out_spikes: where the last layer's spikes go [N, T, words]; of size zero where `outputs` are wanted.
-        outputs: where the last layer's outputs go [S, T, N, C], or their mean over time, [S, 1, N, C].
-        steps: T.
-        first: first input.
-        last: the input after the last one.
+        outputs: where the last layer's outputs go [S, steps, n, C], or their mean over the steps, [S, 1, n, C]; input
+            ``running[i]`` is the i-th of them.
+        running: numbers of inputs [n].
+        state: potentials of all spiking layers one after the other, and behind them the current into the first layer
+            where `analog` is held, [S, N, values]; both are kept from the steps before `start` and for those after
+            these. Of size zero where these are all steps.
+        start: first step.
+        steps: number of steps.
+        first: first place in `running`.
+        last: the place after the last one.
     """
     most_events, most_words, most_map = 0, 0, spikes.shape[2]
     for layer in layers:
@@ -71,23 +80,32 @@ def propagate(
     potential = np.empty(32 * most_words, np.float32)
     source = np.zeros(steps * most_map, np.uint32)
     target = np.zeros(steps * most_map, np.uint32)
-    for n in range(first, last):
+    held = len(analog) == 1 and state.size > 0  # the current is computed in the first step of all alone
+    for i in range(first, last):
+        n = running[i]
         for s in range(len(keep)):
             if spikes.size:
                 for t in range(steps):
                     for word in range(spikes.shape[2]):
-                        source[t * spikes.shape[2] + word] = spikes[n, t, word]
+                        source[t * spikes.shape[2] + word] = spikes[n, start + t, word]
+            kept = 0
             for index in range(len(layers)):
                 layer = layers[index]
                 if layer.keep >= 0:
-                    _mask(layer, keep, s, n, steps, source)
+                    _mask(layer, keep, s, n, start, steps, source)
                 for position in range(layer.out_height * layer.out_width):
-                    potential[:] = 0
+                    if state.size and layer.spiking:
+                        for k in range(32 * layer.words):
+                            potential[k] = state[s, n, kept + k]
+                    else:
+                        potential[:] = 0
                     for t in range(steps):
                         if index == 0 and analog.size:
-                            if t < len(analog):
-                                count = gather_values(layer, position, analog[t, n], events, values)
+                            if start + t < len(analog):
+                                count = gather_values(layer, position, analog[start + t, n], events, values)
                                 weigh(layer, planes, weights, scales, biases, events, values, count, current)
+                            if held and t == 0:
+                                _hold(layer, position, start, current, state, s, n)
                         elif layer.by_output:
                             match(layer, planes, source, t, scales, biases, current)
                         else:
@@ -102,27 +120,42 @@ def propagate(
                             place = (t * layer.out_height * layer.out_width + position) * layer.words
                             _fire(layer, current, potential, target, place)
                         elif len(outputs):
-                            _add_output(current, outputs, s, t, n, steps)
+                            _add_output(current, outputs, s, t, i, steps)
+                    if state.size and layer.spiking:
+                        for k in range(32 * layer.words):
+                            state[s, n, kept + k] = potential[k]
+                        kept += 32 * layer.words
                 source, target = target, source
             layer = layers[len(layers) - 1]
             if out_spikes.size:
                 for t in range(steps):
                     for word in range(out_spikes.shape[2]):
-                        out_spikes[n, t, word] = source[t * out_spikes.shape[2] + word]
+                        out_spikes[n, start + t, word] = source[t * out_spikes.shape[2] + word]
             elif layer.spiking:
                 for t in range(steps):
                     for c in range(outputs.shape[3]):
                         bit = source[t * layer.words + c // 32] >> np.uint32(c % 32) & np.uint32(1)
                         current[c] = np.float32(bit) * layer.gain
-                    _add_output(current, outputs, s, t, n, steps)
+                    _add_output(current, outputs, s, t, i, steps)
 
 
 @compiled
-def _mask(layer: Any, keep: Any, s: int, n: int, steps: int, source: Any) -> None:
+def _hold(layer: Any, position: int, start: int, current: Any, state: Any, s: int, n: int) -> None:
+    """Keep the current into one position of the first layer in the first step, and take it back in later ones."""
+    place = state.shape[2] - (layer.out_height * layer.out_width - position) * 32 * layer.words
+    for k in range(32 * layer.words):
+        if start == 0:
+            state[s, n, place + k] = current[k]
+        else:
+            current[k] = state[s, n, place + k]
+
+
+@compiled
+def _mask(layer: Any, keep: Any, s: int, n: int, start: int, steps: int, source: Any) -> None:
     """Silence the inputs of a layer that sample `s` drops, in place."""
     size = layer.height * layer.width * layer.words_in
     for t in range(steps):
-        step = min(t, keep.shape[2] - 1)  # no slices: threads would count references to the same array
+        step = min(start + t, keep.shape[2] - 1)  # no slices: threads would count references to the same array
         for word in range(size):
             source[t * size + word] &= keep[s, n, step, layer.keep + word]
 
@@ -140,11 +173,11 @@ def _fire(layer: Any, current: Any, potential: Any, target: Any, place: int) -> 
 
 
 @inlined
-def _add_output(current: Any, outputs: Any, s: int, t: int, n: int, steps: int) -> None:
-    """Write one step's outputs, or add it to the mean over time."""
+def _add_output(current: Any, outputs: Any, s: int, t: int, i: int, steps: int) -> None:
+    """Write one step's outputs, or add it to the mean over the steps."""
     if outputs.shape[1] == 1:
         for c in range(outputs.shape[3]):
-            outputs[s, 0, n, c] += current[c] / np.float32(steps)
+            outputs[s, 0, i, c] += current[c] / np.float32(steps)
     else:
         for c in range(outputs.shape[3]):
-            outputs[s, t, n, c] = current[c]
+            outputs[s, t, i, c] = current[c]

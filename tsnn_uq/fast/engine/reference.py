@@ -8,6 +8,7 @@ without numba. The codes are -1, 0 and +1 and the spikes 0 and 1, so the sums ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,6 +60,10 @@ class Reference:
         samples = [self._propagate(inputs, steps, keep).flatten(2) * gain for keep in masks]
         return vote(torch.stack([_mean(one) if mean else one for one in samples]), self.layers[-1])
 
+    def begin(self, inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),)) -> ReferenceSteps:
+        """Run the layers one time step at a time; arguments as of `outputs`."""
+        return ReferenceSteps(self.layers, inputs, steps, masks)
+
     def _propagate(self, inputs: Tensor, steps: int, keep: Sequence[Tensor]) -> Tensor:
         waiting = iter(keep)
         for layer in self.layers:
@@ -68,6 +73,53 @@ class Reference:
             if layer.neuron is not None:
                 inputs = fire(inputs, layer.neuron, steps)
         return inputs.expand(steps, *inputs.shape[1:])
+
+
+class ReferenceSteps:
+    """Layers that run one time step at a time, for the inputs that still run; potentials are kept in between.
+
+    The other inputs stay as they are, and cost nothing. An input gives the outputs that it gives in a run of all steps.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),)
+    ) -> None:
+        self._layers, self._inputs, self._masks, self._steps = layers, inputs, masks, steps
+        # A current that is held is computed once.
+        self._held = currents(layers[0], inputs) if len(inputs) == 1 else None
+        self._potentials: list[dict[int, Tensor]] = [{} for _ in masks]
+
+    def outputs(self, running: Tensor, step: int) -> Tensor:
+        """Outputs [S, n, C] of the inputs numbered `running` after `step`, from 0; steps come in their order."""
+        samples = [self._advance(sample, running, step).flatten(1) for sample in range(len(self._masks))]
+        return vote(torch.stack(samples) * self._layers[-1].gain, self._layers[-1])
+
+    def spikes(self, running: Tensor, step: int) -> None:
+        """Write the spikes of the last layer after `step` into `written`, for the inputs numbered `running`."""
+        self.written[step, running] = self._advance(0, running, step)
+
+    @cached_property
+    def written(self) -> Tensor:
+        """Spikes [T, N, height, width, channels] that `spikes` fills step by step."""
+        size = (*self._layers[-1].window.out_size, self._layers[-1].outputs)
+        return self._inputs.new_zeros(self._steps, self._inputs.shape[1], *size)
+
+    def _advance(self, sample: int, running: Tensor, step: int) -> Tensor:
+        waiting = iter(self._masks[sample])
+        now = self._inputs[min(step, len(self._inputs) - 1)][None, running]
+        for index, layer in enumerate(self._layers):
+            if layer.dropout is not None and self._masks[sample]:
+                keep = next(waiting)
+                now = now * keep[min(step, len(keep) - 1)][None, running]
+            now = self._held[:, running] if index == 0 and self._held is not None else currents(layer, now)
+            if layer.neuron is not None:
+                kept = self._potentials[sample]
+                if index not in kept:
+                    kept[index] = now.new_zeros(self._inputs.shape[1], *now.shape[2:])
+                potential = kept[index][running]
+                now = fire(now, layer.neuron, 1, potential)
+                kept[index][running] = potential
+        return now[0]
 
 
 def _mean(outputs: Tensor) -> Tensor:
@@ -104,13 +156,14 @@ def _square_sums(maps: Tensor, size: int) -> Tensor:
     return functional.avg_pool2d(maps, size, divisor_override=1)
 
 
-def fire(current: Tensor, neuron: LIFParameters, steps: int) -> Tensor:
+def fire(current: Tensor, neuron: LIFParameters, steps: int, potential: Tensor | None = None) -> Tensor:
     """Spikes of LIF neurons (`tsnn_uq.neurons.lif_step`); a current of time length 1 is held.
 
-    Products and sums are rounded one by one, as in the kernel; a fused multiply-add would not be.
+    Products and sums are rounded one by one, as in the kernel; a fused multiply-add would not be. A `potential` that is
+    given is changed in place; without it neurons begin at rest.
     """
     spikes = current.new_empty(steps, *current.shape[1:])
-    potential = torch.zeros_like(spikes[0])
+    potential = torch.zeros_like(spikes[0]) if potential is None else potential
     for t in range(steps):
         charged = potential.mul_(neuron.decay).add_(current[min(t, len(current) - 1)])
         torch.ge(charged, neuron.threshold, out=spikes[t])
