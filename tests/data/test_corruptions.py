@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.data.corruptions import CORRUPTIONS, DIGIT_CORRUPTIONS, FAMILIES, corrupted
+from tsnn_uq.data import apply_shift, load_test, parse_shift
+from tsnn_uq.data.corruptions import CORRUPTIONS, FAMILIES, KINDS, corrupted
+from tsnn_uq.seeds import generator_for
 
-KINDS = CORRUPTIONS | DIGIT_CORRUPTIONS
 RANDOM = {"gaussian-noise", "shot-noise", "impulse-noise", "glass-blur", "motion-blur", "snow", "fog", "elastic"}
 RANDOM |= {"shear", "translate", "dotted-line", "zigzag"}
 
@@ -252,3 +253,21 @@ def test_what_does_not_fit_is_refused() -> None:
     ]:
         with pytest.raises(InputError, match=match):
             with_seed(bad, kind, severity)
+
+
+def test_they_are_named_as_shifts_are() -> None:
+    images = pictures()
+    wanted = corrupted(images, "fog", 3, generator_for(2, "shift", "fog"))
+    assert torch.equal(apply_shift(images, "fog=3", seed=2), wanted)
+    foggy = load_test("digits:fog=3")
+    assert foggy.name == "digits:fog=3"
+    assert torch.equal(foggy.images, apply_shift(load_test("digits").images, "fog=3"))
+    assert parse_shift("glass-blur=5") == ("glass-blur", 5.0)
+    for text, match in [
+        ("fog=6", "severity: expected 1 to 5"),
+        ("fog=1.5", "severity: expected 1 to 5"),
+        ("fog", "fog=NUMBER"),
+        ("fogg=1", "shift: expected one of .*'fog'"),
+    ]:
+        with pytest.raises(InputError, match=match):
+            load_test(f"digits:{text}")

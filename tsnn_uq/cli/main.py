@@ -157,7 +157,8 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="Data set, also a shifted one (mnist:rotate=30), a foreign one, or FILE.py:name; else the run's own."
+            help="Data set, also shifted (mnist:rotate=30) or corrupted (mnist:fog=3), a foreign one, or FILE.py:name; "
+            "else the run's own."
         ),
     ] = "",
     samples: Annotated[int | None, typer.Option(help="Monte Carlo samples S; else the run's own.")] = None,

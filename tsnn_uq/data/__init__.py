@@ -2,6 +2,7 @@
 
 from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.available import Entry, overview, prepare
+from tsnn_uq.data.corruptions import CORRUPTIONS, DIGIT_CORRUPTIONS, corrupted
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
@@ -12,6 +13,8 @@ from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift
 from tsnn_uq.data.splits import EVENT_SETS, Splits, load, load_all, load_test
 
 __all__ = [
+    "CORRUPTIONS",
+    "DIGIT_CORRUPTIONS",
     "EVENT_SETS",
     "SHIFTS",
     "SOURCES",
@@ -26,6 +29,7 @@ __all__ = [
     "Splits",
     "apply_shift",
     "blurred",
+    "corrupted",
     "crop_and_flip",
     "data_folder",
     "extent",

@@ -1,9 +1,9 @@
 """Common corruptions of images, fourteen of the fifteen of CIFAR-10-C in five severities, and MNIST-C's of digits.
 
 After Hendrycks and Dietterich (2019, arXiv 1903.12261) with the constants of CIFAR-10-C, and Mu and Gilmer (2019, arXiv
-1906.02337), written anew from their descriptions. So images look alike and are as hard, but are not theirs pixel by
-pixel: random numbers come from a `torch.Generator`, pixels are floats where nothing needs bytes, glass blur swaps neighbours
-(in the published files colours were copied rather than swapped), and elastic transforms sample the image once.
+1906.02337), written anew from their descriptions. Images look alike, but are not theirs pixel by pixel: random numbers
+come from a `torch.Generator`, pixels are floats where nothing needs bytes, glass blur swaps neighbours (in the
+published files colours were copied rather than swapped), and elastic transforms sample the image once.
 
 Left out: frost, which pastes photographs of ice; and of MNIST-C spatter and Canny edges. Its rotation is the shift
 ``rotate``.
@@ -22,10 +22,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from tsnn_uq.checks import InputError, check_dims, describe
+from tsnn_uq.checks import InputError, check_choice, check_dims, describe
 from tsnn_uq.data.warps import mapped
 
-__all__ = ["CORRUPTIONS", "DIGIT_CORRUPTIONS", "FAMILIES", "Corruption", "corrupted"]
+__all__ = ["CORRUPTIONS", "DIGIT_CORRUPTIONS", "FAMILIES", "KINDS", "Corruption", "check_severity", "corrupted"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,20 +63,21 @@ def corrupted(images: Tensor, kind: str, severity: int, generator: Generator) ->
     Raises:
         InputError: other images, an unknown kind, or a severity that it does not have.
     """
-    known = CORRUPTIONS | DIGIT_CORRUPTIONS
-    corruption = known.get(kind)
-    if corruption is None:
-        raise InputError(f"kind: expected one of {', '.join(known)}; got {describe(kind)}")
+    check_severity(kind, severity)
     check_dims("images", images, "[N, C, H, W]")
     if images.shape[1] not in (1, 3) or not images.is_floating_point():
         raise InputError(f"images: expected floating-point images with 1 or 3 channels; got {describe(images)}")
-    if severity not in corruption.severities:
-        raise InputError(f"severity: expected 1 to {len(corruption.constants)} of {kind}; got {describe(severity)}")
     if not len(images):
         return images.clone()
-    constant = corruption.constants[int(severity) - 1]
-    changed = corruption.function(images.float().cpu(), constant, generator)
+    changed = KINDS[kind].function(images.float().cpu(), KINDS[kind].constants[severity - 1], generator)
     return changed.clamp(0, 1).to(images)
+
+
+def check_severity(kind: str, severity: float) -> None:
+    """Raise unless there is such a kind of corruption, and it has such a severity."""
+    check_choice("kind", kind, KINDS)
+    if severity not in KINDS[kind].severities:
+        raise InputError(f"severity: expected 1 to {len(KINDS[kind].constants)} of {kind}; got {describe(severity)}")
 
 
 # Noise.
@@ -396,6 +397,9 @@ DIGIT_CORRUPTIONS: dict[str, Corruption] = {
     "zigzag": Corruption(_zigzag, (2,)),
 }
 """Kinds that MNIST-C has beyond those."""
+
+KINDS = CORRUPTIONS | DIGIT_CORRUPTIONS
+"""All of them, by name."""
 
 FAMILIES = {
     "noise": ("gaussian-noise", "shot-noise", "impulse-noise"),

@@ -1,4 +1,4 @@
-"""Shifted images, to see whether the uncertainty grows as they leave what was trained on."""
+"""Shifted and corrupted images, to see whether the uncertainty grows as they leave what was trained on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, describe
+from tsnn_uq.data.corruptions import KINDS, check_severity, corrupted
 from tsnn_uq.data.warps import mapped
 from tsnn_uq.seeds import generator_for
 
@@ -83,33 +84,38 @@ SHIFTS: dict[str, Callable[[Tensor, float, Generator], Tensor]] = {
 
 
 def parse_shift(text: str) -> tuple[str, float]:
-    """Name and amount of a shift.
+    """Name and amount of a shift of `SHIFTS`, or kind and severity of a corruption.
 
     Raises:
-        InputError: the name is not in `SHIFTS`, or the amount is no finite number.
+        InputError: the name is unknown, the amount is no finite number, or the kind has no such severity.
 
     Example:
-        >>> parse_shift("rotate=30")
-        ('rotate', 30.0)
+        >>> parse_shift("rotate=30"), parse_shift("fog=3")
+        (('rotate', 30.0), ('fog', 3.0))
     """
     name, _, number = text.partition("=")
-    check_choice("shift", name, SHIFTS)
+    check_choice("shift", name, (*SHIFTS, *KINDS))
     try:
         amount = float(number)
     except ValueError:
         amount = math.nan
     if not math.isfinite(amount):
         raise InputError(f"shift: expected {name}=NUMBER; got {describe(text)}")
+    if name in KINDS:
+        check_severity(name, amount)
     return name, amount
 
 
 def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
-    """Shift `images` [N, C, H, W] as `text` says, e.g. ``"noise=0.2"``.
+    """Shift or corrupt `images` [N, C, H, W] as `text` says, e.g. ``"noise=0.2"`` or ``"fog=3"``.
 
     Of one seed, noise of every strength has the same pattern, so that strengths are compared on equal terms.
     """
     name, amount = parse_shift(text)
-    return SHIFTS[name](images, amount, generator_for(seed, "shift", name))
+    generator = generator_for(seed, "shift", name)
+    if name in KINDS:
+        return corrupted(images, name, int(amount), generator)
+    return SHIFTS[name](images, amount, generator)
 
 
 def _check(argument: str, amount: float, least: float, images: Tensor) -> None:

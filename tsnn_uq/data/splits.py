@@ -130,7 +130,8 @@ def load_test(
 
     Args:
         name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
-            ``"mnist:rotate=30"``; also ``"letters"`` and ``"noise"``, which are made and have no training part.
+            ``"mnist:rotate=30"``, or ``:kind=severity`` for one of `CORRUPTIONS`, e.g. ``"mnist:fog=3"``; also
+            ``"letters"`` and ``"noise"``, which are made and have no training part.
         data_dir: as for `load`.
         seed: of a random shift; it does not choose the inputs.
         bin_ms: as for `load`, and so are steps and skip_bad.
