@@ -27,22 +27,22 @@ def devices_here() -> list[str]:
 
 
 def check_device(name: str) -> str:
-    """The name of a device, which need not be here: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, and so on.
+    """The full name of a device, which need not be here: ``"cpu"``, ``"cuda:1"``, ``"mps"``, and so on.
 
-    ``"auto"`` becomes the name of the first that `devices_here` finds.
+    ``"cuda"`` becomes ``"cuda:0"``, and ``"auto"`` the name of the first that `devices_here` finds.
 
     Raises:
         InputError: no such name.
 
     Example:
-        >>> check_device("cuda:1")
-        'cuda:1'
+        >>> check_device("cuda")
+        'cuda:0'
     """
     if name == AUTO:
         return devices_here()[0]
     if name not in devices_here() and not NAMES.fullmatch(name):
         raise InputError(f"device: expected cpu, cuda, cuda:N, mps or {AUTO}; got {name!r}")
-    return name
+    return "cuda:0" if name == "cuda" else name
 
 
 def find_device(name: str) -> torch.device:
@@ -52,10 +52,9 @@ def find_device(name: str) -> torch.device:
         InputError: no such name, or no such device on this machine.
     """
     wanted, here = check_device(name), devices_here()
-    device = torch.device("cuda:0" if wanted == "cuda" else wanted)
-    if str(device) not in here:
-        raise InputError(f"device: expected one of this machine: {', '.join(here)}; got {name!r}")
-    return device
+    if wanted not in here:
+        raise InputError(f"device: expected one that is here; got {name!r}; this machine has {', '.join(here)}")
+    return torch.device(wanted)
 
 
 def widest_float(device: torch.device) -> torch.dtype:

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Context, Settings, components, make_settings, read_predictions, register, run, sweep
+from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.storage import is_finished, read_config, read_row
 from tsnn_uq.training import REGULARIZERS
 
@@ -196,6 +198,10 @@ def small(shape, classes, *, width: int = 4):
     return nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.Dropout(0.2), nn.Linear(width, classes))
 
 
+def as_tensors(inputs, labels):
+    return TensorDataset(torch.from_numpy(inputs), torch.from_numpy(labels))
+
+
 def halves(seed: int = 0):
     """Two kinds of vectors, as arrays."""
     inputs = torch.rand(60, 5, generator=torch.Generator().manual_seed(seed))
@@ -222,6 +228,38 @@ def test_a_family_a_data_set_and_a_term_cost_a_registration_each(forgotten, call
     with pytest.raises(InputError, match="decay: expected no neuron, since small takes none"):
         make_settings(given | {"decay": 0.5})
     assert "halves" in call("data", "--data-dir", tmp_path)[1]
+
+
+def test_items_are_loaded_when_they_are_needed_and_give_the_numbers_of_tensors(forgotten, tmp_path):
+    loaded = []
+
+    class Lazy(Dataset):
+        def __init__(self, inputs, labels):
+            self.inputs, self.labels = inputs, labels
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitem__(self, index):
+            loaded.append(index)
+            return self.inputs[index], self.labels[index]  # arrays
+
+    register("network", "small", small)
+    found = []
+    for number, form in enumerate((lambda *part: part, as_tensors, Lazy)):
+        register("data", "halves", lambda seed=0, form=form: {part: form(*of) for part, of in halves(seed).items()})
+        settings = make_settings({"data": "halves", "network": "small", "epochs": 2, "batch_size": 7, "samples": 2})
+        made = []
+        for changes in ({"train_limit": 50}, {"folds": 3, "seed": 1}):
+            row = run(settings.replace(**changes), tmp_path / str(number))
+            made += [without_time(row), contents(tmp_path / str(number) / settings.replace(**changes).name)]
+        found.append(made)
+    assert found[0] == found[1] == found[2]
+    splits = load_splits(settings)
+    loaded.clear()
+    assert len(splits.train.subset(40).joined(splits.test)) == 100
+    assert splits.train.subset(2).shape == (5,)
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize(

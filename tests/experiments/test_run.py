@@ -23,7 +23,7 @@ from tsnn_uq.experiments import (
     sweep,
 )
 from tsnn_uq.experiments.storage import is_finished, read_row
-from tsnn_uq.files import read_json
+from tsnn_uq.files import read_json, read_tensors_header
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.results.evaluate import after_temperature
@@ -328,3 +328,17 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):
         assert not list(runs.rglob(".*"))
         assert without_time(run(tiny(), runs)) == without_time(expected)
     assert full > 9
+
+
+def test_logs_of_a_training_are_in_its_folder(tmp_path):
+    pytest.importorskip("tensorboard", reason="one of the logs is for it")
+    run(tiny(), tmp_path, Context(logs=("csv", "tensorboard")))
+    folder = tmp_path / tiny().name
+    history = read_tensors_header(folder / "weights.safetensors", "weights")["history"]
+    lines = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "epoch,loss,validation_accuracy"
+    assert [float(line.split(",")[1]) for line in lines[1:]] == history["loss"]
+    assert [path.name[:7] for path in (folder / "tensorboard").iterdir()] == ["events."]
+    with pytest.raises(InputError, match="log: expected one of csv, tensorboard; got 'excel'"):
+        run(tiny(seed=1), tmp_path, Context(logs=("excel",)))
+    assert not (tmp_path / tiny(seed=1).name).exists()

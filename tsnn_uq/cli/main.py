@@ -16,7 +16,9 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cli.options import (
     CheckpointSeconds,
     DataDir,
+    Device,
     Jobs,
+    Log,
     Network,
     follow_names,
     given_settings,
@@ -96,6 +98,7 @@ def compare(
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
     checkpoint_seconds: CheckpointSeconds = 20.0,
+    log: Log = "",
 ) -> None:
     """Train float and ternary networks with several seeds, and compare how sure they are.
 
@@ -121,7 +124,7 @@ def compare(
     require_writable(out)
     tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
     with RunBars(console, runs=count_left(tasks)) as bars:
-        results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars))
+        results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
     console.print(results.table)
     for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -135,6 +138,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file of a run, for what is not given here.")] = None,
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
+    log: Log = "",
 ) -> None:
     """Train one network and measure how sure it is on its test set.
 
@@ -147,7 +151,7 @@ def train(
     settings = make_settings(given_settings(ctx.args), config)
     require_writable(out)
     with RunBars(console, runs=count_left([Task(settings, out)])) as bars:
-        (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars))
+        (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars, logs=names(log)))
     print_values(f"{out / settings.name}", row)
 
 
@@ -167,6 +171,7 @@ def evaluate(
     steps: Annotated[int | None, typer.Option(help="Time steps of FILE.nir; else those it names.")] = None,
     dropout: Annotated[float, typer.Option(help="Put Monte Carlo dropout into FILE.nir with this probability.")] = 0.0,
     network: Network = "",
+    device: Device = "",
     data_dir: DataDir = None,
 ) -> None:
     """Measure how sure a trained network is on any data set.
@@ -186,7 +191,7 @@ def evaluate(
     elif steps is not None or dropout:
         raise InputError(f"steps, dropout: expected none, since {folder} is a run with its own; got some")
     with RunBars(console, runs=1, train_share=0) as bars:
-        context = Context(data_dir, progress=bars)
+        context = Context(data_dir, progress=bars, device=device)
         values = measure(folder, name, samples=samples, seed=seed, engine=engine, context=context)
     print_values(f"{folder}", values)
 

@@ -18,9 +18,11 @@ __all__ = [
     "ComparisonFolder",
     "Data",
     "DataDir",
+    "Device",
     "Family",
     "FigureFolder",
     "Jobs",
+    "Log",
     "Network",
     "Part",
     "Seed",
@@ -38,6 +40,15 @@ DataDir = Annotated[
 Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own process.")]
 CheckpointSeconds = Annotated[
     float, typer.Option(help="Least time between two checkpoints; a killed run loses no more than that.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here; else where each was trained."
+    ),
+]
+Log = Annotated[
+    str, typer.Option("--log", help="Write how each training goes into its folder, with commas: csv, tensorboard.")
 ]
 Network = Annotated[
     str, typer.Option("--network", help="The network's code, FILE.py:name, if the run has one from there.")

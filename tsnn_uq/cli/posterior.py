@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import app, console, print_values
-from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Network, follow_names
+from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Network, follow_names
 from tsnn_uq.cli.progress import RunBars
 
 __all__ = ["posterior"]
@@ -30,6 +30,7 @@ def posterior(
     seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
     network: Network = "",
     data: Data = "",
+    device: Device = "",
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
 ) -> None:
@@ -43,7 +44,7 @@ def posterior(
 
     follow_names("network", network)
     follow_names("data", data)
-    settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed)
+    settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed, device)
     require_writable(out)
     with RunBars(console, runs=1) as bars:
         values = posterior_of_run(run, settings, out, Context(data_dir, 1, checkpoint_seconds, bars))

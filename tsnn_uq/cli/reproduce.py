@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import CORES, app, console
-from tsnn_uq.cli.options import CheckpointSeconds, DataDir, names
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Log, names
 from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.files import require_writable
 
@@ -35,6 +35,8 @@ def reproduce(
     address: Annotated[str, typer.Option(help="Of the cluster; else one of --jobs workers is started here.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs done side by side.")] = CORES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how long it will take.")] = False,
+    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
+    log: Log = "",
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
 ) -> None:
@@ -51,7 +53,13 @@ def reproduce(
     from tsnn_uq.experiments.reproduce import reproduce as do
 
     plan = make_plan(
-        out, data=names(data), seeds=seeds, regularizers=names(regularizers), budget=budget, data_dir=data_dir
+        out,
+        data=names(data),
+        seeds=seeds,
+        regularizers=names(regularizers),
+        budget=budget,
+        device=device,
+        data_dir=data_dir,
     )
     if dry_run:
         console.print(announced(estimate_runs(plan.tasks(), Context(data_dir)), jobs), highlight=False)
@@ -61,7 +69,7 @@ def reproduce(
         left = estimate_runs(plan.tasks(), Context(data_dir))
         console.print(announced(left, pool.jobs), highlight=False)
         with RunBars(console, runs=left.runs) as bars:
-            made = do(plan, pool, Context(data_dir, jobs, checkpoint_seconds, bars))
+            made = do(plan, pool, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
     for table in made.tables:
         console.print(table)
     for path in made.files:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from tsnn_uq import bayes, data, training
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.devices import check_device, find_device
 from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
@@ -51,6 +53,7 @@ class PosteriorSettings:
         learning_rate: its peak; 0 for that of `LEARNING_RATES`, which then stands here.
         samples: number of draws S.
         seed: of the inference, and of the draws.
+        device: where networks run; empty for the run's.
 
     Raises:
         InputError: an unknown kind, or a value that is not positive.
@@ -62,9 +65,12 @@ class PosteriorSettings:
     learning_rate: float = 0.0
     samples: int = 32
     seed: int = 0
+    device: str = ""
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
+        if self.device:
+            object.__setattr__(self, "device", check_device(self.device))
         if self.learning_rate == 0:
             object.__setattr__(self, "learning_rate", LEARNING_RATES[self.kind])
         for name in ("temperature", "learning_rate"):
@@ -103,6 +109,8 @@ def posterior_of_run(
         raise InputError(
             f"run: expected a float run to infer a {settings.kind} posterior from; got {config.method.name}"
         )
+    settings = replace(settings, device=settings.device or config.device)
+    find_device(settings.device)
     wanted = {"run": str(run.resolve()), **asdict(settings)}
     if (out / "settings.json").exists():
         require_same(out, wanted, read_json(out / "settings.json"))
@@ -113,7 +121,7 @@ def posterior_of_run(
             if not (out / "draws.safetensors").exists():
                 networks = draw_networks(run, settings, out, splits, context)
                 bayes.save_draws(out / "draws.safetensors", networks)
-            networks = load_draws_of(run, out)
+            networks = load_draws_of(run, out, settings.device)
             write_json(out / "result.json", _measured(networks, splits, config, context.of(out.name)))
     return read_json(out / "result.json")
 
@@ -126,9 +134,8 @@ def draw_networks(
     context: Context,
 ) -> list[nn.Module]:
     """S networks in which nothing is random any more; see `posterior_of_run`."""
-    config, network = Settings.load(run / "config.toml"), load_network(run)
+    config, network = Settings.load(run / "config.toml"), load_network(run, settings.device)
     train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
-    labelled = train.images, train.labels
     progress = context.of(out.name)
     common: dict[str, Any] = {
         "seed": settings.seed,
@@ -141,31 +148,31 @@ def draw_networks(
     if settings.kind == "swag":
         collect = bayes.CollectSwag(training.Float(), start=0.0)
         decay = training.FitSettings(weight_decay=config.weight_decay, **fit)  # type: ignore[arg-type]
-        training.fit(network, labelled, method=collect, settings=decay, **common)
+        training.fit(network, train, method=collect, settings=decay, **common)
         posterior = collect.swag
     elif settings.kind == "laplace":
-        posterior = bayes.LastLayerLaplace(without_masks(network), labelled)
+        posterior = bayes.LastLayerLaplace(without_masks(network), train)
     else:
         make = bayes.ternary_posterior if settings.kind == "ternary" else bayes.gaussian_posterior
         variational = make(without_masks(network))
         plain = training.FitSettings(weight_decay=0.0, **fit)  # type: ignore[arg-type]
-        bayes.infer(variational, labelled, temperature=settings.temperature, settings=plain, **common)
+        bayes.infer(variational, train, temperature=settings.temperature, settings=plain, **common)
         bayes.save_posterior(out / "posterior.safetensors", variational)
         posterior = variational
-    drawn = posterior.samples(settings.samples, generator_for(settings.seed, "draws"))
+    drawn = posterior.samples(settings.samples, generator_for(settings.seed, "draws", device=settings.device))
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return [without_masks(one) for one in drawn]
 
 
-def load_draws_of(run: Path, out: Path) -> list[nn.Module]:
-    """The draws in a posterior's folder; errors as `tsnn_uq.bayes.load_draws`."""
-    return bayes.load_draws(out / "draws.safetensors", without_masks(load_network(run)))[0]
+def load_draws_of(run: Path, out: Path, device: str = "cpu") -> list[nn.Module]:
+    """The draws in a posterior's folder, on a device; errors as `tsnn_uq.bayes.load_draws`."""
+    return bayes.load_draws(out / "draws.safetensors", without_masks(load_network(run, device)))[0]
 
 
 def predict_draws(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
     """Probabilities [S, N, C] of S networks in which nothing is random."""
-    total = len(networks) * len(dataset)
-    return mc_predict(list(networks), dataset.images, progress=lambda done: progress("predict", done, total))
+    total, images = len(networks) * len(dataset), dataset.images.to(device_of(networks[0]))
+    return mc_predict(list(networks), images, progress=lambda done: progress("predict", done, total)).cpu()
 
 
 def _measured(

@@ -31,12 +31,16 @@ class Context:
         jobs: runs side by side, each in a process of its own.
         checkpoint_seconds: least time between two checkpoints of a run.
         progress: called, in this process, with what each run does.
+        device: where trained networks run; empty for the device that each was trained on.
+        logs: what else each training writes into its folder; see `LOGS`.
     """
 
     data_dir: str | Path | None = None
     jobs: int = 1
     checkpoint_seconds: float = 20.0
     progress: RunProgress = silent
+    device: str = ""
+    logs: tuple[str, ...] = ()
 
     def of(self, run: str) -> Progress:
         """The progress of one run."""

@@ -11,9 +11,7 @@ from tsnn_uq.cost import Cost, LayerCount, cost, count_layers, neuron_state_byte
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import load_sized_network
-from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import set_generator
+from tsnn_uq.experiments.storage import load_sized_network, seed_network
 
 __all__ = ["cost_of_run"]
 
@@ -36,7 +34,7 @@ def cost_of_run(
     """
     (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
     example = _example(settings, size["shape"])
-    set_generator(network, generator_for(settings.seed, "cost"))  # a random input coding needs one
+    seed_network(network, settings.seed, "cost")
     layers = count_layers(network, example)
     total = cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
     return layers, total, neuron_state_bytes(network, example)

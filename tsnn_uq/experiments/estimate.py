@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from tsnn_uq import data, training
+from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.context import Context, use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.prediction import predict
@@ -62,10 +63,10 @@ def _train_seconds(settings: Settings, train: data.Dataset) -> float:
     regularizer, weight = make_regularizer(settings)
     for steps in (1, STEPS):
         few = train.subset(min(steps * batch, len(train)))
-        network, teacher = (build_network(settings, train.shape, train.classes) for _ in range(2))
+        network, teacher = (_built(settings, train) for _ in range(2))
         history = training.fit(
             network,
-            (few.images, few.labels),
+            few,
             seed=settings.seed,
             method=make_method(settings, teacher),
             regularizer=regularizer,
@@ -75,13 +76,17 @@ def _train_seconds(settings: Settings, train: data.Dataset) -> float:
 
 
 def _predict_seconds(settings: Settings, splits: data.Splits) -> float:
-    network: nn.Module = build_network(settings, splits.test.shape, splits.test.classes).eval()
+    network = _built(settings, splits.test).eval()
     samples, few = min(SAMPLES, settings.samples), splits.test.subset(min(INPUTS, len(splits.test)))
     for part in (few.subset(1), few):  # one warms up and compiles
         started = time.monotonic()
         predict(network, part, samples=samples, seed=settings.seed)
     inputs = len(splits.validation) + len(splits.test)
     return (time.monotonic() - started) * settings.samples / samples * inputs / len(few)
+
+
+def _built(settings: Settings, part: data.Dataset) -> nn.Module:
+    return build_network(settings, part.shape, part.classes, find_device(settings.device))
 
 
 def in_words(seconds: float) -> str:

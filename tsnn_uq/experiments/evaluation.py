@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tsnn_uq import data
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.context import Context, use_threads
@@ -15,11 +17,9 @@ from tsnn_uq.experiments.inputs import is_kindred, load_test
 from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import load_sized_network, read_predictions
+from tsnn_uq.experiments.storage import load_sized_network, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.evaluate import evaluate, uncertainty
-from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import set_generator
 
 __all__ = ["detection", "evaluate_run"]
 
@@ -42,7 +42,7 @@ def evaluate_run(
         seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
             all runs.
         engine: whether to run it in the ternary engine (`tsnn_uq.engine`), from the same masks.
-        context: where the data are, and who is told of progress.
+        context: where the data are, where the network runs, and who is told of progress.
 
     Returns:
         On the run's own data set, shifted or not: what `evaluate` returns. On a foreign one, where labels mean
@@ -51,7 +51,7 @@ def evaluate_run(
     Raises:
         InputError: no trained run in the folder, an unknown data set, or images of another size.
     """
-    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    (network, size), settings = load_sized_network(folder, context.device), Settings.load(folder / "config.toml")
     own, progress = settings.data.name, context.of(folder.name)
     name = own if name is None else name
     as_stored = not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
@@ -63,8 +63,8 @@ def evaluate_run(
     foreign = name != own and name.partition(":")[0] != own and not is_kindred(own, name)
     known = None if as_stored or not foreign else load_test(settings, own, context.data_dir)
     inputs = len(dataset) + (len(known) if known else 0)
-    set_generator(network, generator_for(settings.seed, "steps"))  # a random input coding needs one
-    steps = count_steps(network, dataset.images[:1])
+    seed_network(network, settings.seed, "steps")
+    steps = count_steps(network, dataset.select(torch.tensor([0])).images.to(device_of(network)))
     model = Engine(network, dataset.shape) if engine else network
 
     def probabilities(images: data.Dataset, before: int = 0) -> Tensor:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from tsnn_uq import data
 from tsnn_uq.checks import InputError, check_labels, describe
@@ -19,7 +21,7 @@ from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["Inputs", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets"]
+__all__ = ["Inputs", "Items", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets"]
 
 PARTS = ("train", "validation", "test")
 
@@ -31,6 +33,46 @@ class Inputs(data.Dataset):
     def __post_init__(self) -> None:
         labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
         object.__setattr__(self, "labels", labels)
+
+
+class Items(data.Dataset):
+    """Labelled inputs of a torch Dataset, float32, each loaded when it is needed.
+
+    Args:
+        items: a map-style Dataset of pairs of an input and a class number.
+        labels: class numbers [N].
+        name: what they are.
+        classes: number of classes.
+    """
+
+    items: Any
+
+    def __init__(self, items: Any, labels: Tensor, name: str, classes: int) -> None:
+        labels = check_labels("labels", labels, classes, count=len(items))
+        vars(self).update(items=items, labels=labels, name=name, classes=classes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:  # type: ignore[override]
+        """An input and its label."""
+        return _item(self.items[index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of one input."""
+        return tuple(self[0][0].shape)
+
+    @property
+    def images(self) -> Tensor:
+        """All inputs, loaded into one tensor [N, ...]."""
+        return torch.stack([self[index][0] for index in range(len(self))])
+
+    def select(self, indices: Tensor) -> Items:
+        """The inputs with these `indices` [M], in their order; none is loaded."""
+        return Items(Subset(self.items, indices.tolist()), self.labels[indices], self.name, self.classes)
+
+    def joined(self, other: data.Dataset) -> Items:
+        """These inputs and then those of `other`; none is loaded."""
+        labels = torch.cat([self.labels, other.labels])
+        return Items(ConcatDataset([self, other]), labels, self.name, self.classes)
 
 
 def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.Splits:
@@ -62,32 +104,43 @@ def _splits(given: Any, name: str) -> data.Splits:
     if not isinstance(given, Mapping) or set(given) != set(PARTS):
         what = sorted(given) if isinstance(given, Mapping) else describe(given)
         raise InputError(f"data: expected tsnn_uq.data.Splits or a dictionary of {', '.join(PARTS)}; got {what}")
-    parts = {part: _tensors(part, given[part]) for part in PARTS}
-    classes = 1 + max(int(labels.max()) for _, labels in parts.values())
-    made = {part: Inputs(inputs, labels, name, classes) for part, (inputs, labels) in parts.items()}
-    shapes = {tuple(part.images.shape[1:]) for part in made.values()}
+    found = {part: _opened(part, given[part]) for part in PARTS}
+    classes = 1 + max(int(labels.max()) for _, labels, _ in found.values())
+    shapes = set().union(*(shapes for _, _, shapes in found.values()))
     if len(shapes) > 1:
         raise InputError(f"data: expected inputs of one shape; got {', '.join(map(str, sorted(shapes)))}")
+    made: dict[str, data.Dataset] = {
+        part: (Inputs if isinstance(inputs, Tensor) else Items)(inputs, labels, name, classes)
+        for part, (inputs, labels, _) in found.items()
+    }
     return data.Splits(made["train"], made["validation"], made["test"], name)
 
 
-def _tensors(name: str, part: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs [N, ...] and labels [N] of a part: a pair of arrays, or a `torch.utils.data.Dataset` of pairs."""
-    if isinstance(part, data.Dataset):
-        return part.images, part.labels
+def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
+    """Inputs [N, ...] of a part, or a Dataset of pairs as it is; labels [N]; and which shapes inputs have.
+
+    A Dataset is gone through once for that.
+    """
+    part = part.tensors if isinstance(part, TensorDataset) else part
     try:
         if isinstance(part, tuple | list) and len(part) == 2 and hasattr(part[0], "shape"):
-            inputs, labels = map(torch.as_tensor, part)
+            inputs, labels = torch.as_tensor(part[0]).float(), torch.as_tensor(part[1]).long()
+            count, shapes = len(inputs), {tuple(inputs.shape[1:])}
         else:
-            items = [part[index] for index in range(len(part))]
-            inputs = torch.stack([torch.as_tensor(one) for one, _ in items])
-            labels = torch.tensor([int(label) for _, label in items])
+            inputs, count = part, len(part)
+            seen = [(tuple(one.shape), label) for one, label in (_item(part[index]) for index in range(count))]
+            labels, shapes = torch.tensor([label for _, label in seen]), {shape for shape, _ in seen}
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         wanted = "(inputs, labels) or a torch Dataset of inputs of one shape and labels"
         raise InputError(f"data: expected as {name} {wanted}; got {describe(part)}: {error}") from error
-    if not len(inputs) or len(inputs) != len(labels):
-        raise InputError(f"data: expected inputs and as many labels in {name}; got {len(inputs)} and {len(labels)}")
-    return inputs.float(), labels.long()
+    if not count or count != len(labels):
+        raise InputError(f"data: expected inputs and as many labels in {name}; got {count} and {len(labels)}")
+    return inputs, labels, shapes
+
+
+def _item(pair: Any) -> tuple[Tensor, int]:
+    one, label = pair
+    return torch.as_tensor(one).float(), int(label)
 
 
 def extent_of(settings: Settings, data_dir: str | Path | None = None) -> data.Extent:

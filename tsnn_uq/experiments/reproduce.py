@@ -79,6 +79,7 @@ def make_plan(
     seeds: int = 3,
     regularizers: Sequence[str] = ("none",),
     budget: str = "full",
+    device: str = "cpu",
     data_dir: str | Path | None = None,
 ) -> Plan:
     """The runs behind the paper's table, in folders under `out`.
@@ -92,6 +93,7 @@ def make_plan(
         seeds: seeds 0, 1, ... of each run.
         regularizers: uncertainty terms in the loss, each for a table of its own, such as ``"variance:5+outliers:0.5"``.
         budget: ``"full"``, or ``"quick"``: small networks on subsets, a few minutes to see that everything works.
+        device: where networks run.
         data_dir: where the data lie.
 
     Raises:
@@ -101,7 +103,7 @@ def make_plan(
     check_choice("budget", budget, BUDGETS)
     if not regularizers or len(set(regularizers)) < len(regularizers):
         raise InputError(f"regularizers: expected at least one, each once; got {list(regularizers)}")
-    base = make_grids({}, data=data, families=("all",), seeds=seeds)
+    base = make_grids({"device": device}, data=data, families=("all",), seeds=seeds)
     for grid in base:
         datasets.extent(grid.run.data.name, data_dir)  # raises where events are missing
     if budget == "quick":

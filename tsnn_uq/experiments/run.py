@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from tsnn_uq import data, training
-from tsnn_uq.checks import InputError, last_line
+from tsnn_uq.checks import InputError, check_choice, last_line
 from tsnn_uq.cost import LayerCount, cost, count_layers
+from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.components import KINDS
 from tsnn_uq.experiments.context import Context, Progress, use_threads
 from tsnn_uq.experiments.inputs import extent_of, load_splits
@@ -39,6 +40,7 @@ from tsnn_uq.experiments.storage import (
     read_predictions,
     read_row,
     require_ours,
+    seed_network,
     stage_done,
     write_predictions,
     write_row,
@@ -48,13 +50,16 @@ from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.saving import save_weights
 from tsnn_uq.results.evaluate import after_temperature, evaluate
-from tsnn_uq.seeds import generator_for
 from tsnn_uq.state import evaluating
 from tsnn_uq.training.losses import spike_count
-from tsnn_uq.uncertainty import only_stochastic_layers_train, set_generator
+from tsnn_uq.uncertainty import only_stochastic_layers_train
 
-__all__ = ["UnderWay", "lock_path", "locked", "make_method", "make_regularizer", "require_feasible", "run"]
+__all__ = ["LOGS", "UnderWay", "lock_path", "locked", "make_method", "make_regularizer", "require_feasible", "run"]
 
+LOGS: dict[str, Callable[[Path], training.Callback]] = {
+    "csv": lambda folder: training.CsvLog(folder / "history.csv"),
+    "tensorboard": lambda folder: training.TensorBoardLog(folder / "tensorboard"),
+}
 UnderWay = Timeout
 """Another process, or another thread, does this run now."""
 
@@ -104,12 +109,12 @@ def _do_stages(settings: Settings, runs: Path, context: Context, progress: Progr
             (folder / later).unlink(missing_ok=True)
         if settings.needs_float:
             do_run(settings.teacher(), runs, context)
-        _train(settings, runs, splits, context.checkpoint_seconds, progress)
+        _train(settings, runs, splits, context, progress)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     header = read_tensors_header(folder / WEIGHTS, "weights")
     if not stage_done(folder / HISTORY, config):
         write_json(folder / HISTORY, {"run": header["run"], **header["history"]})
-    network = load_network(folder)  # the very one a user loads
+    network = load_network(folder, settings.device)  # the very one a user loads
     if stage_done(folder / PREDICTIONS, config):
         predictions = {part: read_predictions(folder, part) for part in ("validation", "test")}
     else:
@@ -156,12 +161,14 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
     """Raise now what would stop a run later.
 
     Raises:
-        InputError: its folder holds the work of a run with other settings, its network cannot be made, has nothing
-            random in it or no layers of the quantized part, or the run is to start from one that is not there or has
-            another network.
+        InputError: its device is not here, a log cannot be written, its folder holds the work of a run with other
+            settings, its network cannot be made, has nothing random in it or no layers of the quantized part, or the
+            run is to start from one that is not there or has another network.
     """
     for kind in KINDS:
         settings.require(kind)
+    find_device(settings.device)
+    make_logs(context.logs, runs / settings.name)
     _require_first_weights(settings, runs)
     require_ours(runs / settings.name, settings.flat())
     extent = extent_of(settings, context.data_dir)
@@ -178,6 +185,15 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
     if settings.train_limit > extent.train and not settings.folds:
         wanted = f"at most {extent.train} (all of {settings.data.name})"
         raise InputError(f"train_limit: expected {wanted}; got {settings.train_limit}")
+
+
+def make_logs(names: Sequence[str], folder: Path) -> list[training.Callback]:
+    """What writes down how a run's training goes, in its folder; names are those of `LOGS`.
+
+    Raises:
+        InputError: an unknown name, or a package that is missing.
+    """
+    return [LOGS[check_choice("log", name, LOGS)](folder) for name in names]
 
 
 def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
@@ -256,14 +272,14 @@ def make_method(settings: Settings, teacher: nn.Module | None = None) -> trainin
         if teacher is None:
             wanted = f"the network of a float run for method {settings.method.name}"
             raise InputError(f"teacher: expected {wanted}; got none")
-        set_generator(teacher, generator_for(settings.seed, "teacher"))  # a random input coding needs one
+        seed_network(teacher, settings.seed, "teacher")
     method: training.Method = settings.make("method", teacher=teacher)
     if settings.loss == "spike-count":
         method.criterion = partial(spike_count, wanted=settings.wanted_counts)
     return method
 
 
-def _train(settings: Settings, runs: Path, splits: data.Splits, checkpoint_seconds: float, progress: Progress) -> None:
+def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context, progress: Progress) -> None:
     """Train a run's network, or go on with it, and write its weights and history into its folder under `runs`.
 
     The float run that it needs has to be finished.
@@ -271,13 +287,14 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, checkpoint_secon
     folder = runs / settings.name
     part = splits.train.subset(settings.train_limit) if settings.train_limit else splits.train
     size: dict[str, Any] = {"shape": list(part.shape), "classes": part.classes}
-    network = build_network(settings, part.shape, part.classes)
+    network = build_network(settings, part.shape, part.classes, find_device(settings.device))
     _take_first_weights(network, settings, runs)
     regularizer, weight = make_regularizer(settings)
-    method = make_method(settings, load_network(_teacher_folder(settings, runs)) if settings.taught else None)
+    teacher = load_network(_teacher_folder(settings, runs), settings.device) if settings.taught else None
+    method = make_method(settings, teacher)
     history = training.fit(
         network,
-        (part.images, part.labels),
+        part,
         seed=settings.seed,
         method=method,
         regularizer=regularizer,
@@ -289,11 +306,12 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, checkpoint_secon
             regularizer_weight=weight,
             regularizer_warm_up=settings.regularizer_warm_up,
         ),
-        validation=(splits.validation.images, splits.validation.labels),
+        validation=splits.validation,
         augment=splits.augment,
         checkpoint=folder / CHECKPOINT,
-        checkpoint_seconds=checkpoint_seconds,
+        checkpoint_seconds=context.checkpoint_seconds,
         fingerprint=settings.flat(),
+        callbacks=make_logs(context.logs, folder),
         progress=lambda done, total: progress("train", done, total),
     )
     ternary = list(select_layers(network, method.layers)) if hasattr(method, "layers") else []
@@ -324,10 +342,10 @@ def _row(
     history: dict[str, Any],
 ) -> dict[str, Any]:
     """What was measured of a run."""
-    example = splits.test.images[:1]
-    set_generator(network, generator_for(settings.seed, "steps"))  # a random input coding needs one
+    example = splits.test.select(torch.tensor([0])).images.to(settings.device)
+    seed_network(network, settings.seed, "steps")
     steps = count_steps(network, example)
-    set_generator(network, generator_for(settings.seed, "evaluate"))
+    seed_network(network, settings.seed, "evaluate")
     layers = count_layers(network, example)
     price = cost(layers, steps=steps)
     row = {
@@ -338,7 +356,7 @@ def _row(
         "method": settings.method.name,
         "seed": settings.seed,
         **evaluate(*predictions["test"], settings.bins),
-        "point_accuracy": training.accuracy(network, splits.test.images, splits.test.labels),
+        "point_accuracy": training.accuracy(network, splits.test),
         "validation_accuracy": history["validation_accuracy"][-1],
         "sparsity": price.sparsity,
         "storage_bytes": price.storage_bytes,

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tsnn_uq import training
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.devices import check_device
 from tsnn_uq.experiments import builtin  # noqa: F401  (registers what the package brings)
 from tsnn_uq.experiments.components import (
     KINDS,
@@ -160,6 +161,9 @@ class Settings(BaseModel):
     samples: Count = Field(32, description="Monte Carlo samples S of the evaluation")
     bins: Count = Field(15, description="bins of the calibration error")
     threads: Count = Field(1, description="threads of one run; a result's last digits depend on it")
+    device: Annotated[str, AfterValidator(check_device)] = Field(
+        "cpu", description="where its networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here"
+    )
 
     def __init__(self, **values: Any) -> None:
         try:

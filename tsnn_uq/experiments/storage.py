@@ -15,14 +15,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError
+from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.settings import Settings, read_flat, run_name
 from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, write_json, write_tensors
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.quantization.saving import load_weights
 from tsnn_uq.seeds import generator_for
+from tsnn_uq.uncertainty import set_generator
 
 __all__ = [
     "Predicted",
@@ -37,6 +41,7 @@ __all__ = [
     "read_row",
     "require_ours",
     "require_same",
+    "seed_network",
     "stage_done",
     "write_predictions",
     "write_row",
@@ -193,8 +198,16 @@ def read_predictions(folder: str | Path, part: Literal["test", "validation"] = "
         raise InputError(f"{path}: expected predictions of the {part} part; got {', '.join(tensors)}") from error
 
 
-def build_network(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The untrained network of a run for inputs of a `shape` without time, its weights drawn from the run's seed.
+def build_network(
+    settings: Settings, shape: tuple[int, ...], classes: int, device: torch.device | None = None
+) -> nn.Module:
+    """The untrained network of a run, its weights drawn from the run's seed, the same for all devices.
+
+    Args:
+        settings: the run's.
+        shape: of an input, without time.
+        classes: their number.
+        device: where to put it; by default it stays where its code makes it.
 
     Raises:
         InputError: what the network's component raises, or that it makes no module.
@@ -204,16 +217,25 @@ def build_network(settings: Settings, shape: tuple[int, ...], classes: int) -> n
         network = settings.make("network", shape=tuple(shape), classes=classes, neuron=neuron)
     if not isinstance(network, nn.Module):
         raise InputError(f"network: expected a torch.nn.Module from {settings.family}; got {type(network).__name__}")
-    return network
+    return network if device is None else network.to(device)
 
 
-def load_network(folder: str | Path) -> nn.Module:
-    """The trained network of a run folder, in evaluation mode; errors as `load_sized_network`."""
-    return load_sized_network(folder)[0]
+def seed_network(network: nn.Module, seed: int, purpose: str) -> None:
+    """Give what is random in a network, an input coding for one, a generator of its own."""
+    set_generator(network, generator_for(seed, purpose, device=device_of(network)))
 
 
-def load_sized_network(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(folder: str | Path, device: str = "cpu") -> nn.Module:
+    """The trained network of a run folder, in evaluation mode; arguments and errors as `load_sized_network`."""
+    return load_sized_network(folder, device)[0]
+
+
+def load_sized_network(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a run folder, and the ``shape`` of an input without time and number of ``classes``.
+
+    Args:
+        folder: the run's.
+        device: where to put the network, whatever it was trained on; empty for that.
 
     Raises:
         InputError: no trained run there, a file that is damaged or another run's, or a network whose code was not named
@@ -226,7 +248,7 @@ def load_sized_network(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     stage_done(folder / WEIGHTS, read_config(folder))
     settings = Settings.load(folder / "config.toml")
     try:
-        network = build_network(settings, **header["size"])
+        network = build_network(settings, **header["size"], device=find_device(device or settings.device))
         network.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error

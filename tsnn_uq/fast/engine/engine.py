@@ -50,6 +50,7 @@ class Engine:
 
     Attributes:
         backend: the backend chosen.
+        device: where it runs.
         steps: time steps T.
 
     Raises:
@@ -72,7 +73,7 @@ class Engine:
         require_float64("network", device_of(network))
         self._program = translate(network, input_shape)
         self.steps = self._program.coding.steps
-        self._device = self._program.layers[0].scale.device
+        self.device = self._program.layers[0].scale.device
         best = self._best_backend()
         self.backend = check_choice("backend", backend or best, BACKENDS)
         if self.backend == "compiled" and best != "compiled":
@@ -185,7 +186,7 @@ class Engine:
         seed = None if samples is None else self._seed(samples, generator)
         found: list[Stopped] = []
         for block, part in enumerate(self._checked(images).split(batch_size)):
-            stream = stopping.stream(len(part), device=self._device)
+            stream = stopping.stream(len(part), device=self.device)
             if samples is None or seed is None:
                 _run_until(stream, [self._whole.begin(self._code(part, generator), self.steps)], None)
             else:
@@ -281,7 +282,7 @@ class Engine:
     def _own(self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int) -> tuple[Any, ...]:
         """The runner, the input and the masks of such a sample."""
         if self._program.coding.stochastic:
-            shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self._device))
+            shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self.device))
         runner = self._runner([draw.weights(layer, sample) for layer in layers])
         return runner, shared, runner.masks(draw, sample)
 
@@ -320,13 +321,13 @@ class Engine:
         if shape[1:] != (1, 1) and images.shape[1:] != shape:
             wanted = f"shape [N, {', '.join(map(str, shape))}], as input_shape says"
             raise InputError(f"images: expected {wanted}; got {describe(images)}")
-        if images.device != self._device:
-            raise InputError(f"images: expected them on {self._device}, where the network is; got {images.device}")
+        if images.device != self.device:
+            raise InputError(f"images: expected them on {self.device}, where the network is; got {images.device}")
         return images.detach()
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
-        can = compilers.is_installed("numba") and self._device.type == "cpu" and most <= MOST_INPUTS
+        can = compilers.is_installed("numba") and self.device.type == "cpu" and most <= MOST_INPUTS
         return "compiled" if can else "reference"
 
 
