@@ -30,8 +30,9 @@ def main(
     """Draw the posterior of each difference between a method and the baseline, with its region of equivalence."""
     path, title = find_results(results)
     comparison = compare_methods(read_results(path), names(measures), seed=seed, baseline=baseline)
-    figure = posterior_differences(comparison)
-    for file in save_plot(figure, comparison.table(), figure_folder(out, results) / f"differences-{title}"):
+    table = comparison.table()
+    figure = posterior_differences(table, comparison.draws)
+    for file in save_plot(figure, table, figure_folder(out, results) / f"differences-{title}"):
         print(file)
 
 

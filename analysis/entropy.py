@@ -27,7 +27,8 @@ def main(
         for method, folder in runs.folders.items():
             samples = len(predictions[method][0])
             foreign[method] = predict(load_network(folder), dataset, samples=samples, seed=runs.seed)
-    return entropy_histogram(predictions, outlier=foreign), entropy_table(predictions, outlier=foreign)
+    table = entropy_table(predictions, outlier=foreign)
+    return entropy_histogram(table), table
 
 
 if __name__ == "__main__":

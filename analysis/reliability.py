@@ -15,8 +15,8 @@ from tsnn_uq.results.studies import Runs
 @figure_script("reliability")
 def main(runs: Runs, bins: Annotated[int, typer.Option(help="Bins of equal width.")] = 15) -> Drawing:
     """Draw accuracy against confidence, with Wilson intervals, confidence histograms and calibration errors."""
-    means = runs.mean_predictions()
-    return reliability_diagram(means, bins), reliability_table(means, bins)
+    table = reliability_table(runs.mean_predictions(), bins)
+    return reliability_diagram(table), table
 
 
 if __name__ == "__main__":

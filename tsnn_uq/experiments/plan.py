@@ -403,7 +403,13 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
 
     Drawn from the first seed's predictions; returns the files written.
     """
-    from tsnn_uq.results.figures import entropy_histogram, reliability_diagram, save_figure
+    from tsnn_uq.results.figures import (
+        entropy_histogram,
+        entropy_table,
+        reliability_diagram,
+        reliability_table,
+        save_figure,
+    )
 
     files: list[Path] = []
     first = [run for run in runs if run.seed == 0]
@@ -413,8 +419,8 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
             predictions = {run.method.name: read_predictions(out / "runs" / run.name) for run in shown}
             means = {method: (probs.mean(0), labels) for method, (probs, labels) in predictions.items()}
             name = run_name(family, *([] if part in ("none", "all") else [part]))
-            files += save_figure(reliability_diagram(means), out / f"reliability-{name}")
-            files += save_figure(entropy_histogram(predictions), out / f"entropy-{name}")
+            files += save_figure(reliability_diagram(reliability_table(means)), out / f"reliability-{name}")
+            files += save_figure(entropy_histogram(entropy_table(predictions)), out / f"entropy-{name}")
     return files
 
 
@@ -483,5 +489,6 @@ def write_posterior(out: Path) -> tuple[Path, ...]:
     from tsnn_uq.results.figures import posterior_differences, save_figure
 
     posterior = compare_methods(read_results(out / "results.csv"), seed=0)
-    write_summary(out / "bayes.csv", posterior.table())
-    return (out / "bayes.csv", *save_figure(posterior_differences(posterior), out / "posterior"))
+    table = posterior.table()
+    write_summary(out / "bayes.csv", table)
+    return (out / "bayes.csv", *save_figure(posterior_differences(table, posterior.draws), out / "posterior"))

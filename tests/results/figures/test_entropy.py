@@ -79,7 +79,7 @@ def test_figure_draws_the_table_on_shared_axes(generator: torch.Generator) -> No
     predictions = {"indirect": many(generator, signal=1), "float": many(generator, signal=1)}
     outlier = {"float": many(generator, 50, signal=0)[0]}
     table = entropy_table(predictions, outlier=outlier, bins=12)
-    figure = entropy_histogram(predictions, outlier=outlier, bins=12)
+    figure = entropy_histogram(table)
     panels = [(quantity, method) for quantity in QUANTITIES for method in ("float", "indirect")]
     for (quantity, method), axes in zip(panels, figure.axes, strict=True):
         part = table[(table["quantity"] == quantity) & (table["method"] == method)]
@@ -97,9 +97,8 @@ def test_figure_draws_the_table_on_shared_axes(generator: torch.Generator) -> No
 
 def test_sizes_of_the_groups_stand_above_the_panel() -> None:
     probs = torch.eye(3)[[0, 0, 0, 1]][None]
-    figure = entropy_histogram(
-        {"direct": (probs, torch.tensor([0, 0, 2, 1]))}, outlier={"direct": probs.repeat(1, 500, 1)}
-    )
+    predictions = {"direct": (probs, torch.tensor([0, 0, 2, 1]))}
+    figure = entropy_histogram(entropy_table(predictions, outlier={"direct": probs.repeat(1, 500, 1)}))
     assert figure.axes[0].get_title() == "direct\n3 right, 1 wrong\n2,000 outlier"
     assert "Share of group (log)" in [text.get_text() for text in drawn_texts(figure)]
 
@@ -108,7 +107,7 @@ def test_no_wrong_prediction_draws_no_wrong_histogram() -> None:
     probs, target = torch.eye(3)[None], torch.arange(3)
     table = entropy_table({"float": (probs, target)})
     assert table.loc[table["group"] == "wrong", "share"].isna().all()
-    assert [len(axes.patches) for axes in entropy_histogram({"float": (probs, target)}).axes] == [1, 1]
+    assert [len(axes.patches) for axes in entropy_histogram(table).axes] == [1, 1]
 
 
 @pytest.mark.parametrize("panels", [1, 2, 3, 4])
@@ -116,7 +115,7 @@ def test_no_wrong_prediction_draws_no_wrong_histogram() -> None:
 def test_no_text_overlaps_or_leaves_the_page(generator: torch.Generator, panels: int, outliers: bool) -> None:
     predictions = {method: many(generator, 20000) for method in METHODS[:panels]}
     outlier = {method: many(generator, 10000, 0)[0] for method in METHODS[:panels]} if outliers else None
-    figure = entropy_histogram(predictions, outlier=outlier)
+    figure = entropy_histogram(entropy_table(predictions, outlier=outlier))
     assert faults(figure) == []
     assert figure.get_figwidth() == (3.5 if panels == 1 else 7.0)
     assert plt.get_fignums() == []
@@ -141,4 +140,4 @@ def test_bad_predictions_are_refused(generator: torch.Generator) -> None:
     with pytest.raises(InputError, match=r"one number of classes, at least two, for all methods; got \[2, 10\]"):
         entropy_table({"float": (probs, target), "direct": (torch.full((1, 1, 2), 0.5), torch.tensor([0]))})
     with pytest.raises(InputError, match="bins: expected a positive whole number; got 0"):
-        entropy_histogram({"float": (probs, target)}, bins=0)
+        entropy_table({"float": (probs, target)}, bins=0)

@@ -35,7 +35,7 @@ def made_up(generator: torch.Generator, measures: int = 2, families: int = 2, pa
 
 def test_rows_are_those_of_the_table(generator: torch.Generator) -> None:
     comparison = made_up(generator)
-    figure = posterior_differences(comparison)
+    figure = posterior_differences(comparison.table(), comparison.draws)
     table = comparison.table()
     assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "ECE"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["Difference (points)"] * 2
@@ -55,7 +55,7 @@ def test_rows_are_those_of_the_table(generator: torch.Generator) -> None:
 
 def test_density_is_over_its_draws_and_fits_its_row(generator: torch.Generator) -> None:
     comparison = made_up(generator, measures=1)
-    (axes,) = posterior_differences(comparison).axes
+    (axes,) = posterior_differences(comparison.table(), comparison.draws).axes
     areas = [area.get_paths()[0].vertices for area in axes.collections][1::2]
     ropes = [area.get_paths()[0].vertices for area in axes.collections][::2]
     assert len(areas) == len(ropes) == 6
@@ -71,7 +71,8 @@ def test_density_is_over_its_draws_and_fits_its_row(generator: torch.Generator) 
 def test_no_text_overlaps_or_leaves_the_page(
     generator: torch.Generator, measures: int, families: int, parts: int
 ) -> None:
-    figure = posterior_differences(made_up(generator, measures, families, parts))
+    comparison = made_up(generator, measures, families, parts)
+    figure = posterior_differences(comparison.table(), comparison.draws)
     assert faults(figure) == []
     assert sum(axes.get_visible() for axes in figure.axes) == measures
     texts = {text.get_text() for text in drawn_texts(figure)}
@@ -81,6 +82,12 @@ def test_no_text_overlaps_or_leaves_the_page(
 
 def test_nothing_to_draw_is_refused(generator: torch.Generator) -> None:
     comparison = made_up(generator)
-    empty = SimpleNamespace(draws=comparison.draws[..., :0], table=lambda: comparison.table().iloc[:0])
-    with pytest.raises(InputError, match="comparison: expected at least one difference; got none"):
-        posterior_differences(empty)
+    with pytest.raises(InputError, match="table: expected at least one difference; got none"):
+        posterior_differences(comparison.table().iloc[:0], comparison.draws[..., :0])
+
+
+def test_a_table_alone_draws_all_but_the_densities(generator: torch.Generator) -> None:
+    comparison = made_up(generator, measures=1)
+    (axes,) = posterior_differences(comparison.table()).axes
+    assert len(axes.collections) == 6  # the regions of equivalence
+    assert len([line for line in axes.lines if line.get_linewidth() == 1.2]) == 6

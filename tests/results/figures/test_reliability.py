@@ -60,7 +60,8 @@ def test_figure_draws_the_table_and_leaves_empty_bins_out() -> None:
         "direct": (two_classes([0.6, 0.6, 0.95, 1.0]), torch.tensor([0, 1, 0, 0])),
         "float": (two_classes([0.6, 0.6, 0.7, 0.7]), torch.tensor([0, 1, 0, 0])),
     }
-    table, figure = reliability_table(predictions, 10), reliability_diagram(predictions, 10)
+    table = reliability_table(predictions, 10)
+    figure = reliability_diagram(table)
     curves, histograms = figure.axes[:2], figure.axes[2:]
     for method, curve, histogram in zip(["float", "direct"], curves, histograms, strict=True):
         rows = table[table["method"] == method]
@@ -78,9 +79,9 @@ def test_figure_draws_the_table_and_leaves_empty_bins_out() -> None:
 
 def test_counts_are_logarithmic_only_where_confidences_saturate() -> None:
     target = torch.zeros(4, dtype=torch.long)
-    spread = reliability_diagram({"float": (two_classes([0.55, 0.65, 0.75, 0.85]), target)}, 10)
+    spread = reliability_diagram(reliability_table({"float": (two_classes([0.55, 0.65, 0.75, 0.85]), target)}, 10))
     assert (spread.axes[1].get_yscale(), spread.axes[1].get_ylabel()) == ("linear", "Inputs")
-    saturated = reliability_diagram({"float": (two_classes([0.65, 1.0, 1.0, 1.0]), target)}, 10)
+    saturated = reliability_diagram(reliability_table({"float": (two_classes([0.65, 1.0, 1.0, 1.0]), target)}, 10))
     assert (saturated.axes[1].get_yscale(), saturated.axes[1].get_ylabel()) == ("log", "Inputs (log)")
     assert saturated.axes[1].get_ylim()[0] < 1  # a bin of one input has a height
 
@@ -89,7 +90,7 @@ def test_counts_are_logarithmic_only_where_confidences_saturate() -> None:
 @pytest.mark.parametrize("sharpness", [0.3, 4.0])
 def test_no_text_overlaps_or_leaves_the_page(generator: torch.Generator, panels: int, sharpness: float) -> None:
     predictions = {method: many(generator, 20000, sharpness) for method in METHODS[:panels]}
-    figure = reliability_diagram(predictions)
+    figure = reliability_diagram(reliability_table(predictions))
     assert faults(figure) == []
     assert figure.get_figwidth() == (3.5 if panels == 1 else 7.0)
 
@@ -101,13 +102,13 @@ def test_arrays_and_tensors_are_one(generator: torch.Generator) -> None:
 
 
 def test_pyplot_keeps_no_figure(generator: torch.Generator) -> None:
-    reliability_diagram({"float": many(generator)})
+    reliability_diagram(reliability_table({"float": many(generator)}))
     assert plt.get_fignums() == []
 
 
 def test_bad_predictions_are_refused(generator: torch.Generator) -> None:
     probs, target = many(generator)
     with pytest.raises(InputError, match="are these logits"):
-        reliability_diagram({"float": (probs.log(), target)})
+        reliability_table({"float": (probs.log(), target)})
     with pytest.raises(InputError, match="bins: expected a positive whole number; got 0"):
-        reliability_diagram({"float": (probs, target)}, bins=0)
+        reliability_table({"float": (probs, target)}, bins=0)

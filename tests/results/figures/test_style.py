@@ -17,6 +17,7 @@ from tsnn_uq.results.figures.style import (
     METHOD_STYLES,
     as_tensor,
     in_order,
+    method_styles,
     new_figure,
     save_figure,
     style,
@@ -64,10 +65,23 @@ def test_float_comes_first() -> None:
 
 def test_methods_from_elsewhere_come_last_and_have_a_look() -> None:
     assert in_order(["mine.py:Method", "direct", "float"]) == ["float", "direct", "mine.py:Method"]
-    assert METHOD_STYLES["mine.py:Method"] == METHOD_STYLES["mine.py:Method"]
-    assert METHOD_STYLES["mine.py:Method"].color not in METHOD_COLORS.values()
+    assert method_styles(["mine.py:Method", "direct"])["mine.py:Method"].color not in METHOD_COLORS.values()
     with pytest.raises(InputError, match="predictions: expected at least one method; got none"):
         in_order([])
+
+
+@pytest.mark.parametrize("ours", [[], ["float"], ["float", "direct", "indirect", "distill"]])
+@pytest.mark.parametrize("names", [["ab", "ba", "c"], ["ba", "ab", "c"], ["x", "y", "z"]])
+def test_no_two_methods_of_a_figure_look_alike(ours: list[str], names: list[str]) -> None:
+    looks = method_styles([*names, *ours])
+    assert list(looks) == [*ours, *names]
+    assert len({look.color for look in looks.values()}) == len(looks)
+    assert all(looks[name] == METHOD_STYLES[name] for name in ours)
+
+
+def test_many_strangers_take_all_looks_before_one_comes_twice() -> None:
+    assert len({look.color for look in method_styles(map(str, range(7))).values()}) == 7
+    assert len(method_styles(map(str, range(20)))) == 20
 
 
 def test_arrays_of_every_origin_become_detached_tensors() -> None:

@@ -1,11 +1,10 @@
-"""Figures: each a function from predictions to a `matplotlib.figure.Figure`, beside the table of what it draws."""
+"""Figures: each a function from a table of what it draws to a `matplotlib.figure.Figure`."""
 
 from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
 from tsnn_uq.results.figures.activity import layer_sparsity_chart, potential_histogram, spike_raster
 from tsnn_uq.results.figures.anytime import anytime_figure
 from tsnn_uq.results.figures.digits import digit_gallery
 from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
-from tsnn_uq.results.figures.events import event_picture, event_raster
 from tsnn_uq.results.figures.posteriors import posterior_differences
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
 from tsnn_uq.results.figures.selective import detection_table, selective_curves, selective_table
@@ -25,8 +24,6 @@ __all__ = [
     "energy_figure",
     "entropy_histogram",
     "entropy_table",
-    "event_picture",
-    "event_raster",
     "layer_sparsity_chart",
     "posterior_differences",
     "potential_histogram",

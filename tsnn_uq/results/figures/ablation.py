@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.results.figures.style import METHOD_STYLES, MethodStyle, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,6 @@ MEASURES: dict[str, tuple[str, float]] = {
 }
 """Column -> (title with unit, factor that gives this unit)."""
 CALIBRATIONS = ("none", "temperature")
-_OTHER = MethodStyle("#CC79A7", "v", "-", "xxxx")
 
 
 def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> DataFrame:
@@ -86,7 +86,7 @@ def ablation_figure(table: DataFrame) -> Figure:
     several = table["family"].nunique() > 1
     families = list(dict.fromkeys(table["family"]))
     labels = [f"{term}\n{family}" if several else term for family in families for term in terms]
-    methods = list(dict.fromkeys(table["method"]))
+    methods = method_styles(dict.fromkeys(table["method"]))
     with style():
         height = 1.1 + (0.32 if several else 0.2) * len(labels)
         figure = new_figure(height, panels=len(MEASURES))
@@ -103,13 +103,10 @@ def ablation_figure(table: DataFrame) -> Figure:
     return figure
 
 
-def _look(method: str) -> MethodStyle:
-    return METHOD_STYLES.get(method, _OTHER)
-
-
-def _draw_panel(axes: Axes, rows: DataFrame, families: list[str], terms: list[str], methods: list[str]) -> None:
-    for number, method in enumerate(methods):
-        look = _look(method)
+def _draw_panel(
+    axes: Axes, rows: DataFrame, families: list[str], terms: list[str], methods: Mapping[str, MethodStyle]
+) -> None:
+    for number, (method, look) in enumerate(methods.items()):
         shift = 0.3 * (number - (len(methods) - 1) / 2)
         for rank, family in enumerate(families):
             part = rows[(rows["method"] == method) & (rows["family"] == family)]
@@ -124,12 +121,11 @@ def _draw_panel(axes: Axes, rows: DataFrame, families: list[str], terms: list[st
             axes.plot(chosen["mean"], places, color=look.color, marker=look.marker, linestyle="none")
 
 
-def _draw_legend(figure: Figure, methods: list[str]) -> None:
+def _draw_legend(figure: Figure, methods: Mapping[str, MethodStyle]) -> None:
     from matplotlib.lines import Line2D
 
     handles: list[Any] = []
-    for method in methods:
-        look = _look(method)
+    for method, look in methods.items():
         common: dict[str, Any] = {"color": look.color, "linestyle": look.line}
         handles.append(Line2D([], [], marker=look.marker, label=f"{method}; line: without a term", **common))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,23 +32,22 @@ def layer_sparsity_chart(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
-    methods = _methods(table)
-    width = 0.8 / len(methods)
+    looks = _looks(table)
+    width = 0.8 / len(looks)
     with style():
         figure = new_figure(2.6, 2)
         for axes, (quantity, label) in zip(figure.subplots(1, 2), _LABELS.items(), strict=True):
             rows = table[table["quantity"] == quantity]
             layers = list(dict.fromkeys(rows["layer"]))
-            for number, method in enumerate(methods):
-                look = METHOD_STYLES[method]
+            for number, (method, look) in enumerate(looks.items()):
                 values = rows[rows["method"] == method].set_index("layer")["value"].reindex(layers)
-                places = np.arange(len(layers)) + (number - (len(methods) - 1) / 2) * width
+                places = np.arange(len(layers)) + (number - (len(looks) - 1) / 2) * width
                 colors = {"facecolor": look.color if not look.hatch else "white", "edgecolor": look.color}
                 axes.bar(places, 100 * values, width, hatch=look.hatch, linewidth=0.8, label=method, **colors)
             axes.set_xticks(range(len(layers)), [layer.replace(": ", "\n") for layer in layers])
             axes.set_ylabel(label)
             axes.set_ylim(0, None)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(methods))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(looks))
     return figure
 
 
@@ -70,17 +69,17 @@ def potential_histogram(table: DataFrame) -> Figure:
     """
     from matplotlib.patches import Patch
 
-    methods, layers = _methods(table), list(dict.fromkeys(table["layer"]))
-    lines = [method for method in methods if method != "float"] or methods
+    looks, layers = _looks(table), list(dict.fromkeys(table["layer"]))
+    lines = [method for method in looks if method != "float"] or list(looks)
     with style():
         figure = new_figure(0.5 + 1.5 * len(lines), 2)
         panels = figure.subplots(len(lines), len(layers), sharex="col", sharey="col", squeeze=False)
         for (row, method), (column, layer) in ((r, c) for r in enumerate(lines) for c in enumerate(layers)):
             axes, of_layer = panels[row, column], table[table["layer"] == layer]
             rates = [
-                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name]):.1f}"
+                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name], looks[name]):.1f}"
                 for name in dict.fromkeys(["float", method])
-                if name in methods
+                if name in looks
             ]
             axes.axvline(1, color="0.3", linestyle=(0, (4, 3)), linewidth=0.8)
             title = f"{layer} neurons\n" if row == 0 else ""
@@ -91,16 +90,16 @@ def potential_histogram(table: DataFrame) -> Figure:
         for axes in panels[-1]:
             axes.set_xlabel("Potential (thresholds)")
             axes.set_ylim(0, None)  # only now, when all are drawn on the axis that they share
-        if "float" in methods:
+        if "float" in looks:
             figure.legend(handles=[Patch(color="0.8", label="float")], loc="outside upper center")
     return figure
 
 
-def _draw_potentials(axes: Axes, rows: DataFrame) -> float:
+def _draw_potentials(axes: Axes, rows: DataFrame, look: MethodStyle) -> float:
     """Draw one method's histogram; returns the share that fires."""
     method = rows["method"].iloc[0]
     grey: dict[str, Any] = {"color": "0.8", "fill": True}
-    line: dict[str, Any] = {"color": METHOD_STYLES[method].color, "linewidth": 0.8, "baseline": None}
+    line: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "baseline": None}
     edges = [*rows["bin_low"], rows["bin_high"].iloc[-1]]
     axes.stairs(100 * rows["share"], edges, **(grey if method == "float" else line))
     axes.set_xlim(edges[0], edges[-1])
@@ -119,14 +118,14 @@ def spike_raster(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
-    methods, layers = _methods(table), list(dict.fromkeys(table["layer"]))
+    looks, layers = _looks(table), list(dict.fromkeys(table["layer"]))
     with style():
-        figure = new_figure(0.6 + 1.25 * len(layers), len(methods))
-        panels = figure.subplots(len(layers), len(methods), sharex=True, sharey="row", squeeze=False)
-        for (row, layer), (column, method) in ((r, c) for r in enumerate(layers) for c in enumerate(methods)):
+        figure = new_figure(0.6 + 1.25 * len(layers), len(looks))
+        panels = figure.subplots(len(layers), len(looks), sharex=True, sharey="row", squeeze=False)
+        for (row, layer), (column, method) in ((r, c) for r in enumerate(layers) for c in enumerate(looks)):
             rows = table[(table["method"] == method) & (table["layer"] == layer)]
             axes = panels[row, column]
-            _draw_raster(axes, rows, METHOD_STYLES[method].color)
+            _draw_raster(axes, rows, looks[method].color)
             first = rows.iloc[0]
             rate = f"{100 * first['rate']:.1f} % fire"
             says = f"{method}: says {first['predicted']}, is {first['label']}\n"
@@ -139,10 +138,10 @@ def spike_raster(table: DataFrame) -> Figure:
     return figure
 
 
-def _methods(table: DataFrame) -> list[str]:
+def _looks(table: DataFrame) -> dict[str, MethodStyle]:
     if not len(table):
         raise InputError("table: expected at least one layer; got none")
-    return in_order(dict.fromkeys(table["method"]))
+    return method_styles(table["method"])
 
 
 def _draw_raster(axes: Axes, rows: DataFrame, color: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def anytime_figure(table: DataFrame) -> Figure:
     Raises:
         InputError: no method.
     """
-    methods = in_order(table["method"].unique())
+    looks = method_styles(table["method"])
     measures = [name for name in _MEASURES if name in table]
     masks = [name for name in _MASKS if name in set(table["mask"])]
     if not measures or not masks:
@@ -52,10 +53,10 @@ def anytime_figure(table: DataFrame) -> Figure:
         for row, measure in zip(axes, measures, strict=True):
             for panel, against in zip(row, _AXES, strict=True):
                 part = table[table["against"] == against]
-                for method in methods:
+                for method, look in looks.items():
                     for mask in masks:
                         rows = part[(part["method"] == method) & (part["mask"] == mask)]
-                        _draw_curve(panel, rows, against, measure)
+                        _draw_curve(panel, rows, against, measure, look)
                 if against == "steps" and measure in _SPANS and part[measure].max() > 10 * part[measure].min() > 0:
                     panel.set_yscale("log")
             bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
@@ -65,26 +66,24 @@ def anytime_figure(table: DataFrame) -> Figure:
         samples, steps, inputs = (int(table[name].max()) for name in ("samples", "steps", "inputs"))
         axes[0, 0].set_title(f"subsets of {samples} samples, all {steps} time steps")
         axes[0, 1].set_title(f"all {samples} samples (N = {inputs:,} inputs)")
-        _draw_legend(figure, methods, masks)
+        _draw_legend(figure, looks, masks)
         figure.align_ylabels(axes[:, 0])
     return figure
 
 
-def _look(method: str, mask: str) -> dict[str, Any]:
-    look = METHOD_STYLES[method]
+def _line(look: MethodStyle, mask: str) -> dict[str, Any]:
     fill = {} if mask == "fixed" else {"markerfacecolor": "white"}
     return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9, **fill}
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str) -> None:
+def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str, look: MethodStyle) -> None:
     if not len(rows):
         return
-    method, mask = rows[["method", "mask"]].iloc[0]
     factor = _MEASURES[measure][1]
     x, value, spread = rows[against], factor * rows[measure], factor * rows[f"{measure}_sd"]
-    axes.plot(x, value, **_look(method, mask))
+    axes.plot(x, value, **_line(look, rows["mask"].iloc[0]))
     if spread.notna().any():
-        axes.fill_between(x, value - spread, value + spread, color=METHOD_STYLES[method].color, alpha=0.15, linewidth=0)
+        axes.fill_between(x, value - spread, value + spread, color=look.color, alpha=0.15, linewidth=0)
 
 
 def _set_axis(axes: Axes, against: str, amounts: list[int]) -> None:
@@ -100,10 +99,10 @@ def _set_axis(axes: Axes, against: str, amounts: list[int]) -> None:
         axes.xaxis.set_major_locator(FixedLocator(amounts))
 
 
-def _draw_legend(figure: Figure, methods: list[str], masks: list[str]) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], masks: list[str]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], label=method, **_look(method, masks[0])) for method in methods]
+    handles = [Line2D([], [], label=method, **_line(look, masks[0])) for method, look in looks.items()]
     for mask in masks:
         fill = "0.3" if mask == "fixed" else "white"
         marker = {"marker": "o", "markerfacecolor": fill, "markeredgecolor": "0.3", "linestyle": ""}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
-from tsnn_uq.results.figures.style import METHOD_COLORS, Array, as_tensor, in_order, new_figure, style
+from tsnn_uq.results.figures.style import Array, as_tensor, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,28 +99,29 @@ def _largest_entropy(groups: Mapping[tuple[str, str], Tensor]) -> float:
     return math.log(classes[0])
 
 
-def entropy_histogram(
-    predictions: Mapping[str, tuple[Array, Array]], *, outlier: Mapping[str, Array] | None = None, bins: int = 30
-) -> Figure:
+def entropy_histogram(table: DataFrame) -> Figure:
     """Predictive entropy (above) and mutual information (below) of right and wrong predictions, a column a method.
 
     Each group is divided by its own size, given above the panel, and the axis is logarithmic: a hundred wrong
     predictions stay visible beside ten thousand right ones, and so do the few that are wrong *and* certain. All
     panels share the vertical axis, those of a row the horizontal one too.
 
-    Args and errors are those of `entropy_table`, which gives the numbers.
+    Args:
+        table: what `entropy_table` returns.
 
     Returns:
         The figure, a column wide for one method, else a page.
+
+    Raises:
+        InputError: no method.
     """
-    table = entropy_table(predictions, outlier=outlier, bins=bins)
-    methods = list(dict.fromkeys(table["method"]))
+    looks = method_styles(table["method"])
     with style():
-        figure = new_figure(3.8, len(methods))
-        axes = figure.subplots(2, len(methods), sharex="row", sharey=True, squeeze=False)
-        for (row, quantity), (column, method) in ((r, c) for r in enumerate(_QUANTITIES) for c in enumerate(methods)):
+        figure = new_figure(3.8, len(looks))
+        axes = figure.subplots(2, len(looks), sharex="row", sharey=True, squeeze=False)
+        for (row, quantity), (column, method) in ((r, c) for r in enumerate(_QUANTITIES) for c in enumerate(looks)):
             rows = table[(table["quantity"] == quantity) & (table["method"] == method)]
-            _draw_panel(axes[row, column], rows, METHOD_COLORS[method])
+            _draw_panel(axes[row, column], rows, looks[method].color)
             axes[row, column].set_xlabel(_LABELS[quantity])
             axes[row, 0].set(ylabel="Share of group (log)", xlim=(0, rows["bin_high"].max()))
             if row == 0:

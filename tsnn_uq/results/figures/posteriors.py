@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,25 +23,15 @@ _HEIGHT = 0.85  # of the highest density, in rows
 _NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 
 
-class Differences(Protocol):
-    """What a `tsnn_uq.results.comparison.Comparison` has."""
-
-    @property
-    def draws(self) -> Tensor:
-        """Draws of each difference [chains, draws, R]."""
-
-    def table(self) -> DataFrame:
-        """A row for each difference."""
-
-
-def posterior_differences(comparison: Differences) -> Figure:
+def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figure:
     """Difference of each method from the baseline: a panel for each measure, a row for each family, part and method.
 
     A row has the posterior's density, its mean and 95 % interval, in the method's colour, over its region of practical
     equivalence (grey). Densities are estimated with a Gaussian kernel of Scott's width and drawn to one height.
 
     Args:
-        comparison: what `tsnn_uq.results.comparison.compare_methods` returns: ``draws`` [C, D, R], ``table`` of R rows.
+        table: a row for each of R differences, see `tsnn_uq.results.comparison.Comparison.table`.
+        draws: of each difference [chains, draws, R], ``draws`` of the comparison; None leaves the densities out.
 
     Returns:
         The figure, a column wide for one measure, else a page, with at most four panels side by side.
@@ -48,11 +39,11 @@ def posterior_differences(comparison: Differences) -> Figure:
     Raises:
         InputError: no measure.
     """
-    table = comparison.table()
     if not len(table):
-        raise InputError("comparison: expected at least one difference; got none")
-    table["label"] = _labels(table)
-    draws = comparison.draws.flatten(0, 1).numpy()
+        raise InputError("table: expected at least one difference; got none")
+    table = table.assign(label=_labels(table)).reset_index(drop=True)
+    looks = method_styles(table["method"])
+    values = None if draws is None else draws.flatten(0, 1).numpy()
     measures, labels = list(dict.fromkeys(table["measure"])), list(dict.fromkeys(table["label"]))
     lines, columns = -(-len(measures) // _COLUMNS), min(len(measures), _COLUMNS)
     with style():
@@ -60,7 +51,8 @@ def posterior_differences(comparison: Differences) -> Figure:
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
         for axes, measure in zip(panels, measures, strict=False):
             rows = table[table["measure"] == measure]
-            _draw_panel(axes, rows, draws[:, rows.index], [labels.index(label) for label in rows["label"]])
+            places = [labels.index(label) for label in rows["label"]]
+            _draw_panel(axes, rows, None if values is None else values[:, rows.index], places, looks)
             unit = rows["unit"].iloc[0]
             name = _NAMES.get(measure, measure.replace("_", " ").capitalize())
             axes.set_title(name)
@@ -85,18 +77,27 @@ def _labels(table: DataFrame) -> list[str]:
     return labels
 
 
-def _draw_panel(axes: Axes, rows: DataFrame, draws: np.ndarray[Any, Any], places: list[int]) -> None:
-    from scipy.stats import gaussian_kde
-
-    for place, values, row in zip(places, draws.T, rows.to_dict("records"), strict=True):
-        look = METHOD_STYLES.get(row["method"], METHOD_STYLES["float"])
+def _draw_panel(
+    axes: Axes,
+    rows: DataFrame,
+    draws: np.ndarray[Any, Any] | None,
+    places: list[int],
+    looks: Mapping[str, MethodStyle],
+) -> None:
+    for column, (place, row) in enumerate(zip(places, rows.to_dict("records"), strict=True)):
+        look = looks[row["method"]]
         axes.fill_betweenx([place - 0.88, place + 0.12], row["rope_low"], row["rope_high"], color="0.9", linewidth=0)
-        low, high = np.quantile(values, [0.001, 0.999])
-        grid = np.linspace(low, high, 100)
-        density = gaussian_kde(values)(grid)
-        top = place - _HEIGHT * density / density.max()
-        axes.fill_between(grid, place, top, color=look.color, alpha=0.3, linewidth=0)
+        if draws is not None:
+            _draw_density(axes, draws[:, column], place, look.color)
         axes.plot([row["low"], row["high"]], [place, place], color=look.color, linewidth=1.2)
         axes.plot(row["difference_mean"], place, color=look.color, marker=look.marker)
     axes.axvline(0, color="0.4", linewidth=0.6)
     axes.locator_params(axis="x", nbins=4)
+
+
+def _draw_density(axes: Axes, draws: np.ndarray[Any, Any], place: int, color: str) -> None:
+    from scipy.stats import gaussian_kde
+
+    grid = np.linspace(*np.quantile(draws, [0.001, 0.999]), 100)
+    density = gaussian_kde(draws)(grid)
+    axes.fill_between(grid, place, place - _HEIGHT * density / density.max(), color=color, alpha=0.3, linewidth=0)

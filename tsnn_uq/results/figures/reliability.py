@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.metrics.functional import expected_calibration_error, reliability_curve
-from tsnn_uq.results.figures.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
+from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,28 +53,31 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
     return pd.concat(tables, ignore_index=True)
 
 
-def reliability_diagram(predictions: Mapping[str, tuple[Array, Array]], bins: int = 15) -> Figure:
+def reliability_diagram(table: DataFrame) -> Figure:
     """Accuracy in each bin of confidence, side by side for up to four methods, with a histogram of the confidence.
 
     A point stands at the mean confidence of its bin and carries a 95 % Wilson interval; on the dashed diagonal a
     method is as often right as it says. Empty bins have no point. The histograms share a count axis, which is
     logarithmic as soon as one bin holds more than half of a method's inputs.
 
-    Args and errors are those of `reliability_table`, which gives the numbers.
+    Args:
+        table: what `reliability_table` returns.
 
     Returns:
         The figure, a column wide for one method, else a page.
+
+    Raises:
+        InputError: no method.
     """
-    table = reliability_table(predictions, bins)
-    methods = list(dict.fromkeys(table["method"]))
+    looks = method_styles(table["method"])
     saturated = bool((2 * table["count"] > table["inputs"]).any())
     with style():
-        figure = new_figure(3.2, len(methods))
-        axes = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False, height_ratios=[5, 2])
-        for (curve, histogram), method in zip(axes.T, methods, strict=True):
+        figure = new_figure(3.2, len(looks))
+        axes = figure.subplots(2, len(looks), sharex=True, sharey="row", squeeze=False, height_ratios=[5, 2])
+        for (curve, histogram), (method, look) in zip(axes.T, looks.items(), strict=True):
             rows = table[table["method"] == method]
-            _draw_curve(curve, rows, method, bins)
-            _draw_histogram(histogram, rows, method)
+            _draw_curve(curve, rows, method, look)
+            _draw_histogram(histogram, rows, look)
         axes[0, 0].set(
             ylabel="Accuracy", xlim=(-0.02, 1.02), ylim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"]
         )
@@ -85,8 +88,7 @@ def reliability_diagram(predictions: Mapping[str, tuple[Array, Array]], bins: in
     return figure
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, method: str, bins: int) -> None:
-    look = METHOD_STYLES[method]
+def _draw_curve(axes: Axes, rows: DataFrame, method: str, look: MethodStyle) -> None:
     accuracy = rows["accuracy"]  # NaN in an empty bin, where the line breaks too
     # Where all or none are right, the interval's end may lie within rounding on the wrong side of the share.
     ends = [(accuracy - rows["accuracy_low"]).clip(lower=0), (rows["accuracy_high"] - accuracy).clip(lower=0)]
@@ -104,11 +106,10 @@ def _draw_curve(axes: Axes, rows: DataFrame, method: str, bins: int) -> None:
         clip_on=False,
     )
     inputs, error = rows[["inputs", "ece"]].iloc[0]
-    axes.set_title(f"{method}\nECE {100 * error:.2f} % ({bins} bins)\nN = {inputs:,.0f}")
+    axes.set_title(f"{method}\nECE {100 * error:.2f} % ({len(rows)} bins)\nN = {inputs:,.0f}")
 
 
-def _draw_histogram(axes: Axes, rows: DataFrame, method: str) -> None:
-    look = METHOD_STYLES[method]
+def _draw_histogram(axes: Axes, rows: DataFrame, look: MethodStyle) -> None:
     bars: dict[str, Any] = {"align": "edge", "facecolor": "white", "edgecolor": look.color, "hatch": look.hatch}
     widths = rows["bin_high"] - rows["bin_low"]
     axes.bar(rows["bin_low"], rows["count"], widths, linewidth=0.8, **bars)

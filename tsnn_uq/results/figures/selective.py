@@ -20,7 +20,7 @@ from tsnn_uq.metrics.functional import (
     predictive_variance,
     risk_coverage_curve,
 )
-from tsnn_uq.results.figures.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
+from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -145,30 +145,31 @@ def selective_curves(selective: DataFrame, detection: DataFrame | None = None, *
         InputError: no method.
     """
     panels = 1 if detection is None else 2
+    looks = method_styles(selective["method"])
     with style():
         figure = new_figure(3.0, panels)
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        _draw_risk(axes[0], selective)
+        _draw_risk(axes[0], selective, looks)
         if detection is not None:
-            _draw_roc(axes[1], detection, outlier)
+            _draw_roc(axes[1], detection, outlier, looks)
     return figure
 
 
-def _look(method: str) -> dict[str, Any]:
-    return {"color": METHOD_STYLES[method].color, "linestyle": METHOD_STYLES[method].line}
+def _line(look: MethodStyle) -> dict[str, Any]:
+    return {"color": look.color, "linestyle": look.line}
 
 
-def _draw_risk(axes: Axes, table: DataFrame) -> None:
+def _draw_risk(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    for method in in_order(dict.fromkeys(table["method"])):
+    for method in in_order(table["method"]):
         rows = table[table["method"] == method]
         first = rows.iloc[0]
         areas = (
             f"AURC {1000 * first['aurc']:.2f} \N{PER MILLE SIGN}, AUGRC {1000 * first['augrc']:.2f} \N{PER MILLE SIGN}"
         )
         risk = 100 * rows["risk"].where(rows["risk"] > 0)  # no error: nothing to draw on a logarithmic axis
-        axes.plot(100 * rows["coverage"], risk, label=f"{method}: {areas}", **_look(method))
+        axes.plot(100 * rows["coverage"], risk, label=f"{method}: {areas}", **_line(looks[method]))
     errors = table[table["risk"] > 0]
     if len(errors):
         axes.set(yscale="log", ylim=(50 * errors["risk"].min(), 130 * errors["risk"].max()))
@@ -181,13 +182,13 @@ def _draw_risk(axes: Axes, table: DataFrame) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _draw_roc(axes: Axes, table: DataFrame, outlier: str) -> None:
-    for method in in_order(dict.fromkeys(table["method"])):
+def _draw_roc(axes: Axes, table: DataFrame, outlier: str, looks: Mapping[str, MethodStyle]) -> None:
+    for method in in_order(table["method"]):
         rows = table[table["method"] == method]
         first = rows.iloc[0]
         label = f"{method}: AUROC {100 * first['auroc']:.2f} %, FPR95 {100 * first['fpr95']:.2f} %"
         false = 100 * rows["false_positive_rate"].where(rows["false_positive_rate"] > 0)
-        axes.plot(false, 100 * rows["true_positive_rate"], label=label, **_look(method))
+        axes.plot(false, 100 * rows["true_positive_rate"], label=label, **_line(looks[method]))
     low = 100 * table.loc[table["false_positive_rate"] > 0, "false_positive_rate"].min()
     guess = np.geomspace(low, 100, 200)
     grey: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "zorder": 1}

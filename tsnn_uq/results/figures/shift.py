@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, Array, as_tensor, in_order, new_figure, style
+from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _MEASURES = {
 _STRIP = 7  # as many images fit side by side above an axis
 
 
-def shift_figure(table: DataFrame, examples: Mapping[str, Array]) -> Figure:
+def shift_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) -> Figure:
     """A column for each shift, with an image above each amount, and a row for each measure; rows share their axis.
 
     The band of an accuracy is its 95 % Wilson interval. Where amounts are too close for their images, some are left
@@ -32,7 +32,7 @@ def shift_figure(table: DataFrame, examples: Mapping[str, Array]) -> Figure:
 
     Args:
         table: what `tsnn_uq.results.studies.shift_curves` returns.
-        examples: by shift, an image at each amount, ascending, [A, H, W] in [0, 1].
+        examples: by shift, an image at each amount, ascending, [A, H, W] in [0, 1]; None leaves the images out.
 
     Returns:
         The figure, a column wide for one shift, else a page.
@@ -40,24 +40,28 @@ def shift_figure(table: DataFrame, examples: Mapping[str, Array]) -> Figure:
     Raises:
         InputError: no method, or not an image for each amount.
     """
-    methods = in_order(table["method"].unique())
+    looks = method_styles(table["method"])
     shifts = [name for name in _SHIFTS if name in set(table["shift"])]
     with style():
         figure = new_figure(5.2, len(shifts))
-        ratios = [1.0 if len(shifts) > 2 else 1.6 if len(shifts) == 2 else 1.4, 4, 4, 4]
-        axes = figure.subplots(4, len(shifts), sharex="col", sharey="row", squeeze=False, height_ratios=ratios)
+        strip = [] if examples is None else [1.0 if len(shifts) > 2 else 1.6 if len(shifts) == 2 else 1.4]
+        ratios = [*strip, *[4.0] * len(_MEASURES)]
+        axes = figure.subplots(
+            len(ratios), len(shifts), sharex="col", sharey="row", squeeze=False, height_ratios=ratios
+        )
         for column, shift in zip(axes.T, shifts, strict=True):
             rows = table[table["shift"] == shift]
-            _draw_strip(column[0], sorted(rows["amount"].unique()), examples, shift)
-            for panel, measure in zip(column[1:], _MEASURES, strict=True):
-                for method in methods:
-                    _draw_curve(panel, rows[rows["method"] == method], measure)
+            if examples is not None:
+                _draw_strip(column[0], sorted(rows["amount"].unique()), examples, shift)
+            for panel, measure in zip(column[-len(_MEASURES) :], _MEASURES, strict=True):
+                for method, look in looks.items():
+                    _draw_curve(panel, rows[rows["method"] == method], measure, look)
             column[-1].set_xlabel(_SHIFTS[shift])
-        for panel, (measure, (label, _)) in zip(axes[1:, 0], _MEASURES.items(), strict=True):
+        for panel, (measure, (label, _)) in zip(axes[-len(_MEASURES) :, 0], _MEASURES.items(), strict=True):
             panel.set_ylabel(label + (f"\n{table['bins'].iloc[0]} bins" if measure == "ece" else ""))
             panel.set_ylim(0, None)
-        _draw_legend(figure, methods, int(table["inputs"].max()), int(table["samples"].max()))
-        figure.align_ylabels(axes[1:, 0])
+        _draw_legend(figure, looks, int(table["inputs"].max()), int(table["samples"].max()))
+        figure.align_ylabels(axes[-len(_MEASURES) :, 0])
     return figure
 
 
@@ -81,8 +85,8 @@ def _draw_strip(axes: Axes, amounts: list[float], examples: Mapping[str, Array],
     axes.axis("off")
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, measure: str) -> None:
-    look, factor = METHOD_STYLES[rows["method"].iloc[0]], _MEASURES[measure][1]
+def _draw_curve(axes: Axes, rows: DataFrame, measure: str, look: MethodStyle) -> None:
+    factor = _MEASURES[measure][1]
     options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
     axes.plot(rows["amount"], factor * rows[measure], **options)
     if f"{measure}_low" in rows:
@@ -90,12 +94,12 @@ def _draw_curve(axes: Axes, rows: DataFrame, measure: str) -> None:
         axes.fill_between(rows["amount"], low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
-def _draw_legend(figure: Figure, methods: list[str], inputs: int, samples: int) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], inputs: int, samples: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
-    for method in methods:
-        look: dict[str, Any] = dict(zip(("color", "marker", "linestyle"), METHOD_STYLES[method], strict=False))
-        handles.append(Line2D([], [], label=method, **look))
+    for method, look in looks.items():
+        options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
+        handles.append(Line2D([], [], label=method, **options))
     title = f"N = {inputs:,} inputs, S = {samples} samples"
     figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

@@ -31,6 +31,7 @@ __all__ = [
     "MethodStyle",
     "as_tensor",
     "in_order",
+    "method_styles",
     "new_figure",
     "save_figure",
     "save_plot",
@@ -50,15 +51,7 @@ class MethodStyle(NamedTuple):
     hatch: str
 
 
-class _Styles(dict[str, MethodStyle]):
-    """Looks by method; methods from elsewhere share a few."""
-
-    def __missing__(self, method: str) -> MethodStyle:
-        return _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
-
-
-METHOD_STYLES = _Styles()
-METHOD_STYLES |= {
+METHOD_STYLES = {
     "float": MethodStyle("#000000", "o", "-", ""),
     "direct": MethodStyle("#0072B2", "s", "--", "////"),
     "indirect": MethodStyle("#E69F00", "^", "-.", "\\\\\\\\"),
@@ -123,10 +116,31 @@ def in_order(methods: Iterable[str]) -> list[str]:
         >>> in_order(["indirect", "float"])
         ['float', 'indirect']
     """
-    given = list(methods)
+    given = dict.fromkeys(methods)
     if not given:
         raise InputError("predictions: expected at least one method; got none")
     return [name for name in dict.fromkeys([*METHOD_STYLES, *given]) if name in given]
+
+
+def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
+    """The look of each method of a figure, methods in the order of `in_order`.
+
+    Methods of this package look alike in all figures. Others take the remaining looks as they appear; those of methods
+    that the figure does not show come last, and no two methods share a look unless there are more than seven.
+
+    Raises:
+        InputError: none at all.
+
+    Example:
+        >>> [look.color for look in method_styles(["mine", "float", "yours"]).values()]
+        ['#000000', '#D55E00', '#CC79A7']
+    """
+    names = in_order(methods)
+    left = [*_OTHERS, *(look for name, look in METHOD_STYLES.items() if name not in names)]
+    others = [name for name in names if name not in METHOD_STYLES]
+    return {name: METHOD_STYLES[name] for name in names if name in METHOD_STYLES} | {
+        name: left[place % len(left)] for place, name in enumerate(others)
+    }
 
 
 def as_tensor(array: Array) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def tradeoff_figure(table: DataFrame) -> Figure:
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-    _require_rows(table)
+    looks = _looks(table)
     measures, costs = list(dict.fromkeys(table["measure"])), list(dict.fromkeys(table["cost"]))
     parts = set(table["quantized_part"]) - {"none"}
     with style():
@@ -62,7 +63,7 @@ def tradeoff_figure(table: DataFrame) -> Figure:
                 axes = panels[row, column]
                 rows = table[(table["measure"] == measure) & (table["cost"] == cost)]
                 _draw_front(axes, rows[rows["on_front"]])
-                _draw_networks(axes, rows, _families(table), name_parts=len(parts) > 1)
+                _draw_networks(axes, rows, looks, _families(table), name_parts=len(parts) > 1)
                 axes.set_xscale("log")
                 axes.margins(x=0.15, y=0.12)
             panels[row, 0].set_ylabel(_LABELS[measure])
@@ -73,23 +74,30 @@ def tradeoff_figure(table: DataFrame) -> Figure:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.xaxis.set_minor_formatter(NullFormatter())
         figure.align_ylabels(panels[:, 0])
-        _draw_legend(figure, table, bool(table["on_front"].any()))
+        _draw_legend(figure, looks, _families(table), bool(table["on_front"].any()))
     return figure
 
 
-def _require_rows(table: DataFrame) -> None:
+def _looks(table: DataFrame) -> dict[str, MethodStyle]:
     if not len(table):
         raise InputError("table: expected at least one network; got none")
-    in_order(dict.fromkeys(table["method"]))
+    return method_styles(table["method"])
 
 
 def _families(table: DataFrame) -> dict[str, int]:
     return {family: number for number, family in enumerate(dict.fromkeys(table["family"]))}
 
 
-def _draw_networks(axes: Axes, rows: DataFrame, families: dict[str, int], *, name_parts: bool) -> None:
+def _draw_networks(
+    axes: Axes,
+    rows: DataFrame,
+    looks: Mapping[str, MethodStyle],
+    families: Mapping[str, int],
+    *,
+    name_parts: bool,
+) -> None:
     for network in rows.to_dict("records"):
-        look = METHOD_STYLES[network["method"]]
+        look = looks[network["method"]]
         fill = _FILLS[families[network["family"]] % len(_FILLS)]
         axes.errorbar(
             network["cost_value"],
@@ -112,16 +120,13 @@ def _draw_front(axes: Axes, front: DataFrame) -> None:
     axes.plot(ordered["cost_value"], ordered["value"], **_FRONT)
 
 
-def _draw_legend(figure: Figure, table: DataFrame, front: bool) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], families: Mapping[str, int], front: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D(
-            [], [], color=METHOD_STYLES[method].color, marker=METHOD_STYLES[method].marker, linestyle="", label=method
-        )
-        for method in in_order(dict.fromkeys(table["method"]))
+        Line2D([], [], color=look.color, marker=look.marker, linestyle="", label=method)
+        for method, look in looks.items()
     ]
-    families = _families(table)
     if len(families) > 1:
         handles += [
             Line2D(
@@ -155,7 +160,7 @@ def energy_figure(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
-    _require_rows(table)
+    looks = _looks(table)
     measures = list(dict.fromkeys(table["measure"]))
     most = table["samples"].max()
     with style():
@@ -166,7 +171,7 @@ def energy_figure(table: DataFrame) -> Figure:
             for (family, part, method), (line, label) in _curves(table).items():
                 chosen = (of_measure["family"] == family) & (of_measure["quantized_part"] == part)
                 rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
-                _draw_curve(axes, rows, method, line, label)
+                _draw_curve(axes, rows, looks[method], line, label)
             axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes (pJ)", ylabel=_LABELS[measure])
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
@@ -180,7 +185,7 @@ def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
     kinds = kinds or list(dict.fromkeys((family, part) for family, part, _ in found))
     several = len({family for family, *_ in found}) > 1, len({part for _, part in kinds}) > 1
     looks = {}
-    for method in in_order(dict.fromkeys(table["method"])):
+    for method in in_order(table["method"]):
         for family, part, _ in (one for one in found if one[2] == method):
             # A float network has no part: it is drawn as the first of its family is.
             alike = [kind for kind in kinds if kind[0] == family and part in (kind[1], "none")]
@@ -190,8 +195,7 @@ def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
     return looks
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, method: str, line: Any, label: str) -> None:
-    look = METHOD_STYLES[method]
+def _draw_curve(axes: Axes, rows: DataFrame, look: MethodStyle, line: Any, label: str) -> None:
     energy, value, spread = rows["energy_pj"], rows["value"], rows["value_std"].fillna(0)
     axes.fill_between(energy, value - spread, value + spread, color=look.color, alpha=0.15, linewidth=0)
     axes.plot(energy, value, color=look.color, marker=look.marker, linestyle=line, label=label)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,26 +40,26 @@ def variance_scatter(table: DataFrame) -> Figure:
     Raises:
         InputError: no method, or no input.
     """
-    methods = in_order(table["method"].unique())
+    looks = method_styles(table["method"])
     singles = table[table["of"] == "input"]
     if not len(singles):
         raise InputError("table: expected rows of single inputs; got none")
     variances = singles[["variance_float", "variance_ternary"]].to_numpy()
     low, high = _limits(variances[variances > 0])
     with style():
-        figure = new_figure(5.0, len(methods))
-        axes = figure.subplots(2, len(methods), sharey="row", squeeze=False, height_ratios=[5, 2])
-        for (scatter, classes), method in zip(axes.T, methods, strict=True):
+        figure = new_figure(5.0, len(looks))
+        axes = figure.subplots(2, len(looks), sharey="row", squeeze=False, height_ratios=[5, 2])
+        for (scatter, classes), (method, look) in zip(axes.T, looks.items(), strict=True):
             rows = table[table["method"] == method]
-            _draw_inputs(scatter, rows[rows["of"] == "input"], method, low, high)
-            _draw_classes(classes, rows[rows["of"] == "class"], method)
+            _draw_inputs(scatter, rows[rows["of"] == "input"], look.color, low, high)
+            _draw_classes(classes, rows[rows["of"] == "class"], look)
             scatter.set_title(_title(rows, method), fontsize=7)
         noise = table["noise"].iloc[0]
         axes[0, 0].set_ylabel(f"{noise} variance, ternary")
         axes[1, 0].set_ylabel("Mean difference\nternary - float (10$^{-3}$)")
         for axis in axes[0]:
             axis.set_xlabel(f"{noise} variance, float")
-        _draw_legend(figure, columns=min(2, len(methods)))
+        _draw_legend(figure, columns=min(2, len(looks)))
         figure.align_ylabels(axes[:, 0])
     return figure
 
@@ -72,12 +72,11 @@ def _limits(positive: NDArray[np.float64]) -> tuple[float, float]:
     return min(max(float(positive.min()) / 2, _NOTHING), high / 100), high
 
 
-def _draw_inputs(axes: Axes, rows: DataFrame, method: str, low: float, high: float) -> None:
+def _draw_inputs(axes: Axes, rows: DataFrame, color: str, low: float, high: float) -> None:
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    color = METHOD_STYLES[method].color
-    shades = LinearSegmentedColormap.from_list(method, [[0.8 + 0.2 * part for part in to_rgb(color)], to_rgb(color)])
+    shades = LinearSegmentedColormap.from_list(color, [[0.8 + 0.2 * part for part in to_rgb(color)], to_rgb(color)])
     x, y = (rows[name].clip(lower=low) for name in ("variance_float", "variance_ternary"))
     wrong = (rows["accuracy_float"] + rows["accuracy_ternary"]) < 2
     if (~wrong).any():
@@ -93,8 +92,7 @@ def _draw_inputs(axes: Axes, rows: DataFrame, method: str, low: float, high: flo
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_classes(axes: Axes, rows: DataFrame, method: str) -> None:
-    look = METHOD_STYLES[method]
+def _draw_classes(axes: Axes, rows: DataFrame, look: MethodStyle) -> None:
     middle, low, high = (1000 * rows[name] for name in ("difference", "low", "high"))
     ends = [(middle - low).clip(lower=0), (high - middle).clip(lower=0)]
     axes.axhline(0, color="0.4", linewidth=0.6)

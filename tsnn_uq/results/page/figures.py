@@ -76,7 +76,7 @@ def _reliability(shown: Shown) -> Drawn:
         "diagonal a network is as often right as it says. Below, how many inputs have that confidence. "
         f"ECE: expected calibration error with {bins} bins."
     )
-    return Drawn(figures.reliability_diagram(means, bins), says, shown.inputs)
+    return Drawn(figures.reliability_diagram(figures.reliability_table(means, bins)), says, shown.inputs)
 
 
 def _entropy(shown: Shown) -> Drawn:
@@ -84,7 +84,7 @@ def _entropy(shown: Shown) -> Drawn:
         "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
         "each group divided by its own size. A useful uncertainty puts the wrong ones to the right."
     )
-    return Drawn(figures.entropy_histogram(shown.predictions), says, shown.inputs)
+    return Drawn(figures.entropy_histogram(figures.entropy_table(shown.predictions)), says, shown.inputs)
 
 
 def _selective(shown: Shown) -> Drawn:

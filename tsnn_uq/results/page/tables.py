@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tsnn_uq.results.figures.style import METHOD_STYLES
+from tsnn_uq.results.figures.style import method_styles
 from tsnn_uq.results.page.contents import STATES, Contents
 from tsnn_uq.results.page.html import Html, element, joined, table_row
 
@@ -78,7 +78,7 @@ _PAPER_METHODS = {"none": "float"}
 
 def marked(method: str) -> Html:
     """A method's name behind its marker in the figures, of the same shape and colour."""
-    look = METHOD_STYLES[method]
+    look = method_styles([method])[method]
     shape = Html(_SHAPES[look.marker])
     return joined(
         [element("svg", shape, class_="mark", viewBox="0 0 12 12", fill=look.color, aria_hidden="true"), " ", method]
