@@ -32,8 +32,8 @@ def contents(sources: Sources) -> dict[str, Any]:
     """All that the Typst source asks for: numbers, cells of tables, and where the figures are."""
     tables = {
         "wu": wu_cells(paper_rows(sources.theirs, sources.summary)),
-        "calibration": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if worse]),
-        "uncertainty": summary_cells(sources.summary, [name for name, (_, worse) in SHOWN.items() if not worse]),
+        "calibration": summary_cells(sources.summary, [name for name, measure in SHOWN.items() if measure.better]),
+        "uncertainty": summary_cells(sources.summary, [name for name, measure in SHOWN.items() if not measure.better]),
     }
     others = {"posterior": posterior_cells, "foreign": foreign_cells}
     others |= {"screening": regularizer_cells, "finals": regularizer_cells}

@@ -9,6 +9,8 @@ import pandas as pd
 
 from paper.table import spread_apart
 from paper.texts import cell, enough_digits, mean_std, number, power, records
+from tsnn_uq.results import tables
+from tsnn_uq.results.measures import MEASURES, QUALITY, Measure
 from tsnn_uq.training import METHODS
 
 __all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
@@ -16,14 +18,10 @@ __all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells
 Cells = list[list[dict[str, Any]]]
 MARKS = {"higher": " ↑", "lower": " ↓"}
 TRAINING = {"none": "none", "direct": "direct", "indirect": "indirect", "distill": "indirect, teacher"}
-KEYS = ["dataset", "family", "configuration", "quantized_part", "method"]
-#: Measure -> (decimals; 1 if more is worse, -1 if less is, 0 if neither).
-SHOWN = {
-    **{"accuracy_pct": (2, -1), "nll_nats": (4, 1), "brier": (4, 1), "ece_pct": (2, 1)},
-    **{"scaled_nll_nats": (4, 1), "scaled_ece_pct": (2, 1)},  # after a temperature was set
-    **{"predictive_entropy_nats": (4, 0), "normalized_entropy": (4, 0), "mutual_information_nats": (4, 0)},
-    **{"predictive_variance": (4, 0), "predictive_std": (4, 0)},
-}
+KEYS = list(tables.KEYS[1:])
+_SCALED = [MEASURES[name] for name in ("scaled_nll", "scaled_ece")]  # after a temperature was set
+#: Column of a summary -> its measure.
+SHOWN = {measure.column: measure for measure in (*list(QUALITY.values())[:4], *_SCALED, *list(QUALITY.values())[4:])}
 COMPARED = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
 
 
@@ -51,15 +49,15 @@ def wu_cells(rows: pd.DataFrame) -> Cells:
     return cells
 
 
-def worse_than_float(summary: pd.DataFrame, row: dict[str, Any], measure: str, worse: int) -> bool:
+def worse_than_float(summary: pd.DataFrame, row: dict[str, Any], measure: Measure) -> bool:
     """Whether a ternary row is worse than the float one of its family by more than the spreads."""
     alike = summary[(summary[KEYS[:3]] == [row[name] for name in KEYS[:3]]).all(axis=1)]
     of_float = records(alike[alike["method"] == "float"])
     if row["method"] == "float" or not of_float:
         return False
-    mean, std = f"{measure}_mean", f"{measure}_std"
+    mean, std = f"{measure.column}_mean", f"{measure.column}_std"
     apart = spread_apart(row[mean], row[std], of_float[0][mean], of_float[0][std])
-    return apart and worse * (row[mean] - of_float[0][mean]) > 0
+    return apart and measure.better * (row[mean] - of_float[0][mean]) < 0
 
 
 def summary_cells(summary: pd.DataFrame, measures: Iterable[str]) -> Cells:
@@ -68,10 +66,10 @@ def summary_cells(summary: pd.DataFrame, measures: Iterable[str]) -> Cells:
     for row in records(summary):
         shown = [
             cell(
-                mean_std(row[f"{measure}_mean"], row[f"{measure}_std"], digits),
-                worse_than_float(summary, row, measure, worse),
+                mean_std(row[f"{name}_mean"], row[f"{name}_std"], SHOWN[name].digits),
+                worse_than_float(summary, row, SHOWN[name]),
             )
-            for measure, (digits, worse) in ((measure, SHOWN[measure]) for measure in measures)
+            for name in measures
         ]
         names = [row["dataset"], row["family"], row["quantized_part"], row["method"], str(row["seeds"])]
         cells.append([*map(cell, names), *shown])
@@ -116,15 +114,15 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
         results: what `tsnn_uq.experiments.ablation` writes; of a screening only rows of the chosen weights are shown.
         names: columns that tell rows apart.
     """
-    measures = {"accuracy": (100, 2), "ece": (100, 2), "predictive_entropy": (1, 3), "aurc": (1000, 2)}
-    measures |= {"predictive_variance_correct": (1000, 2), "predictive_variance_wrong": (1000, 0)}
-    measures |= {"ood_auroc_fashion": (1, 3), "ood_auroc_letters": (1, 3)}
+    columns = ["accuracy", "ece", "predictive_entropy", "aurc", "predictive_variance_correct"]
+    columns += ["predictive_variance_wrong", "ood_auroc_fashion", "ood_auroc_letters"]
+    measures = [MEASURES[name] for name in columns]
     shown = results[results["chosen"]] if "chosen" in results else results
     shown = shown[shown["calibration"] == "temperature"]
     cells = []
     for key, rows in shown.groupby(list(names), sort=False):
         told = [*map(str, key), str(rows["accuracy"].count())]  # without those that determine no temperature
-        values = [(rows[m].mean() * unit, rows[m].std() * unit, digits) for m, (unit, digits) in measures.items()]
+        values = [(rows[m.name].mean() * m.factor, rows[m.name].std() * m.factor, min(m.digits, 3)) for m in measures]
         cells.append([*map(cell, told), *(cell(mean_std(*value)) for value in values)])
     return cells
 

@@ -13,16 +13,16 @@ from paper.sources import Sources
 from paper.table import paper_rows, spread_apart
 from paper.texts import between, mean_std, number, power, records
 from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ
+from tsnn_uq.results.measures import MEASURES
 from tsnn_uq.training import DEFAULT_REGULARIZER
 
 __all__ = ["numbers"]
 
 Numbers = dict[str, str]
 WRONG = "predictive_variance_wrong"
-DRAWN = {"accuracy": (100, 2), "ece": (100, 2), "nll": (1, 4), "sparsity": (100, 1), "aurc": (1000, 2)}
-DRAWN |= {"ood_auroc_fashion": (1, 3), "ood_auroc_letters": (1, 3)}
+DRAWN = ("accuracy", "ece", "nll", "sparsity", "aurc", "ood_auroc_fashion", "ood_auroc_letters")
 LEVELS = ("ece", "ood_auroc_fashion", "ood_auroc_letters")  # those of them that are told with a term and without
-DIGITS = {**{name: digits for name, (digits, _) in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
+DIGITS = {**{name: measure.digits for name, measure in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
 def numbers(sources: Sources) -> Numbers:
@@ -88,12 +88,12 @@ def _against_float(summary: pd.DataFrame) -> Numbers:
             found[f"{method}.{measure}.factor"] = between(ratio(rows, measure), 2)
         found[f"{method}.ece"] = between(rows["ece_pct_mean"], 2)
         found[f"{method}.groups"] = str(len(rows))
-    for measure, (_, worse) in SHOWN.items():
-        higher = pairs[f"{measure}_mean"] > pairs[f"{measure}_mean_float"]
-        found[f"ternary.{measure}.higher"] = str(higher.sum())
-        if worse:
-            clearly = [worse_than_float(summary, row, measure, worse) for row in records(summary)]
-            found[f"ternary.{measure}.clearly-worse"] = str(sum(clearly))
+    for name, shown in SHOWN.items():
+        higher = pairs[f"{name}_mean"] > pairs[f"{name}_mean_float"]
+        found[f"ternary.{name}.higher"] = str(higher.sum())
+        if shown.better:
+            clearly = [worse_than_float(summary, row, shown) for row in records(summary)]
+            found[f"ternary.{name}.clearly-worse"] = str(sum(clearly))
     return found
 
 
@@ -212,8 +212,8 @@ def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame)
 
 def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
     """Means by family, of networks with a term or without."""
-    shown = {name: DRAWN[name] for name in LEVELS}
-    return {f"{prefix}.{name}.{which}": between(unit * means[name], digits) for name, (unit, digits) in shown.items()}
+    shown = [MEASURES[name] for name in LEVELS]
+    return {f"{prefix}.{m.name}.{which}": between(m.factor * means[m.name], m.digits) for m in shown}
 
 
 def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
@@ -225,6 +225,7 @@ def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     for method, of in rows.groupby("method"):
         words = str(method).split()
         name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0]
-        for measure, (unit, digits) in DRAWN.items():
-            found[f"draws.{name}.{measure}"] = number(unit * of[measure].mean(), digits)
+        for measure in (MEASURES[column] for column in DRAWN):
+            digits = 1 if measure.name == "sparsity" else measure.digits
+            found[f"draws.{name}.{measure.name}"] = number(measure.factor * of[measure.name].mean(), digits)
     return found

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import read_toml
-from tsnn_uq.results.tables import read_results, summarize
+from tsnn_uq.results.tables import read_results, read_table, summarize
 
 __all__ = ["Sources", "sha256"]
 
@@ -78,7 +78,7 @@ class Sources:
 
     def read(self, name: str) -> pd.DataFrame:
         """A table of results/; lines that begin with # say where it comes from."""
-        return pd.read_csv(self.results / name, comment="#", keep_default_na=False, na_values=[""])
+        return read_table(self.results / name)
 
     def table(self, key: str) -> pd.DataFrame:
         """The table that ``sources.toml`` lists under `key`."""

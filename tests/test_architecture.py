@@ -126,8 +126,8 @@ MAY_IMPORT = {
     },
     # results: what is computed and drawn from arrays and tables lies below the experiments, what reads runs above them
     "results": {"checks", "cost", "files", "metrics", "recalibration", "training"},
-    "results.comparison": {"checks", "seeds"},
-    "results.figures": {"checks", "files", "metrics"},
+    "results.comparison": {"checks", "results", "seeds"},
+    "results.figures": {"checks", "files", "metrics", "results"},
     "experiments": BELOW_EXPERIMENTS,
     "results.studies": BELOW_EXPERIMENTS | {"experiments"},
     "results.page": BELOW_EXPERIMENTS | {"experiments", "results.studies"},

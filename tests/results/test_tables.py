@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.tables import COLUMNS, read_results, render_table, summarize, write_results, write_summary
+from tsnn_uq.results.tables import (
+    COLUMNS,
+    read_results,
+    read_table,
+    render_table,
+    summarize,
+    write_results,
+    write_summary,
+)
 
 NAMES = ("family", "quantized_part", "method", "seed")
 numbers = st.one_of(st.sampled_from([0.0, 1.0, 0.1 + 0.2, 5e-324, 1e300, math.nan]), st.floats(allow_infinity=True))
@@ -122,7 +130,7 @@ def test_bad_rows_are_refused_and_leave_the_old_file(tmp_path: Path) -> None:
 
 def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    with pytest.raises(InputError, match=r"results\.csv: expected a readable CSV file of results; No such file"):
+    with pytest.raises(InputError, match=r"results\.csv: expected a CSV file of results; No such file"):
         read_results(path)
     path.write_text("")
     with pytest.raises(InputError, match=r"results\.csv: expected a CSV file of results; No columns"):
@@ -134,7 +142,7 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"results\.csv: expected the columns family, .*; got none called family"):
         read_results(path)
     path.write_text(",".join(COLUMNS) + "\n")
-    with pytest.raises(InputError, match=r"results\.csv: expected at least one row of results; got none"):
+    with pytest.raises(InputError, match=r"results\.csv: expected a CSV file of results; got no row"):
         read_results(path)
 
 
@@ -222,3 +230,14 @@ def test_storage_below_a_megabyte_is_in_kilobytes_for_all_rows() -> None:
     assert "MB" not in "\n".join(lines)
     assert "224.25" in next(line for line in lines if "dropout" in line)
     assert " 0.50 " in next(line for line in lines if "plif" in line)
+
+
+def test_names_are_read_as_they_are_and_lines_before_the_table_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("# of other rows\nmethod,family,ece\nmine.py#Method,NA,\nNone,null,0.1\n", encoding="utf-8")
+    table = read_table(path)
+    assert table["method"].tolist() == ["mine.py#Method", "None"]
+    assert table["family"].tolist() == ["NA", "null"]
+    assert table["ece"].isna().tolist() == [True, False]
+    with pytest.raises(InputError, match="expected a summary; got none called seeds"):
+        read_table(path, "a summary", ("method", "seeds"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.files import csv_text, write_text
+from tsnn_uq.files import as_path, csv_text, write_text
+from tsnn_uq.results.measures import MEASURES, SCALED
 from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
@@ -16,7 +18,17 @@ if TYPE_CHECKING:
 
     Rows = DataFrame | Sequence[Mapping[str, Any]]
 
-__all__ = ["COLUMNS", "read_results", "render_table", "summarize", "write_results", "write_summary"]
+__all__ = [
+    "COLUMNS",
+    "KEYS",
+    "group_keys",
+    "read_results",
+    "read_table",
+    "render_table",
+    "summarize",
+    "write_results",
+    "write_summary",
+]
 
 #: Columns of a row of results; fractions are 0 to 1. Rows may have more, which follow these.
 COLUMNS = (
@@ -25,33 +37,15 @@ COLUMNS = (
     *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
     *("sparsity", "storage_bytes", "flops", "energy_pj", "train_seconds"),
 )
-# Column -> (its name in the summary, with the unit; what one unit is), in the order of Wu et al.'s table
-# (doi:10.1007/s11704-025-51519-1), whose one "uncertainty" is five here; what it does not have comes last.
-_MEASURES = {
-    "accuracy": ("accuracy_pct", 0.01),
-    "sparsity": ("sparsity_pct", 0.01),
-    "predictive_entropy": ("predictive_entropy_nats", 1),
-    "normalized_entropy": ("normalized_entropy", 1),
-    "mutual_information": ("mutual_information_nats", 1),
-    "predictive_variance": ("predictive_variance", 1),
-    "predictive_std": ("predictive_std", 1),
-    "storage_bytes": ("storage_mb", 1e6),
-    "energy_pj": ("energy_pj", 1),
-    "flops": ("flops_m", 1e6),
-    "nll": ("nll_nats", 1),
-    "brier": ("brier", 1),
-    "ece": ("ece_pct", 0.01),
-    "train_seconds": ("train_seconds", 1),
-}
-# The same of what rows have since each run sets its temperature: see `tsnn_uq.results.evaluate.after_temperature`.
-_SCALED = {
-    "temperature": ("temperature", 1),
-    "scaled_nll": ("scaled_nll_nats", 1),
-    "scaled_brier": ("scaled_brier", 1),
-    "scaled_ece": ("scaled_ece_pct", 0.01),
-    "scaled_predictive_entropy": ("scaled_predictive_entropy_nats", 1),
-    "scaled_predictive_std": ("scaled_predictive_std", 1),
-}
+# Columns of a summary in the order of Wu et al.'s table (doi:10.1007/s11704-025-51519-1), whose one "uncertainty" is
+# five here; what it does not have comes last.
+_SUMMARIZED = (
+    *("accuracy", "sparsity"),
+    *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
+    *("storage_bytes", "energy_pj", "flops", "nll", "brier", "ece", "train_seconds"),
+)
+#: What tells one kind of network from another, in the order of that table.
+KEYS = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
 # Float networks first; digits sort before the names of other parts and of families.
 _ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "all", *METHODS))}
 
@@ -73,7 +67,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
             _require_columns(f"{where}[{number}]", row)
     frame = pd.DataFrame(rows)
     _require_columns(where, frame.columns)
-    for name in ("seed", *_MEASURES, *_SCALED.keys() & frame.columns):
+    for name in ("seed", *_SUMMARIZED, *SCALED.keys() & frame.columns):
         try:
             frame[name] = values = pd.to_numeric(frame[name])  # a column of None alone is none of numbers
         except (TypeError, ValueError) as error:
@@ -84,14 +78,13 @@ def _checked(where: str, rows: Rows) -> DataFrame:
     return frame
 
 
-def _keys(frame: DataFrame) -> list[str]:
-    """What tells one row of the summary from another, in the order of the paper's table."""
-    names = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
-    return [name for name in names if name in frame]
+def group_keys(frame: DataFrame) -> list[str]:
+    """Those of `KEYS` that a table has."""
+    return [name for name in KEYS if name in frame]
 
 
 def _sorted(frame: DataFrame) -> DataFrame:
-    return frame.sort_values([*_keys(frame), "seed"], key=lambda column: column.replace(_ORDER), ignore_index=True)
+    return frame.sort_values([*group_keys(frame), "seed"], key=lambda column: column.replace(_ORDER), ignore_index=True)
 
 
 def _write(path: Path, frame: DataFrame) -> None:
@@ -109,12 +102,43 @@ def write_results(path: Path, rows: Rows) -> None:
         InputError: no rows, a row without one of the columns, an unknown method, or values out of range.
     """
     frame = _sorted(_checked("rows", rows))
-    _write(path, frame[list(dict.fromkeys([*_keys(frame), *COLUMNS, *frame.columns]))])
+    _write(path, frame[list(dict.fromkeys([*group_keys(frame), *COLUMNS, *frame.columns]))])
 
 
 def write_summary(path: Path, summary: DataFrame) -> None:
     """Write what `summarize` returns as CSV, atomically, with all digits; the deviation of one seed is empty."""
     _write(path, summary)
+
+
+def read_table(path: str | Path, what: str = "a CSV file of results", columns: Iterable[str] = ()) -> DataFrame:
+    """Read a table, every number as it was written.
+
+    Only an empty field is not-a-number: a method, a family or a part may be called "None" or "NA". Lines before the
+    table that begin with # are left out.
+
+    Args:
+        path: a CSV file.
+        what: what it is expected to be, for the error.
+        columns: that it must have.
+
+    Raises:
+        InputError: no such file, no CSV, no row, or missing columns.
+    """
+    import pandas as pd
+
+    path = as_path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        while text.startswith("#"):
+            text = text.partition("\n")[2]
+        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:  # pandas' parser errors and decoding errors are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else str(error).strip()
+        raise InputError(f"{path}: expected {what}; {reason}") from error
+    missing = [name for name in columns if name not in frame]
+    if missing or not len(frame):
+        raise InputError(f"{path}: expected {what}; got {f'none called {missing[0]}' if missing else 'no row'}")
+    return frame
 
 
 def read_results(path: Path) -> DataFrame:
@@ -123,16 +147,7 @@ def read_results(path: Path) -> DataFrame:
     Raises:
         InputError: no such file, no CSV, missing columns, or values that no run can have had.
     """
-    import pandas as pd
-
-    try:
-        # Only an empty field is not-a-number: a family or a part may be called "None" or "NA".
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except OSError as error:
-        raise InputError(f"{path}: expected a readable CSV file of results; {error.strerror}") from error
-    except ValueError as error:  # pandas' parser errors and decoding errors are ValueErrors
-        raise InputError(f"{path}: expected a CSV file of results; {str(error).strip()}") from error
-    return _checked(str(path), frame)
+    return _checked(str(path), read_table(path))
 
 
 def summarize(results: Rows) -> DataFrame:
@@ -158,7 +173,7 @@ def summarize(results: Rows) -> DataFrame:
     import pandas as pd
 
     frame = _sorted(_checked("results", results))
-    keys = _keys(frame)
+    keys = group_keys(frame)
     unique = [*keys, "seed"]
     runs = frame[unique]
     if runs.duplicated().any():
@@ -172,11 +187,11 @@ def summarize(results: Rows) -> DataFrame:
         frame = frame.assign(temperature=frame["temperature"].mask(outcome != "optimum"), **left_out)
     groups = frame.groupby(keys, sort=False, dropna=False)
     columns: dict[str, Any] = {"seeds": groups.size()}
-    for name, (title, unit) in (_MEASURES | _SCALED).items():
-        if name not in frame:
-            continue
-        columns[f"{title}_mean"] = groups[name].mean() / unit
-        columns[f"{title}_std"] = groups[name].std(ddof=1) / unit
+    for name in (*_SUMMARIZED, *SCALED):
+        if name in frame:
+            measure = MEASURES[name]
+            columns[f"{measure.column}_mean"] = groups[name].mean() / measure.size
+            columns[f"{measure.column}_std"] = groups[name].std(ddof=1) / measure.size
     columns |= {name: groups[name].sum() for name in left_out}
     return pd.DataFrame(columns).reset_index()
 
@@ -188,10 +203,11 @@ def _number(value: float, form: str) -> str:
 def _cells(summary: DataFrame) -> dict[str, list[str]]:
     """Headings, a line for the name and one for the unit, and the texts below; a column has one unit throughout."""
 
-    def texts(name: str, form: str, unit: float = 1, of: str = "mean") -> list[str]:
-        return [_number(value / unit, form) for value in summary[f"{name}_{of}"]]
+    def texts(name: str, form: str = "", unit: float = 1, of: str = "mean") -> list[str]:
+        measure = MEASURES[name]
+        return [_number(value / unit, form or f".{measure.digits}f") for value in summary[f"{measure.column}_{of}"]]
 
-    accuracy = zip(texts("accuracy_pct", ".2f"), texts("accuracy_pct", ".2f", of="std"), strict=True)
+    accuracy = zip(texts("accuracy"), texts("accuracy", of="std"), strict=True)
     small = summary["storage_mb_mean"].max() < 1
     return {
         "family": list(summary["family"]),
@@ -199,16 +215,16 @@ def _cells(summary: DataFrame) -> dict[str, list[str]]:
         "method": list(summary["method"]),
         "n": [str(seeds) for seeds in summary["seeds"]],
         "accuracy\n%": [mean if std == "-" else f"{mean} ± {std}" for mean, std in accuracy],
-        "sparsity\n%": texts("sparsity_pct", ".2f"),
-        "entropy\nnats": texts("predictive_entropy_nats", ".4f"),
-        "entropy\n/log C": texts("normalized_entropy", ".4f"),
-        "mut. inf.\nnats": texts("mutual_information_nats", ".4f"),
-        "pred.\nstd": texts("predictive_std", ".4f"),
-        "ECE\n%": texts("ece_pct", ".2f"),
-        f"storage\n{'kB' if small else 'MB'}": texts("storage_mb", ".2f", unit=0.001 if small else 1),
+        "sparsity\n%": texts("sparsity"),
+        "entropy\nnats": texts("predictive_entropy"),
+        "entropy\n/log C": texts("normalized_entropy"),
+        "mut. inf.\nnats": texts("mutual_information"),
+        "pred.\nstd": texts("predictive_std"),
+        "ECE\n%": texts("ece"),
+        f"storage\n{'kB' if small else 'MB'}": texts("storage_bytes", unit=0.001 if small else 1),
         "energy\npJ": texts("energy_pj", ".2e"),
-        "FLOPs\nM": texts("flops_m", ".2f"),
-        "train\ns": texts("train_seconds", ".1f"),
+        "FLOPs\nM": texts("flops"),
+        "train\ns": texts("train_seconds"),
     }
 
 

@@ -121,5 +121,5 @@ def test_terms_and_a_screening_are_either_or(tmp_path):
         finalists(["variance:1"], tmp_path)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for name in ("missing.csv", "other.csv"):
-        with pytest.raises(InputError, match="table: expected one that tsnn-uq ablation wrote; got"):
+        with pytest.raises(InputError, match="expected a table that tsnn-uq ablation wrote; "):
             finalists([], tmp_path / name)

@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.figures import faults
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.ablation import MEASURES, ablation_figure, ablation_table
+from tsnn_uq.results.figures.ablation import SHOWN, ablation_figure, ablation_table
+from tsnn_uq.results.measures import MEASURES
 
 
 def screened(families=("dropout",)):
@@ -22,7 +23,7 @@ def screened(families=("dropout",)):
                         text = f"{term}:{weight:g}" if weight else "none"
                         common = {"family": family, "method": method, "term": term, "regularizer": text, "seed": seed}
                         for calibration in ("none", "temperature"):
-                            values = {name: generator.uniform(0.2, 0.9) for name in MEASURES}
+                            values = {name: generator.uniform(0.2, 0.9) for name in SHOWN}
                             chosen = weight in (0, 1)
                             rows.append({**common, "calibration": calibration, "chosen": chosen, **values})
     return pd.DataFrame(rows)
@@ -31,12 +32,12 @@ def screened(families=("dropout",)):
 def test_numbers_are_means_and_ranges_of_chosen_weights():
     rows = screened()
     table = ablation_table(rows)
-    assert len(table) == 2 * 3 * len(MEASURES)
+    assert len(table) == 2 * 3 * len(SHOWN)
     assert set(table["regularizer"]) == {"none", "variance:1", "entropy:1"}
     for row in table.to_dict("records"):
         same = rows[(rows["method"] == row["method"]) & (rows["calibration"] == "temperature")]
-        values = same.loc[same["regularizer"] == row["regularizer"], row["measure"]] * MEASURES[row["measure"]][1]
-        without = same.loc[same["term"] == "none", row["measure"]].mean() * MEASURES[row["measure"]][1]
+        values = same.loc[same["regularizer"] == row["regularizer"], row["measure"]] * MEASURES[row["measure"]].factor
+        without = same.loc[same["term"] == "none", row["measure"]].mean() * MEASURES[row["measure"]].factor
         expected = [values.mean(), values.min(), values.max(), 3, without]
         assert [row[name] for name in ("mean", "low", "high", "seeds", "without")] == pytest.approx(expected)
 
@@ -58,7 +59,7 @@ def test_every_point_is_drawn(families):
     table = ablation_table(screened(families))
     figure = ablation_figure(table)
     assert faults(figure) == []
-    for axes, measure in zip(figure.axes, MEASURES, strict=True):
+    for axes, measure in zip(figure.axes, SHOWN, strict=True):
         drawn = np.concatenate([line.get_xdata() for line in axes.lines if line.get_linestyle() == "None"])
         wanted = table[(table["measure"] == measure) & (table["term"] != "none")]["mean"]
         assert np.sort(drawn) == pytest.approx(np.sort(wanted))

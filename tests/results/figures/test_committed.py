@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from pandas import DataFrame, read_csv
+from pandas import DataFrame
 
 from tsnn_uq.results import figures
+from tsnn_uq.results.tables import read_table
 
 FILES = sorted((Path(__file__).parents[3] / "figures").glob("*.csv"))
 
@@ -42,7 +43,7 @@ DRAW: dict[str, Callable[[DataFrame], Figure]] = {
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_committed_table_draws_its_figure(file: Path) -> None:
     draw = next(draw for name, draw in DRAW.items() if file.stem.startswith(name) or file.stem.endswith(name))
-    table = read_csv(file, keep_default_na=False, na_values=[""])
+    table = read_table(file)
     figure = draw(table)
     drawn = [axes for axes in figure.axes if axes.lines or axes.patches or axes.collections or axes.images]
     assert drawn
@@ -59,7 +60,7 @@ def test_every_kind_of_figure_has_a_table_here() -> None:
 def test_strangers_methods_are_drawn_as_ours_are() -> None:
     """Every figure of a table takes any names, and gives each its own colour."""
     (file,) = [file for file in FILES if file.stem.startswith("anytime")]
-    table = read_csv(file)
+    table = read_table(file)
     names = {name: f"net {number}" for number, name in enumerate(table["method"].unique())}
     figure = figures.anytime_figure(table.assign(method=table["method"].map(names)))
     legend = figure.legends[0]

@@ -12,11 +12,12 @@ import torch
 from tests.results.page.elements import parse, shown, table
 from tsnn_uq.experiments import read_predictions
 from tsnn_uq.files import read_json
+from tsnn_uq.results.measures import COSTS, QUALITY, SCALED
 from tsnn_uq.results.page.sections import results
-from tsnn_uq.results.page.tables import COSTS, QUALITY, SCALED, summary_table
+from tsnn_uq.results.page.tables import summary_table
 from tsnn_uq.results.tables import COLUMNS, summarize
 
-ALL = (*QUALITY, *SCALED, *COSTS)
+ALL = (*QUALITY.values(), *SCALED.values(), *COSTS.values())
 
 
 @pytest.mark.parametrize(
@@ -31,9 +32,9 @@ def test_every_number_is_the_summarys(root, comparison, caption, measures):
         cells = list(row.items())
         assert cells[0][1][0].text().strip() == wanted["method"]
         assert cells[1][1][0].text() == str(wanted["seeds"])
-        for measure, (heading, numbers) in zip(measures, cells[2:], strict=True):
+        for measure, (heading, numbers) in zip(measures.values(), cells[2:], strict=True):
             assert heading.startswith(measure.title)
-            (size,) = [size for unit, size in measure.units.items() if heading.endswith(unit)]
+            (size,) = [size / measure.size for unit, size in measure.units.items() if heading.endswith(unit)]
             known = [of for of in ("mean", "std") if not math.isnan(wanted[f"{measure.column}_{of}"])]
             assert known or numbers[0].text() == "-"  # no seed determined it
             for of, number in zip(known, numbers if known else [], strict=True):
@@ -54,12 +55,12 @@ def test_temperatures_that_were_not_determined_are_left_out_and_told():
     rows = [values | {"method": method, "seed": seed} for method in ("float", "direct") for seed in (0, 1)]
     rows = [row | (found if row["method"] == "float" and row["seed"] == 0 else bound) for row in rows]
     summary = summarize(rows)
-    _, first, second = (cells(row) for row in parse(summary_table(summary, SCALED, "After")).all("tr"))
+    _, first, second = (cells(row) for row in parse(summary_table(summary, SCALED.values(), "After")).all("tr"))
     assert first[0] == "1.250 (1 of 2)"
     assert first[1] == "0.1000 (1 of 2)"
     assert second == ["- (0 of 2)"] * len(SCALED)
     assert not any(
-        "of 2" in cell for row in parse(summary_table(summary, QUALITY, "")).all("tr") for cell in cells(row)
+        "of 2" in cell for row in parse(summary_table(summary, QUALITY.values(), "")).all("tr") for cell in cells(row)
     )
     for told, of in ((True, summary), (False, summarize(rows[:1]))):
         page = results(SimpleNamespace(summaries=lambda of=of: {"": of}))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError, check_positive
-from tsnn_uq.files import as_path
+from tsnn_uq.results.tables import read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -107,13 +107,5 @@ def read_stage(path: str | Path) -> DataFrame:
     Raises:
         InputError: the file cannot be read, or is no such table.
     """
-    import pandas as pd
-
-    try:
-        rows = pd.read_csv(as_path(path), keep_default_na=False, na_values=[""])
-        missing = {"family", "method", "term", "regularizer", "seed", "calibration"} - set(rows.columns)
-    except (OSError, ValueError) as error:
-        raise InputError(f"table: expected one that tsnn-uq ablation wrote; got {path}: {error}") from error
-    if missing:
-        raise InputError(f"table: expected one that tsnn-uq ablation wrote; got {path} without {', '.join(missing)}")
-    return rows
+    needed = ("family", "method", "term", "regularizer", "seed", "calibration")
+    return read_table(path, "a table that tsnn-uq ablation wrote", needed)

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results import measures
 
 __all__ = ["MEASURES", "Array", "Measure", "make_measure"]
 
@@ -18,14 +19,6 @@ MEASURES = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
 """Columns that are compared unless others are asked for."""
 
 _ACCURACIES = ("accuracy", "point_accuracy", "validation_accuracy")
-_POINTS = (*_ACCURACIES, "ece", "sparsity")
-_UNITS = {
-    **dict.fromkeys(_POINTS, "points"),
-    **dict.fromkeys(("predictive_entropy", "expected_entropy", "mutual_information", "nll"), "nats"),
-    "storage_bytes": "bytes",
-    "energy_pj": "pJ",
-    "train_seconds": "s",
-}
 #: Half the width of the region of practical equivalence, in the unit above.
 _ROPES = {**dict.fromkeys(_ACCURACIES, 0.1), "ece": 0.1}
 _SHARE_OF_BASELINE = 0.05
@@ -95,5 +88,13 @@ def make_measure(name: str, values: Array, ropes: Mapping[str, float]) -> Measur
         raise InputError(f"rope: expected a positive half-width for {name}; got {rope}")
     stretched = _stretch(scale, values)
     width = float(stretched.std()) if scale == "identity" else 1.0
-    factor = 100.0 if name in _POINTS else 1.0
-    return Measure(name, scale, _UNITS.get(name, ""), factor, float(stretched.mean()), width, rope)
+    unit, factor = _unit(name)
+    return Measure(name, scale, unit, factor, float(stretched.mean()), width, rope)
+
+
+def _unit(name: str) -> tuple[str, float]:
+    """Unit of a column's differences, and how many of it are 1 in the column."""
+    shown = measures.MEASURES.get(name.removeprefix("point_").removeprefix("validation_"))
+    if shown is None:
+        return "", 1.0
+    return ("points", 100.0) if shown.unit == "%" else (shown.own_unit, 1.0)

@@ -6,29 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
+from tsnn_uq.results.measures import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["MEASURES", "ablation_figure", "ablation_table"]
+__all__ = ["SHOWN", "ablation_figure", "ablation_table"]
 
-MEASURES: dict[str, tuple[str, float]] = {
-    "accuracy": ("Accuracy (%)", 100),
-    "predictive_variance_correct": ("Variance\nwhere right (10⁻³)", 1000),
-    "ece": ("ECE (%)", 100),
-    "aurc": ("AURC (10⁻³)", 1000),
-    "ood_auroc_fashion": ("AUROC,\nFashion-MNIST", 1),
-    "ood_auroc_letters": ("AUROC,\nletters", 1),
-}
-"""Column -> (title with unit, factor that gives this unit)."""
+SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc", "ood_auroc_fashion", "ood_auroc_letters")
 CALIBRATIONS = ("none", "temperature")
 
 
 def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> DataFrame:
-    """The numbers of an `ablation_figure`: mean and range over seeds of each measure, in the units of `MEASURES`.
+    """The numbers of an `ablation_figure`: mean and range over seeds of each measure, in its unit.
 
     Args:
         rows: of a screening, its chosen weights alone, or of finals; see `tsnn_uq.experiments.ablation`.
@@ -45,7 +38,7 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     import pandas as pd
 
     check_choice("calibration", calibration, CALIBRATIONS)
-    needed = ["family", "method", "term", "regularizer", "calibration", *MEASURES]
+    needed = ["family", "method", "term", "regularizer", "calibration", *SHOWN]
     missing = [name for name in needed if name not in rows]
     if missing:
         raise InputError(f"rows: expected the columns of an ablation; got none called {', '.join(missing)}")
@@ -56,11 +49,11 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
         raise InputError(f"rows: expected some with calibration {calibration}; got none")
     groups = rows.groupby(["family", "method", "term", "regularizer"], sort=False)
     parts = []
-    for name, (title, factor) in MEASURES.items():
+    for name in SHOWN:
         scaled = groups[name].agg(["mean", "min", "max", "count"])
         part = scaled.set_axis(["mean", "low", "high", "seeds"], axis=1).reset_index()
-        part[["mean", "low", "high"]] *= factor
-        parts.append(part.assign(measure=name, unit=title.replace("\n", " ")))
+        part[["mean", "low", "high"]] *= MEASURES[name].factor
+        parts.append(part.assign(measure=name, unit=MEASURES[name].label))
     table = pd.concat(parts, ignore_index=True)
     keys = ["family", "method", "measure"]
     without = table[table["term"] == "none"].set_index(keys)["mean"].rename("without")
@@ -89,11 +82,11 @@ def ablation_figure(table: DataFrame) -> Figure:
     methods = method_styles(dict.fromkeys(table["method"]))
     with style():
         height = 1.1 + (0.32 if several else 0.2) * len(labels)
-        figure = new_figure(height, panels=len(MEASURES))
-        panels = figure.subplots(1, len(MEASURES), sharey=True)
-        for axes, (measure, (title, _)) in zip(panels, MEASURES.items(), strict=True):
+        figure = new_figure(height, panels=len(SHOWN))
+        panels = figure.subplots(1, len(SHOWN), sharey=True)
+        for axes, measure in zip(panels, SHOWN, strict=True):
             _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
-            axes.set_title(title)
+            axes.set_title(wrapped(MEASURES[measure].label))
             axes.locator_params(axis="x", nbins=3)
             axes.xaxis.set_major_formatter("{x:g}")  # as short as can be: panels are narrow
             axes.grid(axis="y", color="0.92", linewidth=0.5)

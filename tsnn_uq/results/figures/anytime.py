@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
+from tsnn_uq.results.measures import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["anytime_figure"]
 
 _AXES = {"samples": "Monte Carlo samples S", "steps": "Time steps T"}
-_MEASURES = {
-    "accuracy": ("Accuracy (%)", 100),
-    "predictive_entropy_nats": ("Predictive\nentropy (nats)", 1),
-    "ece": ("ECE (%)", 100),
-    "ood_auroc": ("OOD AUROC (%)", 100),
-}
+_MEASURES = ("accuracy", "predictive_entropy_nats", "ece", "ood_auroc")
 _SPANS = ("predictive_entropy_nats", "ece")  # what may fall by orders of magnitude
 # A method keeps its colour, marker and line; the mask mode is told by the marker, full or hollow.
 _MASKS = {"fixed": "masks fixed over the steps", "per-step": "masks redrawn each step"}
@@ -60,7 +56,7 @@ def anytime_figure(table: DataFrame) -> Figure:
                 if against == "steps" and measure in _SPANS and part[measure].max() > 10 * part[measure].min() > 0:
                     panel.set_yscale("log")
             bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
-            row[0].set_ylabel(_MEASURES[measure][0] + bins)
+            row[0].set_ylabel(wrapped(measure_of(measure)[0].label) + bins)
         for panel, against in zip(axes[-1], _AXES, strict=True):
             _set_axis(panel, against, sorted(table.loc[table["against"] == against, against].unique()))
         samples, steps, inputs = (int(table[name].max()) for name in ("samples", "steps", "inputs"))
@@ -79,7 +75,7 @@ def _line(look: MethodStyle, mask: str) -> dict[str, Any]:
 def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str, look: MethodStyle) -> None:
     if not len(rows):
         return
-    factor = _MEASURES[measure][1]
+    factor = measure_of(measure)[1]
     x, value, spread = rows[against], factor * rows[measure], factor * rows[f"{measure}_sd"]
     axes.plot(x, value, **_line(look, rows["mask"].iloc[0]))
     if spread.notna().any():

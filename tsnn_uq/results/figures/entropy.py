@@ -12,6 +12,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
 from tsnn_uq.results.figures.style import Array, as_tensor, in_order, method_styles, new_figure, style
+from tsnn_uq.results.measures import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["entropy_histogram", "entropy_table"]
 
 _QUANTITIES = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
-_LABELS = {"predictive_entropy": "Predictive entropy (nats)", "mutual_information": "Mutual information (nats)"}
 # "COLOR" stands for the method's; fill, hatch and a broken line tell the groups apart in grey too.
 _GROUPS: dict[str, dict[str, Any]] = {
     "right": {"fill": True, "facecolor": "COLOR", "alpha": 0.35, "linewidth": 0},
@@ -122,7 +122,7 @@ def entropy_histogram(table: DataFrame) -> Figure:
         for (row, quantity), (column, method) in ((r, c) for r in enumerate(_QUANTITIES) for c in enumerate(looks)):
             rows = table[(table["quantity"] == quantity) & (table["method"] == method)]
             _draw_panel(axes[row, column], rows, looks[method].color)
-            axes[row, column].set_xlabel(_LABELS[quantity])
+            axes[row, column].set_xlabel(MEASURES[quantity].label)
             axes[row, 0].set(ylabel="Share of group (log)", xlim=(0, rows["bin_high"].max()))
             if row == 0:
                 axes[row, column].set_title(_title(method, rows))

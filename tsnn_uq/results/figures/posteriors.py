@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
+from tsnn_uq.results.measures import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,6 @@ __all__ = ["posterior_differences"]
 
 _COLUMNS = 4  # panels side by side
 _HEIGHT = 0.85  # of the highest density, in rows
-_NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 
 
 def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figure:
@@ -54,8 +54,8 @@ def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figu
             places = [labels.index(label) for label in rows["label"]]
             _draw_panel(axes, rows, None if values is None else values[:, rows.index], places, looks)
             unit = rows["unit"].iloc[0]
-            name = _NAMES.get(measure, measure.replace("_", " ").capitalize())
-            axes.set_title(name)
+            known = MEASURES.get(measure)
+            axes.set_title(known.heading if known else measure.replace("_", " ").capitalize())
             axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
             axes.set_yticks(range(len(labels)), labels)
             axes.set_ylim(len(labels) - 0.5, -1)  # the first row on top, with room for its density
@@ -98,6 +98,7 @@ def _draw_panel(
 def _draw_density(axes: Axes, draws: np.ndarray[Any, Any], place: int, color: str) -> None:
     from scipy.stats import gaussian_kde
 
-    grid = np.linspace(*np.quantile(draws, [0.001, 0.999]), 100)
+    low, high = np.quantile(draws, [0.001, 0.999])
+    grid = np.linspace(low, high, 100)
     density = gaussian_kde(draws)(grid)
     axes.fill_between(grid, place, place - _HEIGHT * density / density.max(), color=color, alpha=0.3, linewidth=0)

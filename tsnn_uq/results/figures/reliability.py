@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.metrics.functional import expected_calibration_error, reliability_curve
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
+from tsnn_uq.results.measures import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +107,7 @@ def _draw_curve(axes: Axes, rows: DataFrame, method: str, look: MethodStyle) -> 
         clip_on=False,
     )
     inputs, error = rows[["inputs", "ece"]].iloc[0]
-    axes.set_title(f"{method}\nECE {100 * error:.2f} % ({len(rows)} bins)\nN = {inputs:,.0f}")
+    axes.set_title(f"{method}\nECE {MEASURES['ece'].text(error)} ({len(rows)} bins)\nN = {inputs:,.0f}")
 
 
 def _draw_histogram(axes: Axes, rows: DataFrame, look: MethodStyle) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style
+from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style, wrapped
+from tsnn_uq.results.measures import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["shift_figure"]
 
 _SHIFTS = {"rotate": "Rotation (degrees)", "noise": "Gaussian noise, sigma", "blur": "Gaussian blur, sigma (pixels)"}
-_MEASURES = {
-    "accuracy": ("Accuracy (%)", 100),
-    "predictive_entropy_nats": ("Predictive\nentropy (nats)", 1),
-    "ece": ("ECE (%)", 100),
-}
+_MEASURES = ("accuracy", "predictive_entropy_nats", "ece")
 _STRIP = 7  # as many images fit side by side above an axis
 
 
@@ -57,8 +54,10 @@ def shift_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) 
                 for method, look in looks.items():
                     _draw_curve(panel, rows[rows["method"] == method], measure, look)
             column[-1].set_xlabel(_SHIFTS[shift])
-        for panel, (measure, (label, _)) in zip(axes[-len(_MEASURES) :, 0], _MEASURES.items(), strict=True):
-            panel.set_ylabel(label + (f"\n{table['bins'].iloc[0]} bins" if measure == "ece" else ""))
+        for panel, measure in zip(axes[-len(_MEASURES) :, 0], _MEASURES, strict=True):
+            panel.set_ylabel(
+                wrapped(measure_of(measure)[0].label) + (f"\n{table['bins'].iloc[0]} bins" if measure == "ece" else "")
+            )
             panel.set_ylim(0, None)
         _draw_legend(figure, looks, int(table["inputs"].max()), int(table["samples"].max()))
         figure.align_ylabels(axes[-len(_MEASURES) :, 0])
@@ -86,7 +85,7 @@ def _draw_strip(axes: Axes, amounts: list[float], examples: Mapping[str, Array],
 
 
 def _draw_curve(axes: Axes, rows: DataFrame, measure: str, look: MethodStyle) -> None:
-    factor = _MEASURES[measure][1]
+    factor = measure_of(measure)[1]
     options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
     axes.plot(rows["amount"], factor * rows[measure], **options)
     if f"{measure}_low" in rows:

@@ -6,6 +6,7 @@ in lightness as well; markers, lines and hatches carry the same distinction into
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "save_figure",
     "save_plot",
     "style",
+    "wrapped",
 ]
 
 Array = Tensor | np.ndarray[Any, Any]
@@ -146,6 +148,11 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
 def as_tensor(array: Array) -> Tensor:
     """A tensor or numpy array (read-only ones too) as a tensor on the CPU, outside any graph."""
     return torch.asarray(array, device="cpu", requires_grad=False, copy=True)
+
+
+def wrapped(label: str) -> str:
+    """A label on lines of at most 18 letters, as they fit beside or above a small panel."""
+    return "\n".join(textwrap.wrap(label, 18, break_on_hyphens=False))
 
 
 def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:

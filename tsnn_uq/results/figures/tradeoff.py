@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.results.figures.style import MethodStyle, in_order, method_styles, new_figure, style
+from tsnn_uq.results.measures import COSTS, measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,18 +21,6 @@ _LINES: tuple[Any, ...] = ("-", "--", "-.", ":")
 _FRONT: dict[str, Any] = {
     **{"color": "0.5", "linewidth": 0.8, "zorder": 1},
     **{"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.8},
-}
-_LABELS = {
-    "accuracy_pct": "Accuracy (%)",
-    "ece_pct": "ECE (%)",
-    "nll_nats": "NLL (nats)",
-    "brier": "Brier score",
-    "predictive_entropy_nats": "Predictive entropy (nats)",
-    "mutual_information_nats": "Mutual information (nats)",
-    "predictive_variance": "Predictive variance",
-    "storage_bytes": "Storage (bytes)",
-    "flops": "FLOPs a time step",
-    "energy_pj": "Energy of one pass (pJ)",
 }
 
 
@@ -66,9 +55,9 @@ def tradeoff_figure(table: DataFrame) -> Figure:
                 _draw_networks(axes, rows, looks, _families(table), name_parts=len(parts) > 1)
                 axes.set_xscale("log")
                 axes.margins(x=0.15, y=0.12)
-            panels[row, 0].set_ylabel(_LABELS[measure])
+            panels[row, 0].set_ylabel(measure_of(measure)[0].label)
         for axes, cost in zip(panels[-1], costs, strict=True):
-            axes.set_xlabel(_LABELS[cost])
+            axes.set_xlabel(COSTS[cost].own_label)
             low, high = axes.get_xlim()
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high > 10 * low else (1, 2, 5)))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -172,7 +161,7 @@ def energy_figure(table: DataFrame) -> Figure:
                 chosen = (of_measure["family"] == family) & (of_measure["quantized_part"] == part)
                 rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
                 _draw_curve(axes, rows, looks[method], line, label)
-            axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes (pJ)", ylabel=_LABELS[measure])
+            axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes (pJ)", ylabel=measure_of(measure)[0].label)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
     return figure

@@ -14,7 +14,7 @@ from tsnn_uq.experiments.storage import is_begun, is_finished, read_config, read
 from tsnn_uq.files import read_toml, visible
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import PARTS
-from tsnn_uq.results.tables import summarize
+from tsnn_uq.results.tables import read_table, summarize
 from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
@@ -175,11 +175,4 @@ def _state(run: Path) -> str:
 
 
 def _tabled(path: Path) -> int | None:
-    import pandas as pd
-
-    if not path.exists():
-        return None
-    try:
-        return len(pd.read_csv(path))
-    except ValueError as error:
-        raise InputError(f"{path}: expected a CSV file of results; {str(error).strip()}") from error
+    return len(read_table(path)) if path.exists() else None

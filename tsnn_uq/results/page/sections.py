@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_config, read_predictions, read_row
+from tsnn_uq.results.measures import COSTS, QUALITY, SCALED
 from tsnn_uq.results.page.contents import Compared, Contents
 from tsnn_uq.results.page.html import Html, element, joined
-from tsnn_uq.results.page.tables import COSTS, QUALITY, SCALED, layout_table, state_table, summary_table
+from tsnn_uq.results.page.tables import layout_table, state_table, summary_table
+from tsnn_uq.results.tables import read_table
 
 __all__ = ["configuration", "introduction", "paper_layout", "progress", "results"]
 
@@ -69,12 +70,12 @@ def results(contents: Contents) -> Html:
     parts = []
     for group, summary in contents.summaries().items():
         of = f", regularizer {group}" if group else ""
-        parts.append(summary_table(summary, QUALITY, f"Accuracy, calibration and uncertainty{of}"))
+        parts.append(summary_table(summary, QUALITY.values(), f"Accuracy, calibration and uncertainty{of}"))
         if "temperature_mean" in summary:  # not of runs of an older version
-            parts.append(summary_table(summary, SCALED, f"After temperature scaling{of}"))
+            parts.append(summary_table(summary, SCALED.values(), f"After temperature scaling{of}"))
             if "temperature_undetermined" in summary and summary["temperature_undetermined"].any():
                 parts.append(element("p", _UNDETERMINED, class_="note"))
-        parts.append(summary_table(summary, COSTS, f"Size and cost{of}"))
+        parts.append(summary_table(summary, COSTS.values(), f"Size and cost{of}"))
     note = element(
         "p",
         "Mean ± sample standard deviation over n seeds; one seed has no spread. ↑ more is better, ↓ less is better; "
@@ -87,15 +88,10 @@ def results(contents: Contents) -> Html:
 
 def paper_layout(contents: Contents) -> Html:
     """Our rows in the layout of the paper's table, where the folder has them."""
-    import pandas as pd
-
     path = contents.folder / "table.csv"
     if not path.exists():
         return Html("")
-    try:
-        return layout_table(pd.read_csv(path, keep_default_na=False, na_values=[""]))
-    except ValueError as error:
-        raise InputError(f"{path}: expected a table as tsnn-uq compare writes it; {str(error).strip()}") from error
+    return layout_table(read_table(path, "a table as tsnn-uq compare writes it"))
 
 
 def progress(contents: Contents) -> Html:

@@ -3,65 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.results.figures.style import method_styles
+from tsnn_uq.results.measures import Measure
 from tsnn_uq.results.page.contents import STATES, Contents
 from tsnn_uq.results.page.html import Html, element, joined, table_row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["COSTS", "QUALITY", "SCALED", "Measure", "boxed", "layout_table", "marked", "state_table", "summary_table"]
+__all__ = ["boxed", "layout_table", "marked", "state_table", "summary_table"]
 
 
-class Measure(NamedTuple):
-    """How a column of a summary is shown.
-
-    Args:
-        column: its name there, without ``_mean``.
-        title: its heading.
-        units: unit -> how many of the column's own it is; of several the largest in which no mean is below one.
-        better: 1 where more is better, -1 where less is, 0 where neither is.
-        digits: after the point.
-        left_out: the column that counts the seeds that are not in the mean; empty where there is none.
-    """
-
-    column: str
-    title: str
-    units: dict[str, float]
-    better: int
-    digits: int
-    left_out: str = ""
-
-
-QUALITY = (
-    Measure("accuracy_pct", "accuracy", {"%": 1}, 1, 2),
-    Measure("nll_nats", "NLL", {"nats": 1}, -1, 4),
-    Measure("brier", "Brier score", {"0 to 2": 1}, -1, 4),
-    Measure("ece_pct", "ECE", {"%": 1}, -1, 2),
-    Measure("predictive_entropy_nats", "predictive entropy", {"nats": 1}, 0, 4),
-    Measure("normalized_entropy", "normalized entropy", {"0 to 1": 1}, 0, 4),
-    Measure("mutual_information_nats", "mutual information", {"nats": 1}, 0, 4),
-    Measure("predictive_variance", "predictive variance", {"no unit": 1}, 0, 4),
-    Measure("predictive_std", "predictive std", {"no unit": 1}, 0, 4),
-)
-SCALED = (
-    Measure("temperature", "temperature", {"no unit": 1}, 0, 3, "temperature_undetermined"),
-    Measure("scaled_nll_nats", "scaled NLL", {"nats": 1}, -1, 4, "temperature_at_bound"),
-    Measure("scaled_brier", "scaled Brier score", {"0 to 2": 1}, -1, 4, "temperature_at_bound"),
-    Measure("scaled_ece_pct", "scaled ECE", {"%": 1}, -1, 2, "temperature_at_bound"),
-    Measure("scaled_predictive_entropy_nats", "scaled predictive entropy", {"nats": 1}, 0, 4, "temperature_at_bound"),
-    Measure("scaled_predictive_std", "scaled predictive std", {"no unit": 1}, 0, 4, "temperature_at_bound"),
-)
-COSTS = (
-    Measure("sparsity_pct", "sparsity", {"%": 1}, 0, 2),
-    Measure("storage_mb", "storage", {"bytes": 1e-6, "kB": 1e-3, "MB": 1}, -1, 2),
-    Measure("flops_m", "FLOPs a step", {"single": 1e-6, "thousands": 1e-3, "millions": 1}, -1, 2),
-    Measure("energy_pj", "energy a pass", {"pJ": 1, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9}, -1, 2),
-    Measure("train_seconds", "training", {"s": 1}, -1, 1),
-)
 _ARROWS = {
     1: element("span", "↑", class_="better", title="more is better"),
     -1: element("span", "↓", class_="better", title="less is better"),
@@ -90,7 +45,7 @@ def boxed(table: Html, title: str) -> Html:
     return element("div", table, class_="box", role="region", aria_label=title, tabindex=0)
 
 
-def summary_table(summary: DataFrame, measures: Sequence[Measure], title: str) -> Html:
+def summary_table(summary: DataFrame, measures: Collection[Measure], title: str) -> Html:
     """Mean and sample standard deviation over seeds, a row for each network, a column for each measure.
 
     Every number is in the summary's unit in a ``data`` element, with all digits, and as shown in its heading's unit.
@@ -129,8 +84,9 @@ def _weights(part: str) -> str:
 
 def _unit(measure: Measure, means: Iterable[float]) -> tuple[str, float]:
     least = min((mean for mean in means if mean > 0), default=0.0)
-    fitting = [unit for unit in measure.units.items() if least >= unit[1]]
-    return fitting[-1] if fitting else next(iter(measure.units.items()))
+    sizes = {unit: size / measure.size for unit, size in measure.units.items()}
+    fitting = [unit for unit in sizes.items() if least >= unit[1]]
+    return fitting[-1] if fitting else next(iter(sizes.items()))
 
 
 def _cell(row: dict[Any, Any], measure: Measure, size: float) -> Html:

@@ -13,27 +13,17 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
 from tsnn_uq.files import as_path, visible
 from tsnn_uq.results.evaluate import evaluate
-from tsnn_uq.results.tables import read_results, summarize
+from tsnn_uq.results.measures import COSTS, QUALITY
+from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["COSTS", "MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoffs"]
+__all__ = ["MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoffs"]
 
-MEASURES: dict[str, tuple[str, int]] = {
-    "accuracy": ("accuracy_pct", 1),
-    "ece": ("ece_pct", -1),
-    "nll": ("nll_nats", -1),
-    "brier": ("brier", -1),
-    "predictive-entropy": ("predictive_entropy_nats", 0),
-    "mutual-information": ("mutual_information_nats", 0),
-    "predictive-variance": ("predictive_variance", 0),
-}
-"""Column of a summary, and whether more is better (1), less is better (-1), or neither (0): an uncertainty by itself is
-neither good nor bad, so it has no front."""
-COSTS = {"storage_bytes": ("storage_mb", 1e6), "flops": ("flops_m", 1e6), "energy_pj": ("energy_pj", 1)}
-"""Cost -> (column of a summary, how many of the cost's unit are one of its)."""
-_NAMES = ("dataset", "family", "configuration", "quantized_part", "method")
+MEASURES = {name.replace("_", "-"): measure for name, measure in QUALITY.items()}
+"""What can be drawn against costs, by the name of an option; what is neither good nor bad has no front."""
+_COSTS = [COSTS[name] for name in ("storage_bytes", "flops", "energy_pj")]
 
 
 def find_results(path: str | Path) -> tuple[Path, str]:
@@ -93,25 +83,25 @@ def tradeoffs(
     """
     import pandas as pd
 
-    chosen = {name: MEASURES[check_choice("measures", name, MEASURES)] for name in measures}
+    chosen = [MEASURES[check_choice("measures", name, MEASURES)] for name in dict.fromkeys(measures)]
     if not chosen:
         raise InputError(f"measures: expected at least one of {', '.join(MEASURES)}; got none")
     summary = _of_one_data_set(_read_summary(path), data)
-    names = summary[[name for name in (*_NAMES, "seeds") if name in summary]]
+    names = summary[[name for name in (*KEYS[1:], "seeds") if name in summary]]
     tables = []
-    for column, sign in chosen.values():
-        for cost, (title, unit) in COSTS.items():
-            value, price = summary[f"{column}_mean"], summary[f"{title}_mean"] * unit
-            front = pareto_front(np.stack([-sign * value, price], 1)) & (sign != 0)
+    for measure in chosen:
+        for cost in _COSTS:
+            value, price = summary[f"{measure.column}_mean"], summary[f"{cost.column}_mean"] * cost.size
+            front = pareto_front(np.stack([-measure.better * value, price], 1)) & (measure.better != 0)
             numbers: dict[str, Any] = {
-                "measure": column,
+                "measure": measure.column,
                 "value": value,
-                "value_std": summary[f"{column}_std"],
-                "cost": cost,
+                "value_std": summary[f"{measure.column}_std"],
+                "cost": cost.name,
             }
             prices: dict[str, Any] = {
                 "cost_value": price,
-                "cost_std": summary[f"{title}_std"] * unit,
+                "cost_std": summary[f"{cost.column}_std"] * cost.size,
                 "on_front": front,
             }
             tables.append(names.assign(**numbers, **prices))
@@ -119,22 +109,12 @@ def tradeoffs(
 
 
 def _read_summary(path: str | Path) -> DataFrame:
-    import pandas as pd
-
     file, _ = find_results(path)
-    try:
-        frame = pd.read_csv(file, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected a CSV file of results; {str(error).strip()}") from error
-    if "seeds" not in frame:
+    if "seeds" not in read_table(file):
         return summarize(read_results(file))
-    columns = [column for column, _ in (*MEASURES.values(), *COSTS.values())]
-    wanted = ["family", "quantized_part", "method", *(f"{name}_{of}" for name in columns for of in ("mean", "std"))]
-    missing = [name for name in wanted if name not in frame]
-    if missing or not len(frame):
-        problem = f"none called {missing[0]}" if missing else "no row"
-        raise InputError(f"{file}: expected the columns of a summary, as tsnn-uq compare writes it; got {problem}")
-    return frame
+    columns = [f"{measure.column}_{of}" for measure in (*QUALITY.values(), *_COSTS) for of in ("mean", "std")]
+    what = "the columns of a summary, as tsnn-uq compare writes it"
+    return read_table(file, what, ("family", "quantized_part", "method", *columns))
 
 
 def _of_one_data_set(summary: DataFrame, data: str) -> DataFrame:
@@ -178,9 +158,8 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
                 values = _of_groups(probs, labels, samples, bins)
                 common = names | {"samples": samples, "energy_pj": samples * row["energy_pj"]}
                 rows += [
-                    common
-                    | {"measure": column, "value": values[name.replace("-", "_")] * (100 if "pct" in column else 1)}
-                    for name, (column, _) in MEASURES.items()
+                    common | {"measure": measure.column, "value": values[measure.name] * measure.factor}
+                    for name, measure in MEASURES.items()
                     if name in measures
                 ]
     if not rows:

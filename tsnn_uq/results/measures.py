@@ -1,0 +1,176 @@
+"""What is measured of networks: each measure's name in tables, label, unit, direction and digits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["COSTS", "MEASURES", "QUALITY", "SCALED", "Measure", "measure_of"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of results, and how it is shown.
+
+    Args:
+        name: the column in rows of results.
+        title: what it is called within a sentence.
+        unit: the unit that it is shown in; empty where it has none.
+        size: how much of the column is one of `unit`: 0.01 for a fraction in percent.
+        better: 1 where more is better, -1 where less is, 0 where neither is.
+        digits: after the point, in `unit`.
+        column: its name in a summary, without ``_mean`` and ``_std``; `name` unless another is given.
+        span: what the page says in place of a unit.
+        units: where the page chooses between units, each and how much of the column one is.
+        own_unit: unit of the column as it is, where that is not `unit`.
+        left_out: column of a summary that counts the seeds that are not in the mean; empty where there is none.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    size: float = 1
+    better: int = 0
+    digits: int = 4
+    column: str = ""
+    span: str = "no unit"
+    units: dict[str, float] = field(default_factory=dict)
+    own_unit: str = ""
+    left_out: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.column or self.name)
+        object.__setattr__(self, "units", self.units or {self.unit or self.span: self.size})
+        object.__setattr__(self, "own_unit", self.unit if self.size == 1 else self.own_unit)
+
+    @property
+    def factor(self) -> float:
+        """What values of the column are multiplied by to be in `unit`."""
+        return 1 / self.size
+
+    @property
+    def heading(self) -> str:
+        """The title, its first letter a capital."""
+        return self.title[:1].upper() + self.title[1:]
+
+    @property
+    def label(self) -> str:
+        """Title and unit for an axis.
+
+        Example:
+            >>> MEASURES["accuracy"].label
+            'Accuracy (%)'
+        """
+        return f"{self.heading} ({self.unit})" if self.unit else self.heading
+
+    @property
+    def own_label(self) -> str:
+        """Title and unit for an axis of the column as it is.
+
+        Example:
+            >>> MEASURES["storage_bytes"].own_label
+            'Storage (bytes)'
+        """
+        return f"{self.heading} ({self.own_unit})" if self.own_unit else self.heading
+
+    def text(self, value: float) -> str:
+        """A value of the column with its unit.
+
+        Example:
+            >>> MEASURES["ece"].text(0.0123)
+            '1.23 %'
+        """
+        return f"{value * self.factor:.{self.digits}f} {self.unit}".rstrip()
+
+
+def _by_name(*measures: Measure) -> dict[str, Measure]:
+    return {measure.name: measure for measure in measures}
+
+
+QUALITY = _by_name(
+    Measure("accuracy", "accuracy", "%", 0.01, 1, 2, "accuracy_pct"),
+    Measure("nll", "NLL", "nats", 1, -1, 4, "nll_nats"),
+    Measure("brier", "Brier score", better=-1, span="0 to 2"),
+    Measure("ece", "ECE", "%", 0.01, -1, 2, "ece_pct"),
+    Measure("predictive_entropy", "predictive entropy", "nats", column="predictive_entropy_nats"),
+    Measure("normalized_entropy", "normalized entropy", span="0 to 1"),
+    Measure("mutual_information", "mutual information", "nats", column="mutual_information_nats"),
+    Measure("predictive_variance", "predictive variance"),
+    Measure("predictive_std", "predictive std"),
+)
+"""What predictions are worth, by column; an uncertainty by itself is neither good nor bad."""
+_BOUND = "temperature_at_bound"
+SCALED = _by_name(
+    Measure("temperature", "temperature", digits=3, left_out="temperature_undetermined"),
+    Measure("scaled_nll", "scaled NLL", "nats", 1, -1, 4, "scaled_nll_nats", left_out=_BOUND),
+    Measure("scaled_brier", "scaled Brier score", better=-1, span="0 to 2", left_out=_BOUND),
+    Measure("scaled_ece", "scaled ECE", "%", 0.01, -1, 2, "scaled_ece_pct", left_out=_BOUND),
+    Measure(
+        "scaled_predictive_entropy",
+        "scaled predictive entropy",
+        "nats",
+        column="scaled_predictive_entropy_nats",
+        left_out=_BOUND,
+    ),
+    Measure("scaled_predictive_std", "scaled predictive std", left_out=_BOUND),
+)
+"""The same after a temperature was set, see `tsnn_uq.results.evaluate.after_temperature`."""
+COSTS = _by_name(
+    Measure("sparsity", "sparsity", "%", 0.01, 0, 2, "sparsity_pct"),
+    Measure(
+        "storage_bytes",
+        "storage",
+        "MB",
+        1e6,
+        -1,
+        2,
+        "storage_mb",
+        units={"bytes": 1, "kB": 1e3, "MB": 1e6},
+        own_unit="bytes",
+    ),
+    Measure(
+        "flops",
+        "FLOPs a step",
+        "millions",
+        1e6,
+        -1,
+        2,
+        "flops_m",
+        units={"single": 1, "thousands": 1e3, "millions": 1e6},
+    ),
+    Measure("energy_pj", "energy a pass", "pJ", 1, -1, 2, units={"pJ": 1, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9}),
+    Measure("train_seconds", "training", "s", 1, -1, 1),
+)
+"""What networks cost."""
+MEASURES = (
+    QUALITY
+    | SCALED
+    | COSTS
+    | _by_name(
+        Measure("expected_entropy", "expected entropy", "nats"),
+        Measure("aurc", "AURC", "10⁻³", 0.001, -1, 2),
+        Measure("predictive_variance_correct", "variance where right", "10⁻³", 0.001, 0, 2),
+        Measure("predictive_variance_wrong", "variance where wrong", "10⁻³", 0.001, 0, 0),
+        Measure("ood_auroc", "OOD AUROC", "%", 0.01, 1, 2),
+        Measure("ood_auroc_fashion", "AUROC, Fashion-MNIST", better=1, digits=3),
+        Measure("ood_auroc_letters", "AUROC, letters", better=1, digits=3),
+    )
+)
+"""All measures, by column."""
+_BY_COLUMN = {measure.column: measure for measure in MEASURES.values()}
+
+
+def measure_of(column: str) -> tuple[Measure, float]:
+    """A column's measure, and what its values are multiplied by to be in the measure's unit.
+
+    That is 1 for a column of a summary, whose name says the unit.
+
+    Raises:
+        KeyError: no such measure.
+
+    Example:
+        >>> [measure_of(column)[1] for column in ("ece", "ece_pct")]
+        [100.0, 1.0]
+    """
+    if column in MEASURES:
+        return MEASURES[column], MEASURES[column].factor
+    return _BY_COLUMN[column], 1.0
