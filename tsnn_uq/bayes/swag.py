@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +12,8 @@ from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.quantization import freeze
 from tsnn_uq.seeds import generator_on
-from tsnn_uq.state import rest
 from tsnn_uq.training import Forward, Method
+from tsnn_uq.training.batchnorm import batch_norms, refresh_batch_norms
 from tsnn_uq.training.forward import takes_one_input
 
 __all__ = ["CollectSwag", "Swag"]
@@ -55,7 +53,7 @@ class Swag(Posterior):
         if rank < 2:
             raise InputError(f"rank: expected at least 2; got {rank}")
         self.network = copy_network(network)
-        if images is None and _batch_norms(self.network):
+        if images is None and batch_norms(self.network):
             raise InputError("images: expected inputs, since the network has BatchNorm; got None")
         self.rank, self.images, self.batch_size, self.batch_dim = rank, images, batch_size, batch_dim
         self.count = 0
@@ -104,8 +102,8 @@ class Swag(Posterior):
                 low_rank = torch.tensordot(shared, self.deviations[name], 1) / (2 * (columns - 1)) ** 0.5
                 parameter.copy_(self.mean[name] + spread + low_rank)
         freeze(network)
-        if self.images is not None and _batch_norms(network):
-            _refresh(network, self._blocks(network, self.images))
+        if self.images is not None and batch_norms(network):
+            refresh_batch_norms(network, self._blocks(network, self.images))
         return network
 
     def _blocks(self, network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -113,7 +111,7 @@ class Swag(Posterior):
         blocks = list(images.split(self.batch_size, self.batch_dim))
         if len(blocks) > 1 and blocks[-1].shape[self.batch_dim] == 1:
             copied = copy_network(network)
-            for norm in _batch_norms(copied):
+            for norm in batch_norms(copied):
                 norm.train()
             if not takes_one_input(partial(copied, blocks[-1])):
                 blocks[-2:] = [torch.cat(blocks[-2:], self.batch_dim)]
@@ -130,27 +128,6 @@ class Swag(Posterior):
         self.count = int(state["count"])
         for part in ("mean", "squares", "deviations"):
             setattr(self, part, {name: state[f"{part}.{name}"].clone() for name in self.mean})
-
-
-def _batch_norms(network: nn.Module) -> list[Any]:
-    found = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    return [module for module in found if module.track_running_stats]
-
-
-def _refresh(network: nn.Module, blocks: Sequence[Tensor]) -> None:
-    """Set BatchNorm's running statistics to the mean over blocks of images."""
-    norms = _batch_norms(network)
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-        norm.train()
-    for block in blocks:
-        rest(network)
-        network(block)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
 
 
 class CollectSwag(Method):
@@ -189,7 +166,7 @@ class CollectSwag(Method):
         """Start the method, and collect nothing yet."""
         self.method.start(model, images)
         source = open_data("images", images)
-        first = source.first(self.refresh) if _batch_norms(model) else None
+        first = source.first(self.refresh) if batch_norms(model) else None
         self.swag = Swag(model, rank=self.rank, images=first, batch_dim=source.batch_dim)
 
     def after_step(self, model: nn.Module, progress: float) -> None:

@@ -259,7 +259,7 @@ register(
         "digits": _SMALL,
         "mnist": _VGG,
         "fashion-mnist": _VGG,
-        "cifar10": {"network.hidden": (32, 64, 64, 128, 128, 256), "learning_rate": 5e-3},
+        "cifar10": {"network.hidden": (32, 64, 64, 128, 128, 256), "learning_rate": 5e-3, "batchnorm_inputs": 5000},
     },
 )
 

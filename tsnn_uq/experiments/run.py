@@ -24,7 +24,7 @@ from tsnn_uq.experiments.components import KINDS
 from tsnn_uq.experiments.context import Context, Progress, use_threads
 from tsnn_uq.experiments.inputs import extent_of, load_splits
 from tsnn_uq.experiments.prediction import predict
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Settings, loss_times
 from tsnn_uq.experiments.storage import (
     CHECKPOINT,
     HISTORY,
@@ -305,6 +305,8 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context
             weight_decay=settings.weight_decay,
             regularizer_weight=weight,
             regularizer_warm_up=settings.regularizer_warm_up,
+            loss_over_time=loss_times(settings.loss_over_time),
+            batchnorm_inputs=settings.batchnorm_inputs or 0,
         ),
         validation=splits.validation,
         augment=splits.augment,

@@ -34,12 +34,14 @@ from tsnn_uq.experiments.components import (
 )
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.training import DEFAULT_REGULARIZER
+from tsnn_uq.training.losses import EVERY, check_loss_times
 
 __all__ = [
     "ALIASES",
     "Settings",
     "chosen",
     "flat",
+    "loss_times",
     "make_settings",
     "naming",
     "preset",
@@ -110,6 +112,22 @@ def _no_options() -> None:
     """Of a sum."""
 
 
+def _loss_times(text: str | None) -> str | None:
+    """A text that `loss_times` can read."""
+    check_loss_times(loss_times(text))
+    return text
+
+
+def loss_times(text: str | None) -> str | tuple[int, ...]:
+    """When the loss is taken, for `tsnn_uq.training.FitSettings`."""
+    if text is None or text == EVERY:
+        return text or ()
+    try:
+        return tuple(map(int, text.split(",")))
+    except ValueError:
+        return text  # which is then told
+
+
 _Counts = Annotated[tuple[Count, Count], BeforeValidator(lambda value: tuple(value) if type(value) is list else value)]
 
 
@@ -146,6 +164,12 @@ class Settings(BaseModel):
     weight_decay: Fraction = Field(0.01, description="decoupled weight decay (AdamW)")
     loss: Literal["cross-entropy", "spike-count"] = Field(
         "cross-entropy", description="loss of the logits, or of the numbers of output spikes"
+    )
+    loss_over_time: Annotated[str | None, AfterValidator(_loss_times)] = Field(
+        None, description="when the loss is taken: every (of each step's own outputs), or after steps such as 1,2,4"
+    )
+    batchnorm_inputs: Count | None = Field(
+        None, description="training inputs for BatchNorm's statistics once more when the weights are final"
     )
     wanted_counts: _Counts = Field((60, 10), description="output spikes of the right class, and of the others")
     start_from: str = Field(

@@ -75,7 +75,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = read_flat(path)
     except InputError as error:
         raise _Unreadable(str(error)) from error
-    for name in Settings.model_fields.keys() - {"neuron"} - config.keys():
+    needed = {name for name, field in Settings.model_fields.items() if field.default is not None}
+    for name in needed - config.keys():
         raise _Unreadable(f"{path}: expected all settings of a run; it lacks {name}; it is damaged or foreign")
     part = config.get("method.layers", "none")
     name = run_name(config["network"], part, config["method"], config["seed"])

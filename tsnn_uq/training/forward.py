@@ -16,6 +16,7 @@ from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import rest
 from tsnn_uq.training.layout import Forward, Layout
+from tsnn_uq.training.losses import logits_for_loss
 from tsnn_uq.training.regularizers.base import Regularizer
 from tsnn_uq.uncertainty.conversion import DroppedWeight
 
@@ -33,6 +34,7 @@ def forward_batch(
     indices: Tensor | None = None,
     batch_dim: int = 0,
     output: Callable[[Any], Tensor] | None = None,
+    loss_over_time: str | Sequence[int] = (),
 ) -> Forward:
     """Run a network on a batch as a regularizer needs it; it is put to rest before.
 
@@ -54,6 +56,7 @@ def forward_batch(
         indices: positions of the images in the training set [N], where a method asks for them.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
         output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
+        loss_over_time: when the loss is taken; see `tsnn_uq.training.FitSettings`.
 
     Raises:
         InputError: the model gives something else; it normalizes by batch, and the batch is one input; or the
@@ -74,26 +77,44 @@ def forward_batch(
     read: Callable[[Any], Tensor] = output or (lambda outputs: outputs)
     runs = passes if any(isinstance(module, DroppedWeight) for module in model.modules()) else 1
 
-    def run(call: Callable[[Tensor], Tensor]) -> Tensor:
+    def run(call: Callable[[Tensor], Tensor]) -> list[Tensor]:
         with global_seed(derive_seed(seed, "layers of others", step), images.device), naming_lone_inputs():
-            outputs = [logits(read(call(part))) for part in _at_rest(model, inputs.chunk(runs, batch_dim))]
-        if sum(map(len, outputs)) != layout.rows:
+            return [read(call(part)) for part in _at_rest(model, inputs.chunk(runs, batch_dim))]
+
+    def joined(parts: Sequence[Tensor]) -> Tensor:
+        if sum(map(len, parts)) != layout.rows:
             wanted = f"[T, {layout.rows}, C] or [{layout.rows}, C]"
-            raise InputError(f"model: expected outputs of shape {wanted}; got {sum(map(len, outputs))} rows of logits")
-        return torch.cat(outputs) if runs > 1 else outputs[0]
+            raise InputError(f"model: expected outputs of shape {wanted}; got {sum(map(len, parts))} rows of logits")
+        return torch.cat(parts) if runs > 1 else parts[0]
 
     def again() -> Tensor:
         for source, state in states:
             source.set_state(state)
         rest(model)
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        return layout.split(run(lambda batch: functional_call(model, buffers, (batch,))))[0]
+        outputs = run(lambda batch: functional_call(model, buffers, (batch,)))
+        return layout.split(joined([logits(part) for part in outputs]))[0]
 
     with regularizer.watch(model) as seen:
         outputs = run(model)
+    rows = layout.split(joined([logits(part) for part in outputs]))
+    over_time = None
+    if loss_over_time:
+        timed = joined([logits_for_loss(part, loss_over_time).transpose(0, 1) for part in outputs])  # [R, K, C]
+        repeated, single, _ = layout.split(timed)
+        over_time = torch.cat([repeated.flatten(0, 1), single]).transpose(0, 1)
     indices = torch.arange(count) if indices is None else indices
     return Forward(
-        model, images, target, layout, *layout.split(outputs), seen, again, indices, derive_seed(seed, "step", step)
+        model,
+        images,
+        target,
+        layout,
+        *rows,
+        seen,
+        again,
+        indices,
+        derive_seed(seed, "step", step),
+        over_time,
     )
 
 

@@ -203,7 +203,7 @@ class Distill(Indirect):
         set_generator(self.teacher, generator_for(forward.seed, "teacher", device=device_of(self.teacher)))
         with global_seed(derive_seed(forward.seed, "teacher"), forward.images.device):
             wanted = forward.of_all(self._ask(forward.images))
-        return self._mixed(forward.all_logits[None], forward.of_all(forward.target), forward.indices, wanted)
+        return self._mixed(forward.loss_logits, forward.of_all(forward.target), forward.indices, wanted)
 
     def _mixed(self, mc_logits: Tensor, target: Tensor, indices: Tensor, teacher: Tensor) -> Tensor:
         distance = distillation(mc_logits.flatten(0, 1), teacher.repeat(len(mc_logits), 1), self.temperature)

@@ -79,6 +79,8 @@ class Forward:
             and the generators are afterwards as if it had not been run.
         indices: positions of the images in the training set [N].
         seed: of this step, for what else is random.
+        over_time: the rows of `all_logits` at each of the times at which the loss is taken, [K, M n + N - n, C]; None
+            for the mean over time alone.
     """
 
     model: nn.Module
@@ -92,6 +94,7 @@ class Forward:
     again: Callable[[], Tensor]
     indices: Tensor
     seed: int
+    over_time: Tensor | None = None
 
     @property
     def extra_logits(self) -> Tensor:
@@ -107,6 +110,11 @@ class Forward:
     def all_logits(self) -> Tensor:
         """Logits [M n + N - n, C] of all passes over images; `of_all` says whose."""
         return torch.cat([self.mc_logits.flatten(0, 1), self.single_logits])
+
+    @property
+    def loss_logits(self) -> Tensor:
+        """Logits [K, M n + N - n, C] of which the loss is the mean: those of all passes at K times, or over all."""
+        return self.all_logits[None] if self.over_time is None else self.over_time
 
     def of_all(self, values: Tensor) -> Tensor:
         """`values` [N, ...] of the images as `all_logits` has them."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tsnn_uq.files import as_path
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import copy_at_rest, rest
 from tsnn_uq.training.accuracy import accuracy
+from tsnn_uq.training.batchnorm import refresh_batch_norms
 from tsnn_uq.training.callbacks import Callback, History, listening
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
 from tsnn_uq.training.epochs import Augment, Epochs
@@ -112,7 +114,7 @@ def fit(
     # What the run's state is: fresh, or resumed.
     method.start(model, data)
     data.joined = data.ends_alone and not _learns_from_one(model, run, data, regularizer.passes)
-    total = settings.epochs * data.steps
+    total, times = settings.epochs * data.steps, settings.loss_over_time
     optim = (optimizer or partial(_adamw, settings))(model.parameters())
     rates = [group["lr"] for group in optim.param_groups]
     dtype = PRECISIONS[settings.precision]
@@ -135,7 +137,7 @@ def fit(
             for group, rate in zip(optim.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule(step / total)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                forward = run(model, batch.inputs, batch.target, step=step, indices=batch.indices)
+                forward = run(model, batch.inputs, batch.target, step=step, indices=batch.indices, loss_over_time=times)
                 data.check_labels(batch, forward.mc_logits.shape[-1])
                 loss = method.term(forward)
                 if settings.regularizer_weight:
@@ -184,6 +186,12 @@ def fit(
                 progress(step, total)
 
     method.finish(model)
+    if settings.batchnorm_inputs:
+        set_generator(model, generator_for(seed, "batchnorm", device=device))
+        model.train()
+        count = -(-settings.batchnorm_inputs // max(1, data.count // data.steps))
+        with global_seed(derive_seed(seed, "batchnorm of others"), device):
+            refresh_batch_norms(model, (batch.inputs for batch in islice(data.batches(0, settings.epochs), count)))
     set_generator(model, masks)
     rest(model)
     model.eval()

@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional
 
-from tsnn_uq.checks import InputError, check_dims, check_labels, describe
+from tsnn_uq.checks import InputError, check_dims, check_labels, check_positive, describe
+from tsnn_uq.readout import logits_over_time
 
-__all__ = ["distillation", "spike_count"]
+__all__ = ["EVERY", "check_loss_times", "distillation", "logits_for_loss", "spike_count"]
+
+EVERY = "every"
+
+
+def check_loss_times(times: str | Sequence[int]) -> None:
+    """Raise unless `times` is what `logits_for_loss` takes."""
+    if isinstance(times, str):
+        if times and times != EVERY:
+            raise InputError(f"loss_over_time: expected {EVERY!r} or numbers of steps; got {times!r}")
+        return
+    for step in times:
+        check_positive("loss_over_time", step, integer=True)
+    if len(set(times)) < len(times):
+        raise InputError(f"loss_over_time: expected each step once; got {list(times)}")
+
+
+def logits_for_loss(outputs: Tensor, times: str | Sequence[int]) -> Tensor:
+    """The K predictions of a network over time of which the loss is taken.
+
+    Args:
+        outputs: [T, N, C].
+        times: ``"every"`` for each step's own outputs (Deng et al., "Temporal
+            Efficient Training of Spiking Neural Network via Gradient Re-weighting", ICLR 2022, equation 9); or steps,
+            counted from 1, for the means up to each of them.
+
+    Returns:
+        Logits [K, N, C].
+
+    Raises:
+        InputError: outputs without a time axis, or a step that is not among theirs.
+
+    Example:
+        >>> import torch
+        >>> outputs = torch.tensor([[[4.0, 0.0]], [[0.0, 2.0]]])
+        >>> logits_for_loss(outputs, "every").tolist(), logits_for_loss(outputs, [2]).tolist()
+        ([[[4.0, 0.0]], [[0.0, 2.0]]], [[[2.0, 1.0]]])
+    """
+    running = logits_over_time(outputs)
+    if times == EVERY:
+        return outputs.to(running.dtype)
+    steps = [int(step) for step in times]
+    if max(steps) > len(running):
+        raise InputError(f"loss_over_time: expected steps from 1 to {len(running)}; got {steps}")
+    return running[[step - 1 for step in steps]]
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -42,7 +42,7 @@ class Method:
         """The loss of a batch: `criterion`, mean over passes and inputs.
 
         Args:
-            mc_logits: logits [M, N, C] of M stochastic passes.
+            mc_logits: logits [M, N, C] of M stochastic passes, or at M times.
             target: labels [N].
             indices: positions of the inputs in the training set [N]; of a DataLoader, in the epoch.
         """
@@ -50,7 +50,7 @@ class Method:
 
     def term(self, forward: Forward) -> Tensor:
         """The loss of a whole forward pass, for methods that need more than logits, labels and indices."""
-        return self.loss(forward.all_logits[None], forward.of_all(forward.target), forward.of_all(forward.indices))
+        return self.loss(forward.loss_logits, forward.of_all(forward.target), forward.of_all(forward.indices))
 
     def finish(self, model: nn.Module) -> None:
         """After the last step."""

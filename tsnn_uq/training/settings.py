@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
+from tsnn_uq.training.losses import check_loss_times
 
 __all__ = ["PRECISIONS", "FitSettings"]
 
@@ -29,6 +31,11 @@ class FitSettings:
         clip_norm: largest norm of the gradient of all parameters together; a longer one is made that long.
         precision: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` where forward passes may use it; weights and their
             updates stay as they are.
+        loss_over_time: when the loss is taken: of the mean over time (default, empty); ``"every"``, of each step's own
+            outputs, and averaged (temporal efficient training, Deng et al., 2022); or the steps, counted from 1, after
+            which it is taken of what the network has said so far.
+        batchnorm_inputs: about how many training inputs BatchNorm's running statistics are taken from once more when
+            the weights are final, dropout and augmentation included; 0 leaves the running means of the training.
 
     Raises:
         InputError: a value out of range.
@@ -42,6 +49,8 @@ class FitSettings:
     regularizer_warm_up: float = 0.0
     clip_norm: float | None = None
     precision: str = "float32"
+    loss_over_time: str | Sequence[int] = ()
+    batchnorm_inputs: int = 0
 
     def __post_init__(self) -> None:
         check_positive("epochs", self.epochs, integer=True)
@@ -54,3 +63,6 @@ class FitSettings:
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm)
         check_choice("precision", self.precision, PRECISIONS)
+        check_loss_times(self.loss_over_time)
+        if self.batchnorm_inputs:
+            check_positive("batchnorm_inputs", self.batchnorm_inputs, integer=True)
