@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq import data
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.experiments import load_network, predict
 from tsnn_uq.results.figures import entropy_histogram, entropy_table
 from tsnn_uq.results.studies import Runs
+from tsnn_uq.results.studies.inputs import foreign_inputs
 
 
 @figure_script("entropy", variants=("outlier",))
@@ -23,7 +23,7 @@ def main(
     predictions = runs.predictions()
     foreign = {}
     if outlier:
-        dataset = data.load_test(outlier, runs.data_dir)
+        dataset = foreign_inputs(runs, outlier)
         for method, folder in runs.folders.items():
             samples = len(predictions[method][0])
             foreign[method] = predict(load_network(folder), dataset, samples=samples, seed=runs.seed)

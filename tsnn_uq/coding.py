@@ -162,7 +162,7 @@ class Coding(nn.Module):
 
     Args:
         kind: ``"constant"`` (`constant_current`), ``"rate"`` (`bernoulli_rate`) or ``"latency"`` (`latency`); with
-            ``"events"`` the inputs are recordings, and are over time already.
+            ``"events"`` the inputs are recordings, and are over time already: spikes packed to bits, or currents.
         steps: number of time steps T.
         gain: factor on what the code puts out: the current of intensity 1, or of a spike.
 
@@ -201,11 +201,12 @@ class Coding(nn.Module):
 
         Raises:
             InputError: the kind is ``"rate"`` and no generators are set, ``"rate"`` or ``"latency"`` and a value is
-                outside [0, 1], or ``"events"`` and there are not T steps of packed spikes.
+                outside [0, 1], or ``"events"`` and there are not T steps of packed spikes or floats.
         """
         if self.kind == "events":
-            if images.dtype != torch.uint8 or images.dim() != 3 or images.shape[1] != self.steps:
-                wanted = f"recordings packed to bits, uint8 [N, {self.steps}, bytes]"
+            packed = images.dtype == torch.uint8 and images.dim() == 3
+            if not (packed or (images.is_floating_point() and images.dim() > 2)) or images.shape[1] != self.steps:
+                wanted = f"recordings packed to bits, uint8 [N, {self.steps}, bytes], or floats [N, {self.steps}, ...]"
                 raise InputError(f"images: expected {wanted}; got {describe(images)}")
             return images.transpose(0, 1)
         if self.kind == "constant":

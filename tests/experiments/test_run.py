@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,21 @@ def test_missing_data_leave_nothing_behind(tmp_path, monkeypatch):
 def test_too_large_a_limit_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"train_limit: expected at most 1257 \(all of digits\); got 2000"):
         run(tiny(train_limit=2000), tmp_path)
+
+
+def test_options_of_the_training_reach_it(tmp_path, monkeypatch):
+    def note(*_, **options):
+        seen.append((options["settings"].loss_over_time, options["settings"].batchnorm_inputs, options["augment"]))
+        raise Killed
+
+    seen: list[object] = []
+    monkeypatch.setattr(training, "fit", note)
+    augmented = replace(data.load("digits"), augment=data.crop_and_flip)
+    for options in ({}, {"loss_over_time": "1,2", "batchnorm_inputs": 40}):
+        with pytest.raises(Killed):
+            run(tiny(**options), tmp_path / str(len(seen)))
+        monkeypatch.setattr(data, "load", lambda *_, **__: augmented)
+    assert seen == [((), 0, None), ((1, 2), 40, data.crop_and_flip)]
 
 
 def test_threads_are_the_runs_own_and_put_back(tmp_path, monkeypatch):

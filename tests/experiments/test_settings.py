@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Settings, make_settings
-from tsnn_uq.experiments.settings import ALIASES
+from tsnn_uq.experiments.settings import ALIASES, loss_times
 from tsnn_uq.training import DEFAULT_REGULARIZER, regularizer_terms
 
 counts = st.integers(1, 10**6)
@@ -66,6 +66,18 @@ def test_a_part_of_a_file_is_filled_up_with_what_suits_the_data_set(tmp_path):
         Settings.load(path)
 
 
+def test_when_the_loss_is_taken_is_a_word_or_steps_and_older_runs_say_nothing_of_it(tmp_path):
+    for text, times in ((None, ()), ("every", "every"), ("1,4", (1, 4))):
+        settings = make_settings({"loss_over_time": text})
+        assert loss_times(settings.loss_over_time) == times
+        settings.save(tmp_path / "config.toml")
+        assert Settings.load(tmp_path / "config.toml") == settings
+        assert ("loss_over_time" in (tmp_path / "config.toml").read_text()) == (text is not None)
+    for text in ("each", "0", "2,2"):
+        with pytest.raises(InputError, match="loss_over_time: expected"):
+            make_settings({"loss_over_time": text})
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -99,7 +111,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
     [
         (dict(family="dropot"), r"network: expected one of dropconnect, .*; got 'dropot' \(did you mean 'dropout'"),
         (dict(method="indirekt"), r"method: expected one of .*; got 'indirekt' \(did you mean 'indirect'\?\)"),
-        (dict(method="direct", quantized_part="none"), "quantized_part: expected one of all, conv, fc; got 'none'"),
+        (dict(method="direct", quantized_part="none"), "quantized_part: expected one of all, inner, conv, fc; got 'none'"),
         (dict(quantized_part="all"), "quantized_part: expected no option, since method float has none"),
         (dict(tau_s=3.0), r"tau_s: option of neuron lif: expected one of decay, .*; got 'tau_s_ms'"),
         (dict(start=0.1), "start: expected no option, since method float has none"),

@@ -62,7 +62,7 @@ LISTING = r"0, 1\.0, 1\.2, head, tail"
 @pytest.mark.parametrize(
     ("layers", "match"),
     [
-        ("convs", r"^layers: expected one of all, conv, fc; got 'convs' \(did you mean 'conv'\?\)"),
+        ("convs", r"^layers: expected one of all, inner, conv, fc; got 'convs' \(did you mean 'conv'\?\)"),
         ("head", r"^layers: expected names in a list; got 'head' alone \(write \['head'\]\)"),
         (["haed"], rf"^layers: expected names among: {LISTING}; got 'haed' \(did you mean 'head'\?\)"),
         (["head", "1.1"], rf"^layers: expected names among: {LISTING}; got '1.1'"),

@@ -1,4 +1,4 @@
-"""Regularizers that logits and labels are not enough for: quantization gap, membrane potentials, outliers."""
+"""Regularizers that logits and labels are not enough for: quantization gap, potentials, rates, outliers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tsnn_uq.data.outliers import outliers
 from tsnn_uq.data.warps import warped
 from tsnn_uq.metrics.functional import predictive_variance
 from tsnn_uq.neurons import LIFParameters, watch_potentials
+from tsnn_uq.neurons.potentials import Watched
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.training import (
@@ -25,6 +26,7 @@ from tsnn_uq.training import (
     MembraneRegularizer,
     OutlierExposure,
     QuantizationGapRegularizer,
+    RateRegularizer,
     VarianceRegularizer,
     WeightedSum,
     fit,
@@ -162,6 +164,51 @@ def test_a_network_without_our_neurons_has_no_potentials():
         one_forward(mlp(), MembraneRegularizer())
     with pytest.raises(InputError, match="width: expected a positive number; got 0"):
         MembraneRegularizer(0)
+
+
+# Rates.
+
+
+@pytest.mark.parametrize("family", ["dropout", "plif", "slayer", "vgg"])
+@pytest.mark.parametrize("target", [0.0, 0.02])
+def test_the_rate_is_what_neurons_spike_above_the_target(family, target):
+    model, regularizer = network(family, p=0.0), RateRegularizer(target)
+    seen = []
+    for layer in model.modules():
+        if isinstance(layer, Watched):
+            layer.register_forward_hook(lambda module, inputs, spikes: seen.append(spikes))
+    forward = one_forward(model, regularizer)
+    excess = [max(0.0, spikes[:, n].mean().item() - target) for spikes in seen for n in range(16)]
+    assert sum(excess) > 0
+    assert regularizer.term(forward).item() == pytest.approx(sum(excess) / len(excess), rel=1e-5)
+    regularizer.term(forward).backward()
+    assert next(parameter for parameter in model.parameters() if parameter.dim() > 1).grad.abs().sum() > 0
+
+
+def test_inputs_of_other_terms_are_not_counted_and_nothing_is_left_behind():
+    model = network(p=0.0)
+    both = WeightedSum([(1.0, RateRegularizer()), (1.0, OutlierExposure(0.5))])
+    alone = RateRegularizer().term(one_forward(model, RateRegularizer()))
+    forward = one_forward(model, both)
+    torch.testing.assert_close(both.term(forward) - divergence_from_uniform(forward.extra_logits), alone)
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_training_with_it_makes_spikes_rarer():
+    def after(weight):
+        model = network(p=0.0)
+        settings = FitSettings(epochs=20, batch_size=16, learning_rate=0.02, regularizer_weight=weight)
+        fit(model, images(), seed=0, regularizer=RateRegularizer() if weight else None, settings=settings)
+        return RateRegularizer().term(one_forward(model, RateRegularizer())).item()
+
+    assert after(3.0) < 0.5 * after(0.0)
+
+
+def test_a_network_without_our_neurons_has_no_rate():
+    with pytest.raises(InputError, match="model: expected LIF, PLIF or SRM neurons"):
+        one_forward(mlp(), RateRegularizer())
+    with pytest.raises(InputError, match="target: expected"):
+        RateRegularizer(-0.1)
 
 
 # Outliers.

@@ -30,7 +30,7 @@ from tsnn_uq.training import (
 )
 
 TARGET = torch.tensor([0, 1])
-OF_WHOLE_PASSES = ("quantization-gap", "membrane", "outliers", "consistency")
+OF_WHOLE_PASSES = ("quantization-gap", "membrane", "outliers", "consistency", "rate")
 OF_LOGITS = [name for name in REGULARIZERS if name not in ("none", *OF_WHOLE_PASSES)]
 logit = st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-5, 5))
 

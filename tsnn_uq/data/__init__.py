@@ -7,15 +7,18 @@ from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
+from tsnn_uq.data.foreign import FOREIGN, fitted, noise
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
 from tsnn_uq.data.splits import EVENT_SETS, Splits, load, load_all, load_test
+from tsnn_uq.data.spoken import SpokenDataset, level_crossings, load_spoken_digits, mel_energies
 
 __all__ = [
     "CORRUPTIONS",
     "DIGIT_CORRUPTIONS",
     "EVENT_SETS",
+    "FOREIGN",
     "SHIFTS",
     "SOURCES",
     "Dataset",
@@ -27,6 +30,7 @@ __all__ = [
     "Located",
     "Source",
     "Splits",
+    "SpokenDataset",
     "apply_shift",
     "blurred",
     "corrupted",
@@ -34,11 +38,16 @@ __all__ = [
     "data_folder",
     "extent",
     "fetch",
+    "fitted",
+    "level_crossings",
     "load",
     "load_all",
     "load_fold",
+    "load_spoken_digits",
     "load_test",
     "locate",
+    "mel_energies",
+    "noise",
     "noisy",
     "overview",
     "parse_events",

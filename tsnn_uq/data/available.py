@@ -38,7 +38,8 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
         yield Entry(name, "test", "made when asked for", "")
     for name in SOURCES:
         for located in locate(name, data_dir):
-            yield Entry(name, located.file.name, located.state, str(located.path or f"fetch with: tsnn-uq data {name}"))
+            remedy = f"fetch with: tsnn-uq data {name}" if SOURCES[name].fetched else f"see {SOURCES[name].url}"
+            yield Entry(name, located.file.name, located.state, str(located.path or remedy))
     for part in PARTS:
         try:
             found = find_recordings(part, data_dir)

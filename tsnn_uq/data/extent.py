@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tsnn_uq.checks import check_choice
 from tsnn_uq.data.nmnist import find_recordings
-from tsnn_uq.data.registry import SOURCES
+from tsnn_uq.data.registry import SOURCES, trainable
 from tsnn_uq.data.splits import DIGITS_TEST, EVENT_SETS, LEFT_OUT, PARTS, VALIDATION, VALIDATION_ELSE
 
 __all__ = ["Extent", "extent"]
@@ -38,7 +38,7 @@ def extent(name: str, data_dir: str | Path | None = None) -> Extent:
         >>> extent("digits")
         Extent(shape=(1, 8, 8), classes=10, train=1257, validation=180, test=360)
     """
-    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
+    check_choice("data set", name, ("digits", *trainable(), *EVENT_SETS))
     if name == "digits":
         held_out = VALIDATION["digits"]
         return Extent((1, 8, 8), 10, 1797 - DIGITS_TEST - held_out, held_out, DIGITS_TEST)

@@ -95,6 +95,9 @@ def obtain(source: Source, file: File, data_dir: str | Path | None = None) -> tu
         raise InputError(found.problem)
     if found.path is not None:
         return found.path, content
+    if not source.fetched:
+        wanted = f"{file.name} in {folder / source.folders[0]}"
+        raise InputError(f"{source.name}: expected {wanted}; it is missing; download it yourself, see {source.url}")
     return _download(source, file, folder)
 
 

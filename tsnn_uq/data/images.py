@@ -117,6 +117,8 @@ def read_part(source: Source, part: Literal["train", "test"], data_dir: str | Pa
         pixels, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     else:
         pixels, labels = _idx_pair(*found)
+        if source.layout == "emnist":
+            pixels, labels = pixels.swapaxes(2, 3), labels - 1
     images = torch.from_numpy(pixels.astype("float32")).div_(255)
     return Dataset(images, torch.from_numpy(labels.astype("int64")), source.name, source.classes)
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SOURCES", "File", "Source"]
+__all__ = ["SOURCES", "File", "Source", "trainable"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,15 @@ class Source:
         name: how the user calls it.
         classes: number of classes.
         folders: sub-folders of the data folder in which it is looked for; a fetched file goes into the first.
-        url: folder of the mirror, which has each file as ``<name>.gz``, or an archive ``.tar.gz`` with all files.
+        url: folder of the mirror, which has each file as ``<name>.gz``; an archive ``.tar.gz`` with all files; or,
+            where no mirror has the files alone or can be trusted, the page that tells where they are.
         origin: whose work it is.
         licence: under which it may be used.
-        train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR.
+        train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR; none of a
+            set that is there to be tested on.
         test: files of the test part, likewise.
-        layout: ``"idx"``, the format of MNIST, or ``"cifar"``: records of a label byte and the pixels.
+        layout: ``"idx"``, the format of MNIST; ``"emnist"``, the same with images transposed and classes counted from
+            1; or ``"cifar"``: records of a label byte and the pixels.
         shape: channels, height and width of an image.
     """
 
@@ -51,7 +54,7 @@ class Source:
     licence: str
     train: tuple[File, ...]
     test: tuple[File, ...]
-    layout: Literal["idx", "cifar"] = "idx"
+    layout: Literal["idx", "emnist", "cifar"] = "idx"
     shape: tuple[int, int, int] = (1, 28, 28)
 
     @property
@@ -59,15 +62,20 @@ class Source:
         """Those of both parts."""
         return (*self.train, *self.test)
 
+    @property
+    def fetched(self) -> bool:
+        """Whether the files can be fetched."""
+        return self.url.endswith(("/", ".tar.gz"))
+
     def count(self, part: Literal["train", "test"]) -> int:
         """Number of images of a part, by the size of its files."""
         files: tuple[File, ...] = getattr(self, part)
-        if self.layout == "idx":
-            return files[1].size - 8  # labels: a header of eight bytes, then a byte each
-        return sum(file.size for file in files) // (1 + math.prod(self.shape))
+        if self.layout == "cifar":
+            return sum(file.size for file in files) // (1 + math.prod(self.shape))
+        return files[1].size - 8  # labels: a header of eight bytes, then a byte each
 
 
-def _pair(part: str, count: int, images: str, labels: str) -> tuple[File, File]:
+def _pair(part: str, count: int, images: str, labels: str) -> tuple[File, ...]:
     return (
         File(f"{part}-images-idx3-ubyte", 16 + count * 28 * 28, images),
         File(f"{part}-labels-idx1-ubyte", 8 + count, labels),
@@ -139,5 +147,41 @@ SOURCES: dict[str, Source] = {
             layout="cifar",
             shape=(3, 32, 32),
         ),
+        Source(
+            name="emnist-letters",
+            classes=26,
+            folders=("emnist-letters", "EMNIST/raw"),
+            url="https://www.nist.gov/itl/products-and-services/emnist-dataset",  # which has one archive of 560 MB
+            origin="Cohen et al. 2017, from NIST Special Database 19",
+            licence="US government work",
+            train=(),
+            test=_pair(
+                "emnist-letters-test",
+                20_800,
+                "d5895e82d14765b22a84342337bc5c25f1affd61cc97d3821d4e65504bbf8dbc",
+                "22dbcde0a929a7f166bdac863b9195b2994d840a1e082f8f6daaeac5606376a6",
+            ),
+            layout="emnist",
+        ),
+        Source(
+            name="notmnist",
+            classes=10,
+            folders=("notmnist",),
+            url="https://github.com/davidflanagan/notMNIST-to-MNIST",  # its test files; there is no official sample
+            origin="Bulatov 2011; a sample of notMNIST_small in MNIST's format by Flanagan",
+            licence="posted with permission of the author; that of the fonts is unknown",
+            train=(),
+            test=_pair(
+                "t10k",
+                10_000,
+                "8e7f38ae95cc8f48e0986175ffc9137e5007ebcf3d8fdf6656c904eb9dab198b",
+                "5f8e6012f2ce730700d8d05fca098bc47f71d25b890e4bec7ac5ebfd614a4001",
+            ),
+        ),
     )
 }
+
+
+def trainable() -> tuple[str, ...]:
+    """Names of the sources with a training part."""
+    return tuple(name for name, source in SOURCES.items() if source.train)

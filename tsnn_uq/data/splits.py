@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.events import Windows
-from tsnn_uq.data.foreign import FOREIGN
+from tsnn_uq.data.foreign import FOREIGN, fitted, noise
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings
-from tsnn_uq.data.registry import SOURCES
+from tsnn_uq.data.registry import SOURCES, trainable
 from tsnn_uq.data.shifts import apply_shift, parse_shift
 from tsnn_uq.data.simulated import simulated_recordings
 from tsnn_uq.seeds import generator_for
@@ -125,16 +125,19 @@ def load_test(
     bin_ms: float | None = None,
     steps: int | None = None,
     skip_bad: bool = False,
+    shape: Sequence[int] | None = None,
 ) -> Dataset:
     """Load a test part alone, as it is or shifted; the training files need not be there.
 
     Args:
         name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
             ``"mnist:rotate=30"``, or ``:kind=severity`` for one of `CORRUPTIONS`, e.g. ``"mnist:fog=3"``; also
-            ``"letters"`` and ``"noise"``, which are made and have no training part.
+            ``"letters"`` and ``"noise"``, which are made, and ``"emnist-letters"`` and ``"notmnist"``, which have no
+            training part here.
         data_dir: as for `load`.
         seed: of a random shift; it does not choose the inputs.
         bin_ms: as for `load`, and so are steps and skip_bad.
+        shape: what a network takes, to which images are fitted; see `tsnn_uq.data.fitted`.
 
     Raises:
         InputError: the name or shift is unknown, the amount is bad, or a file is damaged or cannot be had.
@@ -144,13 +147,17 @@ def load_test(
         'digits:noise=0.5'
     """
     base, colon, shift = name.partition(":")
-    windows = _check(base, bin_ms, steps, skip_bad, also=FOREIGN)
+    windows = _check(base, bin_ms, steps, skip_bad, also=(*SOURCES, *FOREIGN))
     if colon:
         parse_shift(shift)  # before anything is read or fetched
         if base in EVENT_SETS:
             raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
-    test = FOREIGN[base]() if base in FOREIGN else _whole(_part(base, "test", data_dir, windows, skip_bad))
-    return replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
+    if base == "noise" and shape is not None:
+        test = noise(shape=shape)
+    else:
+        test = FOREIGN[base]() if base in FOREIGN else _whole(_part(base, "test", data_dir, windows, skip_bad))
+    test = replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
+    return test if shape is None else fitted(test, shape)
 
 
 def load_all(
@@ -186,7 +193,7 @@ def _check(
     name: str, bin_ms: float | None, steps: int | None, skip_bad: bool, *, also: Collection[str] = ()
 ) -> Windows:
     """How the time is divided, if the name is known and takes the arguments that were given."""
-    check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS, *also))
+    check_choice("data set", name, dict.fromkeys(("digits", *trainable(), *EVENT_SETS, *also)))
     for argument, value, takers in (
         ("bin_ms", bin_ms, EVENT_SETS),
         ("steps", steps, EVENT_SETS),

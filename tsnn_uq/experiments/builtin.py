@@ -83,6 +83,32 @@ def nmnist(
     return data.load("nmnist", data_dir, seed=seed, steps=steps, bin_ms=bin_ms, skip_bad=skip_bad)
 
 
+def fsdd(
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    folds: int = 0,
+    *,
+    code: str = "crossings",
+    steps: int = 50,
+    bands: int = 32,
+    levels: int = 4,
+) -> data.Splits:
+    """Load spoken digits.
+
+    Args:
+        seed: draws the validation part, and with folds says which speaker is tested on.
+        data_dir: where the data lie.
+        folds: 0 for the official test part, 6 to leave one speaker out.
+        code: ``"crossings"`` for spikes where mel energies cross levels, or ``"current"`` for the energies.
+        steps: time steps of 12.5 ms.
+        bands: mel bands.
+        levels: of the crossings.
+    """
+    return data.load_spoken_digits(
+        data_dir, seed=seed, folds=folds, code=code, frames=steps, bands=bands, levels=levels
+    )
+
+
 def lif(
     *,
     decay: float = 0.5,
@@ -226,6 +252,16 @@ register("data", "fashion-mnist", images("fashion-mnist"), suits={"": _IMAGES})
 register("data", "cifar10", cifar10, suits={"": _IMAGES | {"network.steps": 2, "epochs": 20, "batch_size": 100}})
 register("data", "nmnist", nmnist, suits={"": _EVENTS | {"epochs": 40}})
 register("data", "nmnist-simulated", events("nmnist-simulated"), suits={"": _EVENTS | {"epochs": 6}})
+
+register(
+    "data",
+    "fsdd",
+    fsdd,
+    suits={
+        "": {"network.coding": "events", "network.steps": 50, "network.hidden": (256, 256), "epochs": 40},
+        "slayer": {"neuron.step_ms": 12.5, "neuron.tau_s_ms": 50.0},
+    },
+)
 
 register("network", "dropconnect", networks.dropconnect)
 register("network", "dropout", networks.dropout)

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 HANDED = {
-    "data": ("seed", "data_dir"),
+    "data": ("seed", "data_dir", "folds"),
     "network": ("shape", "classes", "neuron", "sizes"),
     "neuron": (),
     "method": ("teacher",),

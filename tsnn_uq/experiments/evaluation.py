@@ -56,7 +56,7 @@ def evaluate_run(
     name = own if name is None else name
     as_stored = not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
     samples = settings.samples if samples is None else samples
-    dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
+    dataset = load_test(settings, name, context.data_dir, seed=seed or 0, shape=size["shape"])
     if list(dataset.shape) != size["shape"]:
         wanted = f"inputs of shape {size['shape']}, as the run was trained on"
         raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")

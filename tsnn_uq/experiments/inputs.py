@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from tsnn_uq.checks import InputError, check_labels, describe
 from tsnn_uq.data.folds import fold_of
 from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.experiments.components import is_reference, known
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.seeds import generator_for
 
@@ -77,7 +77,7 @@ class Items(data.Dataset):
 
 def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
-    if not settings.folds:
+    if not settings.folds or chosen("data", settings.data.name).takes("folds"):
         return _load(settings, settings.seed, data_dir)
     name = settings.data.name
     if name in _SETS:
@@ -95,7 +95,8 @@ _SETS = ("digits", *data.SOURCES, *data.EVENT_SETS)
 
 def _load(settings: Settings, seed: int, data_dir: str | Path | None) -> data.Splits:
     with drawn_from(generator_for(seed, "data")):  # of code that asks torch's global generator
-        return _splits(settings.make("data", seed=seed, data_dir=data_dir), settings.data.name)
+        made = settings.make("data", seed=seed, data_dir=data_dir, folds=settings.folds)
+        return _splits(made, settings.data.name)
 
 
 def _splits(given: Any, name: str) -> data.Splits:
@@ -162,7 +163,14 @@ def _counted(settings: Settings, data_dir: str | Path | None) -> data.Extent:
     return data.Extent(train.shape, train.classes, *(len(getattr(splits, part)) for part in PARTS))
 
 
-def load_test(settings: Settings, name: str, data_dir: str | Path | None = None, *, seed: int = 0) -> data.Dataset:
+def load_test(
+    settings: Settings,
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+) -> data.Dataset:
     """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
 
     Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those
@@ -173,6 +181,7 @@ def load_test(settings: Settings, name: str, data_dir: str | Path | None = None,
         name: a data set, also shifted (``"mnist:rotate=30"``) or one of those without a training part; or a component.
         data_dir: where the data lie.
         seed: of a random shift.
+        shape: what the run's network takes, to which images of the package's other sets are fitted.
     """
     own = settings.data.name
     if (own, name) == ("nmnist-simulated", "nmnist"):
@@ -180,7 +189,8 @@ def load_test(settings: Settings, name: str, data_dir: str | Path | None = None,
     if settings.folds and name.partition(":")[0] == own:
         return load_splits(settings, data_dir).test
     if name.partition(":")[0] in (*_SETS, *FOREIGN) or not (name in known("data") or is_reference(name)):
-        return data.load_test(name, data_dir, seed=seed, **_binning(settings, name))
+        events = {own, name.partition(":")[0]} & {*data.EVENT_SETS}
+        return data.load_test(name, data_dir, seed=seed, shape=None if events else shape, **_binning(settings, name))
     if name == own:
         return _load(settings, settings.seed, data_dir).test
     return _load(settings.replace(data=name), seed, data_dir).test

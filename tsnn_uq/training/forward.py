@@ -81,7 +81,7 @@ def forward_batch(
         with global_seed(derive_seed(seed, "layers of others", step), images.device), naming_lone_inputs():
             return [read(call(part)) for part in _at_rest(model, inputs.chunk(runs, batch_dim))]
 
-    def joined(parts: Sequence[Tensor]) -> Tensor:
+    def joined(parts: list[Tensor]) -> Tensor:
         if sum(map(len, parts)) != layout.rows:
             wanted = f"[T, {layout.rows}, C] or [{layout.rows}, C]"
             raise InputError(f"model: expected outputs of shape {wanted}; got {sum(map(len, parts))} rows of logits")
@@ -101,8 +101,8 @@ def forward_batch(
     over_time = None
     if loss_over_time:
         timed = joined([logits_for_loss(part, loss_over_time).transpose(0, 1) for part in outputs])  # [R, K, C]
-        repeated, single, _ = layout.split(timed)
-        over_time = torch.cat([repeated.flatten(0, 1), single]).transpose(0, 1)
+        repeated, others, _ = layout.split(timed)
+        over_time = torch.cat([repeated.flatten(0, 1), others]).transpose(0, 1)
     indices = torch.arange(count) if indices is None else indices
     return Forward(
         model,

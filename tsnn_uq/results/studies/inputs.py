@@ -49,8 +49,8 @@ def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dat
         InputError: the data set is unknown, or its inputs have another shape than the runs' own.
     """
     config = next(iter(settings(runs).values()))
-    dataset = load_test(config, name, runs.data_dir, seed=runs.seed)
     own = load_test(config, config.data.name, runs.data_dir)
+    dataset = load_test(config, name, runs.data_dir, seed=runs.seed, shape=own.shape)
     if dataset.shape != own.shape:
         wanted = f"inputs of shape {list(own.shape)}, as the runs were trained on"
         raise InputError(f"outlier: expected {wanted}; got {list(dataset.shape)}")

@@ -10,6 +10,7 @@ from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
 from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_from_uniform
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
+from tsnn_uq.training.regularizers.rate import RateRegularizer
 from tsnn_uq.training.regularizers.registry import (
     DEFAULT_REGULARIZER,
     NEED_IMAGES,
@@ -38,6 +39,7 @@ __all__ = [
     "MembraneRegularizer",
     "OutlierExposure",
     "QuantizationGapRegularizer",
+    "RateRegularizer",
     "Regularizer",
     "SoftBinnedRegularizer",
     "VarianceRegularizer",

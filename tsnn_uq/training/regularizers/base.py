@@ -95,6 +95,18 @@ class WholePassRegularizer(Regularizer):
         raise InputError(f"{type(self).__name__}: expected a whole forward pass; got logits alone ({remedy})")
 
 
+class LayersRegularizer(WholePassRegularizer):
+    """A mean over images and layers: its `watch` gives, for each layer and run, the value of each row [R]."""
+
+    def term(self, forward: Forward) -> Tensor:
+        """The mean, a scalar; of images alone."""
+        runs = forward.layout.rows // len(forward.seen[0])
+        layers = len(forward.seen) // runs
+        rows = torch.cat([torch.stack(forward.seen[run * layers :][:layers], 1) for run in range(runs)])  # [R, layers]
+        repeated, single, _ = forward.layout.split(rows)
+        return torch.cat([repeated.flatten(0, 1), single]).mean()
+
+
 class OwnInputsRegularizer(WholePassRegularizer):
     """One with inputs that it makes of the batch's images, `extra_share` of them; a base for dataclasses."""
 

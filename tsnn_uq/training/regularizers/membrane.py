@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import check_positive
 from tsnn_uq.neurons import watch_potentials
-from tsnn_uq.training.layout import Forward
-from tsnn_uq.training.regularizers.base import WholePassRegularizer
+from tsnn_uq.training.regularizers.base import LayersRegularizer
 
 __all__ = ["MembraneRegularizer", "spike_variance"]
 
@@ -31,6 +29,7 @@ def spike_variance(distance: Tensor, width: float) -> Tensor:
         Of the shape of `distance`, from 0 to 1.
 
     Example:
+        >>> import torch
         >>> spike_variance(torch.tensor([0.0, 1.0]), width=0.25)
         tensor([1.0000, 0.0707])
     """
@@ -38,7 +37,7 @@ def spike_variance(distance: Tensor, width: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MembraneRegularizer(WholePassRegularizer):
+class MembraneRegularizer(LayersRegularizer):
     """The `spike_variance` of the neurons of LIF, PLIF and SRM layers, half for potentials that fire, half for others.
 
     Of each input and layer: the mean of its mean over steps and neurons that fire, and that over those that do not;
@@ -79,11 +78,3 @@ class MembraneRegularizer(WholePassRegularizer):
 
         with watch_potentials(model, see):
             yield seen
-
-    def term(self, forward: Forward) -> Tensor:
-        """The mean, a scalar; of images alone."""
-        runs = forward.layout.rows // len(forward.seen[0])
-        layers = len(forward.seen) // runs
-        rows = torch.cat([torch.stack(forward.seen[run * layers :][:layers], 1) for run in range(runs)])  # [R, layers]
-        repeated, single, _ = forward.layout.split(rows)
-        return torch.cat([repeated.flatten(0, 1), single]).mean()

@@ -18,6 +18,7 @@ from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
 from tsnn_uq.training.regularizers.exposure import OutlierExposure
 from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer
 from tsnn_uq.training.regularizers.membrane import MembraneRegularizer
+from tsnn_uq.training.regularizers.rate import RateRegularizer
 from tsnn_uq.training.regularizers.spread import (
     ContrastRegularizer,
     EntropyRegularizer,
@@ -48,6 +49,7 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
     "kernel-calibration": KernelCalibrationRegularizer,
     "quantization-gap": QuantizationGapRegularizer,
     "membrane": MembraneRegularizer,
+    "rate": RateRegularizer,
     "outliers": OutlierExposure,
     "consistency": ConsistencyRegularizer,
 }
