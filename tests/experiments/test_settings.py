@@ -111,7 +111,10 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
     [
         (dict(family="dropot"), r"network: expected one of dropconnect, .*; got 'dropot' \(did you mean 'dropout'"),
         (dict(method="indirekt"), r"method: expected one of .*; got 'indirekt' \(did you mean 'indirect'\?\)"),
-        (dict(method="direct", quantized_part="none"), "quantized_part: expected one of all, inner, conv, fc; got 'none'"),
+        (
+            dict(method="direct", quantized_part="none"),
+            "quantized_part: expected one of all, inner, conv, fc; got",
+        ),
         (dict(quantized_part="all"), "quantized_part: expected no option, since method float has none"),
         (dict(tau_s=3.0), r"tau_s: option of neuron lif: expected one of decay, .*; got 'tau_s_ms'"),
         (dict(start=0.1), "start: expected no option, since method float has none"),
