@@ -14,6 +14,8 @@ import torch
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding, unpack_spikes
 from tsnn_uq.data import level_crossings, load_spoken_digits, mel_energies, spoken
+from tsnn_uq.experiments import make_settings
+from tsnn_uq.experiments.inputs import load_splits
 
 
 def test_energies_are_those_of_the_definition():
@@ -117,6 +119,15 @@ def test_the_official_split_and_that_by_speaker(tmp_path, small):
         assert len(train + validation) == 28
     with pytest.raises(InputError, match="folds: expected 0, or 3"):
         load_spoken_digits(tmp_path, folds=5)
+
+
+def test_runs_leave_out_the_speaker_of_their_seed(tmp_path, small):
+    write(tmp_path / "fsdd", small)
+    settings = make_settings({"data": "fsdd", "steps": 6, "data.bands": 4, "folds": 3, "seed": 1})
+    assert (settings.network.coding, settings.network.steps) == ("events", 6)
+    ours, theirs = load_splits(settings, tmp_path), load_spoken_digits(tmp_path, seed=1, folds=3, frames=6, bands=4)
+    assert torch.equal(ours.test.images, theirs.test.images)
+    assert torch.equal(ours.validation.labels, theirs.validation.labels)
 
 
 def test_an_archive_is_as_good_as_a_folder_and_crossings_are_bits(tmp_path, small):
