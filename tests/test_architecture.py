@@ -109,7 +109,7 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
-    "cost": {"checks", "coding", "held", "neurons", "quantization", "state"},
+    "cost": {"batches", "checks", "coding", "held", "neurons", "quantization", "state"},
     "bayes": {
         "batches",
         "checks",

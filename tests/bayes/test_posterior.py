@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from tests.helpers.peers import PEERS, peer
-from tests.helpers.training import EAGER, images, network, same
+from tests.helpers.training import EAGER, Items, images, network, same
+from tsnn_uq.batches import open_data
 from tsnn_uq.bayes import (
     Ensemble,
     LastLayerLaplace,
@@ -72,6 +75,59 @@ def test_predictions_are_probabilities_of_several_networks(name, generator):
     torch.testing.assert_close(probs.sum(-1), torch.ones(3, 16))
     assert (probs[0] != probs[1]).any()
     assert torch.equal(probs, posterior.predict(images()[0], samples=3, generator=generator.manual_seed(0)))
+
+
+@posteriors
+def test_predictions_over_other_data_are_those_for_one_tensor(name, generator):
+    posterior, data, done = POSTERIORS[name](model()), images(), []
+    options = {"samples": 3, "generator": generator, "batch_size": 6}
+    whole = posterior.predict(data[0], **options)
+    for train in (Items(*data), DataLoader(Items(*data), 5)):
+        generator.manual_seed(0)
+        probs, labels = posterior.predict(train, progress=done.append, **options)
+        assert torch.equal(probs, whole)
+        assert torch.equal(labels, data[1])
+    assert done == [6, 12, 16, 22, 28, 32, 38, 44, 48] * 2
+    generator.manual_seed(0)
+    moments, labels = posterior.moments(Items(*data), **options)
+    assert moments.samples.tolist() == [3] * 16
+    torch.testing.assert_close(moments.mean, whole.double().mean(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(moments.variance, whole.double().var(0, correction=0), rtol=0, atol=1e-12)
+    assert torch.equal(labels, data[1])
+
+
+class Unseeded(Items):
+    """Items that are others each time."""
+
+    def __getitem__(self, index):
+        inputs, label = super().__getitem__(index)
+        return inputs + numpy.random.default_rng().random(dtype=numpy.float32), label
+
+
+SHUFFLED = {
+    "its own generator": lambda data: DataLoader(Items(*data), 5, shuffle=True, generator=torch.Generator()),
+    "random items": lambda data: Unseeded(*data),
+    "random items of a DataLoader": lambda data: DataLoader(Unseeded(*data), 5),
+    "fewer each time": lambda data: DataLoader(Items(*data), 5, sampler=iter(range(16))),
+}
+
+
+@pytest.mark.parametrize("kind", SHUFFLED)
+def test_predictions_for_inputs_in_several_orders_are_not_mixed(kind, generator):
+    posterior = Ensemble([model(), model(1)])
+    with pytest.raises(InputError, match="images: expected the same inputs in the same order"):
+        posterior.predict(SHUFFLED[kind](images()), samples=2, generator=generator)
+
+
+def test_an_order_drawn_from_the_global_generator_is_the_same_each_time(generator):
+    posterior, data = Ensemble([model(), model(1)]), images()
+    options = {"samples": 2, "generator": generator}
+    probs, labels = posterior.predict(DataLoader(Items(*data), 5, shuffle=True), **options)
+    seen = torch.cat([batch.inputs for batch in open_data("data", DataLoader(Items(*data), 5, shuffle=True)).blocks(5)])
+    assert not torch.equal(seen, data[0])
+    generator.manual_seed(0)
+    assert torch.equal(probs, posterior.predict(seen, **options))
+    assert labels.bincount().tolist() == data[1].bincount().tolist()
 
 
 @posteriors

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.peers import peer
@@ -359,6 +360,16 @@ def test_ternary_scales_against_sets(data: st.DataObject, out: int, inner: int, 
 )
 def test_ternary_scales_at_the_edges(weight: Tensor, scales: int) -> None:
     assert ternary_scales(weight) == scales
+
+
+def test_an_example_may_come_from_a_dataset_or_a_dataloader() -> None:
+    inputs, labels = torch.zeros(5, 1, 4, 4), torch.zeros(5, dtype=torch.long)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    whole = count_layers(network, inputs)
+    for data in ((inputs, labels), [(inputs[0], 0)], TensorDataset(inputs), DataLoader(TensorDataset(inputs, labels))):
+        assert count_layers(network, data) == whole
+    over_time = nn.Sequential(nn.Flatten(2), nn.Linear(16, 3))
+    assert count_layers(over_time, TensorDataset(inputs), batch_dim=1)[0].macs == 48
 
 
 def test_no_layer_is_an_error() -> None:

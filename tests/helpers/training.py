@@ -6,12 +6,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tsnn_uq.networks import build
 from tsnn_uq.neurons import LIFParameters, SRMParameters
+from tsnn_uq.seeds import generator_for
 from tsnn_uq.training import METHODS, FitSettings, Method
 
-__all__ = ["STEPS", "TINY", "images", "method", "mlp", "network", "same"]
+__all__ = [
+    "EAGER",
+    "TINY",
+    "Items",
+    "Noisy",
+    "images",
+    "loader",
+    "method",
+    "mlp",
+    "network",
+    "same",
+    "shifted",
+]
 
 TINY = FitSettings(epochs=2, batch_size=6, learning_rate=0.05)
 EAGER = LIFParameters(threshold=0.2, reset="hard")  # a few small weights are enough for a spike
@@ -63,3 +77,62 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return states[0].keys() == states[1].keys() and all(
         torch.equal(states[0][key], states[1][key]) for key in states[0]
     )
+
+
+class Items(Dataset):
+    """Items one by one."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor, dim: int = 0) -> None:
+        self.inputs, self.labels, self.dim = inputs, labels, dim
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.inputs.select(self.dim, index), int(self.labels[index])
+
+
+class Noisy(Items):
+    """Items that are random by themselves."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        inputs, label = super().__getitem__(index)
+        return inputs + 0.1 * torch.rand(inputs.shape), label
+
+
+class OurOrder(Sampler):
+    """The order of `fit`, as batches of indices, for a DataLoader."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        order = torch.randperm(self.count, generator=generator_for(self.seed, "order", self.epoch))
+        yield from (part.tolist() for part in order.split(6))
+
+    def __len__(self) -> int:
+        return -(-self.count // 6)
+
+
+def stacked(dim: int) -> Any:
+    """Collates items along an axis, and their labels."""
+
+    def collate(items):
+        return torch.stack([item for item, _ in items], dim), torch.tensor([label for _, label in items])
+
+    return collate
+
+
+def loader(data: Any, dim: int = 0, workers: int = 0) -> DataLoader[Any]:
+    """A DataLoader with the order of `fit`."""
+    items = Items(*data, dim)
+    return DataLoader(items, batch_sampler=OurOrder(len(items)), collate_fn=stacked(dim), num_workers=workers)
+
+
+def shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """An augmentation: noise, and a shift that all inputs have in common."""
+    noise = torch.rand(inputs.shape, generator=generator)
+    return (inputs * (1 - 0.2 * noise)).roll(int(torch.randint(3, (), generator=generator)), -1)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, TensorDataset
+from torch.utils.data import DataLoader, Sampler, Subset, TensorDataset
 
-from tests.helpers.training import TINY, images, method, mlp, network, same
+from tests.helpers.training import TINY, Items, Noisy, images, loader, method, mlp, network, same, shifted
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import pack_spikes
 from tsnn_uq.networks import build
@@ -33,48 +33,6 @@ class Stop(Exception):
     """An interruption."""
 
 
-class Items(Dataset):
-    """Items one by one."""
-
-    def __init__(self, inputs: Tensor, labels: Tensor, dim: int = 0) -> None:
-        self.inputs, self.labels, self.dim = inputs, labels, dim
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.inputs.select(self.dim, index), int(self.labels[index])
-
-
-class OurOrder(Sampler):
-    """The order of `fit`, as batches of indices, for a DataLoader."""
-
-    def __init__(self, count: int, seed: int = 0) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self):
-        order = torch.randperm(self.count, generator=generator_for(self.seed, "order", self.epoch))
-        yield from (part.tolist() for part in order.split(6))
-
-    def __len__(self) -> int:
-        return -(-self.count // 6)
-
-
-def stacked(dim: int):
-    def collate(items):
-        return torch.stack([item for item, _ in items], dim), torch.tensor([label for _, label in items])
-
-    return collate
-
-
-def loader(data, dim=0, workers=0):
-    items = Items(*data, dim)
-    return DataLoader(items, batch_sampler=OurOrder(len(items)), collate_fn=stacked(dim), num_workers=workers)
-
-
 FORMS = {
     "list": lambda data, dim: (list(data), {}),
     "TensorDataset": lambda data, dim: (TensorDataset(data[0].movedim(dim, 0), data[1]), {}),
@@ -84,12 +42,6 @@ FORMS = {
     "DataLoader": lambda data, dim: (loader(data, dim), {}),
     "DataLoader, two workers": lambda data, dim: (loader(data, dim, workers=2), {}),
 }
-
-
-def shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """An augmentation: noise, and a shift that all inputs have in common."""
-    noise = torch.rand(inputs.shape, generator=generator)
-    return (inputs * (1 - 0.2 * noise)).roll(int(torch.randint(3, (), generator=generator)), -1)
 
 
 class OverTime(nn.Module):
@@ -183,14 +135,6 @@ def test_all_forms_of_data_give_the_same_weights(case):
         )
         assert same(model, whole), form
         assert (other.loss, other.validation_accuracy) == (history.loss, history.validation_accuracy)
-
-
-class Noisy(Items):
-    """Items that are random by themselves."""
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        inputs, label = super().__getitem__(index)
-        return inputs + 0.1 * torch.rand(inputs.shape), label
 
 
 def test_random_items_are_others_in_each_epoch_and_the_same_for_any_workers():

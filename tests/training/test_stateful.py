@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from tests.helpers.peers import PEERS, peer
-from tests.helpers.training import images, mlp, same
+from tests.helpers.training import Items, images, loader, mlp, same
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import derive_seed, generator_for
@@ -139,15 +139,26 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+FORMS = {
+    "tensors": lambda inputs, labels, dim: (inputs, labels),
+    "Dataset": Items,
+    "DataLoader": lambda inputs, labels, dim: loader((inputs, labels), dim),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "form"),
+    [("float", "tensors"), ("direct", "Dataset"), ("indirect", "DataLoader"), ("distill", "tensors")],
+)
 @pytest.mark.parametrize("name", PEERS)
-def test_a_network_of_another_library_trains_as_in_a_plain_loop(name, method):
+def test_a_network_of_another_library_trains_as_in_a_plain_loop(name, method, form):
     make, plainly = METHODS[method]
     theirs, ours = Task(name), Task(name)
     plainly(theirs)
-    train = ours.inputs, ours.labels
-    history = fit(ours.network, train, seed=0, method=make(ours), settings=SETTINGS, validation=train, **ours.options)
-    assert history.validation_accuracy[-1] == accuracy(ours.network, *train, batch_size=5, **ours.options)
+    data = ours.inputs, ours.labels
+    train = FORMS[form](*data, ours.batch_dim)
+    history = fit(ours.network, train, seed=0, method=make(ours), settings=SETTINGS, validation=data, **ours.options)
+    assert history.validation_accuracy[-1] == accuracy(ours.network, *data, batch_size=5, **ours.options)
     assert not same(ours.network, Task(name).network)
     assert same(ours.network, theirs.network)
 

@@ -87,20 +87,39 @@ import resource, sys, torch
 from tsnn_uq.networks import build
 from tsnn_uq.uncertainty import mc_moments
 torch.set_num_threads(1)
+
+def show():
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
 network = build("dropout", sizes=(4, 8, 500), steps=1, generator=torch.Generator().manual_seed(0))
 for samples in (32, 1000):
     mc_moments(network, torch.rand(40, 4), samples=samples, generator=torch.Generator().manual_seed(1))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    show()
+
+class Zeros(torch.utils.data.Dataset):
+    # Items of half a mebibyte.
+    def __init__(self, count):
+        self.count = count
+    def __len__(self):
+        return self.count
+    def __getitem__(self, index):
+        return torch.zeros(2**17)
+
+network = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.AdaptiveAvgPool1d(10))
+for count in (20, 150):
+    mc_moments(network, Zeros(count), samples=2, generator=torch.Generator().manual_seed(1), batch_size=4)
+    show()
 """
 
 
-def test_the_peak_of_memory_does_not_grow_with_the_number_of_samples():
+def test_the_peak_of_memory_grows_with_neither_samples_nor_inputs_of_a_dataset():
     pytest.importorskip("resource")  # not on Windows
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc then gives back at once what is freed
     command = [sys.executable, "-c", _PEAK]
     output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    few, many = map(int, output.split())
-    assert many - few < 1000 * 40 * 500 * 4 / 8  # an eighth of what all samples take
+    few_samples, samples, few_inputs, inputs = map(int, output.split())
+    assert samples - few_samples < 1000 * 40 * 500 * 4 / 8  # an eighth of what all samples take
+    assert inputs - few_inputs < 150 * 2**19 / 8  # and of what all inputs take
 
 
 def test_a_loose_tolerance_stops_early_and_the_standard_error_is_below_it():

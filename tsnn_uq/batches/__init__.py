@@ -8,7 +8,18 @@ Whatever runs a network over data takes all three, opened by `open_data`:
 - a **DataLoader**, which has its own order, batches, workers and pinned memory.
 """
 
-from tsnn_uq.batches.batch import Batch, device_of
-from tsnn_uq.batches.sources import Data, Indexed, Loaded, Source, open_data
+from tsnn_uq.batches.batch import Batch, cat_labels, device_of
+from tsnn_uq.batches.sources import Collected, Data, Indexed, Loaded, Repeated, Source, open_data
 
-__all__ = ["Batch", "Data", "Indexed", "Loaded", "Source", "device_of", "open_data"]
+__all__ = [
+    "Batch",
+    "Collected",
+    "Data",
+    "Indexed",
+    "Loaded",
+    "Repeated",
+    "Source",
+    "cat_labels",
+    "device_of",
+    "open_data",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError, class_numbers, describe
 from tsnn_uq.held import is_held, one_step
 
-__all__ = ["Batch", "Checks", "device_of"]
+__all__ = ["Batch", "Checks", "cat_labels", "device_of"]
+
+PROCESSOR = torch.device("cpu")
 
 
 class Batch(NamedTuple):
@@ -34,16 +37,41 @@ class Batch(NamedTuple):
         assert self.labels is not None
         return self.labels
 
+    def narrow(self, batch_dim: int, start: int, count: int) -> Batch:
+        """`count` of the inputs, without their indices."""
+        labels = None if self.labels is None else self.labels.narrow(0, start, count)
+        return Batch(self.inputs.narrow(batch_dim, start, count), labels)
+
+    @staticmethod
+    def cat(parts: Sequence[Batch], batch_dim: int) -> Batch:
+        """The inputs of several batches in one, without their indices."""
+        if len(parts) == 1:
+            return parts[0]
+        inputs = torch.cat([part.inputs for part in parts], batch_dim)
+        return Batch(inputs, cat_labels([part.labels for part in parts]))
+
     def to(self, device: torch.device) -> Batch:
         """The same with inputs and labels on a device."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         return Batch(self.inputs.to(device, non_blocking=True), labels, self.indices)
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where a network is; the processor for one without parameters and buffers."""
+def cat_labels(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The labels of several batches in one tensor; None if there are none.
+
+    Raises:
+        InputError: some batches have labels and some have none.
+    """
+    labels = [part for part in parts if part is not None]
+    if len(labels) not in (0, len(parts)):
+        raise InputError(f"labels: expected them in all batches, or in none; got {len(labels)} of {len(parts)} with")
+    return torch.cat(labels) if labels else None
+
+
+def device_of(model: nn.Module, default: torch.device = PROCESSOR) -> torch.device:
+    """Where a network is; `default` for one without parameters and buffers."""
     first = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
+    return default if first is None else first.device
 
 
 @dataclass(frozen=True)
@@ -74,11 +102,11 @@ class Checks:
             got = ", ".join(type(part).__name__ for part in parts) or type(items).__name__
             raise InputError(f"{self.argument}: expected {wanted} as tensors; got {got}")
         inputs = parts[0]
-        count = inputs.shape[self.batch_dim] if inputs.dim() > self.batch_dim else 0
+        count = inputs.shape[self.batch_dim] if 0 <= self.batch_dim < inputs.dim() else 0
         if not count or (len(parts) == 2 and parts[1].shape != (count,)):
             wanted = "as many images as labels, at least one" if len(parts) == 2 else "at least one input"
             got = " and ".join(map(describe, parts))
-            raise InputError(f"{self.argument}: expected {wanted}; got {got} (inputs on axis {self.batch_dim})")
+            raise InputError(f"{self.argument}: expected {wanted} along axis {self.batch_dim}; got {got}")
         if self.finite and not torch.isfinite(one_step(inputs) if is_held(inputs) else inputs).all():
             raise InputError(f"{self.argument}: expected finite values; got NaN or infinity")
         return Batch(inputs, class_numbers("labels", parts[1]) if len(parts) == 2 else None, indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,9 +17,12 @@ from tsnn_uq.checks import InputError, describe
 from tsnn_uq.held import hold, is_held, one_step
 from tsnn_uq.seeds import GlobalStates, derive_seed, generator_for
 
-__all__ = ["Data", "Indexed", "Loaded", "Source", "open_data"]
+__all__ = ["Collected", "Data", "Indexed", "Loaded", "Repeated", "Source", "open_data"]
 
-Data = Tensor | Sequence[Any] | Dataset[Any] | DataLoader[Any]
+Collected = Sequence[Any] | Dataset[Any] | DataLoader[Any]
+"""Inputs that may have labels beside them."""
+
+Data = Tensor | Collected
 """Inputs, or inputs with labels."""
 
 
@@ -80,6 +84,10 @@ class Source(ABC):
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """All inputs once, in their order, `batch_size` at a time; a DataLoader has an order and sizes of its own."""
 
+    def blocks(self, batch_size: int) -> Iterator[Batch]:
+        """All inputs once, `batch_size` at a time whatever the batches of a DataLoader are; the last may be smaller."""
+        return self.in_order(batch_size)
+
     def first(self, count: int) -> Tensor:
         """The first `count` inputs in one tensor, or all if there are fewer."""
         parts, found = [], 0
@@ -125,6 +133,22 @@ class Loaded(Source):
         """Its batches, with its own order and its own sizes."""
         return self._batches(0)
 
+    def blocks(self, batch_size: int) -> Iterator[Batch]:
+        """Its inputs in its own order, `batch_size` at a time; no more than a batch and a block are in memory."""
+        waiting: list[Batch] = []
+        count = 0
+        for batch in self._batches(0):
+            size, start = batch.inputs.shape[self.batch_dim], 0
+            while start < size:
+                part = min(batch_size - count, size - start)
+                waiting.append(batch.narrow(self.batch_dim, start, part))
+                start, count = start + part, count + part
+                if count == batch_size:
+                    yield Batch.cat(waiting, self.batch_dim)
+                    waiting, count = [], 0
+        if waiting:
+            yield Batch.cat(waiting, self.batch_dim)
+
     def epoch(self, seed: int, number: int) -> Iterator[Batch]:
         """Its batches in one epoch, whose order and random items come from a seed as far as it lets them.
 
@@ -150,6 +174,60 @@ class Loaded(Source):
             if items is None:
                 return
             yield self.checks.batch(items)
+
+
+class Repeated(Source):
+    """Data that are gone through several times, and have to be the same in the same order each time.
+
+    Args:
+        argument: what error messages call the data.
+        source: where they come from.
+    """
+
+    def __init__(self, argument: str, source: Source) -> None:
+        self.argument, self.source, self.batch_dim = argument, source, source.batch_dim
+        self._digests: list[bytes] = []
+
+    @property
+    def count(self) -> int:
+        """How many inputs there are."""
+        return self.source.count
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Batches as `source` gives them."""
+        return self._same(self.source.in_order(batch_size))
+
+    def blocks(self, batch_size: int) -> Iterator[Batch]:
+        """Blocks as `source` gives them."""
+        return self._same(self.source.blocks(batch_size))
+
+    def _same(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, each compared with the one that came first in its place.
+
+        Raises:
+            InputError: it is another one.
+        """
+        first, digests = not self._digests, []
+        for batch in batches:
+            digests.append(_digest(batch))
+            if not first and digests != self._digests[: len(digests)]:
+                break
+            yield batch
+        if not first and digests != self._digests:
+            raise InputError(
+                f"{self.argument}: expected the same inputs in the same order each time they are gone through; got "
+                "others (a DataLoader with shuffle=False and nothing random that is not seeded)"
+            )
+        self._digests = digests
+
+
+def _digest(batch: Batch) -> bytes:
+    """A hash of the values of a batch."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in batch[:2]:
+        if part is not None:
+            digest.update(part.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.digest()
 
 
 class _Tensors(Indexed):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from functools import partial, reduce
+from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from tsnn_uq.batches import Collected, Data, Repeated, Source, open_data
 from tsnn_uq.checks import check_positive
 from tsnn_uq.state import copy_at_rest
-from tsnn_uq.uncertainty import mc_predict
+from tsnn_uq.uncertainty import Labelled, Moments, mc_moments, mc_predict
 
 __all__ = ["Posterior", "copy_network"]
 
@@ -20,40 +22,115 @@ class Posterior(ABC):
     """A distribution of networks."""
 
     @abstractmethod
-    def sample(self, generator: torch.Generator) -> nn.Module:
+    def sample(self, generator: Generator) -> nn.Module:
         """Draw a network: an independent copy, in evaluation mode, that knows nothing of the posterior.
 
         A generator on another device than the network's gives only a seed.
         """
 
-    def draws(self, count: int, generator: torch.Generator) -> Iterator[nn.Module]:
+    def draws(self, count: int, generator: Generator) -> Iterator[nn.Module]:
         """Draw `count` networks, one after the other, each when it is asked for."""
         check_positive("samples", count, integer=True)
         return (self.sample(generator) for _ in range(count))
 
-    def samples(self, count: int, generator: torch.Generator) -> list[nn.Module]:
+    def samples(self, count: int, generator: Generator) -> list[nn.Module]:
         """Draw `count` networks; all of them are in memory at once."""
         return list(self.draws(count, generator))
 
+    @overload
     def predict(
-        self, images: Tensor, *, samples: int = 32, generator: torch.Generator, per_step: bool = False, **options: Any
-    ) -> Tensor:
+        self, images: Tensor, *, samples: int = 32, generator: Generator, per_step: bool = False, **options: Any
+    ) -> Tensor: ...
+    @overload
+    def predict(
+        self,
+        images: Collected | Source,
+        *,
+        samples: int = 32,
+        generator: Generator,
+        per_step: bool = False,
+        **options: Any,
+    ) -> Labelled[Tensor]: ...
+    def predict(
+        self,
+        images: Data | Source,
+        *,
+        samples: int = 32,
+        generator: Generator,
+        per_step: bool = False,
+        **options: Any,
+    ) -> Tensor | Labelled[Tensor]:
         """Predict with S networks, which are drawn one at a time.
 
-        Layers that are random by themselves, such as dropout, draw once for each network.
+        Layers that are random by themselves, such as dropout, draw once for each network. Each network goes through all
+        inputs before the next is drawn, so a Dataset or a DataLoader is loaded S times; it has to give the same inputs
+        in the same order each time.
 
         Args:
-            images: inputs [N, ...].
+            images: inputs [N, ...]; or a map-style Dataset, a DataLoader or a pair of tensors, with labels or without.
             samples: S.
             generator: where the networks, and what is random in them, come from.
             per_step: return the prediction after each time step.
-            options: of `tsnn_uq.uncertainty.mc_predict`, e.g. ``batch_size``.
+            options: of `tsnn_uq.uncertainty.mc_predict`, e.g. ``batch_size``; ``progress`` counts the inputs of all
+                networks.
 
         Returns:
-            Probabilities [S, N, C], or [S, T, N, C] with `per_step`.
+            Probabilities [S, N, C], or [S, T, N, C] with `per_step`; for other data than one tensor with the labels, as
+            ``(predictions, labels)``.
+
+        Raises:
+            InputError: as `tsnn_uq.uncertainty.mc_predict`; or the inputs, or their order, are others each time.
         """
-        options |= {"samples": 1, "generator": generator, "per_step": per_step}
-        return torch.cat([mc_predict([network], images, **options) for network in self.draws(samples, generator)])
+        found = self._draw(partial(mc_predict, per_step=per_step), images, samples, generator, options)
+        probs, labels = zip(*found, strict=True)
+        return torch.cat(probs) if isinstance(images, Tensor) else Labelled(torch.cat(probs), labels[0])
+
+    @overload
+    def moments(self, images: Tensor, *, samples: int = 32, generator: Generator, **options: Any) -> Moments: ...
+    @overload
+    def moments(
+        self, images: Collected | Source, *, samples: int = 32, generator: Generator, **options: Any
+    ) -> Labelled[Moments]: ...
+    def moments(
+        self, images: Data | Source, *, samples: int = 32, generator: Generator, **options: Any
+    ) -> Moments | Labelled[Moments]:
+        """Statistics of what `predict` returns, in memory that does not grow with the number of networks.
+
+        Args:
+            images: inputs, as `predict` takes them.
+            samples: S.
+            generator: where the networks, and what is random in them, come from.
+            options: of `tsnn_uq.uncertainty.mc_moments`, e.g. ``batch_size``.
+
+        Returns:
+            Statistics of N inputs; for other data than one tensor with the labels, as ``(predictions, labels)``.
+
+        Raises:
+            InputError: as `predict`.
+        """
+        found = self._draw(mc_moments, images, samples, generator, options)
+        moments, labels = reduce(lambda one, other: Labelled(one[0].merge(other[0]), one[1]), found)
+        return moments if isinstance(images, Tensor) else Labelled(moments, labels)
+
+    def _draw(
+        self, predict: Any, images: Data | Source, samples: int, generator: Generator, options: dict[str, Any]
+    ) -> Iterator[Labelled[Any]]:
+        """Predictions of one network after the other."""
+        source = open_data("images", images, batch_dim=options.get("batch_dim", 0))
+        if source.tensors is None:
+            source = Repeated("images", source)
+        tell, before, done = options.get("progress"), 0, 0
+
+        def progress(more: int) -> None:
+            nonlocal done
+            done = before + more
+            if tell:
+                tell(done)
+
+        options |= {"samples": 1, "generator": generator, "progress": progress}
+        for network in self.draws(samples, generator):
+            yield predict([network], source, **options)
+            before = done
 
 
 def copy_network(network: nn.Module, put: dict[int, nn.Module] | None = None) -> nn.Module:

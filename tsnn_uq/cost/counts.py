@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
 from tsnn_uq.cost.calls import positions_per_step, shown_name
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
@@ -59,7 +60,7 @@ class LayerCount:
                 raise InputError(f"{field}: expected a count of at least 0; got {getattr(self, field)}")
 
 
-def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, ...]:
+def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: int = 0) -> tuple[LayerCount, ...]:
     """Count every layer of `model`, sizes found by one forward pass in evaluation mode.
 
     MACs come from geometry: ``weights`` for a linear layer, ``weights x output positions`` for a convolution (a
@@ -81,7 +82,9 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
 
     Args:
         model: any module.
-        example_input: what `model` is called with, e.g. [N, ...] or [T, N, ...]; its N and T do not matter.
+        example_input: what `model` is called with, e.g. [N, ...] or [T, N, ...]; its N and T do not matter. Of a
+            Dataset or a DataLoader the first two inputs are taken.
+        batch_dim: the axis along which items of a Dataset are stacked.
 
     Returns:
         The counts, in the order of ``model.named_modules()``.
@@ -100,6 +103,8 @@ def count_layers(model: nn.Module, example_input: Tensor) -> tuple[LayerCount, .
     layers = {name: module for name, module in model.named_modules() if is_weight_layer(name, module)}
     if not layers:
         raise InputError(f"model: expected an nn.Linear or nn.Conv layer; got a {type(model).__name__} without one")
+    if not isinstance(example_input, Tensor):
+        example_input = open_data("example_input", example_input, batch_dim=batch_dim).first(2).to(device_of(model))
     with evaluating(model):
         positions = positions_per_step(model, layers, example_input)
         counts: list[LayerCount] = []

@@ -1,6 +1,7 @@
 """Stochastic layers and Monte Carlo prediction."""
 
 from tsnn_uq.state import rest
+from tsnn_uq.uncertainty.blocks import Labelled
 from tsnn_uq.uncertainty.conversion import make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
@@ -14,6 +15,7 @@ __all__ = [
     "MASK_MODES",
     "DropConnectLinear",
     "Dropout",
+    "Labelled",
     "Moments",
     "StochasticLayer",
     "draw_masks",

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial, reduce
+from typing import Unpack, overload
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import Collected, Data, Source
 from tsnn_uq.checks import InputError
 from tsnn_uq.state import rest
-from tsnn_uq.uncertainty.members import members
+from tsnn_uq.uncertainty.blocks import Labelled, over_blocks
+from tsnn_uq.uncertainty.members import several
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
-from tsnn_uq.uncertainty.passes import random_passes
-from tsnn_uq.uncertainty.sampling import Networks, Output, Sampling
+from tsnn_uq.uncertainty.passes import Passes
+from tsnn_uq.uncertainty.sampling import Networks, Options, Output, Sampling
 
 __all__ = ["mc_moments"]
 
 
+@overload
+def mc_moments(
+    model: Networks, inputs: Tensor, *, tolerance: float | None = None, **options: Unpack[Options]
+) -> Moments: ...
+@overload
+def mc_moments(
+    model: Networks, inputs: Collected | Source, *, tolerance: float | None = None, **options: Unpack[Options]
+) -> Labelled[Moments]: ...
 @torch.no_grad()
 def mc_moments(
     model: Networks,
-    inputs: Tensor,
+    inputs: Data | Source,
     *,
     samples: int | None = None,
     generator: torch.Generator | None = None,
@@ -32,7 +44,7 @@ def mc_moments(
     output: Output | None = None,
     reset: Callable[[nn.Module], object] = rest,
     progress: Callable[[int], object] | None = None,
-) -> Moments:
+) -> Moments | Labelled[Moments]:
     """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
 
     The draws are those of `mc_predict` from the same generator. At most 32 samples are alive at once, if `model` has
@@ -46,7 +58,8 @@ def mc_moments(
 
     Args:
         model: see `mc_predict`, as for all that is not said here.
-        inputs: what the model takes, N inputs along `batch_dim`.
+        inputs: what the model takes, N inputs along `batch_dim`; or a map-style Dataset, a DataLoader or a pair of
+            tensors, of which no more than a block, or a DataLoader's batch, is in memory.
         samples: S, the number of draws; with a `tolerance`, the most.
         generator: where the randomness comes from; each network advances it by one draw.
         tolerance: the standard error of a probability at which to stop, 0 < tolerance; None never stops.
@@ -60,26 +73,21 @@ def mc_moments(
         progress: called with the number of inputs done after each block.
 
     Returns:
-        Statistics of N inputs, among them how many samples each had.
+        Statistics of N inputs, among them how many samples each had; for other data than one tensor with the labels,
+        as ``(predictions, labels)``.
 
     Raises:
         InputError: as `mc_predict`; or the tolerance is not a positive number, or given for several networks.
     """
     every = samples_at_once(tolerance)
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)
-    networks = members(model, inputs, sampling)
-    if tolerance is not None and len(networks) > 1:
-        raise InputError(
-            f"tolerance: expected None for {len(networks)} networks, each of which counts; got {tolerance}"
-        )
-    moments = None
-    for member in networks:
-        with random_passes(member, inputs) as blocks:
-            parts = []
-            for passes in blocks:
-                as_mc_predict = tolerance is None and not member.randomness.by_sample
-                at_once = passes.sampling.count if as_mc_predict else every
-                parts.append(gather_moments(passes.probabilities(at_once), tolerance))
-        moments = Moments.cat(parts) if moments is None else moments.merge(Moments.cat(parts))
-    assert moments is not None  # there is a network
-    return moments
+    if tolerance is not None and (count := len(several(model))) > 1:
+        raise InputError(f"tolerance: expected None for {count} networks, each of which counts; got {tolerance}")
+
+    def gather(passes: Passes) -> Moments:
+        as_mc_predict = tolerance is None and not passes.randomness.by_sample
+        return gather_moments(passes.probabilities(passes.sampling.count if as_mc_predict else every), tolerance)
+
+    blocks, labels = over_blocks(model, inputs, sampling, gather, partial(reduce, Moments.merge))
+    moments = Moments.cat(blocks)
+    return moments if isinstance(inputs, Tensor) else Labelled(moments, labels)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.uncertainty.probe import Randomness, probe
 from tsnn_uq.uncertainty.sampling import SAMPLES, Networks, Sampling
 from tsnn_uq.uncertainty.stochastic import uncompiled
 
-__all__ = ["Member", "members"]
+__all__ = ["Member", "members", "several"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,17 @@ class Member:
         network: the network, not compiled.
         randomness: what is random in it.
         sampling: how its share of the samples is drawn.
+        seed: of all its draws.
     """
 
     network: nn.Module
     randomness: Randomness
     sampling: Sampling
+    seed: int
+
+    def bring(self, inputs: Tensor) -> Tensor:
+        """The inputs where the network is, or where they are if it has neither parameters nor buffers."""
+        return inputs.to(device_of(self.network, inputs.device), non_blocking=True)
 
 
 def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]:
@@ -37,50 +44,44 @@ def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]
 
     Args:
         model: a network, or M of them.
-        inputs: what they take.
+        inputs: some of what they take.
         sampling: the choices for all together.
 
     Raises:
         InputError: no networks, a single one that is not random, layers without weights, samples that cannot be shared
             out, or some networks random and some not.
     """
-    _check_inputs(inputs, sampling.batch_dim)
     alone = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
-    networks = [uncompiled(network) for network in _several(model)]
+    networks = [uncompiled(network) for network in several(model)]
     for network in networks:
         _check_layers(network)
-    found = [probe(network, inputs, sampling) for network in networks]
+    found = [probe(network, inputs.to(device_of(network, inputs.device)), sampling) for network in networks]
     if alone and not found[0]:
         raise InputError(
             "model: expected a stochastic layer, such as a Dropout with p > 0; found none, nor anything else that is "
             "random (make_stochastic puts one in)"
         )
-    if alone:
-        return [Member(networks[0], found[0], sampling)]
     if len({bool(one) for one in found}) > 1:
         names = ", ".join(str(i) for i, one in enumerate(found) if not one)
         raise InputError(
             f"model: expected networks that are all random, or none; got some without random layers: {names}"
         )
-    samples, total = _share(len(networks), bool(found[0]), sampling.samples), inputs.shape[sampling.batch_dim]
-    shares = [
-        replace(sampling, samples=samples, progress=_after(i * total, sampling.progress)) for i in range(len(found))
+    samples = sampling.count if alone else _share(len(networks), bool(found[0]), sampling.samples)
+    share = replace(sampling, samples=samples)
+    return [
+        Member(network, randomness, share, sampling.seed() if randomness else 0)
+        for network, randomness in zip(networks, found, strict=True)
     ]
-    return [Member(*parts) for parts in zip(networks, found, shares, strict=True)]
 
 
-def _several(model: Networks) -> list[nn.Module]:
+def several(model: Networks) -> list[nn.Module]:
+    """The networks of an ensemble, or the only one."""
     if isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList):
         return [model]
     networks = list(model) if isinstance(model, Sequence | nn.ModuleList) else []
     if not networks or not all(isinstance(network, nn.Module) for network in networks):
         raise InputError(f"model: expected a network or a list of networks; got {describe(model)}")
     return networks
-
-
-def _check_inputs(inputs: Tensor, batch_dim: int) -> None:
-    if not isinstance(inputs, Tensor) or not 0 <= batch_dim < inputs.dim() or inputs.shape[batch_dim] == 0:
-        raise InputError(f"inputs: expected at least one input along axis {batch_dim}; got {describe(inputs)}")
 
 
 def _check_layers(network: nn.Module) -> None:
@@ -108,7 +109,3 @@ def _share(networks: int, random: bool, samples: int | None) -> int:
     if samples % networks:
         raise InputError(f"samples: expected a multiple of the {networks} networks; got {samples}")
     return samples // networks
-
-
-def _after(done: int, progress: Callable[[int], object] | None) -> Callable[[int], object] | None:
-    return progress and (lambda more: progress(done + more))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from tsnn_uq.seeds import global_seed
 from tsnn_uq.uncertainty.arrange import arrange
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.members import Member
+from tsnn_uq.uncertainty.probe import Randomness
 from tsnn_uq.uncertainty.sampling import Sampling
 from tsnn_uq.uncertainty.shared import split
 from tsnn_uq.uncertainty.sources import Sources
@@ -27,47 +28,44 @@ __all__ = ["Passes", "random_passes"]
 
 
 @contextmanager
-def random_passes(member: Member, inputs: Tensor) -> Iterator[Iterator[Passes]]:
-    """Context in which a network is random: an iterator over blocks of inputs, each with its passes still to be run.
-
-    A block's passes have to be run before the next block is asked for. It is a context rather than a generator of
-    blocks so that the network is restored at once when whoever runs the passes fails.
+def random_passes(member: Member, example: Tensor) -> Iterator[Callable[[int, Tensor], Passes]]:
+    """Context in which a network is random, and after which it is as it was.
 
     Args:
         member: a network, what is random in it, and how samples are drawn.
-        inputs: what it takes.
+        example: some of what it takes.
+
+    Yields:
+        From the number and the inputs of a block to its passes, which have to be run before those of the next.
 
     Raises:
         InputError: see `tsnn_uq.uncertainty.mc_predict`.
     """
     model, sampling, randomness = member.network, member.sampling, member.randomness
-    seed, batch_dim = sampling.seed() if randomness else 0, sampling.batch_dim
+    batch_dim = sampling.batch_dim
     with only_stochastic_layers_train(model, required=False) as layers:
         for name in randomness.layers:
             layers[name] = model.get_submodule(name)
             layers[name].training = True
         rested = partial(sampling.reset, model)
-        stepped = arrange(model, layers, sampling.mask, inputs, batch_dim, rested)
-        before: nn.Module = nn.Identity()
-        after, axis = model, batch_dim
-        if randomness.foldable:
-            random = {*layers, *randomness.noisy}
-            before, after, axis = split(model, random, inputs, batch_dim, sampling.batch_size, rested)
-        sources = Sources(seed, layers, randomness.noisy, stepped, own_generators(model), inputs.device)
+        stepped = arrange(model, layers, sampling.mask, example, batch_dim, rested)
+        sources = Sources(member.seed, layers, randomness.noisy, stepped, own_generators(model), example.device)
 
-        def blocks() -> Iterator[Passes]:
-            done = 0
-            for block, part in enumerate(inputs.split(sampling.batch_size, dim=batch_dim)):
-                rested()
-                with global_seed(seed, inputs.device):
-                    shared = before(_repeat(part, 1, batch_dim, keep_held=not randomness.writes))
-                count = part.shape[batch_dim]
-                yield Passes(after, shared, axis, count, block, sampling, randomness.foldable, rested, sources)
-                done += count
-                if sampling.progress:
-                    sampling.progress(done)
+        @cache
+        def parts(single: bool) -> tuple[nn.Module, nn.Module, int]:
+            if not randomness.foldable:
+                return nn.Identity(), model, batch_dim
+            return split(model, {*layers, *randomness.noisy}, example, batch_dim, rested, single=single)
 
-        yield blocks()
+        def passes(block: int, inputs: Tensor) -> Passes:
+            count = inputs.shape[batch_dim]
+            before, after, axis = parts(count == 1)
+            rested()
+            with global_seed(member.seed, inputs.device):
+                shared = before(_repeat(inputs, 1, batch_dim, keep_held=not randomness.writes))
+            return Passes(after, shared, axis, count, block, sampling, randomness, rested, sources)
+
+        yield passes
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Passes:
         count: inputs in the block.
         block: number of the block.
         sampling: how samples are drawn.
-        foldable: whether several samples may be drawn in a pass.
+        randomness: what is random in the whole model.
         reset: puts hidden state to rest.
         sources: what the whole model draws from.
     """
@@ -92,7 +90,7 @@ class Passes:
     count: int
     block: int
     sampling: Sampling
-    foldable: bool
+    randomness: Randomness
     reset: Callable[[], object]
     sources: Sources
 
@@ -126,7 +124,7 @@ class Passes:
         yield first
         # An activation, its input, its mask and one temporary are alive together.
         together = max(1, int(self.sampling.memory_limit // max(4 * largest.bytes, 1)))
-        if not self.foldable or self.sources.dropped_weights:
+        if not self.randomness.foldable or self.sources.dropped_weights:
             together = 1  # as a layer has one weight in a pass
         start = 1
         while start < self.sampling.count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,26 @@ from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.seeds import drawn_seed
 from tsnn_uq.uncertainty.masks import MASK_MODES
 
-__all__ = ["SAMPLES", "Networks", "Output", "Sampling"]
+__all__ = ["SAMPLES", "Networks", "Options", "Output", "Sampling"]
 
 SAMPLES = 32
 
 Networks = nn.Module | Sequence[nn.Module]
 Output = Callable[[Any], Tensor]
+
+
+class Options(TypedDict, total=False):
+    """The arguments that every Monte Carlo prediction takes."""
+
+    samples: int | None
+    generator: torch.Generator | None
+    mask: str | None
+    batch_dim: int
+    batch_size: int
+    memory_limit: int
+    output: Output | None
+    reset: Callable[[nn.Module], object]
+    progress: Callable[[int], object] | None
 
 
 @dataclass(frozen=True)

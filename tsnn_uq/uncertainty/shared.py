@@ -16,8 +16,9 @@ def split(
     layers: Collection[str],
     inputs: Tensor,
     batch_dim: int,
-    batch_size: int,
     reset: Callable[[], object],
+    *,
+    single: bool = False,
 ) -> tuple[nn.Module, nn.Module, int]:
     """Split a sequence of modules before the first of `layers`, where that is sure to change nothing.
 
@@ -29,8 +30,8 @@ def split(
         layers: names of its random modules.
         inputs: what the model takes.
         batch_dim: the axis of `inputs` that counts inputs.
-        batch_size: inputs in a block.
         reset: puts hidden state to rest.
+        single: whether it is to be run on one input, for which some layers leave the batch axis out.
 
     Returns:
         What comes before, what comes after, and the axis that counts inputs in between.
@@ -49,7 +50,7 @@ def split(
         before, after = nn.Sequential(*modules[:first]), nn.Sequential(*modules[first:])
     if not set(before.modules()).isdisjoint(after.modules()):  # its state goes from one part to the other
         return whole
-    axis = _batch_axis(before, inputs, batch_dim, batch_size, reset)
+    axis = _batch_axis(before, inputs, batch_dim, reset, single)
     return whole if axis is None else (before, after, axis)
 
 
@@ -98,10 +99,9 @@ class _Later(nn.Module):
 
 
 def _batch_axis(
-    before: nn.Module, inputs: Tensor, batch_dim: int, batch_size: int, reset: Callable[[], object]
+    before: nn.Module, inputs: Tensor, batch_dim: int, reset: Callable[[], object], single: bool
 ) -> int | None:
     """The axis that counts inputs in what `before` returns: the only one that grows with them."""
-    single = 1 in (batch_size, inputs.shape[batch_dim] % batch_size)  # for one input, some layers leave the axis out
     counts = (1, 2, 3) if single else (2, 3)
     shapes: list[list[int]] = []
     for count in counts:

@@ -1,0 +1,81 @@
+"""Monte Carlo prediction over any data, block by block: each block of inputs is loaded once, for all networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+
+from tsnn_uq.batches import Data, Source, cat_labels, open_data
+from tsnn_uq.checks import InputError
+from tsnn_uq.uncertainty.members import members
+from tsnn_uq.uncertainty.passes import Passes, random_passes
+from tsnn_uq.uncertainty.sampling import Networks, Sampling
+
+__all__ = ["Labelled", "over_blocks"]
+
+Predictions = TypeVar("Predictions")
+
+
+class Labelled(NamedTuple, Generic[Predictions]):
+    """Predictions for the inputs of a Dataset or a DataLoader, beside their labels.
+
+    Attributes:
+        predictions: what was predicted for N inputs.
+        labels: class numbers [N], int64; None where the data have none.
+    """
+
+    predictions: Predictions
+    labels: Tensor | None
+
+
+def over_blocks(
+    model: Networks,
+    inputs: Data | Source,
+    sampling: Sampling,
+    gather: Callable[[Passes], Predictions],
+    merge: Callable[[list[Predictions]], Predictions],
+) -> Labelled[list[Predictions]]:
+    """Predict for the inputs block by block, and keep of each block what `gather` makes of its passes.
+
+    Args:
+        model: a network, or several.
+        inputs: what they take.
+        sampling: how samples are drawn.
+        gather: from the passes of a network over a block to what is kept of them.
+        merge: from that of each network to that of all.
+
+    Returns:
+        What was kept of each block, and the labels of all.
+
+    Raises:
+        InputError: see `tsnn_uq.uncertainty.mc_predict`.
+    """
+    source = open_data("inputs", inputs, batch_dim=sampling.batch_dim)
+    blocks = source.blocks(sampling.batch_size)
+    first = next(blocks, None)
+    if first is None:
+        raise InputError("inputs: expected at least one input; got none")
+    networks = members(model, first.inputs, sampling)
+    found: list[Predictions] = []
+    labels: list[Tensor | None] = []
+    done = 0
+    with ExitStack() as stack:
+        alone = len(networks) == 1
+        # Several may share layers, so each is made random for one block only.
+        ready = stack.enter_context(random_passes(networks[0], networks[0].bring(first.inputs))) if alone else None
+        for number, block in enumerate(chain([first], blocks)):
+            parts = []
+            for member in networks:
+                given = member.bring(block.inputs)
+                with nullcontext(ready) if ready else random_passes(member, given) as passes:
+                    parts.append(gather(passes(number, given)))
+                done += given.shape[sampling.batch_dim]
+                if sampling.progress:
+                    sampling.progress(done)
+            found.append(merge(parts))
+            labels.append(None if block.labels is None else block.labels.to(given.device))
+    return Labelled(found, cat_labels(labels))
