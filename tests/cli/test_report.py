@@ -10,7 +10,6 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.plan import compare
-from tsnn_uq.results.page.html import Html
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def call(typed):
 
 def test_it_writes_one_file(call, monkeypatch, tmp_path):
     monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
-    monkeypatch.setattr("tsnn_uq.results.page.page.drawings", lambda *_, **__: Html(""))
+    monkeypatch.setattr("tsnn_uq.results.page.page.drawings", lambda *_, **__: [])
     folder, out = tmp_path / "runs", tmp_path / "new" / "report.html"
     compare(Grid(methods=("float",), seeds=1, run=tiny()), folder)
     code, text, error = call(folder, "--out", out)

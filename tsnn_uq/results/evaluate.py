@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
 from tsnn_uq.checks import check_labels
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 
-__all__ = ["after_temperature", "evaluate", "uncertainty"]
+__all__ = ["Predictions", "after_temperature", "evaluate", "measure_predictions", "uncertainty"]
 
 
 def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
@@ -57,9 +61,14 @@ def after_temperature(
     scaling = TemperatureScaling().fit(*held_out)
     assert scaling.temperature is not None
     assert scaling.outcome is not None
-    values = evaluate(scaling.transform(probs), labels, bins)
-    scaled = {f"scaled_{name}": None if scaling.at_bound else value for name, value in values.items()}
+    values = _unless_at_bound(scaling, evaluate(scaling.transform(probs), labels, bins))
+    scaled = {f"scaled_{name}": value for name, value in values.items()}
     return {"temperature": scaling.temperature, **scaled, "temperature_outcome": scaling.outcome}
+
+
+def _unless_at_bound(scaling: TemperatureScaling, values: dict[str, float]) -> Mapping[str, float | None]:
+    """Values after a temperature was set; None in place of each where that is a bound of the search."""
+    return dict.fromkeys(values) if scaling.at_bound else values
 
 
 def uncertainty(probs: Tensor) -> dict[str, float]:
@@ -71,4 +80,71 @@ def uncertainty(probs: Tensor) -> dict[str, float]:
         "mutual_information": float(metrics.mutual_information(probs)),
         "predictive_variance": float(metrics.predictive_variance(probs)),
         "predictive_std": float(metrics.predictive_std(probs)),
+    }
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Monte Carlo probabilities [S, N, C] of a network, and labels [N] where there are any."""
+
+    validation: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    foreign: Mapping[str, Tensor]
+
+
+def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dict[str, Any]]:
+    """A network's numbers with ``calibration`` ``"none"``, and ``"temperature"``, which is set on its validation part.
+
+    Both are needed: a term that only softens all predictions changes entropy and variance, and no decision.
+
+    Args:
+        predictions: of one network.
+        bins: bins of the calibration error.
+
+    Returns:
+        Two rows with ``calibration``, ``temperature`` (1 for none), what `tsnn_uq.experiments.evaluation` gives,
+        ``predictive_variance_correct`` and ``..._wrong``: the mean over test inputs that the mean prediction gets right
+        or wrong, ``aurc`` with predictive entropy as the score, ``ood_auroc_...`` and ``ood_fpr95_...`` with the same
+        score, test inputs against each foreign set, and ``validation_...``: accuracy, variance of right predictions,
+        negative log-likelihood (nats) and AURC on the validation part; and ``temperature_outcome``, see
+        `tsnn_uq.recalibration.TemperatureScaling`. Where a temperature ended at a bound all that was measured with it
+        is NaN, since another bound would give other numbers.
+    """
+    rows = []
+    scaling = TemperatureScaling().fit(*predictions.validation)
+    for calibration in ("none", "temperature"):
+        scaled = scaling.transform if calibration == "temperature" else _as_they_are
+        probs, labels = scaled(predictions.test[0]), predictions.test[1]
+        row: dict[str, Any] = {"calibration": calibration}
+        row["temperature"] = scaling.temperature if calibration == "temperature" else 1.0
+        values = evaluate(probs, labels, bins) | _risk(probs, labels)
+        known = metrics.predictive_entropy(probs, reduction="none")
+        for name, outside in predictions.foreign.items():
+            unknown = metrics.predictive_entropy(scaled(outside), reduction="none")
+            values[f"ood_auroc_{name}"] = float(metrics.ood_auroc(known, unknown))
+            values[f"ood_fpr95_{name}"] = float(metrics.fpr_at_tpr(known, unknown))
+        held_out, targets = scaled(predictions.validation[0]), predictions.validation[1]
+        values["validation_accuracy"] = float(metrics.accuracy(held_out.mean(0), targets))
+        values["validation_nll"] = float(metrics.negative_log_likelihood(held_out.mean(0), targets))
+        risk = _risk(held_out, targets)
+        values |= {f"validation_{name}": risk[name] for name in ("predictive_variance_correct", "aurc")}
+        row |= _unless_at_bound(scaling, values) if calibration == "temperature" else values
+        row["temperature_outcome"] = scaling.outcome if calibration == "temperature" else "none"
+        rows.append(row)
+    return rows
+
+
+def _as_they_are(probs: Tensor) -> Tensor:
+    return probs
+
+
+def _risk(probs: Tensor, labels: Tensor) -> dict[str, float]:
+    """Variance of right and of wrong predictions (NaN for none), and the area under the risk-coverage curve."""
+    variance = metrics.predictive_variance(probs, reduction="none").double()
+    mean = probs.mean(0)
+    right = mean.argmax(-1) == labels
+    return {
+        "predictive_variance_correct": float(variance[right].mean()),
+        "predictive_variance_wrong": float(variance[~right].mean()),
+        "aurc": float(metrics.aurc(metrics.predictive_entropy(probs, reduction="none"), right)),
     }

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from tests.helpers.experiments import tiny
 from tests.results.page.elements import Element, parse
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.plan import compare
 from tsnn_uq.results.page import drawings, write_report
-from tsnn_uq.results.page.html import Html
 
 NAME = '<b>&"'
 
@@ -35,7 +35,7 @@ def _undrawn() -> Iterator[None]:
 @pytest.fixture
 def unrendered(monkeypatch) -> None:
     """Figures are made, but do not become SVG, which takes most of the time."""
-    monkeypatch.setattr(drawings, "inline_figure", lambda *_: Html("<svg></svg>"))
+    monkeypatch.setattr(drawings, "inline_figure", lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture(scope="session")

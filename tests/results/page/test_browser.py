@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.results.page.chromium import EXECUTABLE, open_browser
+EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium: apt-get install -y chromium")
 NOT_DRAWN = """
@@ -30,9 +33,32 @@ COLUMN = """
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Root has no sandbox, a container little shared memory.
+        browser = playwright.chromium.launch(
+            executable_path=EXECUTABLE, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
         yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, path, *, width=1400, script=True, dark=False) -> Iterator:
+    """The page in a window of a width in pixels; what it complains of and fetches is in `said` and `fetched`."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, java_script_enabled=script, color_scheme="dark" if dark else "light"
+    )
+    page = context.new_page()
+    page.said, page.fetched = [], []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.on("request", lambda request: page.fetched.append(request.url))
+    page.goto(path.as_uri())
+    yield page
+    context.close()
 
 
 @pytest.mark.parametrize(
@@ -41,62 +67,57 @@ def browser(tmp_path_factory):
 )
 def test_everything_is_drawn_and_fits(browser, request, which, width, dark):
     path = request.getfixturevalue(which)
-    browser.open(path, width, dark=dark)
-    assert browser.run("innerWidth") == width
-    assert browser.run("document.documentElement.scrollWidth") <= width
-    assert browser.run("document.querySelectorAll('figure').length") > 5
-    assert browser.run(NOT_DRAWN) == []
-    assert browser.run(TEXT_OUTSIDE) == []
-    assert browser.complaints() == []
-    assert browser.fetched() == [path.as_uri()]
+    with opened(browser, path, width=width, dark=dark) as page:
+        assert page.evaluate("innerWidth") == width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("figure").count() > 5
+        assert page.evaluate(NOT_DRAWN) == []
+        assert page.evaluate(TEXT_OUTSIDE) == []
+        assert page.said == []
+        assert [url for url in page.fetched if not url.startswith("data:")] == [path.as_uri()]
 
 
 def test_a_heading_sorts_up_then_down_as_numbers(browser, page):
-    browser.open(page)
-    count = browser.run("document.querySelector('table').tHead.rows[0].cells.length")
-    assert count == 11
-    for column in range(count):
-        button = f"document.querySelector('table').tHead.rows[0].cells[{column}].querySelector('button')"
-        before = browser.run(COLUMN.format(column))
-        for direction in ("ascending", "descending"):
-            browser.run(f"{button}.click()")
-            assert browser.run(COLUMN.format(column)) == sorted(before, reverse=direction == "descending")
-            headings = "[...document.querySelectorAll('table')[0].querySelectorAll('[aria-sort]')]"
-            assert browser.run(f"{headings}.map((th) => [th.cellIndex, th.ariaSort])") == [[column, direction]]
+    with opened(browser, page) as shown:
+        headings = shown.locator("table").first.locator("thead th")
+        assert headings.count() == 11
+        for column in range(11):
+            before = shown.evaluate(COLUMN.format(column))
+            for direction in ("ascending", "descending"):
+                headings.nth(column).locator("button").click()
+                assert shown.evaluate(COLUMN.format(column)) == sorted(before, reverse=direction == "descending")
+                said = "[...document.querySelector('table').querySelectorAll('[aria-sort]')]"
+                assert shown.evaluate(f"{said}.map((th) => [th.cellIndex, th.ariaSort])") == [[column, direction]]
 
 
 def test_numbers_sort_as_numbers_and_what_is_none_comes_last(browser, page):
-    browser.open(page)
-    assert browser.run("[10, 9, NaN, -1e3, 2.5e-7].sort(compare).map(String)") == [
-        *("-1000", "2.5e-7", "9", "10", "NaN")
-    ]
-    assert browser.run("['seed 10', 'seed 9', 'a'].sort(compare)") == ["a", "seed 9", "seed 10"]
+    with opened(browser, page) as shown:
+        assert shown.evaluate("[10, 9, NaN, -1e3, 2.5e-7].sort(compare).map(String)") == [
+            *("-1000", "2.5e-7", "9", "10", "NaN")
+        ]
+        assert shown.evaluate("['seed 10', 'seed 9', 'a'].sort(compare)") == ["a", "seed 9", "seed 10"]
 
 
 def test_the_keyboard_sorts(browser, page):
-    browser.open(page)
-    browser.run("document.querySelector('table').tHead.rows[0].cells[1].querySelector('button').focus()")
-    browser.press("Tab", 9)
-    assert browser.run("document.activeElement.textContent").startswith("accuracy")
-    browser.press("Enter", 13, "\r")
-    values = browser.run(COLUMN.format(2))
-    assert values == sorted(values)
-    browser.press(" ", 32, " ")
-    assert browser.run(COLUMN.format(2)) == sorted(values, reverse=True)
+    with opened(browser, page) as shown:
+        shown.locator("table").first.locator("thead th").nth(1).locator("button").focus()
+        shown.keyboard.press("Tab")
+        assert shown.evaluate("document.activeElement.textContent").startswith("accuracy")
+        shown.keyboard.press("Enter")
+        values = shown.evaluate(COLUMN.format(2))
+        assert values == sorted(values)
+        shown.keyboard.press("Space")
+        assert shown.evaluate(COLUMN.format(2)) == sorted(values, reverse=True)
 
 
 def test_it_is_whole_without_scripts(browser, page):
-    browser.open(page, script=False)
-    tree = browser.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
-    found = browser.call("DOM.querySelectorAll", nodeId=tree, selector="button")["nodeIds"]
-    assert found == []
-    rows = browser.call("DOM.querySelectorAll", nodeId=tree, selector="table.sortable tbody tr")["nodeIds"]
-    assert len(rows) == 6
+    with opened(browser, page, script=False) as shown:
+        assert shown.locator("button").count() == 0
+        assert shown.locator("table.sortable tbody tr").count() == 6
 
 
 def test_it_prints(browser, page):
-    browser.open(page)
-    content = browser.pdf()
+    with opened(browser, page) as shown:
+        content = shown.pdf(prefer_css_page_size=True)
     assert content.startswith(b"%PDF-")
-    pages = len(re.findall(rb"/Type /Page\b", content))
-    assert 5 <= pages <= 20
+    assert 5 <= len(re.findall(rb"/Type /Page\b", content)) <= 20

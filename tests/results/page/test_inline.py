@@ -4,12 +4,10 @@ import base64
 import re
 
 import numpy as np
-import pytest
 from matplotlib.figure import Figure
 
 from tests.results.page.elements import parse
 from tsnn_uq.results.figures import style
-from tsnn_uq.results.page.html import Html, element, joined
 from tsnn_uq.results.page.inline import inline_figure
 
 
@@ -51,11 +49,3 @@ def test_a_figure_of_thousands_of_shapes_is_png_of_the_same_size():
     drawn = base64.b64decode(content)
     assert drawn.startswith(b"\x89PNG")
     assert (image.attributes["width"], image.attributes["height"]) == ("336", "192")  # 96 an inch
-
-
-@pytest.mark.parametrize("text", ["<b>&\"'", "plain", "&amp;"])
-def test_what_is_no_html_is_escaped_once(text):
-    (found,) = parse(element("p", text, title=text)).all("p")
-    assert (found.text(), found.attributes["title"]) == (text, text)
-    assert joined([joined([text])]) == joined([text])
-    assert joined([Html("<br>")]) == "<br>"

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.results.page.elements import parse, shown, table
+from tests.results.page.elements import shown, table
 from tsnn_uq.experiments import read_predictions
 from tsnn_uq.files import read_json
 from tsnn_uq.results.measures import COSTS, QUALITY, SCALED
-from tsnn_uq.results.page.sections import results
-from tsnn_uq.results.page.tables import summary_table
+from tsnn_uq.results.page.tables import result_tables, summary_table
 from tsnn_uq.results.tables import COLUMNS, summarize
 
 ALL = (*QUALITY.values(), *SCALED.values(), *COSTS.values())
@@ -55,20 +54,13 @@ def test_temperatures_that_were_not_determined_are_left_out_and_told():
     rows = [values | {"method": method, "seed": seed} for method in ("float", "direct") for seed in (0, 1)]
     rows = [row | (found if row["method"] == "float" and row["seed"] == 0 else bound) for row in rows]
     summary = summarize(rows)
-    _, first, second = (cells(row) for row in parse(summary_table(summary, SCALED.values(), "After")).all("tr"))
-    assert first[0] == "1.250 (1 of 2)"
-    assert first[1] == "0.1000 (1 of 2)"
-    assert second == ["- (0 of 2)"] * len(SCALED)
-    assert not any(
-        "of 2" in cell for row in parse(summary_table(summary, QUALITY.values(), "")).all("tr") for cell in cells(row)
-    )
+    first, second = summary_table(summary, SCALED.values(), "After").rows
+    assert [(cell.shown, cell.kept) for cell in first.cells[:2]] == [("1.250", "1 of 2"), ("0.1000", "1 of 2")]
+    assert [(cell.shown, cell.kept) for cell in second.cells] == [("-", "0 of 2")] * len(SCALED)
+    assert not any(cell.kept for row in summary_table(summary, QUALITY.values(), "").rows for cell in row.cells)
     for told, of in ((True, summary), (False, summarize(rows[:1]))):
-        page = results(SimpleNamespace(summaries=lambda of=of: {"": of}))
-        assert ("does not determine the temperature" in page) == told
-
-
-def cells(row):
-    return [" ".join(cell.text().split()) for cell in [*row.all("td")][-len(SCALED) :]]
+        tables = list(result_tables(SimpleNamespace(summaries=lambda of=of: {"": of})))
+        assert [table.undetermined for table in tables] == [False, told, False]
 
 
 def test_every_measure_of_the_summary_is_shown_and_explained(comparison, root):

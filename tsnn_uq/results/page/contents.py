@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.plan import Axes, read_axes
 from tsnn_uq.experiments.settings import run_name
-from tsnn_uq.experiments.storage import is_begun, is_finished, read_config, read_row
+from tsnn_uq.experiments.storage import is_begun, is_finished, read_config, read_predictions, read_row
 from tsnn_uq.files import read_toml, visible
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import PARTS
@@ -71,6 +71,33 @@ class Compared:
         """Folder of its first finished run; there has to be one."""
         return next(self.folder / "runs" / kind.run(seed) for kind, of in self.seeds.items() for seed in of["finished"])
 
+    @property
+    def config(self) -> str:
+        """The text of its settings."""
+        return (self.folder / "config.toml").read_text(encoding="utf-8")
+
+    def within(self, name: str) -> str:
+        """A file of its folder, by the path below the folder of the report."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def setting(self) -> dict[str, Any]:
+        """What its finished runs have in common, as the first of them says."""
+        kinds = [kind for kind, seeds in self.seeds.items() if seeds["finished"]]
+        config, row = read_config(self.first_run), read_row(self.first_run)
+        probs, labels = read_predictions(self.first_run)
+        return {
+            "families": dict.fromkeys(kind.family for kind in kinds),
+            "methods": dict.fromkeys(kind.method for kind in kinds),
+            "data": config["data"],
+            "steps": row["steps"],
+            "samples": len(probs),
+            "p": config.get("network.p"),
+            "mask": config.get("network.mask", ""),
+            "inputs": len(labels),
+            "epochs": config["epochs"],
+            "term": config["regularizer"],
+        }
+
     def shown(self) -> Iterator[tuple[str, str, int]]:
         """Family, quantized part and seed of the figures: the seed of which most methods are finished, or the first."""
         for family in dict.fromkeys(kind.family for kind in self.seeds):
@@ -100,6 +127,11 @@ class Contents:
     def name(self) -> str:
         """The folder's own name."""
         return self.folder.resolve().name
+
+    @property
+    def data(self) -> list[str]:
+        """Names of the data sets."""
+        return list(dict.fromkeys(compared.data for compared in self.comparisons))
 
     def summaries(self) -> dict[str, DataFrame]:
         """By group, mean and spread over seeds of its finished runs; see `tsnn_uq.results.tables.summarize`."""

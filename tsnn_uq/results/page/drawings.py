@@ -3,71 +3,88 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.results import figures, studies
 from tsnn_uq.results.page.contents import Compared, Contents
 from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown
-from tsnn_uq.results.page.html import Html, element, joined
 from tsnn_uq.results.page.inline import inline_figure, inline_png
 from tsnn_uq.results.tables import write_results
 
 if TYPE_CHECKING:
     from pandas import Series
 
-__all__ = ["drawings"]
+__all__ = ["FigureGroup", "PageFigure", "drawings"]
 
 
-def drawings(contents: Contents, *, full: bool, data_dir: str | Path | None, say: Callable[[str], object]) -> Html:
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure of the page.
+
+    Args:
+        title: what it is called.
+        says: what it shows; where it could not be drawn, the reason.
+        drawing: as HTML; None where it could not be drawn.
+    """
+
+    title: str
+    says: str
+    drawing: Markup | None = None
+
+
+@dataclass(frozen=True)
+class FigureGroup:
+    """Figures under a heading, which may be empty."""
+
+    heading: str
+    figures: list[PageFigure]
+
+
+def drawings(
+    contents: Contents, *, full: bool, data_dir: str | Path | None, say: Callable[[str], object]
+) -> list[FigureGroup]:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
-    parts: list[Html] = []
+    groups = []
     for group in contents.summaries():
         own = [compared for compared in contents.comparisons if compared.group == group and compared.rows]
-        parts.append(element("h3", f"Gain against cost{f', regularizer {group}' if group else ''}"))
-        parts += _of_tradeoffs(group, own, say)
+        parts = [*_of_tradeoffs(group, own, say)]
         for compared in own:
             parts += _of_samples(compared, several=len(own) > 1, say=say)
-    parts += _of_posterior(contents.folder)
+        groups.append(FigureGroup(f"Gain against cost{f', regularizer {group}' if group else ''}", parts))
+    groups.append(FigureGroup("", [*_of_posterior(contents.folder)]))
     for compared in contents.comparisons:
         for family, part, seed in compared.shown():
             runs = studies.require_runs(compared.folder, family=family, part=part, seed=seed, data_dir=data_dir)
             where = f"{compared.name}: " if compared.name else ""
-            parts.append(element("h3", f"{where}{runs.title}, seed {seed}"))
-            shown = Shown.of(runs)
+            shown, parts = Shown.of(runs), []
             for title, draw in (STORED | PREDICTED_ANEW if full else STORED).items():
                 say(f"{where}{runs.title}: {title}")
                 parts.append(_of_runs(shown, title, draw, f"{compared.name}-{runs.title}"))
-    return joined(parts)
+            groups.append(FigureGroup(f"{where}{runs.title}, seed {seed}", parts))
+    return groups
 
 
-def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: str) -> Html:
+def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: str) -> PageFigure:
     names = ", ".join(folder.name for folder in shown.runs.folders.values())
     try:
         drawn = draw(shown)
     except InputError as error:
-        return _missing(title, f"{error}.")
+        return PageFigure(title, f"{error}.")
     samples = f", S = {shown.samples} samples" if drawn.sampled else ""
     inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs{samples}."
     alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"
     says = f"{drawn.says}{inputs} Runs: {names}."
-    return _figure(title, inline_figure(drawn.figure, f"{where}-{title}", alt), says)
+    return PageFigure(title, says, inline_figure(drawn.figure, f"{where}-{title}", alt))
 
 
-def _figure(title: str, drawing: Html, says: str) -> Html:
-    caption = element("figcaption", element("strong", f"{title}."), " ", says)
-    box = element("div", drawing, class_="box", role="group", aria_label=title, tabindex=0)
-    return element("figure", box, caption)
-
-
-def _missing(title: str, reason: str) -> Html:
-    return element("p", element("strong", f"{title}: not drawn."), f" {reason}", class_="note")
-
-
-def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object]) -> Iterator[Html]:
+def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object]) -> Iterator[PageFigure]:
     """What networks achieve against what they cost, of each data set."""
     for data in dict.fromkeys(compared.data for compared in own):
         title = f"Accuracy and uncertainty against cost, {data}"
@@ -79,7 +96,7 @@ def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object])
         # Where all networks cost the same there is nothing to see.
         table = table[table.groupby("cost")["cost_value"].transform("nunique") > 1]
         if not len(table):
-            yield _missing(title, "All networks cost the same.")
+            yield PageFigure(title, "All networks cost the same.")
             continue
         says = (
             f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line "
@@ -87,10 +104,10 @@ def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object])
             f"nor less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
         )
         alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
-        yield _figure(title, inline_figure(figures.tradeoff_figure(table), f"{group}-{title}", alt), says)
+        yield PageFigure(title, says, inline_figure(figures.tradeoff_figure(table), f"{group}-{title}", alt))
 
 
-def _of_samples(compared: Compared, *, several: bool, say: Callable[[str], object]) -> Iterator[Html]:
+def _of_samples(compared: Compared, *, several: bool, say: Callable[[str], object]) -> Iterator[PageFigure]:
     """What more Monte Carlo samples are worth, and what they cost."""
     title = f"What more samples cost{f', {compared.name}' if several else ''}"
     say(title)
@@ -102,16 +119,16 @@ def _of_samples(compared: Compared, *, several: bool, say: Callable[[str], objec
         f"N = {_inputs(compared):,} test inputs. Runs: all finished ones."
     )
     alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
-    yield _figure(title, inline_figure(figures.energy_figure(table), f"{compared.name}-samples", alt), says)
+    yield PageFigure(title, says, inline_figure(figures.energy_figure(table), f"{compared.name}-samples", alt))
 
 
-def _of_posterior(folder: Path) -> Iterator[Html]:
+def _of_posterior(folder: Path) -> Iterator[PageFigure]:
     """The posterior that `tsnn-uq compare --bayes` drew, if it did."""
     if (folder / "posterior.png").exists():
         title = "Posterior of the differences from float"
         says = "What bayes.csv in the folder has in numbers: differences, their 95 % intervals, and the region that "
         says += "counts as equal; of these families and this test set only."
-        yield _figure(title, inline_png((folder / "posterior.png").read_bytes(), title), says)
+        yield PageFigure(title, says, inline_png((folder / "posterior.png").read_bytes(), title))
 
 
 def _inputs(compared: Compared) -> int:

@@ -7,8 +7,9 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from tsnn_uq.results.figures import style
-from tsnn_uq.results.page.html import Html, element
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ _MOST = 600_000  # bytes of an SVG; what needs more has thousands of shapes and 
 _FONTS = "'DejaVu Sans', Verdana, Geneva, sans-serif"  # of about one width, since places were chosen for the first
 
 
-def inline_figure(figure: Figure, name: str, alt: str) -> Html:
+def inline_figure(figure: Figure, name: str, alt: str) -> Markup:
     """A figure as an SVG element, or as an image with its PNG in it if the SVG has more than 600 kB.
 
     The same figure and name give the same text. Nothing in it refers to anything outside.
@@ -33,18 +34,17 @@ def inline_figure(figure: Figure, name: str, alt: str) -> Html:
     if len(svg) > _MOST:
         return inline_png(_saved(figure, name, "png"), alt)
     width, height = (72 * inches for inches in figure.get_size_inches())
-    opening = element(
-        "svg", viewBox=f"0 0 {width:g} {height:g}", width=f"{width:g}pt", role="img", aria_label=alt
-    ).removesuffix("</svg>")
-    return Html(opening + svg[svg.index(">", svg.index("<svg")) + 1 :])
+    opening = '<svg viewBox="0 0 {:g} {:g}" width="{:g}pt" role="img" aria-label="{}">'
+    return Markup(opening).format(width, height, width, alt) + Markup(svg[svg.index(">", svg.index("<svg")) + 1 :])
 
 
-def inline_png(content: bytes, alt: str) -> Html:
+def inline_png(content: bytes, alt: str) -> Markup:
     """A PNG of 200 dots per inch as an image of its size in print."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
     # CSS pixels are 96 an inch
-    return element("img", src=source, alt=alt, width=round(width * 96 / 200), height=round(height * 96 / 200))
+    image = '<img src="{}" alt="{}" width="{}" height="{}">'
+    return Markup(image).format(source, alt, round(width * 96 / 200), round(height * 96 / 200))
 
 
 def _saved(figure: Figure, name: str, form: str) -> bytes:

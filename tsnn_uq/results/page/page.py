@@ -1,21 +1,21 @@
-"""The page of a report, put together."""
+"""The page of a report, put together from its templates."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
-from importlib.resources import files
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path, require_writable, write_text
-from tsnn_uq.results.page.contents import Contents, read_contents
-from tsnn_uq.results.page.drawings import drawings
-from tsnn_uq.results.page.html import Html, element, joined
-from tsnn_uq.results.page.sections import configuration, introduction, paper_layout, progress, results
+from tsnn_uq.results.figures.style import method_styles
+from tsnn_uq.results.page.contents import STATES, Contents, read_contents
+from tsnn_uq.results.page.drawings import FigureGroup, drawings
+from tsnn_uq.results.page.tables import result_tables
+from tsnn_uq.results.tables import read_table
 
-__all__ = ["write_report"]
+__all__ = ["render", "write_report"]
 
 
 def write_report(
@@ -45,40 +45,63 @@ def write_report(
     if out.is_dir():
         raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
     require_writable(out.absolute().parent)
-    write_text(out, _page(contents, drawings(contents, full=full, data_dir=data_dir, say=say)))
+    write_text(out, render(contents, drawings(contents, full=full, data_dir=data_dir, say=say)))
 
 
-def _page(contents: Contents, figures: Html) -> str:
+def render(contents: Contents, figures: Sequence[FigureGroup]) -> str:
+    """The page as HTML; whatever a template is given is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tsnn_uq.results.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"anchor": _anchor, "listed": _listed}
+    layout = _layout(contents)
+    methods = [kind.method for compared in contents.comparisons for kind in compared.seeds]
     sections = {
-        "Results": results(contents),
-        "In the layout of the paper": paper_layout(contents),
-        "Figures": figures,
-        "Runs": progress(contents),
-        "Configuration": configuration(contents),
-        "What the measures mean": Html(_read("glossary.html")),
+        "Results": True,
+        "In the layout of the paper": layout is not None,
+        "Figures": bool(figures),
+        **dict.fromkeys(("Runs", "Configuration", "What the measures mean"), True),
     }
-    sections = {title: body for title, body in sections.items() if body}
-    links = (element("li", element("a", title, href=f"#{_anchor(title)}")) for title in sections)
-    body = joined(
-        element("section", element("h2", title, id=_anchor(title)), content) for title, content in sections.items()
+    return environment.get_template("page.html").render(
+        contents=contents,
+        tables=result_tables(contents),
+        layout=layout,
+        figures=figures,
+        states=STATES,
+        sections=[title for title, shown in sections.items() if shown],
+        looks=method_styles([*methods, *(_method(row) for row in layout or ())]),
+        versions=_versions(),
     )
-    return Template(_read("page.html")).substitute(
-        title=joined([f"Report of {contents.name}"]),
-        style=_read("style.css"),
-        script=_read("sort.js"),
-        introduction=introduction(contents),
-        links=joined(links),
-        sections=body,
-        versions=joined([_versions()]),
-    )
+
+
+def _layout(contents: Contents) -> list[dict[str, Any]] | None:
+    """Our rows in the layout of the paper's table, where the folder has them."""
+    path = contents.folder / "table.csv"
+    if not path.exists():
+        return None
+    rows = read_table(path, "a table as tsnn-uq compare writes it", ("method",)).to_dict("records")
+    return [{str(name): value for name, value in row.items()} | {"method": _method(row)} for row in rows]
+
+
+def _method(row: dict[Any, Any]) -> str:
+    """The method's name; that of float networks is "none" in the paper."""
+    return "float" if row["method"] == "none" else str(row["method"])
 
 
 def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def _read(name: str) -> str:
-    return files("tsnn_uq.results.page").joinpath(name).read_text(encoding="utf-8")
+def _listed(names: Iterable[object]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _versions() -> str:
