@@ -146,8 +146,7 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
     """
     import pandas as pd
 
-    for name in measures:
-        check_choice("measures", name, MEASURES)
+    shown = [MEASURES[check_choice("measures", name, MEASURES)] for name in dict.fromkeys(measures)]
     rows: list[dict[str, Any]] = []
     for run in visible(as_path(folder) / "runs"):
         if is_finished(run):
@@ -159,8 +158,7 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
                 common = names | {"samples": samples, "energy_pj": samples * row["energy_pj"]}
                 rows += [
                     common | {"measure": measure.column, "value": values[measure.name] * measure.factor}
-                    for name, measure in MEASURES.items()
-                    if name in measures
+                    for measure in shown
                 ]
     if not rows:
         raise InputError(f"{folder}: expected the folder of a comparison, with finished runs; found none")
