@@ -6,9 +6,7 @@ forward and backward pass are in `plain` (PyTorch) and `kernels` (compiled); the
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.devices import widest_float
-from tsnn_uq.fast import compilers
+from tsnn_uq.fast.compilers import choose
 from tsnn_uq.neurons import plain
 from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.parameters import LIFParameters
@@ -54,16 +52,7 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
 
 
 PIECE, LARGE_PIECE = 2**16, 2**24  # numbers whose doubles stay in a processor's cache; few launches of a GPU
-SCANS = {"cpu": ("numba", "tsnn_uq.fast.scans.lif"), "cuda": ("triton", "tsnn_uq.fast.scans.lif_triton")}
-"""For a device: the compiler needed, and the module that has the scan."""
-
-
-def _scan_for(current: Tensor) -> ModuleType:
-    """The fastest implementation of the scan for a tensor: a compiled one, or `plain` where that cannot run."""
-    compiler, module = SCANS.get(current.device.type, ("", ""))
-    if current.dtype in (torch.float32, torch.float64) and compiler and compilers.is_installed(compiler):
-        return importlib.import_module(module)  # late, since compilers are slow to import
-    return plain
+SCANS = {"numba": "tsnn_uq.fast.scans.lif", "triton": "tsnn_uq.fast.scans.lif_triton"}
 
 
 class _LIFScan(torch.autograd.Function):
@@ -78,7 +67,7 @@ class _LIFScan(torch.autograd.Function):
         ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1] or watched
-        charged, spikes = _scan_for(current).forward(current.contiguous(), steps, params, keep)
+        charged, spikes = choose(SCANS, plain, current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(charged)
         ctx.params, ctx.held = params, len(current) < steps
@@ -88,7 +77,7 @@ class _LIFScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (charged,) = ctx.saved_tensors
-        scan, learns = _scan_for(charged) if len(grads) == 1 else plain, ctx.needs_input_grad[1]
+        scan, learns = choose(SCANS, plain, charged) if len(grads) == 1 else plain, ctx.needs_input_grad[1]
         current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns, *grads[1:])
         return current, None if decay is None else _exact_sum(decay), None, None, None
 

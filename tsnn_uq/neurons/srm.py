@@ -12,15 +12,13 @@ the sums above.
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq.fast import compilers
+from tsnn_uq.fast.compilers import choose
 from tsnn_uq.neurons import srm_plain
 from tsnn_uq.neurons.current import read_once
 from tsnn_uq.neurons.potentials import Watch, Watched
@@ -29,15 +27,7 @@ from tsnn_uq.neurons.srm_parameters import SRMParameters
 __all__ = ["SRM", "srm_potentials", "srm_scan"]
 
 
-def _implementation(current: Tensor) -> ModuleType:
-    """The compiled scan, or `srm_plain` where that cannot run."""
-    if (
-        current.device.type == "cpu"
-        and current.dtype in (torch.float32, torch.float64)
-        and compilers.is_installed("numba")
-    ):
-        return importlib.import_module("tsnn_uq.fast.scans.srm")  # late, since numba is slow to import
-    return srm_plain
+SCANS = {"numba": "tsnn_uq.fast.scans.srm"}
 
 
 class _SRMScan(torch.autograd.Function):
@@ -51,7 +41,7 @@ class _SRMScan(torch.autograd.Function):
         ctx: Any, current: Tensor, steps: int, params: SRMParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or watched
-        potentials, spikes = _implementation(current).forward(current.contiguous(), steps, params, keep)
+        potentials, spikes = choose(SCANS, srm_plain, current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(potentials)
         ctx.params, ctx.held = params, len(current) < steps
@@ -61,7 +51,7 @@ class _SRMScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (potentials,) = ctx.saved_tensors
-        scan = _implementation(potentials) if len(grads) == 1 else srm_plain
+        scan = choose(SCANS, srm_plain, potentials) if len(grads) == 1 else srm_plain
         return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held, *grads[1:]), None, None, None
 
 
@@ -100,7 +90,7 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = No
 def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tensor]:
     """Potentials u [T, N, ...] and spikes [T, N, ...], without gradients; see `srm_scan`."""
     once = read_once(current).contiguous()
-    potentials, spikes = _implementation(once).forward(once, len(current), params)
+    potentials, spikes = choose(SCANS, srm_plain, once).forward(once, len(current), params)
     return potentials, spikes
 
 

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tsnn_uq.engine import Engine
-from tsnn_uq.fast.engine import kernels
 from tsnn_uq.fast.engine.gather import pack_spikes
-from tsnn_uq.fast.synapses import bits, lists, tables
 from tsnn_uq.networks import build
 
 USE = """
@@ -53,14 +49,3 @@ def test_anything_but_0_and_1_is_no_spike(value, place):
     values = np.zeros((1, 2, 1, 50), np.float32)
     values.reshape(-1)[place] = value
     assert not pack_spikes(values, np.zeros((2, 1, 2), np.uint32))
-
-
-@pytest.mark.parametrize(
-    ("module", "names"),
-    [(kernels, ("gather", "sums", "../simd")), *((synapses, ("../simd",)) for synapses in (bits, lists, tables))],
-)
-def test_machine_code_on_disk_is_that_of_the_sources(module, names):
-    """numba compares the file of the cached function alone; SOURCES makes its text depend on what it calls."""
-    folder = Path(module.__file__).parent
-    text = b"".join((folder / f"{name}.py").read_bytes() for name in names)
-    assert hashlib.sha256(text).hexdigest()[:16] == module.SOURCES, "set SOURCES to this"

@@ -14,7 +14,7 @@ from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.devices import require_float64
-from tsnn_uq.fast import compilers
+from tsnn_uq.fast.compilers import compiler_for
 from tsnn_uq.fast.engine.layers import Layer
 from tsnn_uq.fast.engine.masks import Draw, active, seeded
 from tsnn_uq.fast.engine.reference import Reference
@@ -327,7 +327,7 @@ class Engine:
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
-        can = compilers.is_installed("numba") and self.device.type == "cpu" and most <= MOST_INPUTS
+        can = compiler_for(self.device) == "numba" and most <= MOST_INPUTS
         return "compiled" if can else "reference"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from tsnn_uq.fast.jit import compiled, inlined, kernel
 from tsnn_uq.fast.simd import offsets, store
 
 __all__ = ["SLACK", "gather_spikes", "gather_values", "pack_spikes"]
@@ -20,11 +20,8 @@ SLACK = 16  # entries behind a list that may be written over
 COUNTS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 PLACES = np.array([([i for i in range(8) if byte >> i & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8).reshape(-1)
 
-compiled = njit(nogil=True, error_model="numpy")
-inlined = njit(nogil=True, error_model="numpy", inline="always")
 
-
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def pack_spikes(values: Any, words: Any) -> bool:
     """Pack values [T, N, pixels, channels] as words of bits [N, T, words]; False if one is neither 0 nor 1."""
     steps, inputs, pixels, channels = values.shape

@@ -2,9 +2,6 @@
 
 A linear layer is a convolution whose kernel is as large as its input, so there is one kind of layer. All arithmetic is
 that of `tsnn_uq.fast.engine.reference`, in the same order, and the tests hold it to that bit for bit.
-
-numba keeps the machine code of `propagate` on disk, and only this file's text tells whether it is still right. Hence
-`SOURCES`, which a test holds to the files whose code is in it as well.
 """
 
 from __future__ import annotations
@@ -12,21 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from tsnn_uq.fast.engine.gather import SLACK, gather_spikes, gather_values
 from tsnn_uq.fast.engine.sums import count_bits, match, to_current, weigh
+from tsnn_uq.fast.jit import compiled, inlined, kernel
 from tsnn_uq.fast.simd import bits_of, fill, load, select, store
 
 __all__ = ["propagate"]
 
-SOURCES = "9cf2bba3aaa5ac77"  # of gather, sums and simd, SHA-256
 
-compiled = njit(nogil=True, error_model="numpy")
-inlined = njit(nogil=True, error_model="numpy", inline="always")
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def propagate(
     layers: Any,
     planes: Any,

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from tsnn_uq.fast.jit import compiled, inlined
 from tsnn_uq.fast.simd import (
     bit_count,
     fill,
@@ -33,9 +33,6 @@ from tsnn_uq.fast.simd import (
 __all__ = ["BLOCK", "count_bits", "match", "to_current", "weigh"]
 
 BLOCK = 8  # rows that the counters take in together
-
-compiled = njit(nogil=True, error_model="numpy")
-inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
 @compiled

@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
 from tsnn_uq.fast.engine.layers import WORD
+from tsnn_uq.fast.jit import compiled, inlined, kernel
 
 __all__ = ["dropped_weights", "follows_torch", "kept_spikes", "uniform"]
 
 SIZE, SHIFT = 624, 397  # words of the state, and how far apart those are that are mixed
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @compiled
@@ -37,7 +35,7 @@ def _seeded(seed: int) -> Any:
     return state
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@inlined
 def _mixed(first: Any, second: Any, third: Any) -> Any:
     both = (first & np.uint32(0x80000000)) | (second & np.uint32(0x7FFFFFFF))
     odd = np.uint32(0) - (second & np.uint32(1))  # all bits, or none
@@ -75,12 +73,12 @@ def _fill(state: Any, place: int, values: Any) -> int:
     return place
 
 
-@compiled
+@kernel
 def _draw(seed: int, values: Any) -> None:
     _fill(_seeded(seed), SIZE, values)
 
 
-@compiled
+@kernel
 def _drop(seed: int, limit: Any, outputs: int, channels: int, words: Any) -> None:
     """Set the bits of words [inputs, words] whose weights are dropped; drawn are [outputs, channels, places]."""
     inputs = len(words)
@@ -99,7 +97,7 @@ def _drop(seed: int, limit: Any, outputs: int, channels: int, words: Any) -> Non
                 words[i * channels + channel, word] = bits[channel * places + i]
 
 
-@compiled
+@kernel
 def _keep(seed: int, limit: Any, channels: int, words: Any) -> None:
     """Set the bits of words [N, T, pixels, words] whose spikes stay; drawn are [T, N, channels, pixels]."""
     count, steps, pixels, each = words.shape

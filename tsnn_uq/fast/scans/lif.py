@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.threads import parts
 from tsnn_uq.neurons.parameters import LIFParameters
 
@@ -22,8 +22,6 @@ __all__ = ["backward", "forward"]
 BLOCK = 2048  # neurons whose potentials, currents and spikes of a step fit into 32 KiB
 FUSED = {"arctan": 0, "triangle": 1}  # other slopes are computed beforehand
 GIVEN = 2
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
@@ -61,7 +59,7 @@ def backward(
     return grad_current, grad_decay[0] if learns else None
 
 
-@compiled
+@kernel
 def _forward(
     current: Any, charged: Any, spikes: Any, decay: Any, threshold: Any, hard: bool, first: int, last: int
 ) -> None:
@@ -84,7 +82,7 @@ def _forward(
                 potential[i] = after if fires else value
 
 
-@compiled
+@kernel
 def _backward(
     charged: Any,
     slopes: Any,

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
+from tsnn_uq.fast.jit import inlined, kernel
 from tsnn_uq.fast.threads import parts
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
@@ -24,8 +25,6 @@ __all__ = ["backward", "forward"]
 
 BLOCK = 1024  # neurons whose states, currents, potentials and spikes of a step fit into 32 KiB
 
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 # Of Cephes' expf (Moshier): ln 2 in two parts, the first of few digits; and (exp(x) - 1 - x) / x^2 for |x| < ln(2)/2.
 LOG2_E, LN_2_HIGH, LN_2_LOW = (np.float32(value) for value in (math.log2(math.e), 0.693359375, -2.12194440e-4))
@@ -94,7 +93,7 @@ def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool
     return grad_current
 
 
-@compiled
+@kernel
 def _forward(
     current: Any,
     potentials: Any,
@@ -130,7 +129,7 @@ def _forward(
                 s[i] = fires
 
 
-@compiled
+@kernel
 def _backward(
     potentials: Any,
     grad: Any,

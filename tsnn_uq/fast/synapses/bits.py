@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.simd import BITS, FLOATS, bit_count, bits_of, fill, load
 from tsnn_uq.fast.threads import parts
 
 __all__ = ["Bits", "mark", "mark_packed", "transposed"]
 
 WORD = 32
-SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.fast.engine.kernels`
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def _equal(typing: Any, left: Any, right: Any) -> Any:
     return BITS(FLOATS, FLOATS), generate
 
 
-@compiled
+@kernel
 def _first_active(values: Any) -> Any:
     for value in values:
         if value != 0:
@@ -102,7 +99,7 @@ def _first_active(values: Any) -> Any:
     return np.float32(1)
 
 
-@compiled
+@kernel
 def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
     """Write the words of some rows; whether their active inputs all have the value."""
     size = inputs.shape[1]
@@ -124,7 +121,7 @@ def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
     return others == 0
 
 
-@compiled
+@kernel
 def _count(words: Any, first: int, last: int) -> int:
     count = 0
     for number in range(first, last):
@@ -133,7 +130,7 @@ def _count(words: Any, first: int, last: int) -> int:
     return count
 
 
-@compiled
+@kernel
 def _transpose(words: Any, result: Any, first: int, last: int) -> None:
     """Rows of 32 words at a time, by exchanging halves, quarters and so on (Warren, Hacker's Delight, 7-3)."""
     columns = result.shape[1]
@@ -149,7 +146,7 @@ def _transpose(words: Any, result: Any, first: int, last: int) -> None:
                 result[block, number * WORD + column] = square[column]
 
 
-@compiled
+@kernel
 def _turn(square: Any) -> None:
     """Transpose 32 words of 32 bits in place."""
     width, mask = np.uint32(16), np.uint32(0x0000FFFF)

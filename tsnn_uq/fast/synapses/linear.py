@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import unpack_spikes
-from tsnn_uq.fast import compilers
+from tsnn_uq.fast.compilers import compiler_for
 
 __all__ = ["linear", "linear_of_bits"]
 
@@ -87,7 +87,7 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
 
 
 def _may_pay(inputs: Tensor, rows: int, weight: Tensor) -> bool:
-    there = inputs.device.type == "cpu" and weight.dtype == torch.float32 and compilers.is_installed("numba")
+    there = weight.dtype == torch.float32 and compiler_for(inputs.device) == "numba"
     return there and rows >= LEAST_ROWS and rows * weight.numel() >= LEAST_WORK
 
 

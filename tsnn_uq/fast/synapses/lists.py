@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.simd import bit_count, fill, load, multiply_add, store
 from tsnn_uq.fast.synapses.bits import Bits
 from tsnn_uq.fast.threads import parts
@@ -24,9 +24,6 @@ from tsnn_uq.fast.threads import parts
 __all__ = ["Active", "add_outer", "add_rows", "list_active"]
 
 STRIP = 64  # outputs in registers together
-SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.fast.engine.kernels`
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
     return columns.transpose(1, 2).flatten(0, 1)[:outputs]
 
 
-@compiled
+@kernel
 def _count(words: Any, starts: Any, first: int, last: int) -> None:
     for m in range(first, last):
         count = np.int64(0)
@@ -85,7 +82,7 @@ def _count(words: Any, starts: Any, first: int, last: int) -> None:
         starts[m + 1] = count
 
 
-@compiled
+@kernel
 def _list(words: Any, starts: Any, places: Any, first: int, last: int) -> None:
     one = np.uint32(1)
     for m in range(first, last):
@@ -99,14 +96,14 @@ def _list(words: Any, starts: Any, places: Any, first: int, last: int) -> None:
                 k += 1
 
 
-@compiled
+@kernel
 def _look_up(inputs: Any, starts: Any, places: Any, values: Any, first: int, last: int) -> None:
     for m in range(first, last):
         for k in range(starts[m], starts[m + 1]):
             values[k] = inputs[m, places[k]]
 
 
-@compiled
+@kernel
 def _add_rows(
     starts: Any, places: Any, values: Any, columns: Any, sums: Any, inputs: int, first: int, last: int
 ) -> None:
@@ -131,7 +128,7 @@ def _add_rows(
                 sums[m, strip:] = edge[: outputs - strip]
 
 
-@compiled
+@kernel
 def _add_outer(
     starts: Any, places: Any, values: Any, grad: Any, columns: Any, inputs: int, first: int, last: int
 ) -> None:

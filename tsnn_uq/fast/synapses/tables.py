@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tsnn_uq.fast.jit import inlined, kernel
 from tsnn_uq.fast.simd import fill, load, store
 from tsnn_uq.fast.threads import parts
 
@@ -24,10 +24,6 @@ WORD = 32  # bits of a word, and outputs side by side
 GROUP = 4  # bits that are looked up together
 LINES = 2**GROUP  # of a table
 TABLE = LINES * WORD  # its numbers
-SOURCES = "98477a3ecb949033"  # of simd, SHA-256; see `tsnn_uq.fast.engine.kernels`
-
-compiled = njit(nogil=True, cache=True, error_model="numpy")
-inlined = njit(nogil=True, error_model="numpy", inline="always")
 
 
 def multiply_bits(
@@ -58,7 +54,7 @@ def _steps(array: NDArray[np.float32]) -> tuple[int, int]:
     return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
-@compiled
+@kernel
 def _multiply(
     words: Any,
     dense: Any,
@@ -101,7 +97,7 @@ def _multiply(
                     result[place] = factor * sums[np.uintp(row * WORD + lane)]
 
 
-@compiled
+@kernel
 def _tabulate(lines: Any, tables: Any) -> None:
     """All sums of each four lines: entry e of a table adds up the lines whose bits are set in e."""
     for group in range(WORD // GROUP):
@@ -113,7 +109,7 @@ def _tabulate(lines: Any, tables: Any) -> None:
                 store(tables, table + ((1 << k) + entry) * WORD, load(tables, table + entry * WORD) + line)
 
 
-@compiled
+@kernel
 def _add(words: Any, block: int, tables: Any, sums: Any) -> None:
     """Add to each row's sums what its bits in one word look up."""
     for row in range(words.shape[1]):

@@ -1,0 +1,44 @@
+"""Which backend runs where."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsnn_uq.fast import compilers
+from tsnn_uq.fast.compilers import choose, compiler_for
+from tsnn_uq.fast.scans import lif
+from tsnn_uq.neurons import plain
+from tsnn_uq.neurons.lif import SCANS
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "compiler"),
+    [
+        ("cpu", torch.float32, "numba"),
+        ("cpu", torch.float64, "numba"),
+        ("cuda", torch.float32, "triton"),
+        ("cpu", torch.bfloat16, None),
+        ("cuda", torch.float16, None),
+        ("mps", torch.float32, None),
+        ("meta", torch.float32, None),
+    ],
+)
+def test_a_device_and_a_dtype_have_their_compiler(device, dtype, compiler, monkeypatch):
+    monkeypatch.setattr(compilers, "is_installed", lambda _: True)
+    assert compiler_for(torch.device(device), dtype) == compiler
+    monkeypatch.setattr(compilers, "is_installed", lambda _: False)
+    assert compiler_for(torch.device(device), dtype) is None
+
+
+def test_only_what_can_be_imported_is_installed():
+    assert compilers.is_installed("numba")
+    assert not compilers.is_installed("no_such_compiler")
+
+
+def test_plain_modules_are_for_all_that_has_no_kernels(monkeypatch):
+    assert choose(SCANS, plain, torch.zeros(1)) is lif
+    assert choose({"triton": "no.such.module"}, plain, torch.zeros(1)) is plain
+    assert choose(SCANS, plain, torch.zeros(1, dtype=torch.bfloat16)) is plain
+    monkeypatch.setattr(compilers, "is_installed", lambda _: False)
+    assert choose(SCANS, plain, torch.zeros(1)) is plain
