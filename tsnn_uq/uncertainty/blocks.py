@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsnn_uq.batches import Data, Source, cat_labels, open_data
 from tsnn_uq.checks import InputError
-from tsnn_uq.uncertainty.members import members
+from tsnn_uq.uncertainty.members import Member, members
 from tsnn_uq.uncertainty.passes import Passes, random_passes
 from tsnn_uq.uncertainty.sampling import Networks, Sampling
 
@@ -64,14 +64,14 @@ def over_blocks(
     labels: list[Tensor | None] = []
     done = 0
     with ExitStack() as stack:
-        alone = len(networks) == 1
-        # Several may share layers, so each is made random for one block only.
-        ready = stack.enter_context(random_passes(networks[0], networks[0].bring(first.inputs))) if alone else None
+        ready = []  # made random once for all blocks; those that share layers, for one block at a time
+        if not _share_modules(networks):
+            ready = [stack.enter_context(random_passes(member, member.bring(first.inputs))) for member in networks]
         for number, block in enumerate(chain([first], blocks)):
             parts = []
-            for member in networks:
+            for i, member in enumerate(networks):
                 given = member.bring(block.inputs)
-                with nullcontext(ready) if ready else random_passes(member, given) as passes:
+                with nullcontext(ready[i]) if ready else random_passes(member, given) as passes:
                     parts.append(gather(passes(number, given)))
                 done += given.shape[sampling.batch_dim]
                 if sampling.progress:
@@ -79,3 +79,8 @@ def over_blocks(
             found.append(merge(parts))
             labels.append(None if block.labels is None else block.labels.to(given.device))
     return Labelled(found, cat_labels(labels))
+
+
+def _share_modules(networks: Sequence[Member]) -> bool:
+    modules = [module for member in networks for module in member.network.modules()]
+    return len(set(modules)) < len(modules)
