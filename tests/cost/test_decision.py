@@ -73,7 +73,7 @@ def test_energy_of_each_step_is_that_of_its_operations(ternary: tuple[str, ...],
                             expected[t, n] += 0 if silent else 0.9 + product
                         else:
                             expected[t, n] += 0 if silent or skipped else fetch + 0.9 + product
-    assert torch.allclose(found, expected)
+    assert torch.allclose(found, expected, rtol=1e-12)
 
 
 def test_all_fetches_are_the_energy_of_the_whole_inference() -> None:

@@ -107,10 +107,10 @@ def step_energy(
         multiplies = not counts.spiking and not layer.ternary
         operation = add_pj + multiplies * FLOAT_MULTIPLY_PJ
         if accounting == "operations":
-            energy += counts.operations * operation
+            energy += counts.operations.double() * operation
         else:
             uses = counts.nonzero if layer.ternary else counts.operations
-            energy += uses * (fetch_pj(layer.bits) + operation)
+            energy += uses.double() * (fetch_pj(layer.bits) + operation)
     return energy
 
 

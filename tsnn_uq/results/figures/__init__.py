@@ -9,6 +9,7 @@ from tsnn_uq.results.figures.posteriors import posterior_differences
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
 from tsnn_uq.results.figures.selective import detection_table, selective_curves, selective_table
 from tsnn_uq.results.figures.shift import shift_figure
+from tsnn_uq.results.figures.stopping import stopping_figure
 from tsnn_uq.results.figures.style import METHOD_COLORS, save_figure, save_plot, style
 from tsnn_uq.results.figures.tradeoff import energy_figure, tradeoff_figure
 from tsnn_uq.results.figures.variance import variance_scatter
@@ -35,6 +36,7 @@ __all__ = [
     "selective_table",
     "shift_figure",
     "spike_raster",
+    "stopping_figure",
     "style",
     "tradeoff_figure",
     "variance_scatter",

@@ -13,7 +13,7 @@ from tsnn_uq.results.studies.needed import Runs
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 
-__all__ = ["drawn", "foreign_inputs", "own_inputs", "require_alike", "settings"]
+__all__ = ["at_most", "drawn", "foreign_inputs", "own_inputs", "require_alike", "settings"]
 
 
 def require_alike(runs: Runs) -> None:
@@ -39,7 +39,7 @@ def own_inputs(runs: Runs, inputs: int | None = None) -> data.Dataset:
         InputError: `inputs` is not positive, or what loading the data raises.
     """
     config = next(iter(settings(runs).values()))
-    return _at_most(load_test(config, config.data.name, runs.data_dir), inputs)
+    return at_most(load_test(config, config.data.name, runs.data_dir), inputs)
 
 
 def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dataset:
@@ -54,10 +54,15 @@ def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dat
     if dataset.shape != own.shape:
         wanted = f"inputs of shape {list(own.shape)}, as the runs were trained on"
         raise InputError(f"outlier: expected {wanted}; got {list(dataset.shape)}")
-    return _at_most(dataset, inputs)
+    return at_most(dataset, inputs)
 
 
-def _at_most(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
+def at_most(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
+    """A data set, or so many inputs drawn from it.
+
+    Raises:
+        InputError: `inputs` is not positive.
+    """
     if inputs is None:
         return dataset
     check_positive("inputs", inputs, integer=True)

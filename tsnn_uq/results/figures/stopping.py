@@ -1,0 +1,116 @@
+"""Stopping early: what is lost against what is saved, and the energy of a decision against what it may lose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["stopping_figure"]
+
+_ACCOUNTINGS = {
+    "fetch-all": "every weight is fetched",
+    "operations": "operations alone",
+    "fetch-spikes": "fetches for spikes",
+}
+_PJ = 1e-12  # joules
+_CONVENTIONAL = {"8 bits": (0, (4, 2)), "2 bits": (0, (1, 1.5))}
+
+
+def stopping_figure(table: DataFrame) -> Figure:
+    """Above, what inputs lose against the steps they save; below, the energy of a decision against what it may lose.
+
+    Above at the left is the accuracy gap under risk control, with the gap that was promised (crosses, which should be
+    higher), and that of exits at fixed confidences, which promise nothing (hollow). At the right is the coverage of
+    conformal sets, with the coverage that was promised (crosses, which should be lower). Below, for each accounting, is
+    the mean energy of a decision against the promised gap, 0 for all steps; horizontal lines are the network of the
+    same shape that does not spike, with weights of 8 and of 2 bits.
+
+    Args:
+        table: what `tsnn_uq.results.studies.stopping_curves` returns.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no method, or a table of something else.
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    missing = [name for name in ("rule", "promise", "saved", "coverage") if name not in table]
+    if missing:
+        raise InputError(f"table: expected a column {missing[0]}; got {list(table.columns)}")
+    methods = in_order(table["method"].unique())
+    with style():
+        figure = new_figure(4.6, panels=2)
+        halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))  # matplotlib's types have one alone
+        above, below = halves
+        loss, coverage = above.subplots(1, 2)
+        panels = below.subplots(1, len(_ACCOUNTINGS))
+        for method in methods:
+            rows = table[table["method"] == method]
+            _draw_promise(loss, rows, "risk-control", "accuracy_gap")
+            _draw_promise(coverage, rows, "conformal", "coverage")
+            unguarded = rows[rows["rule"] == "early-exit"]
+            loss.plot(
+                100 * unguarded["saved"], 100 * unguarded["accuracy_gap"], **_look(method), markerfacecolor="white"
+            )
+            for panel, accounting in zip(panels, _ACCOUNTINGS, strict=True):
+                _draw_energy(panel, rows, accounting)
+        loss.set(xlabel="Steps saved (%)", ylabel="Accuracy lost (points)", title="one threshold on the confidence")
+        coverage.set(xlabel="Steps saved (%)", ylabel="Coverage (%)", title="conformal sets until one class is left")
+        for panel, title in zip(panels, _ACCOUNTINGS.values(), strict=True):
+            panel.set(xlabel="Promised loss (points)", title=title, yscale="log")
+            low, high = panel.get_ylim()
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+            panel.yaxis.set_major_formatter(EngFormatter("J"))
+            panel.yaxis.set_minor_formatter(NullFormatter())
+        panels[0].set_ylabel("Energy of a decision")
+        _draw_legend(figure, methods, table)
+    return figure
+
+
+def _look(method: str) -> dict[str, Any]:
+    look = METHOD_STYLES[method]
+    return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9}
+
+
+def _draw_promise(axes: Axes, rows: DataFrame, rule: str, measure: str) -> None:
+    """What was measured and, above or below each point, what was promised."""
+    method, part = rows["method"].iloc[0], rows[rows["rule"] == rule]
+    saved, found, promised = 100 * part["saved"], 100 * part[measure], 100 * part["promise"]
+    axes.plot(saved, found, **_look(method))
+    axes.vlines(saved, found, promised, color=METHOD_STYLES[method].color, linewidth=0.4)
+    axes.plot(saved, promised, color=METHOD_STYLES[method].color, marker="x", linestyle="", markeredgewidth=0.8)
+
+
+def _draw_energy(axes: Axes, rows: DataFrame, accounting: str) -> None:
+    method = rows["method"].iloc[0]
+    part = rows[rows["rule"].isin(("risk-control", "all steps"))].fillna({"promise": 0.0}).sort_values("promise")
+    axes.plot(100 * part["promise"], _PJ * part[f"{accounting}_pj"], **_look(method))
+    for rule, dashes in _CONVENTIONAL.items():
+        (energy,) = rows.loc[rows["rule"] == rule, f"{accounting}_pj"]
+        axes.axhline(_PJ * energy, color=METHOD_STYLES[method].color, linestyle=dashes, linewidth=0.7)
+
+
+def _draw_legend(figure: Figure, methods: list[str], table: DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=method, **_look(method)) for method in methods]
+    grey: dict[str, Any] = {"color": "0.4", "linestyle": ""}
+    handles.append(Line2D([], [], label="promised", marker="x", **grey))
+    handles.append(Line2D([], [], label="no promise", marker="o", markerfacecolor="white", **grey))
+    for rule, dashes in _CONVENTIONAL.items():
+        handles.append(Line2D([], [], label=f"no spikes, {rule}", color="0.4", linestyle=dashes, linewidth=0.7))
+    first = table.iloc[0]
+    title = (
+        f"T = {first['steps']}, S = {first['samples']}; calibrated on {first['calibration']:,} inputs, "
+        f"shown on {first['inputs']:,}; losses promised with probability {1 - first['delta']:g}"
+    )
+    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

@@ -1,0 +1,144 @@
+"""What stopping early with a promise saves, loses and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq import data
+from tsnn_uq.cost import ACCOUNTINGS, conventional_energy, count_activity, count_layers, decision_energy, step_energy
+from tsnn_uq.experiments import load_network
+from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.metrics.functional import early_exit
+from tsnn_uq.results.studies.inputs import at_most, own_inputs, settings
+from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.stopping import ConformalStopping, RiskControlledExit, StoppingRule, stopping_summary
+from tsnn_uq.uncertainty import mc_predict, set_generator
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["stopping_curves"]
+
+_BLOCK = 50  # inputs in a pass
+
+Energy = dict[str, Tensor]
+"""By accounting, pJ of each step of each input [T, N]."""
+
+
+def stopping_curves(
+    runs: Runs,
+    *,
+    epsilons: Sequence[float] = (0.002, 0.005, 0.01, 0.02, 0.05),
+    alphas: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
+    thresholds: Sequence[float] = (0.5, 0.7, 0.9, 0.95, 0.99),
+    delta: float = 0.05,
+    inputs: int | None = None,
+) -> DataFrame:
+    """Stopping rules, calibrated on the validation part of each run, on its test part.
+
+    The mean over the run's Monte Carlo samples, after each time step, decides. Energies are those of all S passes, with
+    the spikes of the network without random masks; a network that does not spike runs S times, too, each time once.
+
+    Args:
+        runs: the runs, of one data set, T and S.
+        epsilons: accuracy gaps that `RiskControlledExit` promises, with probability 1 - `delta`.
+        alphas: of `ConformalStopping`, which stops at one class and promises a coverage of 1 - alpha.
+        thresholds: confidences of `early_exit`, which promises nothing.
+        delta: of the risk control.
+        inputs: how many inputs of each part to draw at most; by default all.
+
+    Returns:
+        A row for each ``method`` and rule: ``rule`` is ``"risk-control"``, ``"conformal"``, ``"early-exit"``, or ``"all
+        steps"``; ``promise`` is epsilon, 1 - alpha, or the threshold; ``mean_steps``, ``saved`` (share of all steps),
+        ``accuracy_gap``, ``accuracy`` and ``coverage`` are measured on the test part, and ``fetch-all_pj``,
+        ``operations_pj`` and ``fetch-spikes_pj`` are mean energies of a decision (`tsnn_uq.cost.step_energy`). Rows
+        whose rule is ``"8 bits"`` or ``"2 bits"`` have the energies of the network that does not spike
+        (`tsnn_uq.cost.conventional_energy`), and nothing else. ``inputs``, ``calibration`` (their numbers), ``steps``,
+        ``samples`` and ``delta`` are the same in all rows.
+
+    Raises:
+        InputError: an option is out of range, or what loading the data raises.
+    """
+    import pandas as pd
+
+    configs = settings(runs)
+    test = own_inputs(runs, inputs)
+    rules: list[tuple[str, float, StoppingRule]] = [
+        *(("risk-control", epsilon, RiskControlledExit(epsilon, delta)) for epsilon in epsilons),
+        *(("conformal", 1 - alpha, ConformalStopping(alpha)) for alpha in alphas),
+    ]
+    rows: list[dict[str, Any]] = []
+    for method, folder in runs.folders.items():
+        config, network = configs[method], load_network(folder)
+        held_out = at_most(load_splits(config, runs.data_dir).validation, inputs)
+        with use_threads(config.threads):
+            calibration, probs = (_over_time(network, part, config) for part in (held_out, test))
+            energy, conventional = _energies(network, test, config)
+        common = {"method": method, "inputs": len(test), "calibration": len(held_out), "steps": len(probs)}
+        common |= {"samples": config.samples, "delta": delta}
+        for rule, promise, fitted in rules:
+            fitted.fit(calibration, held_out.labels)
+            rows.append(common | {"rule": rule, "promise": promise} | _stopped(probs, test.labels, fitted, energy))
+        for threshold in thresholds:
+            found = _left(probs, test.labels, threshold, energy)
+            rows.append(common | {"rule": "early-exit", "promise": threshold} | found)
+        rows.append(common | {"rule": "all steps"} | _left(probs, test.labels, float("inf"), energy))
+        rows += [common | {"rule": name} | prices for name, prices in conventional]
+    first = ["method", "rule", "promise", "mean_steps", "saved", "accuracy_gap", "accuracy", "coverage"]
+    table = pd.DataFrame(rows)
+    return table[first + [name for name in table if name not in first]]
+
+
+def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> Tensor:
+    """Mean probabilities over the samples after each time step [T, N, C]."""
+    generator = generator_for(config.seed, "stopping", dataset.name)
+    parts = [
+        mc_predict(network, block, samples=config.samples, generator=generator, per_step=True).mean(0)
+        for block in dataset.images.split(_BLOCK)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _energies(
+    network: nn.Module, dataset: data.Dataset, config: Settings
+) -> tuple[Energy, list[tuple[str, dict[str, float]]]]:
+    """Energies of all passes by step, and of the network that does not spike."""
+    set_generator(network, generator_for(config.seed, "activity"))  # a random input coding needs one
+    layers = count_layers(network, dataset.images[:1])
+    activity = count_activity(network, dataset.images, batch_size=_BLOCK)
+    energy = {name: config.samples * step_energy(layers, activity, name) for name in ACCOUNTINGS}
+    once = [
+        (f"{bits} bits", {f"{of}_pj": config.samples * conventional_energy(layers, bits, of) for of in ACCOUNTINGS})
+        for bits in (8, 2)
+    ]
+    return energy, once
+
+
+def _stopped(probs: Tensor, labels: Tensor, rule: StoppingRule, energy: Energy) -> dict[str, float]:
+    points = stopping_summary(probs, labels, rule)
+    names = ("mean_steps", "saved", "accuracy_gap", "accuracy", "coverage")
+    measured = {name: getattr(points, name).item() for name in names}
+    return measured | dict(_means(energy, rule.stop(probs).steps))
+
+
+def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Energy) -> dict[str, float]:
+    """The same of `early_exit`, whose decisions are no sets."""
+    points = early_exit(probs, labels, threshold)
+    full = probs[-1].argmax(-1) == labels
+    early = probs.argmax(-1).gather(0, points.steps[None] - 1)[0] == labels
+    mean_steps = points.mean_steps.item()
+    measured = {"mean_steps": mean_steps, "saved": 1 - mean_steps / len(probs)}
+    measured |= {"accuracy_gap": (full & ~early).double().mean().item(), "accuracy": points.accuracy.item()}
+    return measured | dict(_means(energy, points.steps))
+
+
+def _means(energy: Energy, steps: Tensor) -> Iterator[tuple[str, float]]:
+    for name, by_step in energy.items():
+        yield f"{name}_pj", decision_energy(by_step, steps).mean().item()
