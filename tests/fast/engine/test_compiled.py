@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.engine import Engine
 from tsnn_uq.fast.engine.compiled import Compiled
-from tsnn_uq.fast.engine.layers import WORD, Layer
+from tsnn_uq.fast.engine.layers import WORD, Layer, drop_weights
 from tsnn_uq.fast.engine.reference import Reference
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import Conv2d, Linear, OverTime
@@ -67,6 +69,25 @@ def test_spikes_of_every_layer_are_those_of_the_reference(case):
             words = Compiled(program.layers[:number]).spikes(inputs, steps)
             expected = Reference(program.layers[:number]).spikes(inputs, steps)
             assert torch.equal(bits(words, expected), expected)
+
+
+@settings(max_examples=40)
+@given(CASES)
+def test_other_weights_take_the_place_of_the_first(case):
+    """Ternary ones by input and by output, and floats; the first runner keeps its own."""
+    layers = translate(case.network, case.shape).layers
+    fewer = [
+        replace(layer, weights=layer.weights / 2)
+        if layer.planes is None
+        else replace(layer, planes=drop_weights(layer.planes, torch.full_like(layer.planes[:-1, 0], 0x55555555)))
+        for layer in layers
+    ]
+    runner, before = Compiled(layers), Compiled(layers).constants
+    changed = runner.with_weights(fewer)
+    for ours, expected in zip(changed.constants, Compiled(fewer).constants, strict=True):
+        assert np.array_equal(ours, expected)
+    assert all(map(np.array_equal, runner.constants, before))
+    assert (changed.layers, runner.layers) == (tuple(fewer), tuple(layers))
 
 
 @settings(max_examples=40)

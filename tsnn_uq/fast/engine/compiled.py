@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +49,7 @@ class Compiled:
         self.table = np.zeros(len(layers), LAYER)
         self.mask_words = 0
         planes: list[Words] = []
-        weights: list[Floats] = [np.zeros(0, np.float32)]
+        weights = [np.zeros(0, np.float32)]
         scales: list[Floats] = []
         biases: list[Floats] = []
         for index, (row, layer) in enumerate(zip(self.table, layers, strict=True)):
@@ -57,19 +59,26 @@ class Compiled:
             row["keep"] = -1 if layer.dropout is None else self.mask_words
             if layer.dropout is not None:
                 self.mask_words += int(row["height"] * row["width"] * row["words_in"])
-            if layer.planes is not None:
-                row["rows"] = sum(one.size for one in planes)
-                own = _by_output(layer) if row["by_output"] else layer.planes.numpy().view(np.uint32)
-                planes.append(own.reshape(-1))
-            elif layer.weights is not None:
-                row["rows"] = sum(one.size for one in weights)
-                weights.append(layer.weights.numpy().reshape(-1))
+            before: list[Any] = planes if row["ternary"] else weights
+            row["rows"] = sum(one.size for one in before)
+            before.append(_rows(row, layer))
             scales.append(layer.scale.numpy())
             biases.append(layer.bias.numpy())
         planes.append(np.zeros(8, np.uint32))  # vectors of eight words may run over the end of the last row
         self.unmasked = self.table.copy()
         self.unmasked["keep"] = -1
         self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
+
+    def with_weights(self, layers: Sequence[Layer]) -> Compiled:
+        """The same with layers that differ in nothing but their weights: only these are copied."""
+        other = copy.copy(self)
+        planes, weights, *rest = self.constants
+        other.layers, other.constants = tuple(layers), (planes.copy(), weights.copy(), *rest)
+        for row, before, after in zip(self.table, self.layers, layers, strict=True):
+            if after is not before:
+                rows = _rows(row, after)
+                other.constants[0 if row["ternary"] else 1][row["rows"] : row["rows"] + rows.size] = rows
+        return other
 
     def masks(self, draw: PackedDraw, sample: int) -> Words:
         """One sample's masks on spikes as words [N, T or 1, words]."""
@@ -190,6 +199,15 @@ def _is_narrow(layer: Layer) -> bool:
     window = layer.window
     whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == 0
     return layer.planes is not None and layer.words == 1 and whole
+
+
+def _rows(row: np.void, layer: Layer) -> Any:
+    """A layer's weights as its row of the table says: words of bits by input or by output, or floats."""
+    if layer.planes is None:
+        assert layer.weights is not None
+        return layer.weights.numpy().reshape(-1)
+    words = _by_output(layer) if row["by_output"] else layer.planes.numpy().view(np.uint32)
+    return words.reshape(-1)
 
 
 def _by_output(layer: Layer) -> Words:

@@ -203,10 +203,10 @@ class Engine:
         inputs = None if self._program.coding.stochastic else self._code(images, None)
         before = self._runner(self._program.layers[:first]).begin(inputs, self.steps) if first else None
         shared = inputs if before is None else before.written
-        if self._differs(rest):
-            runners = [self._own(images, shared, rest, draw, sample) for sample in range(samples)]
-            return [runner.begin(own, self.steps, [mask]) for runner, own, mask in runners], before
         runner = self._runner(rest)
+        if self._differs(rest):
+            runners = [self._own(images, shared, runner, draw, sample) for sample in range(samples)]
+            return [own.begin(inputs, self.steps, [mask]) for own, inputs, mask in runners], before
         masks = each(lambda sample: runner.masks(draw, sample), range(samples))
         return [runner.begin(shared, self.steps, masks)], before
 
@@ -258,12 +258,12 @@ class Engine:
         """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
         first, rest = self._random_part()
         shared = None if self._program.coding.stochastic else self._until(first, images)
+        runner = self._runner(rest)
         if self._differs(rest):
             together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
             for some in torch.arange(samples).split(together):
-                yield from each(lambda s: self._one_sample(images, shared, rest, draw, s, mean), some.tolist())
+                yield from each(lambda s: self._one_sample(images, shared, runner, draw, s, mean), some.tolist())
             return
-        runner = self._runner(rest)
         together = max(1, int(memory_limit // runner.sample_bytes(len(images), self.steps, mean)))
         start = 0
         while start < samples:
@@ -272,19 +272,17 @@ class Engine:
             yield runner.outputs(shared, self.steps, masks, mean)
             start = stop
 
-    def _one_sample(
-        self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int, mean: bool
-    ) -> Tensor:
+    def _one_sample(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int, mean: bool) -> Tensor:
         """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
-        runner, inputs, masks = self._own(images, shared, layers, draw, sample)
-        return runner.outputs(inputs, self.steps, [masks], mean)
+        own, inputs, masks = self._own(images, shared, runner, draw, sample)
+        return own.outputs(inputs, self.steps, [masks], mean)
 
-    def _own(self, images: Tensor, shared: Any, layers: Sequence[Layer], draw: Draw, sample: int) -> tuple[Any, ...]:
-        """The runner, the input and the masks of such a sample."""
+    def _own(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int) -> tuple[Any, ...]:
+        """Of such a sample, `runner` with its weights, its input and its masks."""
         if self._program.coding.stochastic:
             shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self.device))
-        runner = self._runner([draw.weights(layer, sample) for layer in layers])
-        return runner, shared, runner.masks(draw, sample)
+        own = runner.with_weights([draw.weights(layer, sample) for layer in runner.layers])
+        return own, shared, own.masks(draw, sample)
 
     def _until(self, first: int, images: Tensor) -> Any:
         """What all samples share: the spikes before the first random layer, or the coded input."""

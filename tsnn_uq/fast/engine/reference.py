@@ -29,6 +29,10 @@ class Reference:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = tuple(layers)
 
+    def with_weights(self, layers: Sequence[Layer]) -> Reference:
+        """The same with layers that differ in nothing but their weights."""
+        return Reference(layers)
+
     def masks(self, draw: Draw, sample: int) -> Sequence[Tensor]:
         """One sample's masks on spikes, in the form that `outputs` takes."""
         return draw.inputs(self.layers, sample)
