@@ -1,9 +1,9 @@
 """Keep the memory that a training frees for its next step, instead of handing it back to the operating system.
 
 A step makes and frees the same tensors as the one before. glibc asks the system for each of the large ones anew, which
-then has to find and clear its pages. A step of a convolutional network of 13 million weights takes 0.9 s of process time
-with this, and 1.2 to 1.5 s without (2,400 and 84,000 page faults; batch 32, T = 4, one thread). glibc documents these
-settings for a process that starts (`MALLOC_TOP_PAD_`, ...), and then they hold for good.
+then has to find and clear its pages. A step of a convolutional network of 13 million weights takes 0.9 s of process
+time with this, and 1.2 to 1.5 s without (2,400 and 84,000 page faults; batch 32, T = 4, one thread). glibc documents
+these settings for a process that starts (`MALLOC_TOP_PAD_`, ...), and then they hold for good.
 """
 
 from __future__ import annotations
