@@ -49,7 +49,7 @@ def test_the_loop_of_the_readme_takes_every_term(name):
     term = found["regularizer"].term(found["forward"])
     assert term.isfinite()
     assert term.requires_grad == (name != "none")
-    more = set(re.findall("`([a-z-]+)`", README.partition("Four terms need more than")[2].partition("The others")[0]))
+    more = set(re.findall("`([a-z-]+)`", README.partition("Five terms need more than")[2].partition("The others")[0]))
     mc_logits = torch.zeros(2, 128, 10)
     if more & set(regularizer_terms(name)):
         with pytest.raises(InputError, match="got logits alone"):

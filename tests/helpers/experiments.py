@@ -15,6 +15,7 @@ __all__ = ["FILES", "contents", "tiny", "without_time"]
 TINY = {"hidden": (8,), "steps": 2, "epochs": 2, "batch_size": 32, "train_limit": 64, "samples": 2}
 SUITS: dict[str, dict[str, Any]] = {
     "plif": {"hidden": (2, 2, 8), "learning_rate": 2e-3},
+    "vgg": {"hidden": (2, 2, 8), "learning_rate": 2e-3},
     "slayer": {"steps": 6, "bin_ms": 5.0, "learning_rate": 2e-3},
 }
 FILES = ["config.toml", "history.json", "predictions.safetensors", "result.json", "weights.safetensors"]

@@ -49,7 +49,7 @@ def paper_table(summary: DataFrame) -> DataFrame:
     import pandas as pd
 
     families, methods = list(NAMES)[:4], ("float", "indirect", "direct", "distill")
-    parts = ("none", "conv", "fc", "all")
+    parts = ("none", "conv", "fc", "inner", "all")
 
     def rank(column: str, names: Sequence[str]) -> Series[int]:
         """Places in the paper's order; what it does not have comes last."""
@@ -78,5 +78,7 @@ def _part(part: str, configuration: str) -> str:
     """The quantized part by the layers' numbers, such as ``"2Conv"`` of ``"2Conv+2FC"``."""
     if part == "none":
         return "none"
+    if part == "inner":
+        return f"inner {configuration}"
     kinds = {"conv": "Conv", "fc": "FC", "all": ""}
     return "+".join(layers for layers in configuration.split("+") if layers.endswith(kinds[part]))

@@ -47,7 +47,7 @@ _SUMMARIZED = (
 #: What tells one kind of network from another, in the order of that table.
 KEYS = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
 # Float networks first; digits sort before the names of other parts and of families.
-_ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "all", *METHODS))}
+_ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "inner", "all", *METHODS))}
 
 
 def _require_columns(where: str, given: Iterable[object]) -> None:
