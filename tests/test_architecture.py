@@ -136,7 +136,7 @@ MAY_IMPORT = {
 
 
 def room_of(module):
-    """The room of a module such as ``"tsnn_uq.results.page.html"``; some folders are rooms inside another."""
+    """The room of a module such as ``"tsnn_uq.results.page.contents"``; some folders are rooms inside another."""
     inner = ".".join(module.split(".")[1:3])
     return inner if inner in MAY_IMPORT else inner.split(".")[0]
 

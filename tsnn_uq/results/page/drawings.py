@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -16,7 +15,7 @@ from tsnn_uq.results import figures, studies
 from tsnn_uq.results.page.contents import Compared, Contents
 from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown
 from tsnn_uq.results.page.inline import inline_figure, inline_png
-from tsnn_uq.results.tables import write_results
+from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -90,9 +89,7 @@ def _of_tradeoffs(group: str, own: list[Compared], say: Callable[[str], object])
         title = f"Accuracy and uncertainty against cost, {data}"
         chosen = [compared for compared in own if compared.data == data]
         say(title)
-        with TemporaryDirectory() as folder:
-            write_results(Path(folder) / "results.csv", [row for compared in chosen for row in compared.rows])
-            table = studies.tradeoffs(Path(folder) / "results.csv")
+        table = studies.tradeoff_table(summarize([row for compared in chosen for row in compared.rows]))
         # Where all networks cost the same there is nothing to see.
         table = table[table.groupby("cost")["cost_value"].transform("nunique") > 1]
         if not len(table):

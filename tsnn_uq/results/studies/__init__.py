@@ -7,7 +7,7 @@ from tsnn_uq.results.studies.foreign import foreign_predictions
 from tsnn_uq.results.studies.needed import Runs, require_runs
 from tsnn_uq.results.studies.shift import shift_curves, shifted_examples
 from tsnn_uq.results.studies.stopping import stopping_curves
-from tsnn_uq.results.studies.tradeoff import energy_curves, find_results, pareto_front, tradeoffs
+from tsnn_uq.results.studies.tradeoff import energy_curves, find_results, pareto_front, tradeoff_table, tradeoffs
 from tsnn_uq.results.studies.variance import paired_variances
 from tsnn_uq.results.studies.weights import weight_codes
 
@@ -27,6 +27,7 @@ __all__ = [
     "shifted_examples",
     "spike_trains",
     "stopping_curves",
+    "tradeoff_table",
     "tradeoffs",
     "uncertain_inputs",
     "weight_codes",

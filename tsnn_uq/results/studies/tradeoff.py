@@ -19,10 +19,11 @@ from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoffs"]
+__all__ = ["MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoff_table", "tradeoffs"]
 
 MEASURES = {name.replace("_", "-"): measure for name, measure in QUALITY.items()}
 """What can be drawn against costs, by the name of an option; what is neither good nor bad has no front."""
+DRAWN = ("accuracy", "ece", "predictive-entropy")
 _COSTS = [COSTS[name] for name in ("storage_bytes", "flops", "energy_pj")]
 
 
@@ -60,15 +61,28 @@ def pareto_front(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(~(not_worse & better).any(0))
 
 
-def tradeoffs(
-    path: str | Path, measures: Sequence[str] = ("accuracy", "ece", "predictive-entropy"), data: str = ""
-) -> DataFrame:
-    """What each kind of network achieves, and what it costs: means over seeds.
+def tradeoffs(path: str | Path, measures: Sequence[str] = DRAWN, data: str = "") -> DataFrame:
+    """The `tradeoff_table` of a file.
 
     Args:
         path: a comparison's folder, its ``results.csv`` or ``summary.csv``, or another such file.
         measures: keys of `MEASURES`.
         data: which data set, where the table has several.
+
+    Raises:
+        InputError: an unknown measure, a file that is no such table, or several data sets and none chosen.
+    """
+    for name in measures:
+        check_choice("measures", name, MEASURES)
+    return tradeoff_table(_of_one_data_set(_read_summary(path), data), measures)
+
+
+def tradeoff_table(summary: DataFrame, measures: Sequence[str] = DRAWN) -> DataFrame:
+    """What each kind of network achieves, and what it costs: means over seeds.
+
+    Args:
+        summary: of one data set, as `tsnn_uq.results.tables.summarize` returns it.
+        measures: keys of `MEASURES`.
 
     Returns:
         The names that the table has (``dataset``, ``family``, ``configuration``, ``quantized_part``, ``method``) and
@@ -79,14 +93,13 @@ def tradeoffs(
         of a measure is better).
 
     Raises:
-        InputError: an unknown measure, a file that is no such table, or several data sets and none chosen.
+        InputError: an unknown measure, or none.
     """
     import pandas as pd
 
     chosen = [MEASURES[check_choice("measures", name, MEASURES)] for name in dict.fromkeys(measures)]
     if not chosen:
         raise InputError(f"measures: expected at least one of {', '.join(MEASURES)}; got none")
-    summary = _of_one_data_set(_read_summary(path), data)
     names = summary[[name for name in (*KEYS[1:], "seeds") if name in summary]]
     tables = []
     for measure in chosen:
