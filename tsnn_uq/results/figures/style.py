@@ -151,8 +151,8 @@ def as_tensor(array: Array) -> Tensor:
 
 
 def wrapped(label: str) -> str:
-    """A label on lines of at most 18 letters, as they fit beside or above a small panel."""
-    return "\n".join(textwrap.wrap(label, 18, break_on_hyphens=False))
+    """A label on lines of at most 15 letters, as they fit beside or above a small panel."""
+    return "\n".join(textwrap.wrap(label, 15, break_on_hyphens=False))
 
 
 def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
