@@ -34,6 +34,7 @@ DRAW: dict[str, Callable[[DataFrame], Figure]] = {
     "reliability": figures.reliability_diagram,
     "selective": selective,
     "shift": figures.shift_figure,
+    "stopping": figures.stopping_figure,
     "tradeoff-samples": figures.energy_figure,
     "tradeoff": figures.tradeoff_figure,
     "variance": figures.variance_scatter,

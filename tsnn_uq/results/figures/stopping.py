@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import METHOD_STYLES, in_order, new_figure, style
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,23 +47,21 @@ def stopping_figure(table: DataFrame) -> Figure:
     missing = [name for name in ("rule", "promise", "saved", "coverage") if name not in table]
     if missing:
         raise InputError(f"table: expected a column {missing[0]}; got {list(table.columns)}")
-    methods = in_order(table["method"].unique())
+    looks = method_styles(table["method"])
     with style():
         figure = new_figure(4.6, panels=2)
         halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))  # matplotlib's types have one alone
         above, below = halves
         loss, coverage = above.subplots(1, 2)
         panels = below.subplots(1, len(_ACCOUNTINGS))
-        for method in methods:
+        for method, look in looks.items():
             rows = table[table["method"] == method]
-            _draw_promise(loss, rows, "risk-control", "accuracy_gap")
-            _draw_promise(coverage, rows, "conformal", "coverage")
+            _draw_promise(loss, rows, "risk-control", "accuracy_gap", look)
+            _draw_promise(coverage, rows, "conformal", "coverage", look)
             unguarded = rows[rows["rule"] == "early-exit"]
-            loss.plot(
-                100 * unguarded["saved"], 100 * unguarded["accuracy_gap"], **_look(method), markerfacecolor="white"
-            )
+            loss.plot(100 * unguarded["saved"], 100 * unguarded["accuracy_gap"], **_line(look), markerfacecolor="white")
             for panel, accounting in zip(panels, _ACCOUNTINGS, strict=True):
-                _draw_energy(panel, rows, accounting)
+                _draw_energy(panel, rows, accounting, look)
         loss.set(xlabel="Steps saved (%)", ylabel="Accuracy lost (points)", title="one threshold on the confidence")
         coverage.set(xlabel="Steps saved (%)", ylabel="Coverage (%)", title="conformal sets until one class is left")
         for panel, title in zip(panels, _ACCOUNTINGS.values(), strict=True):
@@ -72,37 +71,35 @@ def stopping_figure(table: DataFrame) -> Figure:
             panel.yaxis.set_major_formatter(EngFormatter("J"))
             panel.yaxis.set_minor_formatter(NullFormatter())
         panels[0].set_ylabel("Energy of a decision")
-        _draw_legend(figure, methods, table)
+        _draw_legend(figure, looks, table)
     return figure
 
 
-def _look(method: str) -> dict[str, Any]:
-    look = METHOD_STYLES[method]
+def _line(look: MethodStyle) -> dict[str, Any]:
     return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9}
 
 
-def _draw_promise(axes: Axes, rows: DataFrame, rule: str, measure: str) -> None:
+def _draw_promise(axes: Axes, rows: DataFrame, rule: str, measure: str, look: MethodStyle) -> None:
     """What was measured and, above or below each point, what was promised."""
-    method, part = rows["method"].iloc[0], rows[rows["rule"] == rule]
+    part = rows[rows["rule"] == rule]
     saved, found, promised = 100 * part["saved"], 100 * part[measure], 100 * part["promise"]
-    axes.plot(saved, found, **_look(method))
-    axes.vlines(saved, found, promised, color=METHOD_STYLES[method].color, linewidth=0.4)
-    axes.plot(saved, promised, color=METHOD_STYLES[method].color, marker="x", linestyle="", markeredgewidth=0.8)
+    axes.plot(saved, found, **_line(look))
+    axes.vlines(saved, found, promised, color=look.color, linewidth=0.4)
+    axes.plot(saved, promised, color=look.color, marker="x", linestyle="", markeredgewidth=0.8)
 
 
-def _draw_energy(axes: Axes, rows: DataFrame, accounting: str) -> None:
-    method = rows["method"].iloc[0]
+def _draw_energy(axes: Axes, rows: DataFrame, accounting: str, look: MethodStyle) -> None:
     part = rows[rows["rule"].isin(("risk-control", "all steps"))].fillna({"promise": 0.0}).sort_values("promise")
-    axes.plot(100 * part["promise"], _PJ * part[f"{accounting}_pj"], **_look(method))
+    axes.plot(100 * part["promise"], _PJ * part[f"{accounting}_pj"], **_line(look))
     for rule, dashes in _CONVENTIONAL.items():
         (energy,) = rows.loc[rows["rule"] == rule, f"{accounting}_pj"]
-        axes.axhline(_PJ * energy, color=METHOD_STYLES[method].color, linestyle=dashes, linewidth=0.7)
+        axes.axhline(_PJ * energy, color=look.color, linestyle=dashes, linewidth=0.7)
 
 
-def _draw_legend(figure: Figure, methods: list[str], table: DataFrame) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFrame) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], label=method, **_look(method)) for method in methods]
+    handles = [Line2D([], [], label=method, **_line(look)) for method, look in looks.items()]
     grey: dict[str, Any] = {"color": "0.4", "linestyle": ""}
     handles.append(Line2D([], [], label="promised", marker="x", **grey))
     handles.append(Line2D([], [], label="no promise", marker="o", markerfacecolor="white", **grey))
