@@ -63,6 +63,22 @@ def log_loss(probs: Array, target: Array) -> float:
     return float(np.mean([-math.log(row[y]) if row[y] > 0 else math.inf for row, y in zip(probs, target, strict=True)]))
 
 
+def loss_of_people(probs: Array, counts: Array) -> float:
+    """The mean over inputs of the log-loss of single answers."""
+    losses = []
+    for row, chosen in zip(probs.tolist(), counts.tolist(), strict=True):
+        losses.append(np.mean([-math.log(p) for p, n in zip(row, chosen, strict=True) for _ in range(n)]))
+    return float(np.mean(losses))
+
+
+def rank_correlation(uncertainty: Array, counts: Array) -> float:
+    """Sorted, since equal answers to other classes have equal entropies but for rounding."""
+    people = scipy.stats.entropy(np.sort(counts, axis=1), axis=1)
+    if np.ptp(people) == 0:
+        return math.nan
+    return scipy.stats.spearmanr(uncertainty, people).statistic
+
+
 def squared_loss(probs: Array, target: Array) -> float:
     return float(
         np.mean([sum((p - (c == y)) ** 2 for c, p in enumerate(row)) for row, y in zip(probs, target, strict=True)])
@@ -221,6 +237,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "conformal_sets": conformal,
     "coverage_at_risk": coverage_of_risk,
     "debiased_calibration_error": of_gaps(debiased),
+    "doubt_correlation": rank_correlation,
     "early_exit": exits,
     "energy_score": lambda logits: -logsumexp(logits, axis=-1),
     "excess_aurc": excess,
@@ -229,6 +246,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "expected_pairwise_kl": divergence_of_pairs,
     "first_stable_step": stable_steps,
     "fpr_at_tpr": flagged,
+    "human_cross_entropy": loss_of_people,
     "maximum_calibration_error": of_gaps(lambda w, gap, n, a: abs(gap).max()),
     "maximum_logit_score": lambda logits: [-max(row) for row in logits],
     "maximum_softmax_score": lambda probs: [1 - max(row) for row in probs],

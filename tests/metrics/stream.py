@@ -50,7 +50,7 @@ def batch(inputs: int, generator: torch.Generator) -> dict[str, Tensor]:
     probs = (logits + torch.randn(SAMPLES, inputs, CLASSES, generator=generator)).softmax(-1)
     right = probs.argmax(-1) == target
     sets = probs[0] > 0.1
-    return {"probs": probs, "target": target, "logits": logits, "sets": sets} | {
+    return {"probs": probs, "target": target, "logits": logits, "sets": sets, "counts": (50 * probs[1]).ceil()} | {
         "first_correct": right[0],
         "second_correct": right[1],
     }

@@ -68,6 +68,11 @@ def cases(name: str, seed: int) -> Iterator[tuple[Any, Any]]:
         arrays = one.numpy(), target.numpy()
         if name in MONTE_CARLO:
             yield function(probs), oracle(probs.numpy())
+        elif name in ("human_cross_entropy", "doubt_correlation"):
+            counts = torch.randint(1, 4, (inputs, classes), generator=generator)  # few, so that there are ties
+            given = 0.9 * one + 0.1 / classes if name == "human_cross_entropy" else one[:, 0].round(decimals=2)
+            if name == "human_cross_entropy" or (inputs > 1 and len(given.unique()) > 1):
+                yield function(given, counts), oracle(given.numpy(), counts.numpy())
         elif name in SCORES:
             yield function(one, target), oracle(*arrays)
         elif name == "smooth_calibration_error":

@@ -29,6 +29,7 @@ CORRECT = torch.rand(INPUTS, generator=_G) < 0.6
 OVER_TIME = torch.rand(2, 5, INPUTS, CLASSES, generator=_G, dtype=torch.float64).add(0.05)
 OVER_TIME = OVER_TIME / OVER_TIME.sum(-1, keepdim=True)
 OTHER_CORRECT, SETS = torch.rand(INPUTS, generator=_G) < 0.8, torch.rand(INPUTS, CLASSES, generator=_G) < 0.5
+COUNTS = torch.randint(1, 5, (INPUTS, CLASSES), generator=_G)
 LOGITS = torch.randn(INPUTS, CLASSES, generator=_G, dtype=torch.float64)
 # What is no metric but works on predictions or on other metrics, and what metrics return.
 TOOL_FUNCTIONS = {"average_over_time", "conformal_sets", "over_time", "paired_bootstrap", "time_as_samples"}
@@ -68,6 +69,8 @@ def case(name: str, **options: object) -> MetricTester:
         ("logits", "temperature"): ({"logits": LOGITS}, (0,)),
         ("logits", "reduction"): ({"logits": LOGITS}, (0,)),
         ("probs", "target"): ({"probs": PROBS.mean(0), "target": TARGET}, (0, 0)),
+        ("probs", "counts"): ({"probs": PROBS.mean(0), "counts": COUNTS}, (0, 0)),
+        ("uncertainty", "counts"): ({"uncertainty": UNCERTAINTY, "counts": COUNTS}, (0, 0)),
         ("uncertainty", "correct"): ({"uncertainty": UNCERTAINTY, "correct": CORRECT}, (0, 0)),
         ("in_uncertainty", "out_uncertainty"): ({"in_uncertainty": UNCERTAINTY, "out_uncertainty": OTHER}, (0, 0)),
     }

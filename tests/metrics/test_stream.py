@@ -17,6 +17,7 @@ NEED_ALL_INPUTS = {
     "Augrc",
     "Aurc",
     "CoverageAtRisk",
+    "DoubtCorrelation",
     "EarlyExit",
     "ExcessAurc",
     "FprAtTpr",

@@ -8,6 +8,7 @@ from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
 from tsnn_uq.data.foreign import FOREIGN, fitted, noise
+from tsnn_uq.data.human import human_answers
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
@@ -39,6 +40,7 @@ __all__ = [
     "extent",
     "fetch",
     "fitted",
+    "human_answers",
     "level_crossings",
     "load",
     "load_all",

@@ -2,8 +2,8 @@
 
 After Hendrycks and Dietterich (2019, arXiv 1903.12261) with the constants of CIFAR-10-C, and Mu and Gilmer (2019, arXiv
 1906.02337), written anew from their descriptions. Images look alike, but are not theirs pixel by pixel: random numbers
-come from a `torch.Generator`, pixels are floats where nothing needs bytes, glass blur swaps neighbours (in the
-published files colours were copied rather than swapped), and elastic transforms sample the image once.
+come from a `torch.Generator`, pixels are floats where nothing needs bytes, and elastic transforms sample the image
+once. Glass blur copies neighbours, as in the published files; the paper has them swapped.
 
 Left out: frost, which pastes photographs of ice; and of MNIST-C spatter and Canny edges. Its rotation is the shift
 ``rotate``.
@@ -121,23 +121,17 @@ def _defocus_blur(images: Tensor, lens: tuple[float, float], _: Generator) -> Te
 
 
 def _glass_blur(images: Tensor, glass: tuple[float, int, int], generator: Generator) -> Tensor:
-    """Smooth, swap each pixel with a neighbour up to some distance away, some times over, and smooth again."""
+    """Smooth, take each pixel from up to some distance above and to the left, some times over, and smooth again."""
     sigma, distance, times = glass
-    count, _, height, width = images.shape
-    rows, columns = (range(side - distance, distance, -1) for side in (height, width))
-    shape = (times, len(rows), len(columns), 2, count)
-    moves = torch.randint(-distance, distance, shape, generator=generator).numpy()
-    source = np.tile(np.arange(height * width), (count, 1))  # where each pixel comes from
-    which = np.arange(count)
-    for time in range(times):
-        for place, row in enumerate(rows):
-            for other, column in enumerate(columns):
-                down, right = moves[time, place, other]
-                here, there = row * width + column, (row + down) * width + column + right
-                source[which, there], source[:, here] = source[:, here].copy(), source[which, there]
-    smooth = _smoothed(images, sigma).flatten(2)
-    swapped = smooth.gather(2, torch.from_numpy(source)[:, None].expand_as(smooth)).reshape(images.shape)
-    return _smoothed(swapped, sigma)
+    count, channels, height, width = images.shape
+    blurred = _smoothed(images, sigma)
+    for _ in range(times):
+        up, left = torch.randint(0, distance + 1, (2, count, height, width), generator=generator)
+        rows = (torch.arange(height)[:, None] - up).clamp_min(0)
+        columns = (torch.arange(width) - left).clamp_min(0)
+        source = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
+        blurred = blurred.flatten(2).gather(2, source).reshape(images.shape)
+    return _smoothed(blurred, sigma)
 
 
 def _motion_blur(images: Tensor, motion: tuple[int, float], generator: Generator) -> Tensor:

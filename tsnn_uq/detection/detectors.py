@@ -102,13 +102,27 @@ class Mahalanobis(Detector):
         from sklearn.covariance import EmpiricalCovariance
 
         numbers, which = np.unique(_classes(labels, logits.shape[1], len(hidden)), return_inverse=True)
-        self.means = np.stack([hidden[which == number].mean(0) for number in range(len(numbers))])
-        self.within = EmpiricalCovariance(assume_centered=True).fit(hidden - self.means[which])
-        self.overall = EmpiricalCovariance().fit(hidden) if self.relative else None
+        means = np.stack([hidden[which == number].mean(0) for number in range(len(numbers))])
+        within = EmpiricalCovariance(assume_centered=True).fit(hidden - means[which])
+        self.root = _root(within.precision_)
+        self.means = means @ self.root
+        overall = EmpiricalCovariance().fit(hidden)
+        self.overall = _root(overall.precision_)
+        self.middle = overall.location_[None] @ self.overall
 
     def _score(self, hidden: Array, logits: Array) -> Array:
-        distances = np.min([self.within.mahalanobis(hidden - mean) for mean in self.means], axis=0)
-        return distances if self.overall is None else distances - self.overall.mahalanobis(hidden)
+        from scipy.spatial.distance import cdist
+
+        distances = cdist(hidden @ self.root, self.means, "sqeuclidean").min(1)
+        return (
+            distances - cdist(hidden @ self.overall, self.middle, "sqeuclidean")[:, 0] if self.relative else distances
+        )
+
+
+def _root(precision: Array) -> Array:
+    """R [F, F] with R R^T the precision, by which distances are those of Euclid."""
+    values, vectors = np.linalg.eigh(precision)
+    return vectors * np.sqrt(values.clip(0))
 
 
 class NearestNeighbours(Detector):

@@ -14,6 +14,7 @@ from tsnn_uq.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibra
 from tsnn_uq.metrics.comparison import BootstrapInterval, PairedBootstrap
 from tsnn_uq.metrics.conformal import ConformalClassifier, ConformalPoints, ConformalSets
 from tsnn_uq.metrics.disagreement import PairwiseDisagreement, VariationRatio
+from tsnn_uq.metrics.doubt import DoubtCorrelation, HumanCrossEntropy
 from tsnn_uq.metrics.early_exit import EarlyExit, EarlyExitPoints, FirstStableStep
 from tsnn_uq.metrics.entropy import ExpectedEntropy, PredictiveEntropy
 from tsnn_uq.metrics.information import ExpectedPairwiseKl, MutualInformation
@@ -50,6 +51,7 @@ __all__ = [
     "ConformalSets",
     "CoverageAtRisk",
     "DebiasedCalibrationError",
+    "DoubtCorrelation",
     "EarlyExit",
     "EarlyExitPoints",
     "EnergyScore",
@@ -59,6 +61,7 @@ __all__ = [
     "ExpectedPairwiseKl",
     "FirstStableStep",
     "FprAtTpr",
+    "HumanCrossEntropy",
     "MaximumCalibrationError",
     "MaximumLogitScore",
     "MaximumSoftmaxScore",

@@ -12,6 +12,7 @@ from tsnn_uq.metrics.classwise import adaptive_calibration_error, classwise_cali
 from tsnn_uq.metrics.comparison import paired_bootstrap
 from tsnn_uq.metrics.conformal import conformal_sets
 from tsnn_uq.metrics.disagreement import pairwise_disagreement, variation_ratio
+from tsnn_uq.metrics.doubt import doubt_correlation, human_cross_entropy
 from tsnn_uq.metrics.early_exit import early_exit, first_stable_step
 from tsnn_uq.metrics.entropy import expected_entropy, predictive_entropy
 from tsnn_uq.metrics.information import expected_pairwise_kl, mutual_information
@@ -40,6 +41,7 @@ __all__ = [
     "conformal_sets",
     "coverage_at_risk",
     "debiased_calibration_error",
+    "doubt_correlation",
     "early_exit",
     "energy_score",
     "excess_aurc",
@@ -48,6 +50,7 @@ __all__ = [
     "expected_pairwise_kl",
     "first_stable_step",
     "fpr_at_tpr",
+    "human_cross_entropy",
     "maximum_calibration_error",
     "maximum_logit_score",
     "maximum_softmax_score",
