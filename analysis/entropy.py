@@ -8,10 +8,8 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.experiments import load_network, predict
 from tsnn_uq.results.figures import entropy_histogram, entropy_table
-from tsnn_uq.results.studies import Runs
-from tsnn_uq.results.studies.inputs import foreign_inputs
+from tsnn_uq.results.studies import Runs, foreign_predictions
 
 
 @figure_script("entropy", variants=("outlier",))
@@ -21,12 +19,7 @@ def main(
 ) -> Drawing:
     """Draw the distributions of both uncertainties, methods side by side."""
     predictions = runs.predictions()
-    foreign = {}
-    if outlier:
-        dataset = foreign_inputs(runs, outlier)
-        for method, folder in runs.folders.items():
-            samples = len(predictions[method][0])
-            foreign[method] = predict(load_network(folder), dataset, samples=samples, seed=runs.seed)
+    foreign = foreign_predictions(runs, outlier) if outlier else {}
     table = entropy_table(predictions, outlier=foreign)
     return entropy_histogram(table), table
 

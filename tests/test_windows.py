@@ -10,6 +10,8 @@ import torch
 
 from tests.helpers.windows import behave_as_windows
 from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.run import UnderWay, locked
+from tsnn_uq.experiments.runner import _relayed, _Reporter
 from tsnn_uq.files import UNFINISHED, read_tensors, remove_leftovers, require_writable, write_tensors, write_text
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the file system's fake looks into Linux's /proc")
@@ -66,6 +68,18 @@ def test_a_file_that_stays_open_is_one_line_and_stays_as_it_was(windows, monkeyp
     assert reader.closed
     assert [path.name for path in windows.iterdir()] == ["file"]
     assert (windows / "file").read_text(encoding="utf-8") == "old"
+
+
+def test_locks_of_runs_and_progress_of_workers(windows):
+    for _ in range(2):
+        with locked(windows / "run", wait=False), pytest.raises(UnderWay), locked(windows / "run", wait=False):
+            pass
+    calls = []
+    with _relayed(lambda *call: calls.append(call), windows) as messages:
+        _Reporter(messages)("näme", "train", 20, 40)
+        _Reporter(messages)("näme", "train", 40, 40)
+    assert calls == [("näme", "train", 20, 40), ("näme", "train", 40, 40)]
+    assert [path.name for path in windows.iterdir()] == [".lock-run"]
 
 
 def test_leftovers_that_another_process_writes_stay(windows):

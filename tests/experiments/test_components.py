@@ -20,7 +20,17 @@ from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
-from tsnn_uq.experiments import Context, Settings, components, make_settings, read_predictions, register, run, sweep
+from tsnn_uq.experiments import (
+    Context,
+    Settings,
+    components,
+    make_settings,
+    predict,
+    read_predictions,
+    register,
+    run,
+    sweep,
+)
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.storage import is_finished, read_config, read_row
 from tsnn_uq.training import REGULARIZERS
@@ -260,6 +270,11 @@ def test_items_are_loaded_when_they_are_needed_and_give_the_numbers_of_tensors(f
     assert len(splits.train.subset(40).joined(splits.test)) == 100
     assert splits.train.subset(2).shape == (5,)
     assert len(loaded) == 1
+    before = list(loaded)
+    network = small((5,), 2)
+    probs = predict(network, splits.test, samples=2, seed=0)
+    assert loaded == [*before, *range(60)]  # once, in their order
+    assert torch.equal(probs, predict(network, splits.test.loaded(), samples=2, seed=0))
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from tests.helpers.experiments import TINY, tiny, without_time
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Context, Grid, compare, make_settings, run
+from tsnn_uq.experiments import Context, Grid, compare, make_settings, read_predictions, run
 from tsnn_uq.experiments.plan import (
+    finished_runs,
     make_grid,
     make_grids,
     plan_parts,
-    read_comparison,
     require_comparable,
     run_folder,
     write_posterior,
@@ -138,14 +138,13 @@ def test_a_damaged_configuration_of_a_begun_folder_is_one_line(tmp_path):
 
 def test_predictions_are_read_side_by_side(made):
     out, _ = made
-    predictions = read_comparison(out, "dropout", seed=1)
+    predictions = {method: read_predictions(one) for method, one in finished_runs(out, "dropout", "all", 1).items()}
     assert list(predictions) == ["float", "direct"]
     probs, labels = predictions["direct"]
     assert probs.shape == (2, 360, 10)
     assert torch.equal(labels, predictions["float"][1])
     assert run_folder(out, "dropout", "all", "float", 1) == out / "runs" / "dropout-none-float-1"
-    with pytest.raises(InputError, match="expected finished runs of dropconnect, part all, seed 0; got none"):
-        read_comparison(out, "dropconnect")
+    assert finished_runs(out, "dropconnect", "all", 0) == {}
 
 
 ALIKE = ("dropconnect", "dropout")  # one set of settings suits both

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, run, sweep
 from tsnn_uq.experiments.run import lock_path
-from tsnn_uq.experiments.runner import Task, count_left, waves
+from tsnn_uq.experiments.runner import Task, _end_with, _sign_of_life, count_left, waves
 
 GRID = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
 
@@ -113,6 +114,24 @@ def test_what_cannot_be_done_is_refused_before_the_first_run(tmp_path, jobs):
 def test_bad_numbers_of_jobs_are_refused(tmp_path, jobs):
     with pytest.raises(InputError, match="jobs: expected a positive whole number; got"):
         sweep(GRID, tmp_path, Context(jobs=jobs))
+
+
+def test_a_worker_ends_with_the_process_that_waits_for_it():
+    read, write = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        _end_with.__wrapped__(os.read(read, 4096).decode())
+        time.sleep(600)
+    parent = os.fork()
+    if parent == 0:
+        lock = _sign_of_life.__wrapped__()
+        os.write(write, lock.lock_file.encode())
+        signal.pause()
+    time.sleep(1.5)
+    assert os.waitpid(worker, os.WNOHANG) == (0, 0)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 1
 
 
 def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path):

@@ -9,7 +9,7 @@ from tests.helpers.experiments import tiny
 from tests.helpers.training import same
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import load_network, read_predictions, run
+from tsnn_uq.experiments import Settings, load_network, read_predictions, run
 from tsnn_uq.experiments.storage import build_network, fingerprint, is_begun, is_finished, read_row, require_same
 from tsnn_uq.files import write_tensors
 from tsnn_uq.quantization.saving import save_weights
@@ -135,3 +135,12 @@ def test_a_damaged_result_is_one_line(copy, text):
     assert not is_finished(copy)
     with pytest.raises(InputError, match="json: expected the result of a run; it is missing or damaged; the command"):
         read_row(copy)
+
+
+def test_a_folder_from_before_there_were_devices_is_as_good(copy):
+    text = (copy / "config.toml").read_text(encoding="utf-8")
+    settings = Settings.load(copy / "config.toml")
+    (copy / "config.toml").write_text(text.replace('device = "cpu"\n', ""), encoding="utf-8")
+    assert (copy / "config.toml").read_text(encoding="utf-8") != text
+    assert Settings.load(copy / "config.toml") == settings
+    assert is_finished(copy, settings.flat())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import CORES, app, console
-from tsnn_uq.cli.options import DataDir, Jobs, names
+from tsnn_uq.cli.options import DataDir, Jobs, RunDevice, names
 
 __all__ = ["ablation"]
 
@@ -25,6 +25,7 @@ def screen(
     out: Out,
     methods: Annotated[str, typer.Option(help="Ternary methods, with commas.")] = "direct,distill",
     seeds: Seeds = 3,
+    device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
 ) -> None:
@@ -35,7 +36,13 @@ def screen(
     """
     from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening
 
-    rows = screening(Plan(out, seeds, SCREENING), methods=names(methods), jobs=jobs, data_dir=data_dir, told=_say)
+    rows = screening(
+        Plan(out, seeds, SCREENING | {"device": device}),
+        methods=names(methods),
+        jobs=jobs,
+        data_dir=data_dir,
+        told=_say,
+    )
     console.print(chosen_weights(rows).to_string(index=False), highlight=False)
     console.print(f"wrote {out / 'screening.csv'}", highlight=False, soft_wrap=True)
 
@@ -50,6 +57,7 @@ def compete(
     ] = None,
     families: Annotated[str, typer.Option(help="Network families, with commas.")] = "dropout,dropconnect",
     seeds: Seeds = 3,
+    device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
 ) -> None:
@@ -61,7 +69,14 @@ def compete(
 
     texts = finalists(names(terms), screening)
     console.print(f"terms: {', '.join(texts)}", highlight=False)
-    finals(Plan(out, seeds, FINALS), texts, families=names(families), jobs=jobs, data_dir=data_dir, told=_say)
+    finals(
+        Plan(out, seeds, FINALS | {"device": device}),
+        texts,
+        families=names(families),
+        jobs=jobs,
+        data_dir=data_dir,
+        told=_say,
+    )
     console.print(f"wrote {out / 'finals.csv'}", highlight=False, soft_wrap=True)
 
 
@@ -70,6 +85,7 @@ def infer(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the finals.")],
     seeds: Seeds = 3,
+    device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
 ) -> None:
@@ -79,7 +95,7 @@ def infer(
     """
     from tsnn_uq.experiments.ablation import FINALS, Plan, posteriors
 
-    posteriors(Plan(out, seeds, FINALS), jobs=jobs, data_dir=data_dir, told=_say)
+    posteriors(Plan(out, seeds, FINALS | {"device": device}), jobs=jobs, data_dir=data_dir, told=_say)
     console.print(f"wrote {out / 'posteriors.csv'}", highlight=False, soft_wrap=True)
 
 

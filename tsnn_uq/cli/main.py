@@ -26,7 +26,6 @@ from tsnn_uq.cli.options import (
     takes_settings,
 )
 from tsnn_uq.cli.output import OutputConsole, accept_any_text
-from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.files import require_writable
 
 __all__ = ["CORES", "app", "console", "main", "print_values", "run_command"]
@@ -107,6 +106,7 @@ def compare(
     of the paper's table. Killed and called again, it resumes. Every setting of a run is an option, and every option of
     a component: --network.hidden 500,500; --network NAME --help shows which.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, plan
     from tsnn_uq.experiments.runner import count_left
 
@@ -145,6 +145,7 @@ def train(
     Killed and called again, it resumes. Every setting of a run is an option, and every option of a component:
     --network.hidden 500,500; --network NAME --help shows which.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, make_settings, sweep
     from tsnn_uq.experiments.runner import Task, count_left
 
@@ -179,6 +180,7 @@ def evaluate(
     On another data set than the one it was trained for, labels mean nothing: then it says how well
     uncertainty tells the foreign inputs from the run's own test set.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.evaluation import evaluate_run
     from tsnn_uq.experiments.exchange import evaluate_nir

@@ -25,6 +25,7 @@ __all__ = [
     "Log",
     "Network",
     "Part",
+    "RunDevice",
     "Seed",
     "SettingsCommand",
     "follow_names",
@@ -47,6 +48,7 @@ Device = Annotated[
         help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here; else where each was trained."
     ),
 ]
+RunDevice = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, mps, or auto.")]
 Log = Annotated[
     str, typer.Option("--log", help="Write how each training goes into its folder, with commas: csv, tensorboard.")
 ]
@@ -77,11 +79,14 @@ def names(text: str) -> tuple[str, ...]:
 def follow_names(kind: str, text: str) -> str:
     """Import the code that a user names, in a list with commas, and return the names that settings have for it.
 
-    Other names are returned as they are.
+    Other names are returned as they are, and so is a shift after the name of a data set.
     """
     from tsnn_uq.experiments.components import follow, is_reference
+    from tsnn_uq.experiments.inputs import split_shift
 
-    return ",".join(follow(kind, name) if is_reference(name) else name for name in names(text))
+    parts = [split_shift(name) for name in names(text)]
+    found = [(follow(kind, name) if is_reference(name) else name, shift) for name, shift in parts]
+    return ",".join(f"{name}:{shift}" if shift else name for name, shift in found)
 
 
 class SettingsCommand(TyperCommand):

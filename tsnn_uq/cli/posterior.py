@@ -9,7 +9,6 @@ import typer
 
 from tsnn_uq.cli.main import app, console, print_values
 from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Network, follow_names
-from tsnn_uq.cli.progress import RunBars
 
 __all__ = ["posterior"]
 
@@ -38,6 +37,7 @@ def posterior(
 
     Killed and called again, it resumes.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.bayesian import PosteriorSettings, posterior_of_run
     from tsnn_uq.files import require_writable

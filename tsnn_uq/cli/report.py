@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import app, console
-from tsnn_uq.cli.options import Data, DataDir, Network, follow_names
+from tsnn_uq.cli.options import Data, DataDir, Device, Network, follow_names
 
 __all__ = ["report"]
 
@@ -25,6 +25,7 @@ def report(
     ] = False,
     network: Network = "",
     data: Data = "",
+    device: Device = "",
     data_dir: DataDir = None,
 ) -> None:
     """Make one HTML page of a comparison: tables, figures, settings and what the measures mean.
@@ -36,5 +37,5 @@ def report(
     follow_names("network", network)
     follow_names("data", data)
     with console.status("reading", spinner="line") as status:
-        write_report(folder, out, full=full, data_dir=data_dir, say=status.update)
+        write_report(folder, out, full=full, data_dir=data_dir, device=device, say=status.update)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import CORES, app, console
-from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Log, names
-from tsnn_uq.cli.progress import RunBars
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Log, RunDevice, names
 from tsnn_uq.files import require_writable
 
 __all__ = ["reproduce"]
@@ -35,7 +34,7 @@ def reproduce(
     address: Annotated[str, typer.Option(help="Of the cluster; else one of --jobs workers is started here.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs done side by side.")] = CORES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how long it will take.")] = False,
-    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
+    device: RunDevice = "cpu",
     log: Log = "",
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
@@ -46,6 +45,7 @@ def reproduce(
     paper's layout, into --out. Killed and called again, it goes on where it was; called twice at a time on one folder,
     the two share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
     """
+    from tsnn_uq.cli.progress import RunBars  # late: it takes a tenth of a second to import
     from tsnn_uq.experiments.backends import open_pool
     from tsnn_uq.experiments.context import Context
     from tsnn_uq.experiments.estimate import announced, estimate_runs

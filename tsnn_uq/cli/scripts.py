@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from tsnn_uq.cli.main import CORES
-from tsnn_uq.cli.options import ComparisonFolder, DataDir, Family, FigureFolder, Jobs, Part, Seed, follow_names, names
+from tsnn_uq.cli.options import (
+    ComparisonFolder,
+    DataDir,
+    Device,
+    Family,
+    FigureFolder,
+    Jobs,
+    Part,
+    Seed,
+    follow_names,
+    names,
+)
 from tsnn_uq.results.figures import save_plot
 from tsnn_uq.results.studies import Runs, require_runs
 
@@ -58,6 +69,8 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
             out = figure_folder(arguments.pop("out"), arguments["folder"])
+            if "outlier" in arguments:
+                arguments["outlier"] = follow_names("data", arguments["outlier"])
             runs = _take_runs(arguments)
             figure, table = function(runs, **arguments)
             chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]
@@ -90,6 +103,7 @@ def _options(
         str, typer.Option(help="Data set to train on where the folder does not say, else digits; or its FILE.py:name.")
     ] = "",
     data_dir: DataDir = None,
+    device: Device = "",
     jobs: Jobs = CORES,
 ) -> None:
     """The options that all such scripts have."""

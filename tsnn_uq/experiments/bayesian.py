@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from tsnn_uq import bayes, data, training
-from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.devices import check_device, find_device
 from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
@@ -171,8 +170,9 @@ def load_draws_of(run: Path, out: Path, device: str = "cpu") -> list[nn.Module]:
 
 def predict_draws(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
     """Probabilities [S, N, C] of S networks in which nothing is random."""
-    total, images = len(networks) * len(dataset), dataset.images.to(device_of(networks[0]))
-    return mc_predict(list(networks), images, progress=lambda done: progress("predict", done, total)).cpu()
+    total = len(networks) * len(dataset)
+    found = mc_predict(list(networks), dataset, progress=lambda done: progress("predict", done, total))
+    return found.predictions.cpu()
 
 
 def _measured(

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from tsnn_uq import data
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.devices import find_device
 from tsnn_uq.engine import Engine
 from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
 from tsnn_uq.experiments.context import Context, Progress
 from tsnn_uq.experiments.evaluation import detection
 from tsnn_uq.experiments.inputs import is_kindred, load_test
-from tsnn_uq.experiments.prediction import predict
+from tsnn_uq.experiments.prediction import predict, where
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.readout import logits
@@ -75,7 +76,7 @@ def evaluate_nir(
         samples: Monte Carlo samples S; ``None`` for 32.
         seed: seed of the masks, and of a shift's noise.
         engine: whether to run it in the ternary engine.
-        context: where the data are, and who is told of progress.
+        context: where the data are, where the network runs, and who is told of progress.
 
     Returns:
         As `tsnn_uq.experiments.evaluation.evaluate_run`: the uncertainty on labelled data, or, where the file says
@@ -93,7 +94,7 @@ def evaluate_nir(
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
     foreign = own is not None and name.partition(":")[0] != own and not is_kindred(own, name)
     known = load_test(settings, own, context.data_dir) if foreign and own is not None else None
-    network = _classifier(graph, dataset.shape, steps)
+    network = _classifier(graph, dataset.shape, steps).to(find_device(context.device or "cpu"))
     if dropout:
         make_stochastic(network, "dropout", p=dropout, layers=_behind_spikes(network))
     random = bool(stochastic_layers(network))
@@ -142,6 +143,6 @@ def _predict_once(model: nn.Module | Engine, dataset: data.Dataset, progress: Pr
     read = model.logits if isinstance(model, Engine) else lambda images: logits(model(images))
     probs = []
     for images in dataset.images.split(BATCH):
-        probs.append(read(images).softmax(-1))
+        probs.append(read(images.to(where(model))).softmax(-1).cpu())
         progress("predict", sum(map(len, probs)), len(dataset))
     return torch.cat(probs).unsqueeze(0)

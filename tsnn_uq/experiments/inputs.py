@@ -21,7 +21,7 @@ from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["Inputs", "Items", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets"]
+__all__ = ["Inputs", "Items", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets", "split_shift"]
 
 PARTS = ("train", "validation", "test")
 
@@ -64,6 +64,10 @@ class Items(data.Dataset):
     def images(self) -> Tensor:
         """All inputs, loaded into one tensor [N, ...]."""
         return torch.stack([self[index][0] for index in range(len(self))])
+
+    def loaded(self) -> Inputs:
+        """The same in tensors."""
+        return Inputs(self.images, self.labels, self.name, self.classes)
 
     def select(self, indices: Tensor) -> Items:
         """The inputs with these `indices` [M], in their order; none is loaded."""
@@ -178,7 +182,7 @@ def load_test(
 
     Args:
         settings: of the run.
-        name: a data set, also shifted (``"mnist:rotate=30"``) or one of those without a training part; or a component.
+        name: a data set, also shifted (``"mnist:rotate=30"``), one of those without a training part, or a component.
         data_dir: where the data lie.
         seed: of a random shift.
         shape: what the run's network takes, to which images of the package's other sets are fitted.
@@ -186,14 +190,28 @@ def load_test(
     own = settings.data.name
     if (own, name) == ("nmnist-simulated", "nmnist"):
         return data.load_all(name, data_dir, **_binning(settings, name))
-    if settings.folds and name.partition(":")[0] == own:
-        return load_splits(settings, data_dir).test
-    if name.partition(":")[0] in (*_SETS, *FOREIGN) or not (name in known("data") or is_reference(name)):
-        events = {own, name.partition(":")[0]} & {*data.EVENT_SETS}
+    base, shift = split_shift(name)
+    if settings.folds and base == own:
+        test = load_splits(settings, data_dir).test
+    elif name.partition(":")[0] in (*_SETS, *FOREIGN) or not (base in known("data") or is_reference(base)):
+        events = {own, base} & {*data.EVENT_SETS}
         return data.load_test(name, data_dir, seed=seed, shape=None if events else shape, **_binning(settings, name))
-    if name == own:
-        return _load(settings, settings.seed, data_dir).test
-    return _load(settings.replace(data=name), seed, data_dir).test
+    elif base == own:
+        test = _load(settings, settings.seed, data_dir).test
+    else:
+        test = _load(settings.replace(data=base), seed, data_dir).test
+    return Inputs(data.apply_shift(test.images, shift, seed=seed), test.labels, name, test.classes) if shift else test
+
+
+def split_shift(name: str) -> tuple[str, str]:
+    """A data set's name and the shift after it, or an empty text.
+
+    Example:
+        >>> split_shift("mine.py:load:rotate=30"), split_shift("mine.py:load")
+        (('mine.py:load', 'rotate=30'), ('mine.py:load', ''))
+    """
+    base, _, shift = name.rpartition(":")
+    return (base, shift) if base and "=" in shift else (name, "")
 
 
 def is_kindred(one: str, other: str) -> bool:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.components import find, is_reference, known, options_of, typed
@@ -44,9 +42,9 @@ __all__ = [
     "claim",
     "compare",
     "draw_figures",
+    "finished_runs",
     "make_grids",
     "plan_parts",
-    "read_comparison",
     "require_comparable",
     "run_folder",
     "write_comparison",
@@ -428,27 +426,6 @@ def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Pat
     """Where a comparison keeps a run; one without quantized layers is there under no quantized part."""
     without = out / "runs" / run_name(family, "none", method, seed)
     return without if method == "float" or without.exists() else out / "runs" / run_name(family, part, method, seed)
-
-
-def read_comparison(out: Path, family: str, part: str = "all", seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
-    """Predictions of a comparison's methods, side by side.
-
-    Args:
-        out: folder that `compare` wrote.
-        family: network family.
-        part: quantized part of the ternary networks.
-        seed: seed of the runs.
-
-    Returns:
-        For each method that was run, Monte Carlo probabilities [S, N, C] of the test set and labels [N].
-
-    Raises:
-        InputError: no such run in the folder.
-    """
-    found = finished_runs(out, family, part, seed)
-    if not found:
-        raise InputError(f"{out}: expected finished runs of {family}, part {part}, seed {seed}; got none")
-    return {method: read_predictions(folder) for method, folder in found.items()}
 
 
 def finished_runs(out: Path, family: str, part: str, seed: int) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,14 @@ def predict(
 ) -> Tensor:
     """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, in the engine too.
 
-    The network runs where it is; the probabilities are on the processor.
+    The network runs where it is, on a block of inputs at a time; the probabilities are on the processor.
     """
     total = len(dataset)
-    draw = network.mc_predict if isinstance(network, Engine) else partial(mc_predict, network)
-    return draw(
-        dataset.images.to(where(network)),
-        samples=samples,
-        generator=generator_for(seed, "predict", dataset.name),
-        progress=lambda done: progress("predict", done, total),
-    ).cpu()
+    options: dict[str, Any] = {
+        "samples": samples,
+        "generator": generator_for(seed, "predict", dataset.name),
+        "progress": lambda done: progress("predict", done, total),
+    }
+    if isinstance(network, Engine):
+        return network.mc_predict(dataset.images.to(network.device), **options).cpu()
+    return mc_predict(network, dataset, **options).predictions.cpu()

@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,8 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(poll_interval=0.2)
-        path.write_text(f"{os.getpid()} {platform.node()}\n")  # for people who wonder who it is
+        with suppress(PermissionError):  # Windows lets nobody write to a locked file
+            path.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")  # for people who wonder who it is
     except OSError as error:
         if isinstance(error, Timeout):
             raise
@@ -153,7 +154,8 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: after that it may be another's
+        with suppress(PermissionError):  # on Windows, where releasing a lock removes its file
+            path.unlink(missing_ok=True)  # while it is held: after that it may be another's
         lock.release()
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
 from joblib import Parallel, delayed
 
 from tsnn_uq.checks import InputError
@@ -146,9 +147,10 @@ def do_runs(
                 results[task] = Failure(task.name, failure.error)
             elif after is None and is_finished(task.folder, task.settings.flat()):
                 results[task] = read_row(task.folder)  # read here: a worker takes seconds to start
-        results |= _do_all(do, [task for task in wave if task not in results], pool)
-        elsewhere = [task for task in wave if results[task] is None]
-        results |= _do_all(do._replace(wait=True), elsewhere, pool)
+        for again in (do, do._replace(wait=True)):  # those that another process had under way are waited for
+            left = [task for task in wave if results.get(task) is None]
+            alone = pool.here and 1 in (pool.jobs, len(left))
+            results |= {task: again(task) for task in left} if alone or not left else _send(again, left, pool)
     return results
 
 
@@ -179,14 +181,12 @@ class _Do(NamedTuple):
         raise AssertionError("tries: expected at least 1")
 
 
-def _do_all(do: _Do, tasks: Sequence[Task], pool: Pool) -> dict[Task, Result]:
-    """What `do` returns for each task, done by the workers of a pool, or here if that has only one.
+def _send(do: _Do, tasks: Sequence[Task], pool: Pool) -> dict[Task, Result]:
+    """What `do` returns for each task, done by the workers of a pool.
 
     When a worker is ended from outside, the tasks are sent once more; finished runs are then only read.
     """
-    if (pool.here and (pool.jobs == 1 or len(tasks) == 1)) or not tasks:
-        return {task: do(task) for task in tasks}
-    parent = os.getpid() if pool.here else None
+    parent = _sign_of_life().lock_file if pool.here else None
     with _relayed(do.context.progress, tasks[0].runs) as messages:
         far = do._replace(context=replace(do.context, progress=_Reporter(messages)))
         for again in (True, False):
@@ -217,7 +217,7 @@ def _packed(task: Task) -> tuple[dict[str, Any], Path, str]:
     return task.settings.flat(), task.runs, task.prefix
 
 
-def _do_elsewhere(do: _Do, packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None) -> Result:
+def _do_elsewhere(do: _Do, packed: tuple[dict[str, Any], Path, str], components: Any, parent: str | None) -> Result:
     """A run in another process."""
     if parent is not None:
         _end_with(parent)
@@ -238,20 +238,38 @@ class _Reporter:
     def __call__(self, name: str, stage: str, done: int, total: int) -> None:
         if done % 20 == 0 or done == total:  # a message a step would cost more than the step's book-keeping
             # A full disk is the run's to report, and a file that the other machine does not see is not made.
-            with suppress(OSError), open(os.open(self.messages, os.O_WRONLY | os.O_APPEND), "a") as file:
-                file.write(json.dumps([name, stage, done, total]) + "\n")
+            with suppress(OSError):
+                there = os.open(self.messages, os.O_WRONLY | os.O_APPEND)
+                with open(there, "a", encoding="utf-8", newline="\n") as file:
+                    file.write(json.dumps([name, stage, done, total]) + "\n")
 
 
 @cache
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, so that a killed sweep leaves no orphans."""
+def _sign_of_life() -> FileLock:
+    """A lock that this process holds as long as it lives; the system frees it, however the process ends."""
+    handle, name = tempfile.mkstemp(prefix="tsnn-uq-", suffix=".lock")
+    os.close(handle)
+    lock = FileLock(name, thread_local=False, is_singleton=False)
+    lock.acquire()
+    atexit.register(partial(_remove, Path(name)))
+    return lock
+
+
+@cache
+def _end_with(parent: str) -> None:
+    """End this process when the one that holds a lock has ended, so that a killed sweep leaves no orphans."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        FileLock(parent, is_singleton=False).acquire(poll_interval=0.5)
+        _remove(Path(parent))
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # on Windows while somebody has it open
+        path.unlink()
 
 
 @contextmanager
@@ -271,11 +289,15 @@ def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
 
     require_writable(runs)
     remove_leftovers(runs, older_than_s=HOUR_S)  # younger ones may be another process's
-    with tempfile.NamedTemporaryFile("r", dir=runs, prefix=f"{UNFINISHED}progress-") as file:
-        thread = threading.Thread(target=relay, daemon=True)
-        thread.start()
-        try:
-            yield Path(file.name)
-        finally:
-            finished.set()
-            thread.join()
+    handle, name = tempfile.mkstemp(dir=runs, prefix=f"{UNFINISHED}progress-")
+    try:
+        with open(handle, encoding="utf-8") as file:
+            thread = threading.Thread(target=relay, daemon=True)
+            thread.start()
+            try:
+                yield Path(name)
+            finally:
+                finished.set()
+                thread.join()
+    finally:
+        _remove(Path(name))

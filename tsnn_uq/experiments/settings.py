@@ -46,6 +46,7 @@ __all__ = [
     "naming",
     "preset",
     "read_flat",
+    "read_run",
     "resolved",
     "run_name",
     "strictly",
@@ -301,7 +302,7 @@ class Settings(BaseModel):
         Raises:
             InputError: missing or damaged file, one that lacks a setting, or what making the settings raises.
         """
-        given = read_flat(path)
+        given = read_run(path)
         with naming(path):
             settings = cls.of(given)
             for name, value in settings.flat().items():
@@ -329,6 +330,11 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
 def read_flat(path: str | Path) -> dict[str, Any]:
     """The settings in a TOML file by dotted names."""
     return flat(read_toml(path))
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """All settings of a run by dotted names; one from before there were devices ran on the processor."""
+    return {"device": "cpu", **read_flat(path)}
 
 
 @contextmanager

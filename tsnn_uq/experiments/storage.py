@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError
 from tsnn_uq.devices import find_device
-from tsnn_uq.experiments.settings import Settings, read_flat, run_name
+from tsnn_uq.experiments.settings import Settings, read_run, run_name
 from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, write_json, write_tensors
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.quantization.saving import load_weights
@@ -56,7 +56,8 @@ Predicted = tuple[Tensor, Tensor]
 
 def fingerprint(config: Mapping[str, Any]) -> str:
     """What tells files of one run from those of others: a hash of its settings by dotted names."""
-    text = json.dumps({name: value for name, value in config.items() if value is not None}, sort_keys=True)
+    plain = {"device": "cpu"}  # which files from before there were devices lack
+    text = json.dumps({n: v for n, v in config.items() if v is not None and v != plain.get(n)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -72,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.toml"
     try:
-        config = read_flat(path)
+        config = read_run(path)
     except InputError as error:
         raise _Unreadable(str(error)) from error
     needed = {name for name, field in Settings.model_fields.items() if field.default is not None}

@@ -66,8 +66,9 @@ def predict_run(
     config: Settings, folder: str | Path, foreign: Mapping[str, str], *, data_dir: str | Path | None = None
 ) -> Predictions:
     """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
-    network, size = load_sized_network(folder)
-    model = network if config.method.name == "float" else Engine(network, size["shape"])
+    by_engine = config.method.name != "float"  # which is compiled for the processor
+    network, size = load_sized_network(folder, "cpu" if by_engine else config.device)
+    model = Engine(network, size["shape"]) if by_engine else network
     with use_threads(config.threads):
         outside = {
             name: predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed)

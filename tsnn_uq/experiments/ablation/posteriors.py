@@ -123,7 +123,7 @@ def _measured(
     heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
 
     def networks() -> list[nn.Module]:
-        return load_draws_of(plan.place(config), place)
+        return load_draws_of(plan.place(config), place, config.device)
 
     return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, data_dir)
 
@@ -133,7 +133,7 @@ def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: str | Path | No
     method = members[0].method.name
 
     def networks() -> list[nn.Module]:
-        return [without_masks(load_network(plan.place(config))) for config in members]
+        return [without_masks(load_network(plan.place(config), config.device)) for config in members]
 
     place = plan.out / "posteriors" / f"ensemble-{method}"
     return _rows(plan, members[0], place, f"ensemble of {len(members)} {method}", networks, data_dir)

@@ -47,7 +47,7 @@ class FigureGroup:
 
 
 def drawings(
-    contents: Contents, *, full: bool, data_dir: str | Path | None, say: Callable[[str], object]
+    contents: Contents, *, full: bool, data_dir: str | Path | None, device: str, say: Callable[[str], object]
 ) -> list[FigureGroup]:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
     groups = []
@@ -60,7 +60,9 @@ def drawings(
     groups.append(FigureGroup("", [*_of_posterior(contents.folder)]))
     for compared in contents.comparisons:
         for family, part, seed in compared.shown():
-            runs = studies.require_runs(compared.folder, family=family, part=part, seed=seed, data_dir=data_dir)
+            runs = studies.require_runs(
+                compared.folder, family=family, part=part, seed=seed, data_dir=data_dir, device=device
+            )
             where = f"{compared.name}: " if compared.name else ""
             shown, parts = Shown.of(runs), []
             for title, draw in (STORED | PREDICTED_ANEW if full else STORED).items():

@@ -24,6 +24,7 @@ def write_report(
     *,
     full: bool = False,
     data_dir: str | Path | None = None,
+    device: str = "",
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write one HTML page about a comparison, with its figures in it and nothing to fetch.
@@ -35,6 +36,7 @@ def write_report(
         out: the page's file.
         full: whether to add the figures for which networks predict anew.
         data_dir: where the data lie that these need.
+        device: where networks run for these; empty for the device that each was trained on.
         say: told which figure is drawn.
 
     Raises:
@@ -45,7 +47,7 @@ def write_report(
     if out.is_dir():
         raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
     require_writable(out.absolute().parent)
-    write_text(out, render(contents, drawings(contents, full=full, data_dir=data_dir, say=say)))
+    write_text(out, render(contents, drawings(contents, full=full, data_dir=data_dir, device=device, say=say)))
 
 
 def render(contents: Contents, figures: Sequence[FigureGroup]) -> str:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import load_network
+from tsnn_uq.experiments.storage import seed_network
 from tsnn_uq.neurons import watch_potentials
 from tsnn_uq.readout import logits
 from tsnn_uq.results.studies.needed import Runs
 from tsnn_uq.results.studies.weights import weight_layers
-from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import set_generator
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,8 +51,8 @@ def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
 
     check_positive("inputs", inputs, integer=True)
     rows = []
-    for method, folder in runs.folders.items():
-        network, dataset = _shown(runs, folder)
+    for method in runs.folders:
+        network, dataset = _shown(runs, method)
         images = dataset.images[:inputs]
         zeros = {layer: (weight == 0).double().mean().item() for layer, weight in weight_layers(network).items()}
         firing = _counted(network, images, _firing)
@@ -89,8 +87,8 @@ def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
     check_positive("inputs", inputs, integer=True)
     counts: dict[tuple[str, str], Tensor] = {}
     seen: dict[str, int] = {}
-    for method, folder in runs.folders.items():
-        network, dataset = _shown(runs, folder)
+    for method in runs.folders:
+        network, dataset = _shown(runs, method)
         images = dataset.images[:inputs]
         seen[method] = len(images)
         counts |= {(method, layer): count for layer, count in _counted(network, images, _binned).items()}
@@ -143,8 +141,8 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
 
     check_positive("neurons", neurons, integer=True)
     tables = []
-    for method, folder in runs.folders.items():
-        network, dataset = _shown(runs, folder)
+    for method in runs.folders:
+        network, dataset = _shown(runs, method)
         if not 0 <= index < len(dataset.images):
             raise InputError(f"index: expected one of the {len(dataset.images)} test inputs, from 0 on; got {index}")
         layers, outputs = next(_blocks(network, dataset.images[index : index + 1]))
@@ -168,11 +166,11 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _shown(runs: Runs, folder: Path) -> tuple[nn.Module, Dataset]:
+def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset]:
     """The network of a run, and the test inputs to show it."""
-    config = Settings.load(folder / "config.toml")
-    network = load_network(folder)
-    set_generator(network, generator_for(runs.seed, "activity"))  # a random input coding needs one
+    config = Settings.load(runs.folders[method] / "config.toml")
+    network = runs.network(method)
+    seed_network(network, runs.seed, "activity")
     return network, load_test(config, config.data.name, runs.data_dir)
 
 
@@ -182,9 +180,9 @@ def _blocks(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tens
     for block in images.split(_BLOCK):
         seen: list[Tensor] = []
         with watch_potentials(network, seen.append):
-            outputs = network(block)
+            outputs = network(block.to(device_of(network)))
         names = [f"layer {place}: {_size(distance)}" for place, distance in enumerate(seen, start=1)]
-        yield {name: distance.flatten(2) for name, distance in zip(names, seen, strict=True)}, outputs
+        yield {name: distance.flatten(2).cpu() for name, distance in zip(names, seen, strict=True)}, outputs.cpu()
 
 
 def _size(distance: Tensor) -> str:

@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_positive
-from tsnn_uq.experiments import load_network
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.metrics.functional import (
     accuracy,
@@ -78,8 +77,8 @@ def anytime_curves(
     own = own_inputs(runs, inputs)
     foreign = foreign_inputs(runs, outlier, inputs) if outlier else None
     tables = []
-    for (method, folder), mask in product(runs.folders.items(), masks):
-        config, network = configs[method], load_network(folder)
+    for method, mask in product(runs.folders, masks):
+        config, network = configs[method], runs.network(method)
         _check_size(config.samples * getattr(config.network, "steps", 1) * own.classes, len(own))
         with use_threads(config.threads):
             probs = drawn(network, own, config, mask)

@@ -70,7 +70,9 @@ def pictures(runs: Runs, table: DataFrame) -> dict[int, Tensor]:
 
 def _picture(dataset: Dataset, place: int) -> Tensor:
     if not isinstance(dataset, EventDataset):
-        return dataset.images[place, 0]
+        if len(dataset.shape) != 3:
+            raise InputError(f"data: expected images to draw; got inputs of shape {list(dataset.shape)}")
+        return dataset.select(torch.tensor([place])).images[0].mean(0)
     events = dataset.events(place)
     height, width = dataset.shape[1:]
     places = torch.from_numpy(events.y * width + events.x)

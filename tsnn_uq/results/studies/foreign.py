@@ -7,7 +7,6 @@ from torch import Tensor
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.results.studies.inputs import foreign_inputs
 from tsnn_uq.results.studies.needed import Runs
 
@@ -31,5 +30,5 @@ def foreign_predictions(runs: Runs, name: str) -> dict[str, Tensor]:
     for method, folder in runs.folders.items():
         config = Settings.load(folder / "config.toml")
         with use_threads(config.threads):
-            said[method] = predict(load_network(folder), dataset, samples=config.samples, seed=config.seed)
+            said[method] = predict(runs.network(method), dataset, samples=config.samples, seed=config.seed)
     return said

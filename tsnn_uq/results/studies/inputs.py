@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tsnn_uq import data
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
@@ -72,4 +73,5 @@ def at_most(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
 def drawn(network: nn.Module, dataset: data.Dataset, config: Settings, mask: str | None = None) -> Tensor:
     """Probabilities after each time step [S, T, N, C], from the masks that the run itself drew for its predictions."""
     generator = generator_for(config.seed, "predict", dataset.name)
-    return mc_predict(network, dataset.images, samples=config.samples, generator=generator, mask=mask, per_step=True)
+    images = dataset.images.to(device_of(network))
+    return mc_predict(network, images, samples=config.samples, generator=generator, mask=mask, per_step=True).cpu()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.context import Context
@@ -15,7 +15,7 @@ from tsnn_uq.experiments.estimate import announced, estimate_runs
 from tsnn_uq.experiments.plan import Axes, Part, claim, finished_runs, make_grid, read_axes, run_folder
 from tsnn_uq.experiments.runner import Task, sweep
 from tsnn_uq.experiments.settings import run_name
-from tsnn_uq.experiments.storage import read_config, read_predictions
+from tsnn_uq.experiments.storage import load_network, read_config, read_predictions
 from tsnn_uq.files import as_path
 from tsnn_uq.training import METHODS
 
@@ -32,6 +32,7 @@ class Runs:
         part: quantized part of the ternary networks.
         seed: seed of the runs.
         data_dir: where the data lie.
+        device: where their networks run; empty for the device that each was trained on.
     """
 
     folders: dict[str, Path]
@@ -39,6 +40,7 @@ class Runs:
     part: str
     seed: int
     data_dir: str | Path | None = None
+    device: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folders", {method: as_path(folder) for method, folder in self.folders.items()})
@@ -57,6 +59,10 @@ class Runs:
     def data(self) -> str:
         """The data set of the runs."""
         return read_config(next(iter(self.folders.values())))["data"]
+
+    def network(self, method: str) -> nn.Module:
+        """The trained network of a method, on the device; errors as `tsnn_uq.experiments.load_network`."""
+        return load_network(self.folders[method], self.device)
 
     def predictions(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By method, Monte Carlo probabilities [S, N, C] of the test set and labels [N]."""
@@ -78,6 +84,7 @@ def require_runs(
     data: str = "",
     jobs: int = 1,
     data_dir: str | Path | None = None,
+    device: str = "",
     say: Callable[[str], object] = print,
 ) -> Runs:
     """The finished runs of one family, quantized part and seed.
@@ -93,6 +100,7 @@ def require_runs(
         data: data set to train on where the folder does not say; by default ``"digits"``.
         jobs: processes side by side.
         data_dir: where the data lie.
+        device: where networks run, those that are trained here too; empty for that of each run.
         say: told what will be trained, and for how long.
 
     Raises:
@@ -114,7 +122,8 @@ def require_runs(
             problem = f"got {', '.join(found) or 'none'}; --train does what is missing"
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
         wished: dict[str, Any] = {"families": (family,), "parts": (part,), "methods": wanted, "seeds": seed + 1}
-        grid = make_grid({"data": data} if data else {}, config=config if config.exists() else None, **wished)
+        given = {name: value for name, value in (("data", data), ("device", device)) if value}
+        grid = make_grid(given, config=config if config.exists() else None, **wished)
         runs = [run for run in grid.runs() if run.seed == seed and run.method.name in missing]
         context = Context(data_dir, jobs)
         left = estimate_runs([Task(run, folder / "runs") for run in runs], context)
@@ -123,4 +132,4 @@ def require_runs(
             claim([Part(grid, folder)])  # so that tsnn-uq compare goes on from there
         sweep(runs, folder / "runs", context)
     folders = {method: run_folder(folder, family, part, method, seed) for method in wanted}
-    return Runs(folders, family, part, seed, data_dir)
+    return Runs(folders, family, part, seed, data_dir, device)

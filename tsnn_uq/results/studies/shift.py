@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import SHIFTS, Dataset, EventDataset, apply_shift
-from tsnn_uq.experiments import evaluate, load_network, predict
+from tsnn_uq.experiments import evaluate, predict
 from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.experiments.inputs import Inputs
 from tsnn_uq.results.studies.inputs import own_inputs, settings
 from tsnn_uq.results.studies.needed import Runs
 
@@ -58,10 +58,10 @@ def shift_curves(
     dataset, shifted = _shifted(runs, amounts, inputs)
     rows = []
     for method, config in settings(runs).items():
-        network = load_network(runs.folders[method])
+        network = runs.network(method)
         for (shift, amount), images in shifted.items():
             with use_threads(config.threads):
-                changed = replace(dataset, images=images)
+                changed = Inputs(images, dataset.labels, dataset.name, dataset.classes)
                 probs = predict(network, changed, samples=config.samples, seed=config.seed)
             found = evaluate(probs, dataset.labels, bins)
             wilson = binomtest(round(found["accuracy"] * len(dataset)), len(dataset)).proportion_ci(method="wilson")
@@ -86,7 +86,7 @@ def shifted_examples(
         raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
     strips: dict[str, list[Tensor]] = {}
     for (shift, _), images in shifted.items():
-        strips.setdefault(shift, []).append(images[index, 0])
+        strips.setdefault(shift, []).append(images[index].mean(0))
     return {shift: torch.stack(strip) for shift, strip in strips.items()}
 
 
