@@ -9,14 +9,14 @@ from torch import nn
 from tests.helpers.spiking import fill, seeded
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
-from tsnn_uq.engine import Engine
+from tsnn_uq.engine import BACKENDS, Engine
 from tsnn_uq.fast.engine.layers import Masks
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import Conv2d, Linear, OverTime, build
 from tsnn_uq.neurons import LIF, LIFParameters
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.readout import Gain
-from tsnn_uq.uncertainty import DropConnectLinear, Dropout, make_stochastic
+from tsnn_uq.uncertainty import DropConnectLinear, Dropout, make_stochastic, mc_predict
 
 SHAPE = (2, 6, 6)
 
@@ -90,12 +90,28 @@ def test_what_does_nothing_is_passed_over():
 
 
 @pytest.mark.parametrize(
-    ("made", "found"),
-    [(nn.Sequential(), "an empty network"), (nn.Linear(2, 2), "Linear"), (nn.Sequential(LIF(), Coding()), "LIF")],
+    ("made", "match"),
+    [
+        (nn.Sequential(), "at least one linear"),
+        (nn.Linear(2, 2), r"a Sequential; got Linear \(.*from_nir"),
+        (nn.Sequential(LIF(), Coding()), "synapses before '0', LIF"),
+    ],
 )
-def test_a_network_begins_with_a_coding(made, found):
-    with pytest.raises(InputError, match=rf"^network: expected .* begins with a Coding; got {found} \(.*from_nir"):
+def test_what_is_no_network_is_refused(made, match):
+    with pytest.raises(InputError, match=f"^network: expected {match}"):
         translate(made)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_network_without_a_coding_takes_currents_over_time(backend):
+    plain = fill(nn.Sequential(Conv2d(2, 5, 3), LIF(), nn.Flatten(2), Linear(80, 40), LIF(), Linear(40, 10)))
+    currents = torch.randint(-4, 9, (4, 3, *SHAPE), generator=seeded(0)) / 8
+    engine = Engine(plain, SHAPE, backend=backend)
+    assert engine.steps is None
+    assert torch.equal(engine(currents), plain(currents))
+    torch.testing.assert_close(engine.logits(currents), plain(currents).mean(0))
+    with pytest.raises(InputError, match=r"images: expected shape \[T, N, ...\] with 72 values"):
+        engine(currents[0])
 
 
 @pytest.mark.parametrize(
@@ -113,12 +129,28 @@ def test_the_shape_of_an_image_is_checked(shape, match):
         translate(network(Conv2d(1, 2, 3), LIF()), shape)
 
 
-@pytest.mark.parametrize("kind", ["dropout", "dropconnect"])
-def test_what_make_stochastic_put_inside_a_layer_is_refused(kind):
-    made = build("dropout", generator=seeded(0), sizes=(12, 40, 10))
-    make_stochastic(made, kind, layers="fc")
-    with pytest.raises(InputError, match="network: expected random layers in the Sequential; got one inside a layer"):
-        translate(made.eval())
+@pytest.mark.parametrize("coding", [True, False])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("kind", "mask"), [("dropout", "fixed"), ("dropout", "per-step"), ("dropconnect", "fixed")])
+def test_what_make_stochastic_puts_on_is_drawn_alike(kind, mask, backend, coding):
+    layers = [Conv2d(2, 33, 3), LIF(), OverTime(nn.MaxPool2d(2)), Conv2d(33, 20, 2), LIF(), nn.Flatten(2)]
+    made = fill(nn.Sequential(*[Coding("latency", 4)] * coding, *layers, Linear(20, 40), LIF(), Linear(40, 10)), "none")
+    chosen = [name for name, layer in made.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)][1:]
+    make_stochastic(made, kind, p=0.5, layers=chosen, mask=mask)
+    images = (torch.rand(5, *SHAPE, generator=seeded(0)) > 0.5).float()
+    inputs = images if coding else images.expand(4, *images.shape)
+    options = {"samples": 3, "generator": seeded(1), "batch_size": 2}
+    expected = mc_predict(made.eval(), inputs, **options, batch_dim=0 if coding else 1)
+    found = Engine(made.train(), SHAPE, backend=backend).mc_predict(inputs, **options | {"generator": seeded(1)})
+    assert expected.var(0).sum() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_on_the_input_itself_is_refused():
+    made = make_stochastic(model := build("dropout", generator=seeded(0), sizes=(12, 40, 10)), layers="all")
+    assert made
+    with pytest.raises(InputError, match="network: expected dropout on spikes"):
+        translate(model)
 
 
 TWICE = Dropout(0.5)

@@ -25,7 +25,7 @@ LAYER = np.dtype(
         *((name, np.int64) for name in ("stride", "padding", "pool", "pool_max", "out_height", "out_width", "words")),
         *((name, np.int64) for name in ("ternary", "by_output", "rows", "scales", "keep", "spiking", "hard_reset")),
         ("outputs", np.int64),
-        *((name, np.float32) for name in ("decay", "threshold", "gain")),
+        *((name, np.float32) for name in ("decay", "threshold", "gain", "late")),
     ]
 )
 """A row of the table that the kernels read: sizes, where weights and scales and masks begin, and the neuron."""
@@ -230,4 +230,4 @@ def _describe(row: np.void, layer: Layer) -> None:
     row["gain"], row["outputs"] = layer.gain, layer.outputs
     if layer.neuron is not None:
         row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"
-        row["decay"], row["threshold"] = layer.neuron.decay, layer.neuron.threshold
+        row["decay"], row["threshold"], row["late"] = layer.neuron.decay, layer.neuron.threshold, layer.late

@@ -43,15 +43,16 @@ class Engine:
 
     Args:
         network: a trained network of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`, as
-            `tsnn_uq.fast.engine.translate` has it; one of another library is refused, and comes over by
-            `tsnn_uq.exchange`. It is not changed, and what is changed in it later on is not seen.
+            `tsnn_uq.fast.engine.translate` has it, also from `tsnn_uq.exchange.from_nir`; or a Sequential of snnTorch
+            or SpikingJelly. It is not changed, and what is changed in it later on is not seen. One that does not begin
+            with a `Coding` takes currents over time [T, N, ...] where the others take images.
         input_shape: channels, height and width of an image, for networks with convolutions.
         backend: ``"compiled"`` or ``"reference"``; by default the first where it can run.
 
     Attributes:
         backend: the backend chosen.
         device: where it runs.
-        steps: time steps T.
+        steps: time steps T; None for a network that takes currents over time.
 
     Raises:
         InputError: a module that the engine does not know, or a backend that cannot run.
@@ -72,7 +73,7 @@ class Engine:
     ) -> None:
         require_float64("network", device_of(network))
         self._program = translate(network, input_shape)
-        self.steps = self._program.coding.steps
+        self.steps = self._program.coding and self._program.coding.steps
         self.device = self._program.layers[0].scale.device
         best = self._best_backend()
         self.backend = check_choice("backend", backend or best, BACKENDS)
@@ -88,11 +89,11 @@ class Engine:
 
     def __call__(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Outputs [T, N, C] of images [N, ...], nothing random but a rate coding, which draws from `generator`."""
-        return self._whole.outputs(self._code(images, generator), self.steps)[0]
+        return self._whole.outputs(self._code(images, generator), self._steps(images))[0]
 
     def logits(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Logits [N, C]: the mean of the outputs over time."""
-        return self._whole.outputs(self._code(images, generator), self.steps, mean=True)[0, 0]
+        return self._whole.outputs(self._code(images, generator), self._steps(images), mean=True)[0, 0]
 
     def mc_predict(
         self,
@@ -180,17 +181,18 @@ class Engine:
             InputError: the rule is not fitted, or on another number of steps, or as in `mc_predict`.
         """
         samples = stopping.samples if samples is None else samples
-        if stopping.steps not in (None, self.steps):
-            raise InputError(f"stopping: expected a rule fitted on {self.steps} steps; got one on {stopping.steps}")
         check_positive("batch_size", batch_size, integer=True)
+        steps = self._steps(self._checked(images))
+        if stopping.steps not in (None, steps):
+            raise InputError(f"stopping: expected a rule fitted on {steps} steps; got one on {stopping.steps}")
         seed = None if samples is None else self._seed(samples, generator)
         found: list[Stopped] = []
-        for block, part in enumerate(self._checked(images).split(batch_size)):
-            stream = stopping.stream(len(part), device=self.device)
+        for block, part in enumerate(self._checked(images).split(batch_size, self._batch_axis)):
+            stream = stopping.stream(part.shape[self._batch_axis], device=self.device)
             if samples is None or seed is None:
-                _run_until(stream, [self._whole.begin(self._code(part, generator), self.steps)], None)
+                _run_until(stream, [self._whole.begin(self._code(part, generator), steps)], None)
             else:
-                draw = self._whole.draws(seed, block, self.steps, len(part))
+                draw = self._whole.draws(seed, block, steps, part.shape[self._batch_axis])
                 _run_until(stream, *self._begin_samples(part, samples, draw))
             found.append(stream.result())
             if progress:
@@ -200,15 +202,15 @@ class Engine:
     def _begin_samples(self, images: Tensor, samples: int, draw: Draw) -> tuple[list[Any], Any]:
         """The samples of a block at rest, one or more in each item, and the layers before the first random one."""
         first, rest = self._random_part()
-        inputs = None if self._program.coding.stochastic else self._code(images, None)
-        before = self._runner(self._program.layers[:first]).begin(inputs, self.steps) if first else None
+        inputs = None if self._program.random_input else self._code(images, None)
+        before = self._runner(self._program.layers[:first]).begin(inputs, draw.steps) if first else None
         shared = inputs if before is None else before.written
         runner = self._runner(rest)
         if self._differs(rest):
             runners = [self._own(images, shared, runner, draw, sample) for sample in range(samples)]
-            return [own.begin(inputs, self.steps, [mask]) for own, inputs, mask in runners], before
+            return [own.begin(inputs, draw.steps, [mask]) for own, inputs, mask in runners], before
         masks = each(lambda sample: runner.masks(draw, sample), range(samples))
-        return [runner.begin(shared, self.steps, masks)], before
+        return [runner.begin(shared, draw.steps, masks)], before
 
     def _blocks(
         self,
@@ -226,10 +228,10 @@ class Engine:
         check_positive("memory_limit", memory_limit)
         seed = self._seed(samples, generator)
         done = 0
-        for block, part in enumerate(self._checked(images).split(batch_size)):
-            draw = self._whole.draws(seed, block, self.steps, len(part))
+        for block, part in enumerate(self._checked(images).split(batch_size, self._batch_axis)):
+            draw = self._whole.draws(seed, block, self._steps(part), part.shape[self._batch_axis])
             yield self._sample(part, samples, draw, mean, memory_limit, every)
-            done += len(part)
+            done += draw.count
             if progress:
                 progress(done)
 
@@ -238,48 +240,48 @@ class Engine:
         check_positive("samples", samples, integer=True)
         if not isinstance(generator, Generator):
             raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
-        if not self._program.coding.stochastic and not any(layer.random for layer in self._program.layers):
+        if not self._program.random_input and not any(layer.random for layer in self._program.layers):
             raise InputError("network: expected a stochastic layer, such as a Dropout with p > 0; found none")
         return drawn_seed(generator)
 
     def _random_part(self) -> tuple[int, list[Layer]]:
         """The layers from the first random one on, and its place; all layers if the input is random."""
         layers = self._program.layers
-        first = 0 if self._program.coding.stochastic else next(i for i, layer in enumerate(layers) if layer.random)
+        first = 0 if self._program.random_input else next(i for i, layer in enumerate(layers) if layer.random)
         return first, [active(layer) for layer in layers[first:]]
 
     def _differs(self, layers: Sequence[Layer]) -> bool:
         """Whether samples have inputs or weights of their own."""
-        return self._program.coding.stochastic or any(layer.dropconnect for layer in layers)
+        return self._program.random_input or any(layer.dropconnect for layer in layers)
 
     def _sample(
         self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, every: int
     ) -> Iterator[Tensor]:
         """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
         first, rest = self._random_part()
-        shared = None if self._program.coding.stochastic else self._until(first, images)
+        shared = None if self._program.random_input else self._until(first, images)
         runner = self._runner(rest)
         if self._differs(rest):
             together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
             for some in torch.arange(samples).split(together):
                 yield from each(lambda s: self._one_sample(images, shared, runner, draw, s, mean), some.tolist())
             return
-        together = max(1, int(memory_limit // runner.sample_bytes(len(images), self.steps, mean)))
+        together = max(1, int(memory_limit // runner.sample_bytes(draw.count, draw.steps, mean)))
         start = 0
         while start < samples:
             stop = min(start + together, samples, (start // every + 1) * every)
             masks = each(lambda sample: runner.masks(draw, sample), range(start, stop))
-            yield runner.outputs(shared, self.steps, masks, mean)
+            yield runner.outputs(shared, draw.steps, masks, mean)
             start = stop
 
     def _one_sample(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int, mean: bool) -> Tensor:
         """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
         own, inputs, masks = self._own(images, shared, runner, draw, sample)
-        return own.outputs(inputs, self.steps, [masks], mean)
+        return own.outputs(inputs, draw.steps, [masks], mean)
 
     def _own(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int) -> tuple[Any, ...]:
         """Of such a sample, `runner` with its weights, its input and its masks."""
-        if self._program.coding.stochastic:
+        if self._program.random_input:
             shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self.device))
         own = runner.with_weights([draw.weights(layer, sample) for layer in runner.layers])
         return own, shared, own.masks(draw, sample)
@@ -287,7 +289,7 @@ class Engine:
     def _until(self, first: int, images: Tensor) -> Any:
         """What all samples share: the spikes before the first random layer, or the coded input."""
         inputs = self._code(images, None)
-        return self._runner(self._program.layers[:first]).spikes(inputs, self.steps) if first else inputs
+        return self._runner(self._program.layers[:first]).spikes(inputs, self._steps(images)) if first else inputs
 
     def _runner(self, layers: Sequence[Layer]) -> Any:
         if self.backend == "reference":
@@ -296,28 +298,38 @@ class Engine:
 
         return Compiled(layers)
 
+    @property
+    def _batch_axis(self) -> int:
+        """The axis of images [N, ...], or of currents [T, N, ...], that counts inputs."""
+        return 0 if self._program.coding else 1
+
+    def _steps(self, images: Tensor) -> int:
+        return self.steps or len(images)
+
     def _code(self, images: Tensor, generator: Generator | None) -> Tensor:
         """Input over time, channels last: [T or 1, N, height, width, channels]."""
         coding, window = self._program.coding, self._program.layers[0].window
-        if coding.stochastic and generator is None:
+        if self._program.random_input and generator is None:
             raise InputError("generator: expected a torch.Generator, from which the rate coding draws spikes; got None")
         images = self._checked(images).float()
-        if coding.kind == "constant":  # the usual case in fewer calls: for one image they take as long as the kernel
+        if coding is not None and coding.kind == "constant":  # the usual case in fewer calls, which count for one image
             inputs = (images if coding.gain == 1 else coding.gain * images).unsqueeze(0)
         else:
-            inputs = coding.code(images, () if generator is None else (generator,))
+            inputs = images if coding is None else coding.code(images, () if generator is None else (generator,))
             inputs = inputs[:1] if is_constant_over_time(inputs) else inputs
         maps = inputs.reshape(*inputs.shape[:2], window.channels, window.height, window.width)
         return maps.permute(0, 1, 3, 4, 2)
 
     def _checked(self, images: Tensor) -> Tensor:
-        window = self._program.layers[0].window
+        window, axes = self._program.layers[0].window, self._batch_axis + 1
         shape = (window.channels, window.height, window.width)
-        pixels = math.prod(shape)
-        if not isinstance(images, Tensor) or images.dim() < 2 or len(images) == 0 or images[0].numel() != pixels:
-            raise InputError(f"images: expected shape [N, ...] with {pixels} values each; got {describe(images)}")
-        if shape[1:] != (1, 1) and images.shape[1:] != shape:
-            wanted = f"shape [N, {', '.join(map(str, shape))}], as input_shape says"
+        pixels, leading = math.prod(shape), "N" if self._program.coding else "T, N"
+        fits = isinstance(images, Tensor) and images.dim() > axes and math.prod(images.shape[axes:]) == pixels
+        if not fits or not images.numel():
+            wanted = f"shape [{leading}, ...] with {pixels} values each"
+            raise InputError(f"images: expected {wanted}; got {describe(images)}")
+        if shape[1:] != (1, 1) and images.shape[axes:] != shape:
+            wanted = f"shape [{leading}, {', '.join(map(str, shape))}], as input_shape says"
             raise InputError(f"images: expected {wanted}; got {describe(images)}")
         if images.device != self.device:
             raise InputError(f"images: expected them on {self.device}, where the network is; got {images.device}")

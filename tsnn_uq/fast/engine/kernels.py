@@ -157,10 +157,16 @@ def _fire(layer: Any, current: Any, potential: Any, target: Any, place: int) -> 
     """One step of leaky integrate-and-fire neurons (`tsnn_uq.neurons.lif_step`)."""
     decay, threshold = fill(layer.decay), fill(layer.threshold)
     for word in range(layer.words):
-        charged = decay * load(potential, 32 * word) + load(current, 32 * word)
-        spikes = charged >= threshold
-        after = fill(np.float32(0)) if layer.hard_reset else charged - threshold
-        store(potential, 32 * word, select(spikes, after, charged))
+        before = load(potential, 32 * word)
+        charged = decay * before + load(current, 32 * word)
+        if layer.late > 0:  # the reset that the last step's spike is due
+            charged = select(before >= threshold, charged - fill(layer.late), charged)
+            spikes = charged >= threshold
+            store(potential, 32 * word, charged)
+        else:
+            spikes = charged >= threshold
+            after = fill(np.float32(0)) if layer.hard_reset else charged - threshold
+            store(potential, 32 * word, select(spikes, after, charged))
         target[np.uintp(place + word)] = bits_of(spikes)
 
 

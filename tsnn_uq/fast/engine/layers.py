@@ -91,6 +91,7 @@ class Layer:
         scale: current per unit of the sum, for each output; in a finished layer [32 * words], zero for no output.
         bias: constant current, likewise.
         neuron: the LIF neurons; ``None`` for a read-out of currents.
+        late: what is subtracted one step after a spike, in place of the neurons' reset; 0 for none.
         dropout: masks on the incoming spikes.
         dropconnect: masks on the weights.
         gain: factor on the spikes of a last layer.
@@ -104,6 +105,7 @@ class Layer:
     scale: Tensor
     bias: Tensor
     neuron: LIFParameters | None = None
+    late: float = 0.0
     dropout: Masks | None = None
     dropconnect: Masks | None = None
     gain: float = 1.0

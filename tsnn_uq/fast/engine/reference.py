@@ -75,7 +75,7 @@ class Reference:
                 inputs = inputs * next(waiting)
             inputs = currents(layer, inputs)
             if layer.neuron is not None:
-                inputs = fire(inputs, layer.neuron, steps)
+                inputs = fire(inputs, layer.neuron, steps, late=layer.late)
         return inputs.expand(steps, *inputs.shape[1:])
 
 
@@ -121,7 +121,7 @@ class ReferenceSteps:
                 if index not in kept:
                     kept[index] = now.new_zeros(self._inputs.shape[1], *now.shape[2:])
                 potential = kept[index][running]
-                now = fire(now, layer.neuron, 1, potential)
+                now = fire(now, layer.neuron, 1, potential, layer.late)
                 kept[index][running] = potential
         return now[0]
 
@@ -160,18 +160,26 @@ def _square_sums(maps: Tensor, size: int) -> Tensor:
     return functional.avg_pool2d(maps, size, divisor_override=1)
 
 
-def fire(current: Tensor, neuron: LIFParameters, steps: int, potential: Tensor | None = None) -> Tensor:
+def fire(
+    current: Tensor, neuron: LIFParameters, steps: int, potential: Tensor | None = None, late: float = 0.0
+) -> Tensor:
     """Spikes of LIF neurons (`tsnn_uq.neurons.lif_step`); a current of time length 1 is held.
 
     Products and sums are rounded one by one, as in the kernel; a fused multiply-add would not be. A `potential` that is
-    given is changed in place; without it neurons begin at rest.
+    given is changed in place; without it neurons begin at rest. With `late`, a spike leaves the potential as it is, and
+    so much is subtracted one step later.
     """
     spikes = current.new_empty(steps, *current.shape[1:])
     potential = torch.zeros_like(spikes[0]) if potential is None else potential
     for t in range(steps):
+        due = potential >= neuron.threshold if late else None
         charged = potential.mul_(neuron.decay).add_(current[min(t, len(current) - 1)])
+        if due is not None:
+            charged.addcmul_(due.to(charged.dtype), spikes.new_tensor(-late))
         torch.ge(charged, neuron.threshold, out=spikes[t])
-        if neuron.reset == "soft":
+        if late:
+            potential = charged
+        elif neuron.reset == "soft":
             potential = charged.addcmul_(spikes[t], spikes.new_tensor(-neuron.threshold))
         else:
             potential = charged.masked_fill_(spikes[t].bool(), 0)

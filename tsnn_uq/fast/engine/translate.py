@@ -4,39 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
+from tsnn_uq.fast.engine.foreign import is_foreign_dropout, is_foreign_neuron, read_neurons
 from tsnn_uq.fast.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LIF, PLIF
+from tsnn_uq.quantization.parametrizations import float_parameter, weight_steps
 from tsnn_uq.readout import Gain
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
+from tsnn_uq.uncertainty.conversion import CHILD, DroppedWeight
+from tsnn_uq.uncertainty.foreign import mask_mode
 
 __all__ = ["Program", "translate"]
 
 OTHERS = "tsnn_uq.exchange.from_nir brings networks of other libraries over; mc_predict takes them as they are"
+DROPCONNECT = DropConnectLinear | DroppedWeight
+TIMELESS = nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network as the engine runs it: a coding of the input, and layers."""
+    """A network as the engine runs it: a coding of the input, and layers.
 
-    coding: Coding
+    Without a `coding`, the network takes currents over time [T, N, ...].
+    """
+
+    coding: Coding | None
     coding_name: str
     layers: tuple[Layer, ...]
+
+    @property
+    def random_input(self) -> bool:
+        """Whether the coding draws spikes at random."""
+        return self.coding is not None and self.coding.stochastic
 
 
 def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> Program:
     """Translate a trained network: a Sequential of what `tsnn_uq.networks` and `tsnn_uq.neurons` have.
 
-    That is: Coding first; then synapses (linear, dropconnect or convolution, ternary or float, with or without bias),
-    each with BatchNorm and LIF or PLIF neurons behind it as wished, dropout on spikes, pooled ones too, mean or max
-    pooling of spikes, Flatten; last, synapses whose currents are the outputs, or neurons and a Gain, before it perhaps
-    means of as many outputs for each class. What knows no time stands in `OverTime`.
+    That is: perhaps a Coding; then synapses (linear, dropconnect or convolution, ternary or float, with or without
+    bias), each with BatchNorm and LIF or PLIF neurons behind it as wished, dropout on spikes, pooled ones too, mean or
+    max pooling of spikes, Flatten; last, synapses whose currents are the outputs, or neurons and a Gain, before it
+    perhaps means of as many outputs for each class. What knows no time stands in `OverTime`. Synapses may have the
+    dropout or dropconnect of `tsnn_uq.uncertainty.make_stochastic`.
+
+    A Sequential of snnTorch or SpikingJelly is read as it is: layers of torch or SpikingJelly, and the neurons of
+    `tsnn_uq.fast.engine.foreign`.
 
     Args:
         network: the network; it is not changed.
@@ -49,20 +68,26 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         InputError: names the first module that the engine does not know or that stands where it cannot be.
     """
     modules = list(flat_layers(network))
-    coding_name, coding, _ = modules[0] if modules else ("", network, False)
-    if not isinstance(coding, Coding):
-        found = type(coding).__name__ if modules else "an empty network"
-        raise InputError(f"network: expected a Sequential that begins with a Coding; got {found} ({OTHERS})")
-    random = [module for _, module, _ in modules if _has_masks(module)]
-    if set(filter(_has_masks, network.modules())) - set(random):
-        problem = "got one inside a layer: make_deterministic it"
-        raise InputError(f"network: expected random layers in the Sequential; {problem}")
-    if len(set(random)) < len(random):
-        raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
-    walk = _Walk(_checked_shape(input_shape))
-    for name, module, wrapped in modules[1:]:
+    coding_name, first, _ = modules[0] if modules else ("", network, False)
+    coding = first if isinstance(first, Coding) else None
+    if coding is not None:
+        modules = modules[1:]
+    elif not isinstance(network, nn.Sequential):
+        raise InputError(f"network: expected a Sequential; got {type(network).__name__} ({OTHERS})")
+    foreign = any(is_foreign_neuron(module) for _, module, _ in modules)
+    if foreign:  # whose other layers take one step at a time
+        modules = [
+            (name, module, wrapped or isinstance(module, TIMELESS | nn.Flatten)) for name, module, wrapped in modules
+        ]
+    walk = _Walk(_checked_shape(input_shape), foreign)
+    for name, module, wrapped in modules:
         walk.take(name, module, wrapped)
-    return Program(coding, coding_name, walk.finish())
+    layers = walk.finish()
+    if set(filter(_has_masks, network.modules())) - set(walk.random):
+        raise InputError("network: expected random layers in the Sequential; got one inside a layer")
+    if len(set(walk.random)) < len(walk.random):
+        raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
+    return Program(coding, coding_name, layers)
 
 
 def _has_masks(module: nn.Module) -> bool:
@@ -85,19 +110,20 @@ class _Walk:
     """Goes through the modules with a map [channels, height, width] in hand."""
 
     shape: tuple[int, int, int] | None
+    foreign: bool  # whether the network is another library's
     done: list[Layer] = field(default_factory=list)
     open: Layer | None = None  # what BatchNorm and neurons may follow
     spikes: bool = False  # whether what comes next sees spikes
     pool: int = 1
     pool_kind: str = "mean"
     dropout: Masks | None = None
+    random: list[nn.Module] = field(default_factory=list)  # modules whose masks are drawn
 
     @torch.no_grad()
     def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
         """Take in the next module; `wrapped` is whether it stands in an `OverTime`."""
         place = f"{type(module).__name__} ({name!r})"
-        timeless = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d)
-        if (timeless and not wrapped) or (wrapped and isinstance(module, LIF | PLIF | Dropout)):
+        if (isinstance(module, TIMELESS) and not wrapped) or (wrapped and isinstance(module, LIF | PLIF | Dropout)):
             raise InputError(f"network: expected BatchNorm and pooling, and only such, in an OverTime; got {place}")
         if self.open is not None and (self.open.gain != 1 or (self.open.votes > 1 and not isinstance(module, Gain))):
             raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
@@ -107,10 +133,12 @@ class _Walk:
             self._convolution(name, module)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             self._batch_norm(name, module)
-        elif isinstance(module, LIF | PLIF):
+        elif isinstance(module, LIF | PLIF) or is_foreign_neuron(module):
             self._neurons(name, module)
         elif isinstance(module, Dropout):
-            self._dropout(name, module)
+            self._dropout(name, module, module.mask)
+        elif self.foreign and is_foreign_dropout(module):
+            self._dropout(name, module, mask_mode(module))
         elif isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
             self._pooling(name, module)
         elif isinstance(module, nn.AvgPool1d):
@@ -152,7 +180,7 @@ class _Walk:
         window = self._window(channels, height, width, (height // self.pool, width // self.pool))
         if window.inputs != module.in_features:
             raise InputError(f"network: expected {window.inputs} inputs of {name!r}; got {module.in_features}")
-        weight = module.weight.detach().unflatten(1, (channels, *window.kernel)).permute(0, 2, 3, 1).flatten(1)
+        weight = _weight(module).unflatten(1, (channels, *window.kernel)).permute(0, 2, 3, 1).flatten(1)
         self._open(name, module, window, weight)
 
     def _convolution(self, name: str, module: nn.Conv2d) -> None:
@@ -170,21 +198,33 @@ class _Walk:
             raise InputError(f"network: expected {window.channels} inputs of {name!r}; got {module.in_channels}")
         if min(window.out_size) < 1:
             raise InputError(f"network: expected a map as large as the kernel of {name!r}; got {window}")
-        self._open(name, module, window, module.weight.detach().permute(0, 2, 3, 1).flatten(1))
+        self._open(name, module, window, _weight(module).permute(0, 2, 3, 1).flatten(1))
 
     def _window(self, channels: int, height: int, width: int, kernel: tuple[int, int]) -> Window:
         return Window(channels, height, width, kernel, pool=self.pool, pool_kind=self.pool_kind)
 
     def _open(self, name: str, module: nn.Linear | nn.Conv2d, window: Window, weight: Tensor) -> None:
         bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
-        masks = None
-        if isinstance(module, DropConnectLinear) and module.p > 0:
-            if module.per_input or module.mask != "fixed":
-                wanted = "dropconnect masks that are fixed over time and shared by the inputs"
-                raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
-            masks = Masks(name, module.p)
-        self.open = Layer.of(window, weight, bias, self.dropout, masks)
+        if isinstance(dropout := module._modules.get(CHILD), Dropout):  # put on by make_stochastic
+            self.spikes = bool(self.done)
+            self._dropout(f"{name}.{CHILD}", dropout, dropout.mask)
+            self.spikes = False
+        self.open = Layer.of(window, weight, bias, self.dropout, self._dropconnect(name, module))
         self.pool, self.dropout = 1, None
+
+    def _dropconnect(self, name: str, module: nn.Module) -> Masks | None:
+        """Masks on the weights: the layer's own, or those that make_stochastic put on."""
+        steps = [(f"{name}.parametrizations.weight.{i}", step) for i, step in enumerate(weight_steps(module))]
+        found = [
+            (place, step) for place, step in [(name, module), *steps] if isinstance(step, DROPCONNECT) and step.p > 0
+        ]
+        for place, step in found:
+            if getattr(step, "per_input", False) or step.mask != "fixed" or len(found) > 1:
+                wanted = "dropconnect masks that are fixed over time and shared by the inputs"
+                raise InputError(f"network: expected {wanted}; got {step} ({place!r})")
+            self.random.append(step)
+            return Masks(place, step.p)
+        return None
 
     def _batch_norm(self, name: str, module: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         layer = self._synapses(name, module)
@@ -198,11 +238,10 @@ class _Walk:
         shift = module.bias.detach().double() if module.affine else 0.0
         self.open = layer.affine(factor, module.running_mean.double(), shift)
 
-    def _neurons(self, name: str, module: LIF | PLIF) -> None:
-        layer, neuron = self._synapses(name, module), module.params
-        if isinstance(module, PLIF):  # a LIF neuron whose input current is divided by tau
-            layer, neuron = layer.affine(1 / module.tau), replace(neuron, decay=1 - 1 / module.tau)
-        self.open = replace(layer, neuron=neuron)
+    def _neurons(self, name: str, module: nn.Module) -> None:
+        neurons = read_neurons(name, module)
+        layer = self._synapses(name, module).affine(neurons.factor)
+        self.open = replace(layer, neuron=neurons.params, late=neurons.late)
         self.spikes = True
 
     def _vote(self, name: str, module: nn.AvgPool1d) -> None:
@@ -217,12 +256,13 @@ class _Walk:
             raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
         return self.open
 
-    def _dropout(self, name: str, module: Dropout) -> None:
+    def _dropout(self, name: str, module: Any, mask: str) -> None:
         if module.p == 0:
             return
         if not self.spikes or self.dropout:
             raise InputError(f"network: expected dropout on spikes, once; got it elsewhere ({name!r})")
-        self.dropout = Masks(name, module.p, module.mask == "per-step", pooled=self.pool > 1)
+        self.dropout = Masks(name, module.p, mask == "per-step", pooled=self.pool > 1)
+        self.random.append(module)
 
     def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
         sides = {*_pair(module.kernel_size), *_pair(module.stride)}
@@ -236,6 +276,16 @@ class _Walk:
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
         (self.pool,) = sides
         self.pool_kind = "mean" if isinstance(module, nn.AvgPool2d) else "max"
+
+
+def _weight(module: nn.Linear | nn.Conv2d) -> Tensor:
+    """The weight of a layer without what dropconnect drops."""
+    steps, weight = weight_steps(module), float_parameter(module)
+    if weight is None or not any(isinstance(step, DroppedWeight) for step in steps):
+        return module.weight.detach()
+    for step in steps:
+        weight = weight if isinstance(step, DroppedWeight) else step(weight)
+    return weight.detach()
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
