@@ -104,7 +104,8 @@ def test_what_is_no_network_is_refused(made, match):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_network_without_a_coding_takes_currents_over_time(backend):
-    plain = fill(nn.Sequential(Conv2d(2, 5, 3), LIF(), nn.Flatten(2), Linear(80, 40), LIF(), Linear(40, 10)))
+    layers = [Conv2d(2, 5, 3), LIF(), nn.Flatten(2), Linear(80, 40), LIF(), Linear(40, 10)]
+    plain = fill(nn.Sequential(*layers), "power of two")
     currents = torch.randint(-4, 9, (4, 3, *SHAPE), generator=seeded(0)) / 8
     engine = Engine(plain, SHAPE, backend=backend)
     assert engine.steps is None
