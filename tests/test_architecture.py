@@ -65,6 +65,7 @@ MAY_IMPORT = {
         "quantization",
         "readout",
         "seeds",
+        "state",
         "stopping",
         "uncertainty",
     },
