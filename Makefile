@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = -m pip install --quiet --disable-pip-version-check --no-compile
 export OMP_NUM_THREADS ?= 1
+# Tests start many processes: without bytecode on disk each of them would compile torch again.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo test check quick bench paper clean
 .DEFAULT_GOAL := help

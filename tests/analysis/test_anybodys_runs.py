@@ -28,6 +28,7 @@ CALLS = [
     ("reliability", [], ""),
     ("selective", [], ""),
     ("shift", [*NAMED, "--rotate", "0,90", "--noise", "0.5", "--blur", ""], ""),
+    ("stopping", NAMED, ""),
     ("tradeoff", [], ""),
     ("variance", [], ""),
 ]
