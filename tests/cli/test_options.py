@@ -34,7 +34,7 @@ def test_all_settings_can_be_typed_and_make_the_same_run(family, method):
     words = []
     for name, value in settings.flat().items():
         option = {"start_from": "from", "teacher_from": "teacher"}.get(name, name).replace("_", "-")
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else "none" if value is None else str(value)
         words += [f"--{option}", text] if len(words) % 4 else [f"--{option}={text}"]
     assert make_settings(given_settings(words)) == settings
 
