@@ -28,9 +28,9 @@ def foreign(monkeypatch):
     load_test, generator = data.load_test, torch.Generator().manual_seed(0)
     images = {"noise": torch.rand(40, 1, 8, 8, generator=generator), "large": torch.rand(3, 1, 9, 9)}
 
-    def load(name, data_dir=None, *, seed=0):
+    def load(name, data_dir=None, *, seed=0, **options):
         if name not in images:
-            return load_test(name, data_dir, seed=seed)
+            return load_test(name, data_dir, seed=seed, **options)
         return Dataset(images[name], torch.zeros(len(images[name]), dtype=torch.long), name, 10)
 
     monkeypatch.setattr(data, "load_test", load)
