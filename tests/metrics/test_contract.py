@@ -310,7 +310,8 @@ def test_metrics_that_read_another_axis_stay_apart() -> None:
     }
     square = PROBS[:, :4]
     batches = [{"probs": square[:1, :1].expand_as(square)}, {"probs": square}]
-    stay_apart(metrics, [batch | {"target": TARGET[:1].expand(4)} for batch in batches])
+    truth = {"target": TARGET[:1].expand(4), "counts": COUNTS[:1].expand(4, -1)}
+    stay_apart(metrics, [batch | truth for batch in batches])
 
 
 def test_conformal_sets_and_bootstraps_stay_apart() -> None:
