@@ -80,7 +80,7 @@ def test_gradients_reach_the_weights_through_packed_spikes():
 
 def test_bad_input_is_refused():
     network = small()
-    for images, got in ((recordings(steps=29)[1], r"\[6, 29, 5\]"), (recordings()[0].flatten(2), "float32")):
+    for images, got in ((recordings(steps=29)[1], r"\[6, 29, 5\]"), (recordings(steps=29)[0].flatten(2), "float32")):
         with pytest.raises(InputError, match=rf"images: expected recordings .*; got.*{got}"):
             network(images)
     with pytest.raises(InputError, match=r"packed: expected uint8 of shape \[..., 5\]; got .*\[30, 6, 4\]"):
