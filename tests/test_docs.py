@@ -37,7 +37,17 @@ def test_the_examples_of_a_page_give_what_they_show(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-        assert "://" in link or (page.parent / link).exists(), link
+        if "://" not in link:
+            path, _, section = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not section or section in sections(target), link
+
+
+def sections(page: Path) -> set[str]:
+    """The names by which links lead to a page's sections."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def test_there_is_a_page_for_each_kind_of_user():

@@ -246,7 +246,7 @@ def public_functions():
     for info in pkgutil.walk_packages(tsnn_uq.__path__, "tsnn_uq."):
         if info.ispkg and info.name != "tsnn_uq.cli":
             module = importlib.import_module(info.name)
-            for name in module.__all__:
+            for name in getattr(module, "__all__", ()):
                 found = getattr(module, name)
                 members = vars(found).items() if inspect.isclass(found) else [("", found)]
                 for member, function in members:
