@@ -3,7 +3,10 @@
 from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
 from tsnn_uq.results.figures.activity import layer_sparsity_chart, potential_histogram, spike_raster
 from tsnn_uq.results.figures.anytime import anytime_figure
+from tsnn_uq.results.figures.corruption import corruption_figure
+from tsnn_uq.results.figures.detection import detection_heatmap
 from tsnn_uq.results.figures.digits import digit_gallery
+from tsnn_uq.results.figures.doubt import doubt_figure
 from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
 from tsnn_uq.results.figures.posteriors import posterior_differences
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
@@ -20,8 +23,11 @@ __all__ = [
     "ablation_figure",
     "ablation_table",
     "anytime_figure",
+    "corruption_figure",
+    "detection_heatmap",
     "detection_table",
     "digit_gallery",
+    "doubt_figure",
     "energy_figure",
     "entropy_histogram",
     "entropy_table",

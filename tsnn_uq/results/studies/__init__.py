@@ -2,7 +2,10 @@
 
 from tsnn_uq.results.studies.activity import layer_sparsity, potential_distribution, spike_trains
 from tsnn_uq.results.studies.anytime import anytime_curves
+from tsnn_uq.results.studies.corruption import corrupted_examples, corruption_curves, corruption_errors
+from tsnn_uq.results.studies.detection import SCORES, foreign_detection
 from tsnn_uq.results.studies.digits import pictures, uncertain_inputs
+from tsnn_uq.results.studies.doubt import doubts
 from tsnn_uq.results.studies.foreign import foreign_predictions
 from tsnn_uq.results.studies.needed import Runs, require_runs
 from tsnn_uq.results.studies.shift import shift_curves, shifted_examples
@@ -12,10 +15,16 @@ from tsnn_uq.results.studies.variance import paired_variances
 from tsnn_uq.results.studies.weights import weight_codes
 
 __all__ = [
+    "SCORES",
     "Runs",
     "anytime_curves",
+    "corrupted_examples",
+    "corruption_curves",
+    "corruption_errors",
+    "doubts",
     "energy_curves",
     "find_results",
+    "foreign_detection",
     "foreign_predictions",
     "layer_sparsity",
     "paired_variances",

@@ -1,0 +1,38 @@
+"""Error and calibration of float and ternary networks on corrupted images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import names
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.data import CORRUPTIONS
+from tsnn_uq.results.figures import corruption_figure
+from tsnn_uq.results.studies import Runs, corrupted_examples, corruption_curves
+
+
+@figure_script("corruption")
+def main(
+    runs: Runs,
+    kinds: Annotated[
+        str, typer.Option(help="Kinds of corruption, with commas; else all of CIFAR-10-C but frost.")
+    ] = "",
+    inputs: Annotated[
+        int, typer.Option(help="Test inputs to draw; 0 for all. Each corruption is a prediction.")
+    ] = 1000,
+    samples: Annotated[int, typer.Option(help="Monte Carlo samples of each prediction.")] = 8,
+    bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
+    example: Annotated[int, typer.Option(help="Which of the inputs is shown.")] = 0,
+) -> Drawing:
+    """Draw error, calibration error, NLL and entropy against the severity of corruptions."""
+    wanted, count = names(kinds) or list(CORRUPTIONS), inputs or None
+    examples = corrupted_examples(runs, wanted, inputs=count, index=example)
+    table = corruption_curves(runs, wanted, inputs=count, samples=samples, bins=bins)
+    return corruption_figure(table, examples), table
+
+
+if __name__ == "__main__":
+    run_command(main)

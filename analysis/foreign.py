@@ -1,0 +1,56 @@
+"""How well float and ternary networks tell foreign inputs, by each score that the field uses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import names
+from tsnn_uq.cli.scripts import Drawing, figure_script
+from tsnn_uq.results.figures import detection_heatmap
+from tsnn_uq.results.studies import SCORES, Runs, foreign_detection
+
+SETS = {
+    "mnist": (("fashion-mnist", "emnist-letters", "notmnist"), ("cifar10", "noise")),
+    "fashion-mnist": (("mnist", "emnist-letters", "notmnist"), ("cifar10", "noise")),
+    "cifar10": ((), ("mnist", "fashion-mnist", "emnist-letters", "notmnist", "noise")),
+    "digits": (("digits:rotate=90",), ("digits:noise=1",)),
+}
+"""By the runs' own data set, foreign sets that are near and far."""
+
+
+@figure_script("foreign", variants=("measure",))
+def main(
+    runs: Runs,
+    near: Annotated[str, typer.Option(help="Near foreign sets, with commas; else those known for the data set.")] = "",
+    far: Annotated[str, typer.Option(help="Far foreign sets, with commas.")] = "",
+    measure: Annotated[str, typer.Option(help="auroc, aupr_in, aupr_out or fpr95; the CSV has them all.")] = "auroc",
+    scores: Annotated[str, typer.Option(help=f"With commas; else {', '.join(SCORES)}.")] = "",
+    layer: Annotated[
+        str, typer.Option(help="Layer of the features; else what the last layer with weights reads.")
+    ] = "",
+    inputs: Annotated[int, typer.Option(help="Inputs of each test set to draw; 0 for all.")] = 2000,
+    fitted: Annotated[int, typer.Option(help="Training inputs that detectors are fitted to; 0 for all.")] = 10_000,
+) -> Drawing:
+    """Draw the table of OpenOOD: how well each score tells near and far foreign sets."""
+    known = ("", "") if runs.data not in SETS else tuple(",".join(part) for part in SETS[runs.data])
+    chosen = [names(part) for part in ((near, far) if near or far else known)]
+    if not any(chosen):
+        raise InputError(f"near, far: expected names of data sets to tell from {runs.data}; got none")
+    table = foreign_detection(
+        runs,
+        near=chosen[0],
+        far=chosen[1],
+        scores=names(scores) or SCORES,
+        layer=layer or None,
+        inputs=inputs or None,
+        fitted=fitted or None,
+    )
+    return detection_heatmap(table, measure), table
+
+
+if __name__ == "__main__":
+    run_command(main)

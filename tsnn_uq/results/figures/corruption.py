@@ -1,0 +1,103 @@
+"""Errors, calibration and entropy against the severity of corruptions, under what the images then look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["corruption_figure"]
+
+_MEASURES = {
+    "error": ("Error (%)", 100),
+    "ece": ("ECE (%)", 100),
+    "nll": ("NLL (nats)", 1),
+    "entropy": ("Entropy (nats)", 1),
+}
+
+
+def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) -> Figure:
+    """Four panels against severity, the mean over kinds with the band of its middle half, and each kind's error.
+
+    Thin lines are after a temperature from the clean validation part, where that determines it.
+
+    Args:
+        table: what `tsnn_uq.results.studies.corruption_curves` returns.
+        examples: what `corrupted_examples` returns: by kind, an image [C, H, W] in [0, 1]; None leaves them out.
+
+    Returns:
+        The figure, a page wide.
+
+    Raises:
+        InputError: no method, or not an image of each kind.
+    """
+    looks = method_styles(table["method"].unique())
+    kinds = [kind for kind in dict.fromkeys(table["kind"]) if kind != "none"]
+    if examples is not None and (missing := [kind for kind in ("none", *kinds) if kind not in examples]):
+        raise InputError(f"examples: expected an image of each kind; got none of {', '.join(missing)}")
+    with style():
+        heights = [2, 1.9] if examples is None else [0.9, 2, 1.9]
+        figure = new_figure(sum(heights), 2)
+        grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+        *strip, curves, bars = (figure.add_subfigure(grid[row]) for row in range(len(heights)))
+        if examples is not None:
+            shown = {kind: examples[kind] for kind in ("none", *kinds)}
+            for axes, kind in zip(strip[0].subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+                image = as_tensor(shown[kind]).movedim(0, -1).squeeze(-1).clamp(0, 1).numpy()
+                axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+                axes.axis("off")
+                axes.set_title("clean" if kind == "none" else kind.replace("-", "\n"), fontsize=5, pad=2)
+        for axes, (measure, (label, factor)) in zip(curves.subplots(1, 4), _MEASURES.items(), strict=True):
+            for method, look in looks.items():
+                _draw_curve(axes, table[table["method"] == method], measure, factor, look)
+            axes.set(xlabel="Severity", ylabel=label)
+            axes.set_xticks(sorted(table["severity"].unique()))
+            axes.set_ylim(0, None)
+        _draw_errors(bars.subplots(), table, looks, kinds)
+        _draw_legend(figure, looks, table)
+    return figure
+
+
+def _draw_curve(axes: Axes, rows: DataFrame, measure: str, factor: float, look: MethodStyle) -> None:
+    by_severity = rows.groupby("severity")
+    means = factor * by_severity[measure].mean()
+    axes.plot(means.index, means, color=look.color, marker=look.marker, linestyle=look.line)
+    low, high = (factor * by_severity[measure].quantile(share) for share in (0.25, 0.75))
+    axes.fill_between(means.index, low, high, color=look.color, alpha=0.12, linewidth=0)
+    if f"scaled_{measure}" in rows and (rows["temperature_outcome"] == "optimum").all():
+        scaled = factor * by_severity[f"scaled_{measure}"].mean()
+        axes.plot(scaled.index, scaled, color=look.color, linestyle=look.line, linewidth=0.5)
+
+
+def _draw_errors(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle], kinds: list[str]) -> None:
+    """A bar for each kind and method: the error, mean over severities; lines are the means over kinds."""
+    width = 0.8 / len(looks)
+    for place, (method, look) in enumerate(looks.items()):
+        rows = table[(table["method"] == method) & (table["kind"] != "none")]
+        errors = 100 * rows.groupby("kind")["error"].mean()
+        at = [number + (place - (len(looks) - 1) / 2) * width for number in range(len(kinds))]
+        axes.bar(at, errors[kinds], width, color=look.color, alpha=0.75, hatch=look.hatch, edgecolor="white")
+        axes.axhline(errors.mean(), color=look.color, linestyle=look.line, linewidth=0.6)
+    axes.set_xticks(range(len(kinds)), [kind.replace("-", "\n") for kind in kinds], fontsize=6)
+    axes.set_ylabel("Error (%)\nmean over severities")
+    axes.set_xlim(-0.6, len(kinds) - 0.4)
+
+
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFrame) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for method, look in looks.items():
+        drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
+        handles.append(Line2D([], [], label=method, **drawn))
+    handles.append(Line2D([], [], color="grey", linewidth=0.5, label="thin: after a temperature"))
+    sizes = table.iloc[0]
+    title = f"N = {sizes['inputs']:,} inputs, S = {sizes['samples']} samples, {sizes['bins']} bins"
+    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

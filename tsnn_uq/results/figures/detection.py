@@ -1,0 +1,71 @@
+"""OpenOOD's table as a figure: a panel a method, a row a score, a column a foreign set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tsnn_uq.checks import check_choice
+from tsnn_uq.results.figures.style import in_order, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["detection_heatmap"]
+
+_MEASURES = {
+    "auroc": "AUROC (%)",
+    "aupr_in": "AUPR, own inputs positive (%)",
+    "aupr_out": "AUPR, foreign inputs positive (%)",
+    "fpr95": "FPR at 95 % TPR (%)",
+}
+
+
+def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
+    """Numbers on shades, the best of each column bold; near sets are left of the far ones, and means beside them.
+
+    Args:
+        table: what `tsnn_uq.results.studies.foreign_detection` returns.
+        measure: "auroc", "aupr_in", "aupr_out" or "fpr95".
+
+    Returns:
+        The figure, a column wide for one method, else a page.
+
+    Raises:
+        InputError: an unknown measure, or no method.
+    """
+    check_choice("measure", measure, _MEASURES)
+    methods = in_order(table["method"].unique())
+    scores = list(dict.fromkeys(table["score"]))
+    sets = list(dict.fromkeys(zip(table["distance"], table["data"], strict=True)))
+    across = min(len(methods), 2)
+    down = -(-len(methods) // across)
+    best = "min" if measure == "fpr95" else "max"
+    with style():
+        figure = new_figure(down * (0.9 + 0.19 * len(scores)), across)
+        axes_of = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
+        for axes, method in zip(axes_of, methods, strict=False):
+            rows = table[table["method"] == method].set_index(["score", "distance", "data"])[measure]
+            values = [[100 * float(rows[score, distance, name]) for distance, name in sets] for score in scores]
+            shades = [[100 - value if best == "min" else value for value in row] for row in values]
+            image = axes.imshow(shades, cmap="Blues", vmin=50, vmax=125, aspect="auto")  # dark text stays legible
+            image.set_in_layout(False)
+            columns = list(zip(*values, strict=True))
+            for y, row in enumerate(values):
+                for x, value in enumerate(row):
+                    top = value == (min if best == "min" else max)(columns[x])
+                    weight = "bold" if top else "normal"
+                    axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=6, fontweight=weight)
+            for x in range(1, len(sets)):
+                if sets[x][0] != sets[x - 1][0]:
+                    axes.axvline(x - 0.5, color="black", linewidth=0.8)
+            labels = [f"{distance}: mean" if name == "mean" else name for distance, name in sets]
+            axes.set_xticks(range(len(sets)), labels, rotation=90, fontsize=6)
+            axes.set_yticks(range(len(scores)), scores, fontsize=6)
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
+            axes.set_title(method)
+        for axes in figure.axes[len(methods) :]:
+            axes.axis("off")
+        figure.suptitle(_MEASURES[measure], fontsize=8)
+    return figure

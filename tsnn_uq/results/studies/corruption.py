@@ -1,0 +1,170 @@
+"""Errors, calibration and entropy as images are corrupted more and more, as they are and after a temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.data import CORRUPTIONS, Dataset, EventDataset, apply_shift
+from tsnn_uq.data.corruptions import KINDS
+from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.experiments.prediction import predict
+from tsnn_uq.experiments.storage import load_network, read_predictions
+from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.recalibration import TemperatureScaling
+from tsnn_uq.results.studies.inputs import own_inputs, settings
+from tsnn_uq.results.studies.needed import Runs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["CLEAN", "corrupted_examples", "corruption_curves", "corruption_errors"]
+
+CLEAN = "none"
+
+
+def corruption_curves(
+    runs: Runs,
+    kinds: Sequence[str] = tuple(CORRUPTIONS),
+    *,
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    inputs: int | None = 1000,
+    samples: int = 8,
+    bins: int = 15,
+) -> DataFrame:
+    """Calibration under shift: each method on the same test images, corrupted in each kind and severity.
+
+    The temperature comes from the clean validation part that each run kept, from as many of its samples. A network's
+    masks are those of its own predictions, and the same at every corruption.
+
+    Args:
+        runs: runs on images.
+        kinds: of `tsnn_uq.data.CORRUPTIONS` or ``DIGIT_CORRUPTIONS``.
+        severities: 1 to 5; a kind without degrees has 1 alone.
+        inputs: how many test inputs to draw at most, always the same; None for all.
+        samples: Monte Carlo samples S.
+        bins: bins of the calibration error.
+
+    Returns:
+        A row for each ``method``, ``kind`` and ``severity``, first the clean images (kind "none", severity 0):
+        ``error`` (a fraction), ``ece``, ``nll`` and ``entropy`` (nats, of the mean prediction); ``scaled_ece``,
+        ``scaled_nll`` and ``scaled_entropy`` after the ``temperature``, with its ``temperature_outcome``: unless that
+        is "optimum" the validation part does not determine it; ``inputs``, ``samples``, ``bins``.
+
+    Raises:
+        InputError: events in place of images, an unknown kind, or no severity that it has.
+    """
+    import pandas as pd
+
+    check_positive("samples", samples, integer=True)
+    dataset = _images(runs, inputs)
+    corrupted = _corrupted(runs, dataset, kinds, severities)
+    rows = []
+    for method, config in settings(runs).items():
+        network = load_network(runs.folders[method])
+        held_out, labels = read_predictions(runs.folders[method], "validation")
+        scaling = TemperatureScaling().fit(held_out[:samples], labels)
+        for (kind, severity), images in corrupted.items():
+            with use_threads(config.threads):
+                probs = predict(network, replace(dataset, images=images), samples=samples, seed=config.seed)
+            names = {"method": method, "kind": kind, "severity": severity}
+            values = _measured(probs, dataset.labels, bins)
+            scaled = _measured(scaling.transform(probs), dataset.labels, bins)
+            values |= {f"scaled_{name}": value for name, value in scaled.items() if name != "error"}
+            fitted = {"temperature": scaling.temperature, "temperature_outcome": scaling.outcome}
+            sizes = {"inputs": len(dataset), "samples": len(probs), "bins": bins}
+            rows.append(names | values | fitted | sizes)
+    return pd.DataFrame(rows)
+
+
+def _measured(probs: Tensor, labels: Tensor, bins: int) -> dict[str, float]:
+    mean = probs.mean(0)
+    return {
+        "error": 1 - float(metrics.accuracy(mean, labels)),
+        "ece": float(metrics.expected_calibration_error(mean, labels, bins=bins)),
+        "nll": float(metrics.negative_log_likelihood(mean, labels)),
+        "entropy": float(metrics.predictive_entropy(probs)),
+    }
+
+
+def corruption_errors(curves: DataFrame, baseline: str | None = None) -> DataFrame:
+    r"""Mean corruption error of each method, absolute and against a baseline.
+
+    .. math:: \mathrm{mCE} = \frac1K \sum_k \mathrm{CE}_k, \qquad
+              \mathrm{CE}_k = \frac15 \sum_s E_{ks} \quad \text{or} \quad \sum_s E_{ks} / \sum_s E^0_{ks}
+
+    (Hendrycks and Dietterich 2019, arXiv 1903.12261: the first for CIFAR-10-C, the second, with the errors of a
+    baseline, for ImageNet-C.)
+
+    Args:
+        curves: what `corruption_curves` returns.
+        baseline: the method whose errors the others' are divided by; by default the first.
+
+    Returns:
+        A row for each ``method``: ``clean_error``, ``mean_corruption_error`` and ``relative_corruption_error``.
+
+    Raises:
+        InputError: the baseline is not among the methods.
+    """
+    import pandas as pd
+
+    methods = list(dict.fromkeys(curves["method"]))
+    base = check_choice("baseline", methods[0] if baseline is None else baseline, methods)
+    corrupted = curves[curves["kind"] != CLEAN]
+    of_kinds = corrupted.pivot_table(index="kind", columns="method", values="error")
+    clean = curves[curves["kind"] == CLEAN].set_index("method")["error"]
+    rows = [
+        {
+            "method": method,
+            "clean_error": float(clean[method]),
+            "mean_corruption_error": float(of_kinds[method].mean()),
+            "relative_corruption_error": float((of_kinds[method] / of_kinds[base]).mean()),
+        }
+        for method in methods
+    ]
+    return pd.DataFrame(rows)
+
+
+def corrupted_examples(
+    runs: Runs,
+    kinds: Sequence[str] = tuple(CORRUPTIONS),
+    *,
+    severity: int = 5,
+    inputs: int | None = 1000,
+    index: int = 0,
+) -> dict[str, Tensor]:
+    """One of the images of `corruption_curves` in each kind, [C, H, W], the clean one first; errors as there."""
+    dataset = _images(runs, inputs)
+    if not 0 <= index < len(dataset):
+        raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
+    every = {kind: [min(severity, KINDS[check_choice("kinds", kind, KINDS)].severities[-1])] for kind in kinds}
+    found = {CLEAN: dataset.images[index]}
+    for kind, (strength,) in every.items():
+        found[kind] = apply_shift(dataset.images, f"{kind}={strength}", seed=runs.seed)[index]
+    return found
+
+
+def _images(runs: Runs, inputs: int | None) -> Dataset:
+    dataset = own_inputs(runs, inputs)
+    if isinstance(dataset, EventDataset):
+        raise InputError(f"data: expected images, which can be corrupted; got events of {dataset.name}")
+    return dataset
+
+
+def _corrupted(
+    runs: Runs, dataset: Dataset, kinds: Sequence[str], severities: Sequence[int]
+) -> dict[tuple[str, int], Tensor]:
+    """The images as they are, and by (kind, severity) corrupted, [N, C, H, W]."""
+    found = {(CLEAN, 0): dataset.images}
+    for kind in kinds:
+        check_choice("kinds", kind, KINDS)
+        wanted = [severity for severity in sorted(set(severities)) if severity in KINDS[kind].severities]
+        if not wanted:
+            raise InputError(f"severities: expected at least one that {kind} has; got {list(severities)}")
+        for severity in wanted:
+            found[kind, severity] = apply_shift(dataset.images, f"{kind}={severity}", seed=runs.seed)
+    return found
