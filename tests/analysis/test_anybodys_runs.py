@@ -17,9 +17,13 @@ NAMED = ["--network", f"{MINE}:build", "--data", f"{MINE}:load"]
 # Script, its options, and what its one line says if it cannot draw such runs.
 CALLS = [
     ("anytime", [*NAMED, "--repeats", "2"], ""),
+    ("corruption", [*NAMED, "--kinds", "fog,contrast", "--samples", "2"], ""),
     ("differences", [], "seeds"),
     ("digits", NAMED, ""),
+    ("doubt", NAMED, "expected runs on cifar10"),
     ("entropy", [*NAMED, "--outlier", f"{MINE}:load:rotate=90"], ""),
+    ("foreign", NAMED, "near, far: expected names"),
+    ("foreign", [*NAMED, "--near", f"{MINE}:load:rotate=90", "--scores", "entropy,energy,mahalanobis"], ""),
     ("quantization", [*NAMED, "--show", "weights"], ""),
     ("quantization", [*NAMED, "--show", "sparsity", "--inputs", "9"], "neurons of tsnn_uq"),
     ("quantization", [*NAMED, "--show", "potentials", "--inputs", "9"], "neurons of tsnn_uq"),

@@ -52,7 +52,8 @@ def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = N
             for axes, kind in zip(strip[0].subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
                 image = as_tensor(shown[kind]).movedim(0, -1).squeeze(-1).clamp(0, 1).numpy()
                 axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-                axes.axis("off")
+                axes.set(xticks=[], yticks=[])
+                axes.spines[:].set_visible(False)
                 axes.set_title("clean" if kind == "none" else kind.replace("-", "\n"), fontsize=5, pad=2)
         for axes, (measure, (label, factor)) in zip(curves.subplots(1, 4), _MEASURES.items(), strict=True):
             for method, look in looks.items():
