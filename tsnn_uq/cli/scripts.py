@@ -69,8 +69,8 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
             out = figure_folder(arguments.pop("out"), arguments["folder"])
-            if "outlier" in arguments:
-                arguments["outlier"] = follow_names("data", arguments["outlier"])
+            for option in {"outlier", "near", "far"} & arguments.keys():
+                arguments[option] = follow_names("data", arguments[option])
             runs = _take_runs(arguments)
             figure, table = function(runs, **arguments)
             chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]

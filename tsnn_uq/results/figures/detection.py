@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import check_choice
@@ -38,11 +39,12 @@ def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
     methods = in_order(table["method"].unique())
     scores = list(dict.fromkeys(table["score"]))
     sets = list(dict.fromkeys(zip(table["distance"], table["data"], strict=True)))
+    labels = [f"{distance}: mean" if name == "mean" else PurePath(name).name for distance, name in sets]
     across = min(len(methods), 2)
     down = -(-len(methods) // across)
     best = "min" if measure == "fpr95" else "max"
     with style():
-        figure = new_figure(down * (0.9 + 0.19 * len(scores)), across)
+        figure = new_figure(down * (0.4 + 0.19 * len(scores)) + 0.3 + 0.055 * max(map(len, labels)), across)
         axes_of = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
         for axes, method in zip(axes_of, methods, strict=False):
             rows = table[table["method"] == method].set_index(["score", "distance", "data"])[measure]
@@ -59,7 +61,6 @@ def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
             for x in range(1, len(sets)):
                 if sets[x][0] != sets[x - 1][0]:
                     axes.axvline(x - 0.5, color="black", linewidth=0.8)
-            labels = [f"{distance}: mean" if name == "mean" else name for distance, name in sets]
             axes.set_xticks(range(len(sets)), labels, rotation=90, fontsize=6)
             axes.set_yticks(range(len(scores)), scores, fontsize=6)
             axes.tick_params(length=0)

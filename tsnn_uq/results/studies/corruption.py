@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,8 +11,9 @@ from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import CORRUPTIONS, Dataset, EventDataset, apply_shift
 from tsnn_uq.data.corruptions import KINDS
 from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.experiments.inputs import Inputs
 from tsnn_uq.experiments.prediction import predict
-from tsnn_uq.experiments.storage import load_network, read_predictions
+from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.results.studies.inputs import own_inputs, settings
@@ -65,12 +65,13 @@ def corruption_curves(
     corrupted = _corrupted(runs, dataset, kinds, severities)
     rows = []
     for method, config in settings(runs).items():
-        network = load_network(runs.folders[method])
+        network = runs.network(method)
         held_out, labels = read_predictions(runs.folders[method], "validation")
         scaling = TemperatureScaling().fit(held_out[:samples], labels)
         for (kind, severity), images in corrupted.items():
+            shown = Inputs(images, dataset.labels, dataset.name, dataset.classes)
             with use_threads(config.threads):
-                probs = predict(network, replace(dataset, images=images), samples=samples, seed=config.seed)
+                probs = predict(network, shown, samples=samples, seed=config.seed)
             names = {"method": method, "kind": kind, "severity": severity}
             values = _measured(probs, dataset.labels, bins)
             scaled = _measured(scaling.transform(probs), dataset.labels, bins)
@@ -141,10 +142,11 @@ def corrupted_examples(
     dataset = _images(runs, inputs)
     if not 0 <= index < len(dataset):
         raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
-    every = {kind: [min(severity, KINDS[check_choice("kinds", kind, KINDS)].severities[-1])] for kind in kinds}
-    found = {CLEAN: dataset.images[index]}
-    for kind, (strength,) in every.items():
-        found[kind] = apply_shift(dataset.images, f"{kind}={strength}", seed=runs.seed)[index]
+    every = {kind: min(severity, KINDS[check_choice("kinds", kind, KINDS)].severities[-1]) for kind in kinds}
+    images = dataset.images
+    found = {CLEAN: images[index]}
+    for kind, strength in every.items():
+        found[kind] = apply_shift(images, f"{kind}={strength}", seed=runs.seed)[index]
     return found
 
 
@@ -159,12 +161,13 @@ def _corrupted(
     runs: Runs, dataset: Dataset, kinds: Sequence[str], severities: Sequence[int]
 ) -> dict[tuple[str, int], Tensor]:
     """The images as they are, and by (kind, severity) corrupted, [N, C, H, W]."""
-    found = {(CLEAN, 0): dataset.images}
+    images = dataset.images
+    found = {(CLEAN, 0): images}
     for kind in kinds:
         check_choice("kinds", kind, KINDS)
         wanted = [severity for severity in sorted(set(severities)) if severity in KINDS[kind].severities]
         if not wanted:
             raise InputError(f"severities: expected at least one that {kind} has; got {list(severities)}")
         for severity in wanted:
-            found[kind, severity] = apply_shift(dataset.images, f"{kind}={severity}", seed=runs.seed)
+            found[kind, severity] = apply_shift(images, f"{kind}={severity}", seed=runs.seed)
     return found

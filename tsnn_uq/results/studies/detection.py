@@ -13,7 +13,6 @@ from tsnn_uq.detection import DETECTORS, Detector, detection_table, hidden_featu
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.prediction import predict
-from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.studies.inputs import foreign_inputs, own_inputs, settings
 from tsnn_uq.results.studies.needed import Runs
@@ -65,7 +64,7 @@ def foreign_detection(
         if fitted is not None:
             check_positive("fitted", fitted, integer=True)
             train = train.subset(min(fitted, len(train)), seed=config.seed)
-        network = load_network(runs.folders[method])
+        network = runs.network(method)
         with use_threads(config.threads):
             known = hidden_features(network, (train.images, train.labels), layer, seed=config.seed)
             detectors = {name: DETECTORS[name]().fit(known) for name in scores if name in DETECTORS}
