@@ -58,6 +58,13 @@ def test_groups_hold_every_input_once_and_first_those_that_all_agree_on(people):
     assert weighted == pytest.approx(entropy.mean().item())
 
 
+def test_a_loss_without_bound_has_an_interval_without_bound(people):
+    counts, _, labels = people
+    certain = torch.nn.functional.one_hot(labels, CLASSES).double().expand(2, -1, -1)
+    table = doubts({"float": (certain, labels)}, counts, resamples=20)
+    assert table[["value", "low", "high"]].iloc[-1].tolist() == [torch.inf] * 3
+
+
 def test_one_seed_gives_one_table(people):
     counts, probs, labels = people
     tables = [doubts({"float": (probs, labels)}, counts, resamples=20, seed=seed) for seed in (0, 0, 1)]

@@ -67,7 +67,8 @@ def doubts(
         for _ in range(resamples):
             chosen = torch.randint(count, (count,), generator=generator)
             draws.append(function(*(tensor[chosen] for tensor in of)))
-        low, high = torch.stack(draws).double().quantile(ends).tolist()
+        # Not between two of them: a loss may be infinite.
+        low, high = torch.stack(draws).double().quantile(ends, interpolation="nearest").tolist()
         names = {"method": method, "measure": measure, "value": float(function(*of)), "low": low, "high": high}
         return names | {"inputs": count, "samples": samples, "people": math.nan}
 
