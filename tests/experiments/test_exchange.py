@@ -13,8 +13,8 @@ from tests.helpers.peers import library
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
-from tsnn_uq.exchange import from_nir, read_nir, write_nir
-from tsnn_uq.experiments import load_network, run
+from tsnn_uq.exchange import from_nir, read_nir, to_nir, write_nir
+from tsnn_uq.experiments import components, load_network, run
 from tsnn_uq.experiments.evaluation import evaluate_run
 from tsnn_uq.experiments.exchange import evaluate_nir, export_run
 
@@ -99,6 +99,18 @@ def test_what_is_foreign_to_the_file_is_detected(runs, tmp_path, monkeypatch):
     values = evaluate_nir(path, "letters")
     assert "accuracy" not in values
     assert 0 <= values["ood_auroc (predictive_entropy)"] <= 1
+
+
+@pytest.mark.parametrize("shift", ["", ":rotate=30"])
+def test_data_of_anybodys_component_are_not_foreign_to_their_own_network(shift, runs, tmp_path, monkeypatch):
+    graph = to_nir(load_network(runs / "dropout-all-direct-0"), (1, 8, 8))
+    graph.metadata["data"] = "mine.py:load"
+    write_nir(tmp_path / "net.nir", graph)
+    monkeypatch.setattr(components, "_REGISTERED", {kind: dict(of) for kind, of in components._REGISTERED.items()})
+    components.register("data", "mine.py:load", lambda: data.load("digits"))
+    values = evaluate_nir(tmp_path / "net.nir", f"mine.py:load{shift}" if shift else None)
+    assert values["data"] == f"mine.py:load{shift}"
+    assert 0 <= values["accuracy"] <= 1
 
 
 def test_the_commands(call, runs, tmp_path):

@@ -13,7 +13,7 @@ from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments.context import Context, use_threads
-from tsnn_uq.experiments.inputs import is_kindred, load_test, split_shift
+from tsnn_uq.experiments.inputs import is_foreign, load_test
 from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
@@ -60,7 +60,7 @@ def evaluate_run(
     if list(dataset.shape) != size["shape"]:
         wanted = f"inputs of shape {size['shape']}, as the run was trained on"
         raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")
-    foreign = split_shift(name)[0] != own and not is_kindred(own, name)
+    foreign = is_foreign(own, name)
     known = None if as_stored or not foreign else load_test(settings, own, context.data_dir)
     inputs = len(dataset) + (len(known) if known else 0)
     seed_network(network, settings.seed, "steps")

@@ -17,7 +17,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
 from tsnn_uq.experiments.context import Context, Progress
 from tsnn_uq.experiments.evaluation import detection
-from tsnn_uq.experiments.inputs import is_kindred, load_test
+from tsnn_uq.experiments.inputs import is_foreign, load_test, split_shift
 from tsnn_uq.experiments.prediction import predict, where
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_sized_network
@@ -90,10 +90,9 @@ def evaluate_nir(
     name = own if name is None else name
     if name is None:
         raise InputError(f"data: expected a data set, since {path} names none; got none")
-    settings = Settings(data=name.partition(":")[0] if own is None else own)
+    settings = Settings(data=split_shift(name)[0] if own is None else own)
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
-    foreign = own is not None and name.partition(":")[0] != own and not is_kindred(own, name)
-    known = load_test(settings, own, context.data_dir) if foreign and own is not None else None
+    known = load_test(settings, own, context.data_dir) if own is not None and is_foreign(own, name) else None
     network = _classifier(graph, dataset.shape, steps).to(find_device(context.device or "cpu"))
     if dropout:
         make_stochastic(network, "dropout", p=dropout, layers=_behind_spikes(network))

@@ -21,7 +21,17 @@ from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["Inputs", "Items", "extent_of", "is_kindred", "load_splits", "load_test", "other_sets", "split_shift"]
+__all__ = [
+    "Inputs",
+    "Items",
+    "extent_of",
+    "is_foreign",
+    "is_kindred",
+    "load_splits",
+    "load_test",
+    "other_sets",
+    "split_shift",
+]
 
 PARTS = ("train", "validation", "test")
 
@@ -212,6 +222,16 @@ def split_shift(name: str) -> tuple[str, str]:
     """
     base, _, shift = name.rpartition(":")
     return (base, shift) if base and "=" in shift else (name, "")
+
+
+def is_foreign(own: str, name: str) -> bool:
+    """Whether labels of a data set, shifted or not, mean nothing to a network trained on `own`.
+
+    Example:
+        >>> is_foreign("mine.py:load", "mine.py:load:rotate=30"), is_foreign("mnist", "fashion-mnist")
+        (False, True)
+    """
+    return split_shift(name)[0] != own and not is_kindred(own, name)
 
 
 def is_kindred(one: str, other: str) -> bool:
