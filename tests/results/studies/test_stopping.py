@@ -42,6 +42,18 @@ def test_rows_of_rules_and_of_the_network_without_spikes(runs: Runs) -> None:
     assert again.set_index("rule").equals(table)
 
 
+def test_networks_run_on_the_device_that_the_runs_name(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def network(_: Runs, method: str) -> torch.nn.Module:
+        asked.append(method)
+        return load_network(runs.folders[method])
+
+    monkeypatch.setattr(Runs, "network", network)
+    stopping_curves(runs, epsilons=[], alphas=[0.5], thresholds=[0.5], inputs=20)
+    assert asked == ["direct"]
+
+
 def test_measures_and_energies_by_loops(generator: torch.Generator) -> None:
     probs = (3 * torch.randn(4, 80, 3, generator=generator, dtype=torch.float64)).softmax(-1)
     labels = torch.randint(3, (80,), generator=generator)

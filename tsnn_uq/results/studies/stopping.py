@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq import data
+from tsnn_uq.batches import device_of
 from tsnn_uq.cost import ACCOUNTINGS, conventional_energy, count_activity, count_layers, decision_energy, step_energy
-from tsnn_uq.experiments import load_network
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
@@ -75,8 +75,8 @@ def stopping_curves(
         *(("conformal", 1 - alpha, ConformalStopping(alpha)) for alpha in alphas),
     ]
     rows: list[dict[str, Any]] = []
-    for method, folder in runs.folders.items():
-        config, network = configs[method], load_network(folder)
+    for method, config in configs.items():
+        network = runs.network(method)
         held_out = at_most(load_splits(config, runs.data_dir).validation, inputs)
         with use_threads(config.threads):
             calibration, probs = (_over_time(network, part, config) for part in (held_out, test))
@@ -100,7 +100,7 @@ def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> T
     """Mean probabilities over the samples after each time step [T, N, C]."""
     generator = generator_for(config.seed, "stopping", dataset.name)
     parts = [
-        mc_predict(network, block, samples=config.samples, generator=generator, per_step=True).mean(0)
+        mc_predict(network, block, samples=config.samples, generator=generator, per_step=True).mean(0).cpu()
         for block in dataset.images.split(_BLOCK)
     ]
     return torch.cat(parts, dim=1)
@@ -111,8 +111,9 @@ def _energies(
 ) -> tuple[Energy, list[tuple[str, dict[str, float]]]]:
     """Energies of all passes by step, and of the network that does not spike."""
     set_generator(network, generator_for(config.seed, "activity"))  # a random input coding needs one
-    layers = count_layers(network, dataset.images[:1])
-    activity = count_activity(network, dataset.images, batch_size=_BLOCK)
+    images = dataset.images.to(device_of(network))
+    layers = count_layers(network, images[:1])
+    activity = count_activity(network, images, batch_size=_BLOCK)
     energy = {name: config.samples * step_energy(layers, activity, name) for name in ACCOUNTINGS}
     once = [
         (f"{bits} bits", {f"{of}_pj": config.samples * conventional_energy(layers, bits, of) for of in ACCOUNTINGS})
