@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Stateful", "copy_at_rest", "evaluating", "is_a", "rest"]
+__all__ = ["Stateful", "copy_at_rest", "evaluating", "is_a", "is_foreign_neuron", "rest"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -46,6 +46,12 @@ def is_a(module: nn.Module, library: str, name: str) -> bool:
     """
     found = getattr(sys.modules.get(library), name, None)
     return isinstance(found, type) and isinstance(module, found)
+
+
+def is_foreign_neuron(module: nn.Module) -> bool:
+    """Whether a module is a neuron of snnTorch or SpikingJelly."""
+    spikingjelly = "spikingjelly.activation_based.neuron.base_node"
+    return is_a(module, "snntorch", "SpikingNeuron") or is_a(module, spikingjelly, "BaseNode")
 
 
 def rest(model: nn.Module) -> None:

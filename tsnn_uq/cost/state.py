@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.neurons import LI, SRM
 from tsnn_uq.neurons.potentials import Watched
-from tsnn_uq.state import evaluating, is_a
+from tsnn_uq.state import evaluating, is_foreign_neuron
 
 __all__ = ["neuron_state_bytes"]
 
@@ -42,7 +42,7 @@ def neuron_state_bytes(model: nn.Module, example_input: Tensor) -> int:
         else:
             kept[module] = sum(value.numel() for value in _held(module) if isinstance(value, Tensor))
 
-    neurons = [module for module in model.modules() if isinstance(module, Watched | LI) or _is_foreign(module)]
+    neurons = [module for module in model.modules() if isinstance(module, Watched | LI) or is_foreign_neuron(module)]
     handles = [module.register_forward_hook(record) for module in neurons]
     try:
         with evaluating(model):
@@ -51,11 +51,6 @@ def neuron_state_bytes(model: nn.Module, example_input: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return FLOAT_BYTES * sum(kept.values())
-
-
-def _is_foreign(module: nn.Module) -> bool:
-    spikingjelly = "spikingjelly.activation_based.neuron.base_node"
-    return is_a(module, "snntorch", "SpikingNeuron") or is_a(module, spikingjelly, "BaseNode")
 
 
 def _held(module: Any) -> list[Any]:

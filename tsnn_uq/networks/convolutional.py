@@ -66,7 +66,7 @@ def plif(
     layers: list[nn.Module] = []
     for maps in hidden[:-1]:
         layers += [Conv2d(channels, maps, 3, padding=1, bias=False), OverTime(nn.BatchNorm2d(maps)), PLIF(neuron)]
-        layers += [OverTime(nn.AvgPool2d(2) if pooling == "average" else nn.MaxPool2d(2))]
+        layers.append(OverTime(POOLINGS[pooling or "max"](2)))
         channels, height, width = maps, height // 2, width // 2
     layers += [nn.Flatten(2), Dropout(p, mask), Linear(channels * height * width, hidden[-1], bias=False), PLIF(neuron)]
     layers += [Dropout(p, mask), Linear(hidden[-1], VOTERS * classes, bias=False)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["COSTS", "MEASURES", "QUALITY", "SCALED", "Measure", "measure_of"]
+__all__ = ["COSTS", "CROSS_ENTROPY", "GROUPED", "MEASURES", "QUALITY", "SCALED", "Measure", "measure_of"]
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ MEASURES = (
     | SCALED
     | COSTS
     | _by_name(
+        Measure("error", "error", "%", 0.01, -1, 2),
+        Measure("entropy", "entropy", "nats"),
         Measure("expected_entropy", "expected entropy", "nats"),
         Measure("aurc", "AURC", "10⁻³", 0.001, -1, 2),
         Measure("predictive_variance_correct", "variance where right", "10⁻³", 0.001, 0, 2),
@@ -156,6 +158,8 @@ MEASURES = (
     )
 )
 """All measures, by column."""
+CROSS_ENTROPY, GROUPED = "cross-entropy to people", "mean entropy"
+"""Rows of the table of `tsnn_uq.results.studies.doubts` that are no correlations."""
 _BY_COLUMN = {measure.column: measure for measure in MEASURES.values()}
 
 

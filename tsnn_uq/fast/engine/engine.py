@@ -182,12 +182,13 @@ class Engine:
         """
         samples = stopping.samples if samples is None else samples
         check_positive("batch_size", batch_size, integer=True)
-        steps = self._steps(self._checked(images))
+        images = self._checked(images)
+        steps = self._steps(images)
         if stopping.steps not in (None, steps):
             raise InputError(f"stopping: expected a rule fitted on {steps} steps; got one on {stopping.steps}")
         seed = None if samples is None else self._seed(samples, generator)
         found: list[Stopped] = []
-        for block, part in enumerate(self._checked(images).split(batch_size, self._batch_axis)):
+        for block, part in enumerate(images.split(batch_size, self._batch_axis)):
             stream = stopping.stream(part.shape[self._batch_axis], device=self.device)
             if samples is None or seed is None:
                 _run_until(stream, [self._whole.begin(self._code(part, generator), steps)], None)

@@ -14,7 +14,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.neurons import LIF, PLIF, LIFParameters
 from tsnn_uq.state import is_a
 
-__all__ = ["Neurons", "is_foreign_dropout", "is_foreign_neuron", "read_neurons"]
+__all__ = ["Neurons", "is_foreign_dropout", "read_neurons"]
 
 SPIKINGJELLY = "spikingjelly.activation_based.neuron"
 KINDS = ("IFNode", "LIFNode", "ParametricLIFNode")
@@ -33,11 +33,6 @@ class Neurons:
     params: LIFParameters
     factor: float = 1.0
     late: float = 0.0
-
-
-def is_foreign_neuron(module: nn.Module) -> bool:
-    """Whether a module is a neuron of snnTorch or SpikingJelly."""
-    return is_a(module, "snntorch", "SpikingNeuron") or is_a(module, f"{SPIKINGJELLY}.base_node", "BaseNode")
 
 
 def is_foreign_dropout(module: nn.Module) -> bool:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
-from tsnn_uq.fast.engine.foreign import is_foreign_dropout, is_foreign_neuron, read_neurons
+from tsnn_uq.fast.engine.foreign import is_foreign_dropout, read_neurons
 from tsnn_uq.fast.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LIF, PLIF
 from tsnn_uq.quantization.parametrizations import float_parameter, weight_steps
 from tsnn_uq.readout import Gain
+from tsnn_uq.state import is_foreign_neuron
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
 from tsnn_uq.uncertainty.conversion import CHILD, DroppedWeight
 from tsnn_uq.uncertainty.foreign import mask_mode

@@ -69,7 +69,7 @@ def anytime_figure(table: DataFrame) -> Figure:
 
 def _line(look: MethodStyle, mask: str) -> dict[str, Any]:
     fill = {} if mask == "fixed" else {"markerfacecolor": "white"}
-    return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9, **fill}
+    return {**look.curve, "linewidth": 0.9, **fill}
 
 
 def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str, look: MethodStyle) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style
+from tsnn_uq.results.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["corruption_figure"]
 
-_MEASURES = {
-    "error": ("Error (%)", 100),
-    "ece": ("ECE (%)", 100),
-    "nll": ("NLL (nats)", 1),
-    "entropy": ("Entropy (nats)", 1),
-}
+_MEASURES = [MEASURES[name] for name in ("error", "ece", "nll", "entropy")]
 
 
 def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) -> Figure:
@@ -55,10 +51,10 @@ def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = N
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
                 axes.set_title("clean" if kind == "none" else kind.replace("-", "\n"), fontsize=5, pad=2)
-        for axes, (measure, (label, factor)) in zip(curves.subplots(1, 4), _MEASURES.items(), strict=True):
+        for axes, measure in zip(curves.subplots(1, len(_MEASURES)), _MEASURES, strict=True):
             for method, look in looks.items():
-                _draw_curve(axes, table[table["method"] == method], measure, factor, look)
-            axes.set(xlabel="Severity", ylabel=label)
+                _draw_curve(axes, table[table["method"] == method], measure, look)
+            axes.set(xlabel="Severity", ylabel=measure.label)
             axes.set_xticks(sorted(table["severity"].unique()))
             axes.set_ylim(0, None)
         _draw_errors(bars.subplots(), table, looks, kinds)
@@ -66,14 +62,15 @@ def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = N
     return figure
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, measure: str, factor: float, look: MethodStyle) -> None:
+def _draw_curve(axes: Axes, rows: DataFrame, measure: Measure, look: MethodStyle) -> None:
     by_severity = rows.groupby("severity")
-    means = factor * by_severity[measure].mean()
-    axes.plot(means.index, means, color=look.color, marker=look.marker, linestyle=look.line)
-    low, high = (factor * by_severity[measure].quantile(share) for share in (0.25, 0.75))
+    name, factor = measure.name, measure.factor
+    means = factor * by_severity[name].mean()
+    axes.plot(means.index, means, **look.curve)
+    low, high = (factor * by_severity[name].quantile(share) for share in (0.25, 0.75))
     axes.fill_between(means.index, low, high, color=look.color, alpha=0.12, linewidth=0)
-    if f"scaled_{measure}" in rows and (rows["temperature_outcome"] == "optimum").all():
-        scaled = factor * by_severity[f"scaled_{measure}"].mean()
+    if f"scaled_{name}" in rows and (rows["temperature_outcome"] == "optimum").all():
+        scaled = factor * by_severity[f"scaled_{name}"].mean()
         axes.plot(scaled.index, scaled, color=look.color, linestyle=look.line, linewidth=0.5)
 
 
@@ -94,10 +91,7 @@ def _draw_errors(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle],
 def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFrame) -> None:
     from matplotlib.lines import Line2D
 
-    handles = []
-    for method, look in looks.items():
-        drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
-        handles.append(Line2D([], [], label=method, **drawn))
+    handles = [Line2D([], [], label=method, **look.curve) for method, look in looks.items()]
     handles.append(Line2D([], [], color="grey", linewidth=0.5, label="thin: after a temperature"))
     sizes = table.iloc[0]
     title = f"N = {sizes['inputs']:,} inputs, S = {sizes['samples']} samples, {sizes['bins']} bins"

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
+from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 __all__ = ["doubt_figure"]
-
-_CROSS_ENTROPY, _GROUPED = "cross-entropy to people", "mean entropy"
 
 
 def doubt_figure(table: DataFrame) -> Figure:
@@ -33,10 +32,10 @@ def doubt_figure(table: DataFrame) -> Figure:
     with style():
         figure = new_figure(2.6, 2)
         left, right = figure.subplots(1, 2)
-        correlations = table[~table["measure"].isin([_CROSS_ENTROPY, _GROUPED])]
+        correlations = table[~table["measure"].isin([CROSS_ENTROPY, GROUPED])]
         measures = list(dict.fromkeys(correlations["measure"]))
         for place, (method, look) in enumerate(looks.items()):
-            rows = table[(table["method"] == method) & (table["measure"] == _GROUPED)]
+            rows = table[(table["method"] == method) & (table["measure"] == GROUPED)]
             options: dict[str, Any] = {"color": look.color, "marker": look.marker, "capsize": 2}
             left.errorbar(rows["people"], rows["value"], yerr=_reach(rows), linestyle=look.line, **options)
             rows = correlations[correlations["method"] == method].set_index("measure").loc[measures]
@@ -60,10 +59,7 @@ def _reach(rows: DataFrame) -> Any:
 def _draw_legend(figure: Figure, looks: dict[str, MethodStyle], table: DataFrame) -> None:
     from matplotlib.lines import Line2D
 
-    losses = table[table["measure"] == _CROSS_ENTROPY].set_index("method")["value"]
-    handles = []
-    for method, look in looks.items():
-        drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
-        handles.append(Line2D([], [], label=f"{method}: {losses[method]:.3f}", **drawn))
+    losses = table[table["measure"] == CROSS_ENTROPY].set_index("method")["value"]
+    handles = [Line2D([], [], label=f"{method}: {losses[method]:.3f}", **look.curve) for method, look in looks.items()]
     title = f"N = {table['inputs'].max():,} inputs; cross-entropy to people in nats, {losses['people']:.3f} at least"
     figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

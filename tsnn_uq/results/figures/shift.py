@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style, wrapped
@@ -86,8 +86,7 @@ def _draw_strip(axes: Axes, amounts: list[float], examples: Mapping[str, Array],
 
 def _draw_curve(axes: Axes, rows: DataFrame, measure: str, look: MethodStyle) -> None:
     factor = measure_of(measure)[1]
-    options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
-    axes.plot(rows["amount"], factor * rows[measure], **options)
+    axes.plot(rows["amount"], factor * rows[measure], **look.curve)
     if f"{measure}_low" in rows:
         low, high = (factor * rows[f"{measure}_{end}"] for end in ("low", "high"))
         axes.fill_between(rows["amount"], low, high, color=look.color, alpha=0.15, linewidth=0)
@@ -96,9 +95,6 @@ def _draw_curve(axes: Axes, rows: DataFrame, measure: str, look: MethodStyle) ->
 def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], inputs: int, samples: int) -> None:
     from matplotlib.lines import Line2D
 
-    handles = []
-    for method, look in looks.items():
-        options: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
-        handles.append(Line2D([], [], label=method, **options))
+    handles = [Line2D([], [], label=method, **look.curve) for method, look in looks.items()]
     title = f"N = {inputs:,} inputs, S = {samples} samples"
     figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

@@ -76,7 +76,7 @@ def stopping_figure(table: DataFrame) -> Figure:
 
 
 def _line(look: MethodStyle) -> dict[str, Any]:
-    return {"color": look.color, "marker": look.marker, "linestyle": look.line, "linewidth": 0.9}
+    return {**look.curve, "linewidth": 0.9}
 
 
 def _draw_promise(axes: Axes, rows: DataFrame, rule: str, measure: str, look: MethodStyle) -> None:

@@ -52,6 +52,11 @@ class MethodStyle(NamedTuple):
     line: str
     hatch: str
 
+    @property
+    def curve(self) -> dict[str, Any]:
+        """The options of matplotlib for a curve, and for its entry in a legend."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.line}
+
 
 METHOD_STYLES = {
     "float": MethodStyle("#000000", "o", "-", ""),

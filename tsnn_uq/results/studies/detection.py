@@ -66,7 +66,7 @@ def foreign_detection(
             train = train.subset(min(fitted, len(train)), seed=config.seed)
         network = runs.network(method)
         with use_threads(config.threads):
-            known = hidden_features(network, (train.images, train.labels), layer, seed=config.seed)
+            known = hidden_features(network, train, layer, seed=config.seed)
             detectors = {name: DETECTORS[name]().fit(known) for name in scores if name in DETECTORS}
 
             def measure(dataset: Dataset) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ def _scores(
     samples: int,
     seed: int,
 ) -> dict[str, Tensor]:
-    features = hidden_features(network, dataset.images, layer, seed=seed)
+    features = hidden_features(network, dataset, layer, seed=seed)
     found = {name: detector.score(features) for name, detector in detectors.items()}
     if "entropy" in wanted or "mutual-information" in wanted:
         probs = predict(network, dataset, samples=samples, seed=seed)
@@ -97,5 +97,5 @@ def _scores(
     found["max-softmax"] = metrics.maximum_softmax_score(features.logits.double().softmax(-1))
     found["energy"] = metrics.energy_score(features.logits)
     if "odin" in wanted:
-        found["odin"] = odin_score(network, dataset.images, seed=seed)
+        found["odin"] = odin_score(network, dataset, seed=seed)
     return {name: found[name] for name in wanted}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED
 from tsnn_uq.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ UNCERTAINTIES: dict[str, Callable[..., Tensor]] = {
     "expected entropy (aleatoric)": metrics.expected_entropy,
     "mutual information (epistemic)": metrics.mutual_information,
 }
-CROSS_ENTROPY, GROUPED = "cross-entropy to people", "mean entropy"
 _GROUPS = 8
 _LEAST_AGREEMENT = 0.5  # by chance it is a tenth, and in order 99 %
 
