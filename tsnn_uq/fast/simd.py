@@ -91,6 +91,20 @@ _binary(operator.mul, FLOATS, FLOATS, _build.fmul)
 _binary(operator.ge, FLOATS, BITS, lambda builder, left, right: builder.fcmp_ordered(">=", left, right))
 
 
+@intrinsic
+def _inverted(typing: Any, words: Any) -> Any:
+    ones = ir.Constant(WORDS.llvm, [2**32 - 1] * WORDS.lanes)
+    return WORDS(WORDS), lambda context, builder, signature, arguments: builder.xor(arguments[0], ones)
+
+
+@overload(operator.invert, strict=False)
+def _invert(words: Any) -> Any:
+    """Teach numba ``~`` of words."""
+    if words == WORDS:
+        return lambda words: _inverted(words)
+    return None
+
+
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: ir.VectorType) -> Any:
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
@@ -192,15 +206,15 @@ def widened(typing: Any, low: Any) -> Any:
 
 
 @intrinsic
-def floats_of(typing: Any, values: Any, offset: Any) -> Any:
-    """32 integers less an integer, as floats."""
+def floats_of(typing: Any, whole: Any, values: Any) -> Any:
+    """An integer less each of 32 integers, as floats."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value, less = arguments
-        difference = builder.sub(value, _splat(builder, less, INTS))
+        one, less = arguments
+        difference = builder.sub(_splat(builder, one, INTS), less)
         return builder.sitofp(difference, FLOATS.llvm)
 
-    return FLOATS(INTS, types.int32), generate
+    return FLOATS(types.int32, INTS), generate
 
 
 @intrinsic

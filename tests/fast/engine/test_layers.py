@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from tests.helpers.spiking import seeded
 from tsnn_uq.fast.engine.layers import Window, drop_weights, pack_bits, pack_planes, pad_outputs, unpack_planes
+from tsnn_uq.quantization.packing import pack
 
-BITS = {-1: (0, 0), 0: (1, 0), 1: (0, 1)}  # low and high bit of e = w + 1, as in the head of layers.py
+LOW = 0b01  # the bit of a packed code that says "not zero"; the other says "minus"
 
 
 @st.composite
@@ -26,23 +27,28 @@ def test_codes_round_trip(codes):
 
 
 @given(code_tensors())
-def test_planes_take_two_bits_a_weight_in_whole_words_and_a_row_of_zeros(codes):
+def test_planes_take_two_bits_a_weight_in_whole_words_and_a_row_that_counts_nothing(codes):
     inputs, outputs = codes.shape
     words = (outputs + 31) // 32
     planes = pack_planes(codes)
     assert planes.shape == (inputs + 1, 2, words)
     assert planes.nbytes == (inputs + 1) * 2 * 4 * words
-    assert not planes[-1].any()
+    low, high = planes[-1]
+    assert not (~low).any()  # 1 - w = (1 - low) + 2 high
+    assert not high.any()
     assert planes.is_contiguous()
 
 
 @given(code_tensors())
-def test_each_bit_is_where_the_table_says(codes):
+def test_the_bits_of_a_weight_are_those_of_the_file(codes):
     planes = pack_planes(codes)[:-1].tolist()
-    for row, weights in zip(planes, codes.tolist(), strict=True):
+    for (low, high), weights in zip(planes, codes.tolist(), strict=True):
         padded = weights + [0] * (-len(weights) % 32)
         for output, weight in enumerate(padded):
-            assert tuple(plane[output // 32] >> output % 32 & 1 for plane in row) == BITS[weight]
+            bits = int(pack(torch.tensor([weight], dtype=torch.int8)))
+            word, place = divmod(output, 32)
+            assert low[word] >> place & 1 == bits & LOW
+            assert high[word] >> place & 1 == bits >> 1
 
 
 @given(code_tensors())

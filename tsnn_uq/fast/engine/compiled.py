@@ -211,11 +211,11 @@ def _rows(row: np.void, layer: Layer) -> Any:
 
 
 def _by_output(layer: Layer) -> Words:
-    """Bits of +1 and bits of -1 over the input map, words [outputs, 2, height * width * words]."""
+    """Low and high bits over the input map, words [outputs, 2, height * width * words]."""
     assert layer.planes is not None
     window = layer.window
     codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
-    return pack_maps(torch.cat([codes > 0, codes < 0], dim=1))
+    return pack_maps(torch.cat([codes != 0, codes < 0], dim=1))
 
 
 def _describe(row: np.void, layer: Layer) -> None:

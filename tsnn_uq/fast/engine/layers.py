@@ -3,11 +3,9 @@
 A layer is a convolution over a map of spikes [T, N, height, width, channels], with pooling in front of it and LIF
 neurons behind it. A linear layer is one whose kernel is as large as its map.
 
-Ternary weights stand as e = w + 1, in two planes of bits: rows [inputs + 1, 2, words] of 32-bit words, the low bits
-of e of all outputs and then the high bits, output o in bit o % 32 of word o / 32. The row after the last input is zero.
-
-    weight   -1    0   +1   no such output
-    e        00   01   10   01
+Ternary weights have the two bits of `tsnn_uq.quantization.packing`, low for "not zero" and high for "minus", in two
+planes: rows [inputs + 1, 2, words] of 32-bit words, the low bits of all outputs and then the high bits, output o in bit
+o % 32 of word o / 32. The row after the last input is what the counters of `tsnn_uq.fast.engine.sums` take for nothing.
 """
 
 from __future__ import annotations
@@ -175,16 +173,16 @@ def pack_planes(codes: Tensor) -> Tensor:
 
     Example:
         >>> pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8))[0, :, 0] & 0b111
-        tensor([2, 4], dtype=torch.int32)
+        tensor([5, 1], dtype=torch.int32)
     """
-    planes = torch.stack([~pack_bits(codes != 0), pack_bits(codes > 0)], dim=1)
-    return torch.cat([planes, planes.new_zeros(1, *planes.shape[1:])])
+    planes = torch.stack([pack_bits(codes != 0), pack_bits(codes < 0)], dim=1)
+    nothing = planes.new_tensor([-1, 0]).view(1, 2, 1)
+    return torch.cat([planes, nothing.expand(1, *planes.shape[1:])])
 
 
 def drop_weights(planes: Tensor, dropped: Tensor) -> Tensor:
     """The planes with the weights made zero whose bits are set in words int32 [inputs, words]."""
-    low, high = planes[:-1].unbind(1)
-    return torch.cat([torch.stack([low | dropped, high & ~dropped], dim=1), planes[-1:]])
+    return torch.cat([planes[:-1] & ~dropped.unsqueeze(1), planes[-1:]])
 
 
 def unpack_planes(planes: Tensor, outputs: int) -> Tensor:
@@ -196,4 +194,4 @@ def unpack_planes(planes: Tensor, outputs: int) -> Tensor:
     """
     places = torch.arange(WORD, dtype=torch.int32, device=planes.device)
     low, high = (planes[:-1].unsqueeze(-1) >> places & 1).flatten(2)[..., :outputs].unbind(1)
-    return (low + 2 * high - 1).float()
+    return (low - 2 * high).float()

@@ -1,11 +1,11 @@
 """Compiled: a neuron's current, the sum of the weights of its active inputs times a scale.
 
-A ternary weight w stands as e = w + 1 in two bits, so sum(w) = sum(e) - (number of active inputs). The bits of the
-weights from one input to all outputs are two rows of words, and the rows of the active inputs are added for 256
-outputs at once by carry-save counters (Harley and Seal): bit k of all counters lies in one row, and a full adder of
-five logical operations takes in one row of weights. Nothing is done for silent inputs, there is no multiplication, and
-no weight is ever unpacked. A narrow layer, whose rows would be mostly padding, counts the bits that spikes and weights
-have in common instead.
+A ternary weight is w = low - 2 high in two bits, so 1 - w = (1 - low) + 2 high is never negative, and
+sum(w) = (number of active inputs) - sum(1 - w). The bits of the weights from one input to all outputs are two rows of
+words, and the rows of the active inputs are added for 256 outputs at once by carry-save counters (Harley and Seal):
+bit k of all counters is in one row, and a full adder of five logical operations takes in one row of weights. Nothing is
+done for silent inputs, there is no multiplication, and no weight is ever unpacked. A narrow layer, whose rows would be
+mostly padding, counts the bits that spikes and weights have in common instead.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ BLOCK = 8  # rows that the counters take in together
 
 @compiled
 def match(layer: Any, planes: Any, source: Any, t: int, scales: Any, biases: Any, current: Any) -> None:
-    """Current = scale * (spikes at +1 - spikes at -1) + bias, by the bits that spikes and weights have in common."""
+    """Current = scale * (spikes at low - 2 * spikes at high) + bias, by the bits that spikes and weights share."""
     size = layer.height * layer.width * layer.words_in
     current[:] = 0
     for output in range(layer.outputs):
-        plus = layer.rows + 2 * output * size
+        low = layer.rows + 2 * output * size
         total = np.int32(0)
         for word in range(size):
             spikes = source[np.uintp(t * size + word)]
-            total += np.int32(bit_count(spikes & planes[np.uintp(plus + word)]))
-            total -= np.int32(bit_count(spikes & planes[np.uintp(plus + size + word)]))
+            total += np.int32(bit_count(spikes & planes[np.uintp(low + word)]))
+            total -= np.int32(2) * np.int32(bit_count(spikes & planes[np.uintp(low + size + word)]))
         place = layer.scales + output
         current[output] = np.float32(total) * scales[place] + biases[place]
 
@@ -60,7 +60,7 @@ def _full_add(a: Any, b: Any, c: Any) -> Any:
 
 @compiled
 def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) -> int:
-    """Add up e = w + 1 of the rows listed, for all outputs; returns the bits of a counter.
+    """Add up 1 - w of the rows listed, for all outputs; returns the bits of a counter.
 
     Bit k of the counters of 32 outputs is word ``k * words`` and on of `counters`. Vectors of eight words may run over
     the end of a row: what they find there is added to counters that nobody reads.
@@ -73,7 +73,7 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
         levels += 1
     padded = (count + BLOCK - 1) // BLOCK * BLOCK
     for k in range(count, padded):
-        events[k] = last_row * 2 * words  # zeros
+        events[k] = last_row * 2 * words  # counts nothing
     for word in range(0, words, 8):
         ones, twos, fours, eights = no_words(), no_words(), no_words(), no_words()
         for level in range(4, levels):
@@ -84,8 +84,8 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
             b = start + np.intp(events[np.uintp(k + 1)])
             c = start + np.intp(events[np.uintp(k + 2)])
             d = start + np.intp(events[np.uintp(k + 3)])
-            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
-            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            ones, two_a = _full_add(~load(planes, a), ~load(planes, b), ones)
+            ones, two_b = _full_add(~load(planes, c), ~load(planes, d), ones)
             twos, four_a = _full_add(load(planes, a + words), load(planes, b + words), twos)
             twos, four_b = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_c = _full_add(two_a, two_b, twos)
@@ -93,8 +93,8 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
             b = start + np.intp(events[np.uintp(k + 5)])
             c = start + np.intp(events[np.uintp(k + 6)])
             d = start + np.intp(events[np.uintp(k + 7)])
-            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
-            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
+            ones, two_a = _full_add(~load(planes, a), ~load(planes, b), ones)
+            ones, two_b = _full_add(~load(planes, c), ~load(planes, d), ones)
             twos, four_d = _full_add(load(planes, a + words), load(planes, b + words), twos)
             twos, four_e = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_f = _full_add(two_a, two_b, twos)
@@ -119,7 +119,7 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
 
 @compiled
 def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, biases: Any, current: Any) -> None:
-    """Current = scale * (counter - count) + bias."""
+    """Current = scale * (count - counter) + bias."""
     stride = (layer.words + 7) // 8 * 8
     for word in range(layer.words):
         low, high = no_bytes(), no_bytes()
@@ -128,9 +128,9 @@ def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, 
         if levels > 8:
             for level in range(levels - 1, 7, -1):
                 high = high + high - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
-            sums = floats_of(integers(low, high), np.int32(count))
+            sums = floats_of(np.int32(count), integers(low, high))
         else:
-            sums = floats_of(widened(low), np.int32(count))
+            sums = floats_of(np.int32(count), widened(low))
         place = layer.scales + 32 * word
         store(current, 32 * word, sums * load(scales, place) + load(biases, place))
 
@@ -155,10 +155,10 @@ def weigh(
             for k in range(count):
                 row = layer.rows + np.intp(events[k]) + word
                 value = fill(values[k])
-                zero = lanes_of(planes[np.uintp(row)])
-                plus = lanes_of(planes[np.uintp(row + words)])
-                negative = fill(-values[k])
-                total = total + select(plus, value, select(zero, fill(np.float32(0)), negative))
+                there = lanes_of(planes[np.uintp(row)])
+                minus = lanes_of(planes[np.uintp(row + words)])
+                signed = select(minus, fill(-values[k]), value)
+                total = total + select(there, signed, fill(np.float32(0)))
         else:
             for k in range(count):
                 row = layer.rows + np.intp(events[k]) + 32 * word
