@@ -51,3 +51,9 @@ def test_nothing_is_done_where_there_is_no_such_library(monkeypatch: pytest.Monk
     with pages.keep_pages():
         entered = True
     assert entered
+
+
+@pytest.mark.parametrize("variable", ["MALLOC_TOP_PAD_", "GLIBC_TUNABLES"])
+def test_what_the_user_has_set_is_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert pages._glibc.__wrapped__() is None

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsnn_uq.fast.threads import each, parts
+from tsnn_uq.fast.threads import parallel_map, parallel_ranges
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -29,33 +29,33 @@ def test_results_come_in_the_order_of_the_items(threads, count):
         time.sleep(0.002 * (item == 0))
         return item * item
 
-    assert each(late_first, range(count)) == [item * item for item in range(count)]
-    assert each(late_first, iter(range(count))) == [item * item for item in range(count)]
+    assert parallel_map(late_first, range(count)) == [item * item for item in range(count)]
+    assert parallel_map(late_first, iter(range(count))) == [item * item for item in range(count)]
 
 
 def test_tasks_run_side_by_side(threads):
     meeting = threading.Barrier(threads)
-    each(lambda _: meeting.wait(timeout=30), range(threads))
+    parallel_map(lambda _: meeting.wait(timeout=30), range(threads))
     assert not meeting.broken
 
 
 def test_a_single_task_stays_in_the_thread_that_asks(threads):
-    assert each(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
+    assert parallel_map(lambda _: threading.current_thread(), [0]) == [threading.current_thread()]
 
 
 def test_errors_come_out(threads):
     with pytest.raises(ZeroDivisionError, match=r"division"):
-        each(lambda item: 1 // item, [3, 2, 1, 0])
-    assert each(abs, [-1, -2]) == [1, 2]
+        parallel_map(lambda item: 1 // item, [3, 2, 1, 0])
+    assert parallel_map(abs, [-1, -2]) == [1, 2]
 
 
 def test_a_task_may_share_out_work_itself(threads):
     """With as many waiting tasks as threads, nobody would be left to do it."""
 
     def inner(item: int) -> int:
-        return sum(each(lambda other: item * other, range(5)))
+        return sum(parallel_map(lambda other: item * other, range(5)))
 
-    assert each(inner, range(8)) == [10 * item for item in range(8)]
+    assert parallel_map(inner, range(8)) == [10 * item for item in range(8)]
 
 
 @given(count=st.integers(0, 200), least=st.integers(1, 30), threads=st.integers(1, 5))
@@ -64,7 +64,7 @@ def test_parts_cover_everything_once_and_are_not_too_small(count, least, threads
     torch.set_num_threads(threads)
     try:
         seen: list[tuple[int, int]] = []
-        parts(lambda first, last: seen.append((first, last)), count, least)
+        parallel_ranges(lambda first, last: seen.append((first, last)), count, least)
     finally:
         torch.set_num_threads(before)
     assert [place for first, last in sorted(seen) for place in range(first, last)] == list(range(count))
@@ -76,17 +76,17 @@ def test_parts_cover_everything_once_and_are_not_too_small(count, least, threads
 FORK = """
 import os, threading, time, warnings
 import torch
-from tsnn_uq.fast.threads import each
+from tsnn_uq.fast.threads import parallel_map
 warnings.simplefilter("ignore")
 torch.set_num_threads(2)
 meeting = threading.Barrier(2)
-each(lambda _: meeting.wait(), range(2))  # both threads are there
+parallel_map(lambda _: meeting.wait(), range(2))  # both threads are there
 time.sleep(0.2)  # and idle
 child = os.fork()
 if child == 0:
-    os._exit(each(abs, [-1, -2]) != [1, 2])
+    os._exit(parallel_map(abs, [-1, -2]) != [1, 2])
 assert os.waitpid(child, 0)[1] == 0
-assert each(abs, [-1, -2]) == [1, 2]
+assert parallel_map(abs, [-1, -2]) == [1, 2]
 """
 
 

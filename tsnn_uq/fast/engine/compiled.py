@@ -15,7 +15,7 @@ from torch import Tensor
 from tsnn_uq.fast.engine import gather, kernels
 from tsnn_uq.fast.engine.layers import WORD, Layer, unpack_planes, vote
 from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 
 __all__ = ["LAYER", "Compiled"]
 
@@ -135,8 +135,9 @@ class Compiled:
     ) -> None:
         """`kernels.propagate` on all threads; `keep` is ``None`` for no dropout at all."""
         table = self.unmasked if keep is None else self.table
-        given = (analog, spikes, NO_MASKS if keep is None else keep, out, outputs, running, state, start, steps)
-        parts(lambda first, last: kernels.propagate(table, *self.constants, *given, first, last), len(running))
+        arguments = (table, *self.constants, analog, spikes, NO_MASKS if keep is None else keep)
+        where = (out, outputs, running, state, start, steps)
+        parallel_ranges(lambda first, last: kernels.propagate(*arguments, *where, first, last), len(running))
 
 
 class CompiledSteps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -19,7 +20,7 @@ from tsnn_uq.fast.engine.layers import Layer
 from tsnn_uq.fast.engine.masks import Draw, active, seeded
 from tsnn_uq.fast.engine.reference import Reference
 from tsnn_uq.fast.engine.translate import translate
-from tsnn_uq.fast.threads import each
+from tsnn_uq.fast.threads import parallel_map
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.seeds import drawn_seed
 from tsnn_uq.stopping import Stopped, StoppingRule, Stream
@@ -210,7 +211,7 @@ class Engine:
         if self._differs(rest):
             runners = [self._own(images, shared, runner, draw, sample) for sample in range(samples)]
             return [own.begin(inputs, draw.steps, [mask]) for own, inputs, mask in runners], before
-        masks = each(lambda sample: runner.masks(draw, sample), range(samples))
+        masks = parallel_map(lambda sample: runner.masks(draw, sample), range(samples))
         return [runner.begin(shared, draw.steps, masks)], before
 
     def _blocks(
@@ -265,17 +266,18 @@ class Engine:
         if self._differs(rest):
             together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
             for some in torch.arange(samples).split(together):
-                yield from each(lambda s: self._one_sample(images, shared, runner, draw, s, mean), some.tolist())
+                one = partial(self._one_sample, images, shared, runner, draw, mean)
+                yield from parallel_map(one, some.tolist())
             return
         together = max(1, int(memory_limit // runner.sample_bytes(draw.count, draw.steps, mean)))
         start = 0
         while start < samples:
             stop = min(start + together, samples, (start // every + 1) * every)
-            masks = each(lambda sample: runner.masks(draw, sample), range(start, stop))
+            masks = parallel_map(lambda sample: runner.masks(draw, sample), range(start, stop))
             yield runner.outputs(shared, draw.steps, masks, mean)
             start = stop
 
-    def _one_sample(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int, mean: bool) -> Tensor:
+    def _one_sample(self, images: Tensor, shared: Any, runner: Any, draw: Draw, mean: bool, sample: int) -> Tensor:
         """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
         own, inputs, masks = self._own(images, shared, runner, draw, sample)
         return own.outputs(inputs, draw.steps, [masks], mean)
@@ -349,7 +351,7 @@ def _run_until(stream: Stream, samples: Sequence[Any], before: Any) -> None:
         running, step = stream.running, stream.step
         if before is not None:
             before.spikes(running, step)
-        outputs = torch.cat(each(methodcaller("outputs", running, step), samples))  # [S, n, C]
+        outputs = torch.cat(parallel_map(methodcaller("outputs", running, step), samples))  # [S, n, C]
         total = total + outputs
         probs = (total.to(outputs.dtype) / total.new_tensor(step + 1, dtype=outputs.dtype)).softmax(-1)
         stopped = stream.update(probs if len(probs) > 1 else probs[0], validate=False)

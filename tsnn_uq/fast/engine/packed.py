@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsnn_uq.fast.engine import twister
+from tsnn_uq.fast.engine import torch_rng
 from tsnn_uq.fast.engine.layers import Layer, drop_weights, pack_bits
 from tsnn_uq.fast.engine.masks import Draw
 
@@ -29,19 +29,19 @@ class PackedDraw(Draw):
     def _words(self, layer: Layer, sample: int) -> Words:
         masks, window = layer.dropout, layer.window
         assert masks is not None
-        if (masks.pooled and window.pool > 1) or not twister.follows_torch():
+        if (masks.pooled and window.pool > 1) or not torch_rng.follows_torch():
             return pack_maps(self._inputs(layer, sample).transpose(0, 1))
         steps, pixels = self.steps if masks.per_step else 1, window.height * window.width
         seed = self.spike_seed(masks.name, sample)
-        return twister.kept_spikes(seed, masks.p, steps, self.count, window.channels, pixels)
+        return torch_rng.kept_spikes(seed, masks.p, steps, self.count, window.channels, pixels)
 
     def weights(self, layer: Layer, sample: int) -> Layer:
         """The layer with the weights that dropconnect drops in one sample gone; the same for all inputs."""
-        if layer.dropconnect is None or layer.planes is None or not twister.follows_torch():
+        if layer.dropconnect is None or layer.planes is None or not torch_rng.follows_torch():
             return super().weights(layer, sample)
         height, width = layer.window.kernel
         seed = self.weight_seed(layer.dropconnect.name, sample)
-        dropped = twister.dropped_weights(
+        dropped = torch_rng.dropped_weights(
             seed, layer.dropconnect.p, layer.outputs, layer.window.channels, height * width
         )
         return replace(layer, planes=drop_weights(layer.planes, torch.from_numpy(dropped.view(np.int32))))

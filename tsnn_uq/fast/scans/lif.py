@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.fast.jit import kernel
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons.parameters import LIFParameters
 
 __all__ = ["backward", "forward"]
@@ -34,7 +34,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
     def run(first: int, last: int) -> None:
         _forward(*arrays, decay, threshold, params.reset == "hard", first, last)
 
-    parts(run, spikes[0].numel(), least=4 * BLOCK)
+    parallel_ranges(run, spikes[0].numel(), least=4 * BLOCK)
     return charged, spikes
 
 
@@ -55,7 +55,7 @@ def backward(
     def run(first: int, last: int) -> None:
         _backward(*arrays, decay, threshold, alpha, kind, hard, attached, first, last)
 
-    parts(run, charged[0].numel(), least=4 * BLOCK)
+    parallel_ranges(run, charged[0].numel(), least=4 * BLOCK)
     return grad_current, grad_decay[0] if learns else None
 
 

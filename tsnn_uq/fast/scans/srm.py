@@ -18,7 +18,7 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 from tsnn_uq.fast.jit import inlined, kernel
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
 __all__ = ["backward", "forward"]
@@ -78,7 +78,7 @@ def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = Tru
     arrays = [tensor.reshape(len(tensor), neurons).numpy() for tensor in (current.detach(), potentials, spikes)]
     constants = (*params.response, *params.refraction, params.threshold, torch.finfo(current.dtype).tiny)
     rounded = [arrays[0].dtype.type(value) for value in constants]
-    parts(lambda first, last: _forward(*arrays, *rounded, first, last), neurons, least=4 * BLOCK)
+    parallel_ranges(lambda first, last: _forward(*arrays, *rounded, first, last), neurons, least=4 * BLOCK)
     return potentials, spikes
 
 
@@ -89,7 +89,7 @@ def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool
     arrays = [tensor.reshape(len(tensor), neurons).numpy() for tensor in (potentials, grad, grad_current)]
     constants = (*params.response, params.threshold, 1 / params.width, torch.finfo(grad.dtype).tiny)
     rounded = [arrays[0].dtype.type(value) for value in constants]
-    parts(lambda first, last: _backward(*arrays, *rounded, first, last), neurons, least=4 * BLOCK)
+    parallel_ranges(lambda first, last: _backward(*arrays, *rounded, first, last), neurons, least=4 * BLOCK)
     return grad_current
 
 

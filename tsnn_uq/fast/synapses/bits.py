@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.simd import BITS, FLOATS, bit_count, bits_of, fill, load
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 
 __all__ = ["Bits", "mark", "mark_packed", "transposed"]
 
@@ -44,7 +44,7 @@ def mark(inputs: Tensor) -> Bits:
     words = np.empty((-(-size // WORD), rows), np.uint32)
     value = _first_active(array.reshape(-1))
     alike: list[bool] = []
-    parts(lambda first, last: alike.append(_mark(array, value, words, first, last)), rows, least=64)
+    parallel_ranges(lambda first, last: alike.append(_mark(array, value, words, first, last)), rows, least=64)
     return Bits(words, size, float(value) if all(alike) else None, _share(words, array.size))
 
 
@@ -61,13 +61,13 @@ def mark_packed(packed: Tensor, inputs: int) -> Bits:
 def transposed(bits: Bits) -> NDArray[np.uint32]:
     """The words of the transposed bits [in, M]: uint32 [ceil(M / 32), in]."""
     words = np.empty((-(-bits.words.shape[1] // WORD), bits.inputs), np.uint32)
-    parts(lambda first, last: _transpose(bits.words, words, first, last), len(words))
+    parallel_ranges(lambda first, last: _transpose(bits.words, words, first, last), len(words))
     return words
 
 
 def _share(words: NDArray[np.uint32], size: int) -> float:
     counts: list[int] = []
-    parts(lambda first, last: counts.append(_count(words, first, last)), len(words))
+    parallel_ranges(lambda first, last: counts.append(_count(words, first, last)), len(words))
     return sum(counts) / max(size, 1)
 
 

@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.simd import bit_count, fill, load, multiply_add, store
 from tsnn_uq.fast.synapses.bits import Bits
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 
 __all__ = ["Active", "add_outer", "add_rows", "list_active"]
 
@@ -43,16 +43,16 @@ def list_active(bits: Bits, inputs: Tensor | None = None) -> Active:
     """List what is set in bits; where values differ, they are looked up in the inputs [M, in]."""
     rows = bits.words.shape[1]
     starts = np.zeros(rows + 1, np.int64)
-    parts(lambda first, last: _count(bits.words, starts, first, last), rows, least=64)
+    parallel_ranges(lambda first, last: _count(bits.words, starts, first, last), rows, least=64)
     np.cumsum(starts, out=starts)
     places = np.empty(starts[-1], np.int32)
-    parts(lambda first, last: _list(bits.words, starts, places, first, last), rows, least=64)
+    parallel_ranges(lambda first, last: _list(bits.words, starts, places, first, last), rows, least=64)
     if bits.value is not None:
         return Active(starts, places, np.full(len(places), bits.value, np.float32))
     assert inputs is not None
     values = np.empty(len(places), np.float32)
     array = inputs.contiguous().numpy()
-    parts(lambda first, last: _look_up(array, starts, places, values, first, last), rows, least=64)
+    parallel_ranges(lambda first, last: _look_up(array, starts, places, values, first, last), rows, least=64)
     return Active(starts, places, values)
 
 
@@ -63,7 +63,7 @@ def add_rows(active: Active, weight: Tensor) -> Tensor:
     columns = columns.contiguous()  # strips of 64 outputs [strips, in, 64], each in one piece for the cache
     sums = weight.new_empty(len(active.starts) - 1, outputs)
     arrays = (active.starts, active.places, active.values, columns.numpy().reshape(-1), sums.numpy())
-    parts(lambda first, last: _add_rows(*arrays, weight.shape[1], first, last), len(sums), least=16)
+    parallel_ranges(lambda first, last: _add_rows(*arrays, weight.shape[1], first, last), len(sums), least=16)
     return sums
 
 
@@ -73,7 +73,7 @@ def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
     strips = -(-outputs // STRIP)
     columns = grad.new_zeros(strips, inputs, STRIP)
     arrays = (active.starts, active.places, active.values, grad.numpy(), columns.numpy().reshape(-1))
-    parts(lambda first, last: _add_outer(*arrays, inputs, first, last), strips)
+    parallel_ranges(lambda first, last: _add_outer(*arrays, inputs, first, last), strips)
     return columns.transpose(1, 2).flatten(0, 1)[:outputs]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tsnn_uq.fast.jit import inlined, kernel
 from tsnn_uq.fast.simd import fill, load, store
-from tsnn_uq.fast.threads import parts
+from tsnn_uq.fast.threads import parallel_ranges
 
 __all__ = ["multiply_bits"]
 
@@ -40,7 +40,7 @@ def multiply_bits(
     arrays = (words, _flat(dense), _flat(result))
     sizes = (*dense.shape, *_steps(dense), *_steps(result))
     strips = -(-dense.shape[1] // WORD)
-    parts(lambda first, last: _multiply(*arrays, np.float32(factor), *sizes, first, last), strips)
+    parallel_ranges(lambda first, last: _multiply(*arrays, np.float32(factor), *sizes, first, last), strips)
 
 
 def _flat(array: NDArray[np.float32]) -> NDArray[np.float32]:

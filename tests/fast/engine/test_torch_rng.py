@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.spiking import fill, seeded
-from tsnn_uq.fast.engine import twister
+from tsnn_uq.fast.engine import torch_rng
 from tsnn_uq.fast.engine.layers import pack_bits
 from tsnn_uq.fast.engine.masks import Draw
 from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
@@ -24,19 +24,19 @@ def uniform(seed: int, *shape: int) -> torch.Tensor:
 
 
 @settings(max_examples=50)
-@given(SEEDS, st.integers(1, 3 * twister.SIZE))
+@given(SEEDS, st.integers(1, 3 * torch_rng.SIZE))
 def test_numbers_are_those_of_torch(seed, count):
-    assert torch.equal(torch.from_numpy(twister.uniform(seed, count)), uniform(seed, count))
+    assert torch.equal(torch.from_numpy(torch_rng.uniform(seed, count)), uniform(seed, count))
 
 
 def test_the_installed_torch_is_followed():
-    assert twister.follows_torch()
+    assert torch_rng.follows_torch()
 
 
 @settings(max_examples=50)
 @given(SEEDS, PROBABILITIES, st.integers(1, 70), st.integers(1, 40), st.integers(1, 9))
 def test_weights_are_dropped_where_a_number_is_below_p(seed, p, outputs, channels, places):
-    words = twister.dropped_weights(seed, p, outputs, channels, places)
+    words = torch_rng.dropped_weights(seed, p, outputs, channels, places)
     dropped = uniform(seed, outputs, channels, places) < p
     expected = pack_bits(dropped.permute(2, 1, 0).reshape(places * channels, outputs))
     assert torch.equal(torch.from_numpy(words.view("i4")), expected)
@@ -45,7 +45,7 @@ def test_weights_are_dropped_where_a_number_is_below_p(seed, p, outputs, channel
 @settings(max_examples=50)
 @given(SEEDS, PROBABILITIES, st.integers(1, 3), st.integers(1, 5), st.integers(1, 70), st.integers(1, 9))
 def test_spikes_stay_where_a_number_is_not_below_p(seed, p, steps, count, channels, pixels):
-    words = twister.kept_spikes(seed, p, steps, count, channels, pixels)
+    words = torch_rng.kept_spikes(seed, p, steps, count, channels, pixels)
     kept = (uniform(seed, steps, count, channels, pixels) >= p).permute(1, 0, 3, 2)
     assert (words == pack_maps(kept.unsqueeze(3))).all()
 
@@ -53,7 +53,7 @@ def test_spikes_stay_where_a_number_is_not_below_p(seed, p, steps, count, channe
 @pytest.mark.parametrize("follows", [True, False])
 @pytest.mark.parametrize("family", ["dropout", "dropconnect"])
 def test_packed_masks_are_the_plain_ones_whatever_torch_draws(family, follows, monkeypatch):
-    monkeypatch.setattr(twister, "follows_torch", lambda: follows)
+    monkeypatch.setattr(torch_rng, "follows_torch", lambda: follows)
     network = fill(build(family, generator=seeded(0), sizes=(60, 40, 33, 10), steps=2, p=0.3), "power of two")
     layers = translate(network).layers
     plain, packed = (kind(seed=1, block=0, steps=2, count=3) for kind in (Draw, PackedDraw))
