@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -11,8 +10,9 @@ from torch import Tensor
 from tsnn_uq.checks import check_labels
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
+from tsnn_uq.results.predictions import Predictions
 
-__all__ = ["Predictions", "after_temperature", "evaluate", "measure_predictions", "uncertainty"]
+__all__ = ["after_temperature", "evaluate", "measure_predictions", "uncertainty"]
 
 
 def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
@@ -83,22 +83,13 @@ def uncertainty(probs: Tensor) -> dict[str, float]:
     }
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Monte Carlo probabilities [S, N, C] of a network, and labels [N] where there are any."""
-
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    foreign: Mapping[str, Tensor]
-
-
 def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dict[str, Any]]:
     """A network's numbers with ``calibration`` ``"none"``, and ``"temperature"``, which is set on its validation part.
 
     Both are needed: a term that only softens all predictions changes entropy and variance, and no decision.
 
     Args:
-        predictions: of one network.
+        predictions: of one network, with a validation part.
         bins: bins of the calibration error.
 
     Returns:
@@ -109,21 +100,25 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         negative log-likelihood (nats) and AURC on the validation part; and ``temperature_outcome``, see
         `tsnn_uq.recalibration.TemperatureScaling`. Where a temperature ended at a bound all that was measured with it
         is NaN, since another bound would give other numbers.
+
+    Raises:
+        InputError: there is no validation part.
     """
     rows = []
-    scaling = TemperatureScaling().fit(*predictions.validation)
+    held_out_probs, targets = predictions.part("validation").pair
+    scaling = TemperatureScaling().fit(held_out_probs, targets)
     for calibration in ("none", "temperature"):
         scaled = scaling.transform if calibration == "temperature" else _as_they_are
-        probs, labels = scaled(predictions.test[0]), predictions.test[1]
+        probs, labels = scaled(predictions.test.probs), predictions.test.pair[1]
         row: dict[str, Any] = {"calibration": calibration}
         row["temperature"] = scaling.temperature if calibration == "temperature" else 1.0
         values = evaluate(probs, labels, bins) | _risk(probs, labels)
         known = metrics.predictive_entropy(probs, reduction="none")
         for name, outside in predictions.foreign.items():
-            unknown = metrics.predictive_entropy(scaled(outside), reduction="none")
+            unknown = metrics.predictive_entropy(scaled(outside.probs), reduction="none")
             values[f"ood_auroc_{name}"] = float(metrics.ood_auroc(known, unknown))
             values[f"ood_fpr95_{name}"] = float(metrics.fpr_at_tpr(known, unknown))
-        held_out, targets = scaled(predictions.validation[0]), predictions.validation[1]
+        held_out = scaled(held_out_probs)
         values["validation_accuracy"] = float(metrics.accuracy(held_out.mean(0), targets))
         values["validation_nll"] = float(metrics.negative_log_likelihood(held_out.mean(0), targets))
         risk = _risk(held_out, targets)

@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import run
-from tsnn_uq.experiments.ablation.measures import Predictions, measure_predictions, measure_run
+from tsnn_uq.experiments.ablation.measures import measure_run
+from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.predictions import Part, Predictions
 
 
 def drawn(count, seed, *, sharp=2.0):
@@ -24,7 +26,7 @@ def drawn(count, seed, *, sharp=2.0):
 
 @pytest.fixture(scope="module")
 def predictions():
-    return Predictions(drawn(300, 0), drawn(400, 1), {"far": drawn(200, 2, sharp=0.0)[0]})
+    return Predictions(Part(*drawn(400, 1)), Part(*drawn(300, 0)), {"far": Part(drawn(200, 2, sharp=0.0)[0])})
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def entropy(probs):
 
 
 def test_the_temperature_is_that_of_the_mean_prediction_on_the_validation_part(predictions, rows):
-    probs, labels = predictions.validation
+    probs, labels = predictions.validation.pair
 
     def loss(log_temperature):
         mean = scaled(probs, np.exp(log_temperature)).mean(0)
@@ -57,8 +59,8 @@ def test_the_temperature_is_that_of_the_mean_prediction_on_the_validation_part(p
 
 
 def test_nothing_is_measured_at_a_temperature_that_ended_at_a_bound(predictions, rows):
-    one = predictions.validation[0][:1]
-    none, temperature = measure_predictions(replace(predictions, validation=(one, one[0].argmax(-1))))
+    one = predictions.validation.probs[:1]
+    none, temperature = measure_predictions(replace(predictions, validation=Part(one, one[0].argmax(-1))))
     assert (temperature.pop("temperature"), temperature.pop("temperature_outcome")) == (0.01, "lower bound")
     assert temperature.pop("calibration") == "temperature"
     assert set(temperature.values()) == {None}
@@ -69,7 +71,7 @@ def test_nothing_is_measured_at_a_temperature_that_ended_at_a_bound(predictions,
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_variance_is_split_by_whether_the_mean_prediction_is_right(predictions, rows, which):
-    row, (probs, labels) = rows[which], predictions.test
+    row, (probs, labels) = rows[which], predictions.test.pair
     samples = scaled(probs, row["temperature"])
     variance = samples.var(0, ddof=0).sum(-1)
     right = samples.mean(0).argmax(-1) == labels.numpy()
@@ -82,8 +84,8 @@ def test_variance_is_split_by_whether_the_mean_prediction_is_right(predictions, 
 @pytest.mark.parametrize("which", [0, 1])
 def test_foreign_inputs_are_told_by_entropy(predictions, rows, which):
     row = rows[which]
-    known = entropy(scaled(predictions.test[0], row["temperature"]))
-    unknown = entropy(scaled(predictions.foreign["far"], row["temperature"]))
+    known = entropy(scaled(predictions.test.probs, row["temperature"]))
+    unknown = entropy(scaled(predictions.foreign["far"].probs, row["temperature"]))
     truth = np.r_[np.zeros(len(known)), np.ones(len(unknown))]
     assert row["ood_auroc_far"] == pytest.approx(roc_auc_score(truth, np.r_[known, unknown]), abs=1e-6)
     caught = np.sort(unknown)[int(np.floor(0.05 * len(unknown)))]
@@ -91,7 +93,7 @@ def test_foreign_inputs_are_told_by_entropy(predictions, rows, which):
 
 
 def test_the_area_under_the_risk_coverage_curve_ranks_by_entropy(predictions, rows):
-    probs, labels = predictions.test
+    probs, labels = predictions.test.pair
     order = np.argsort(entropy(probs.double().numpy()), kind="stable")
     errors = (probs.mean(0).argmax(-1) != labels).numpy()[order].cumsum()
     assert rows[0]["aurc"] == pytest.approx((errors / np.arange(1, len(errors) + 1)).mean(), rel=1e-6)

@@ -1,10 +1,11 @@
 """What an uncertainty term in the loss does: every term at several weights, with and without, in and out of class."""
 
-from tsnn_uq.experiments.ablation.measures import measure_predictions, measure_run
+from tsnn_uq.experiments.ablation.measures import measure_run
 from tsnn_uq.experiments.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
 from tsnn_uq.experiments.ablation.posteriors import posteriors
 from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
 from tsnn_uq.experiments.ablation.stages import finals, screening
+from tsnn_uq.results.evaluate import measure_predictions
 
 __all__ = [
     "CANDIDATES",

@@ -13,18 +13,10 @@ from tsnn_uq.experiments import Settings, predict, read_predictions
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.files import read_json, write_json
-from tsnn_uq.results.evaluate import Predictions, measure_predictions
+from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.predictions import Part, Predictions
 
-__all__ = [
-    "Predictions",
-    "foreign_set",
-    "is_measured",
-    "keep_measured",
-    "measure_predictions",
-    "measure_run",
-    "predict_run",
-    "read_measured",
-]
+__all__ = ["foreign_set", "is_measured", "keep_measured", "measure_run", "predict_run", "read_measured"]
 
 _FILE = "uncertainty.json"
 FOREIGN_INPUTS = 2000  # of each, drawn once for all runs
@@ -71,10 +63,11 @@ def predict_run(
     model = Engine(network, size["shape"]) if by_engine else network
     with use_threads(config.threads):
         outside = {
-            name: predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed)
+            name: Part(predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed))
             for name, of in foreign.items()
         }
-    return Predictions(read_predictions(folder, "validation"), read_predictions(folder), outside)
+    test, validation = Part(*read_predictions(folder)), Part(*read_predictions(folder, "validation"))
+    return Predictions(test, validation, outside)
 
 
 @cache

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tsnn_uq.experiments import Context, Settings, load_network
-from tsnn_uq.experiments.ablation.measures import (
-    Predictions,
-    foreign_set,
-    is_measured,
-    keep_measured,
-    measure_predictions,
-    read_measured,
-)
+from tsnn_uq.experiments.ablation.measures import foreign_set, is_measured, keep_measured, read_measured
 from tsnn_uq.experiments.ablation.plan import Plan
 from tsnn_uq.experiments.ablation.stages import Told, do_and_measure
 from tsnn_uq.experiments.bayesian import (
@@ -30,6 +23,8 @@ from tsnn_uq.experiments.bayesian import (
 from tsnn_uq.experiments.context import silent, use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.files import csv_text, write_text
+from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.predictions import Part, Predictions
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -152,9 +147,9 @@ def _rows(
         drawn, splits = networks(), load_splits(config, data_dir)
         with use_threads(config.threads):
             predictions = Predictions(
-                (predict_draws(drawn, splits.validation), splits.validation.labels),
-                (predict_draws(drawn, splits.test), splits.test.labels),
-                {name: predict_draws(drawn, foreign_set(of, data_dir)) for name, of in plan.foreign.items()},
+                Part(predict_draws(drawn, splits.test), splits.test.labels),
+                Part(predict_draws(drawn, splits.validation), splits.validation.labels),
+                {name: Part(predict_draws(drawn, foreign_set(of, data_dir))) for name, of in plan.foreign.items()},
             )
         keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
     head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}
