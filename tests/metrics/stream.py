@@ -35,11 +35,7 @@ def constant_memory() -> dict[str, Metric]:
             metric = kind()
             # The mark of a metric's settings is a list that stays empty; no name of an attribute looks like it.
             if all(isinstance(default, Tensor) for name, default in metric._defaults.items() if name.isidentifier()):
-                # Give those of [N, C] the samples too, and let them take the mean.
-                takes_mean = (
-                    getattr(metric, "sample_dim", 0) is None and "sample_dim" in inspect.signature(kind).parameters
-                )
-                metrics[name] = kind(sample_dim=0) if takes_mean or hasattr(metric, "bins") else metric
+                metrics[name] = metric
     return metrics
 
 
@@ -64,8 +60,6 @@ def update(metrics: dict[str, Metric], given: dict[str, Tensor]) -> None:
             arguments = {"probs": given["probs"]}
         elif name == "OverTime":
             arguments["probs"] = given["probs"][:STEPS]
-        elif name in ("MaximumSoftmaxScore", "ConformalSets"):
-            arguments["probs"] = given["probs"].mean(0)
         metric.update(**arguments)
 
 

@@ -17,6 +17,7 @@ import tsnn_uq.metrics as M
 from tests.helpers.metric_tester import MetricTester, same
 from tsnn_uq.checks import InputError
 from tsnn_uq.metrics import functional as F
+from tsnn_uq.metrics.inputs import mean_of_samples
 
 SAMPLES, INPUTS, CLASSES = 4, 12, 3
 _G = torch.Generator().manual_seed(1)
@@ -216,20 +217,51 @@ def test_bad_options_fail_before_any_batch(name: str, options: dict[str, object]
         getattr(M, name)(**options)
 
 
-def test_one_collection_serves_samples_and_mean_predictions() -> None:
-    collection = MetricCollection(
-        [M.PredictiveEntropy(), M.MutualInformation(), M.BrierScore(sample_dim=0)]
-        + [kind(sample_dim=0) for kind in (M.ExpectedCalibrationError, M.RmsCalibrationError)]
-        + [kind(sample_dim=0) for kind in (M.BrierDecomposition, M.AdaptiveCalibrationError)]
-    )
-    for part in range(3):
-        rows = slice(4 * part, 4 * part + 4)
-        collection.update(probs=PROBS[:, rows], target=TARGET[rows])
-    values = collection.compute()
-    same(values["PredictiveEntropy"], F.predictive_entropy(PROBS))
-    for name in ("brier_score", "expected_calibration_error", "rms_calibration_error", "brier_decomposition"):
-        same(values[class_name(name)], getattr(F, name)(PROBS.mean(0), TARGET))
-    same(values["AdaptiveCalibrationError"], F.adaptive_calibration_error(PROBS.mean(0), TARGET))
+# The value of each metric of `probs` and maybe `target`, from samples [S, N, C].
+OF_TIME = ("early_exit", "first_stable_step")
+OF_SAMPLES = {
+    class_name(name): getattr(F, name)
+    for name in METRICS
+    if getattr(F, name).__code__.co_varnames[0] == "probs" and name not in ("human_cross_entropy", *OF_TIME)
+}
+OF_MEAN = [name for name, of in OF_SAMPLES.items() if "sample_dim" not in inspect.signature(of).parameters]
+
+
+def positional(metrics: dict[str, Any], probs: Tensor, axis: int, **options: Any) -> dict[str, Any]:
+    """What a collection of these metrics gives after three uneven batches, labels after predictions."""
+    collection = MetricCollection(dict(metrics), **options)
+    for rows in (slice(0, 5), slice(5, 6), slice(6, INPUTS)):
+        collection.update(probs[:, rows] if axis else probs[rows], TARGET[rows])
+    return collection.compute()
+
+
+@pytest.mark.parametrize("compute_groups", [True, False])
+def test_one_collection_serves_samples_and_mean_predictions(compute_groups: bool) -> None:
+    """By position and by keyword; metrics of the mean prediction take the mean themselves."""
+    assert {"PredictiveEntropy", "ExpectedCalibrationError", "Accuracy", "MaximumSoftmaxScore"} < OF_SAMPLES.keys()
+    metrics = {name: getattr(M, name)() for name in OF_SAMPLES} | {"ConformalSets": M.ConformalSets(FITTED)}
+    values = positional(metrics, PROBS, 1, compute_groups=compute_groups)
+    forward = MetricCollection({name: getattr(M, name)() for name in OF_SAMPLES})(probs=PROBS, target=TARGET)
+    mean = mean_of_samples(PROBS)
+    same(values.pop("ConformalSets"), conformal_points(mean, TARGET))
+    for name, function in OF_SAMPLES.items():
+        given = mean if name in OF_MEAN else PROBS
+        labels = (TARGET,) if "target" in inspect.signature(function).parameters else ()
+        expected = function(given, *labels, **NEEDED.get(function.__name__, {}))
+        same(values[name], expected)
+        same(forward[name], expected)
+
+
+def test_mean_predictions_may_be_given_as_they_are() -> None:
+    """[N, C] is a mean prediction already, whatever the `sample_dim`; what needs samples refuses it."""
+    mean = mean_of_samples(PROBS)
+    for axis in (0, 1, None):
+        for name, value in positional({name: getattr(M, name)(sample_dim=axis) for name in OF_MEAN}, mean, 0).items():
+            same(value, positional({name: getattr(M, name)()}, PROBS, 1)[name])
+    with pytest.raises(InputError, match=r"probs: expected a tensor of shape \[S, N, C\]"):
+        M.MutualInformation()(mean, TARGET)
+    with pytest.raises(InputError, match=r"probs: expected a tensor of shape \[N, C\]"):
+        M.Accuracy(sample_dim=None)(PROBS, TARGET)
 
 
 # Another value of each option that any metric has; the contract below asks for one.

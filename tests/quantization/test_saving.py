@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tsnn_uq.bayes import load_draws, save_draws
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import write_tensors
-from tsnn_uq.quantization import SCALES, freeze, ternarize
+from tsnn_uq.quantization import SCALES, freeze, load_weights, save_weights, ternarize
 from tsnn_uq.quantization.packing import packed_bytes
-from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.state import copy_at_rest
 from tsnn_uq.uncertainty import make_stochastic
 
 RULES = ["mean-fraction", "mean-rounding", "quantile", "learned"]
@@ -54,6 +54,42 @@ def test_weights_come_back_bit_for_bit(tmp_path, rule, scale, dtype):
     twin.load_state_dict(state)
     images = torch.ones(2, 1, 5, 5, dtype=dtype)
     assert torch.equal(twin.eval()(images), model.eval()(images))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_is_ternary_is_found(tmp_path, scale):
+    """Frozen ternary weights take two bits each; float ones, and those still in training, stay float."""
+    model = nn.Sequential(network(width=512), nn.ConvTranspose2d(4, 6, 3, groups=2), nn.Linear(7, 7), nn.Linear(7, 7))
+    names = ternarize(model, ["0.0", "0.3", "1"], scale=scale)
+    freeze(model)
+    ternarize(model, ["2"])
+    make_stochastic(model, "dropconnect", p=0.5, layers=["0.3"])
+    path = str(tmp_path / "weights.safetensors")
+    save_weights(path, model)
+    state, header = load_weights(path)
+    assert header == {"kind": "weights"}
+    assert {name.removesuffix(".codes") for name in load_file(path) if name.endswith(".codes")} == {
+        "0.0.weight",
+        "0.3.parametrizations.weight.original",
+        "1.weight",
+    }
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(bits(state[name]), bits(tensor)), name
+    save_weights(path, model, ternary=names)
+    assert load_weights(path)[0].keys() == state.keys()
+
+
+def test_a_network_of_others_with_state_and_shared_weights_comes_back(tmp_path):
+    snntorch = pytest.importorskip("snntorch")
+    model = nn.Sequential(nn.Linear(4, 4), snntorch.Leaky(0.9, init_hidden=True), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    twin = copy_at_rest(model)
+    model(torch.ones(2, 4)).sum().backward()  # the neuron holds a potential that is part of a graph
+    ternarize(model, ["0", "2"])
+    freeze(model)
+    save_weights(f"{tmp_path}/weights", model)
+    twin.load_state_dict(load_weights(f"{tmp_path}/weights")[0])
+    assert all(map(torch.equal, twin.parameters(), model.parameters()))
 
 
 def test_a_layer_alone_and_nothing_ternary(tmp_path):

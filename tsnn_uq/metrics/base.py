@@ -187,8 +187,11 @@ class PerInputMetric(UncertaintyMetric):
         # Bad options fail here, not at the first batch. Any good sample_dim fits, as every axis is two long.
         type(self).function(torch.full((2, 2, 2), 0.5), sample_dim=self.sample_dim, **self.options)
 
-    def update(self, probs: Tensor) -> None:
-        """Add the inputs of `probs` [S, N, C]."""
+    def update(self, probs: Tensor, target: Tensor | None = None) -> None:
+        """Add the inputs of `probs` [S, N, C].
+
+        `target` is ignored; a `torchmetrics.MetricCollection` passes the labels to all of its metrics.
+        """
         self._add(probs, sample_dim=self.sample_dim, **self.options)
 
     def _add(self, *inputs: Tensor, **options: Any) -> None:

@@ -70,7 +70,8 @@ class BinnedMetric(UncertaintyMetric):
     Args:
         bins: number of bins of equal width on [0, 1].
         of: "predicted" or "classes", where the function has a choice.
-        sample_dim: None for `probs` [N, C]; the axis of the samples if batches are [S, N, C], whose mean is taken.
+        sample_dim: the axis of the samples in `probs` [S, N, C], whose mean is taken; `probs` [N, C] has none. With
+            None, `probs` must be [N, C].
         validate: False skips the checks of the inputs.
         options: of `function`, or of `torchmetrics.Metric`.
     """
@@ -80,7 +81,7 @@ class BinnedMetric(UncertaintyMetric):
     plot_lower_bound: float | None = 0.0
     sums: Tensor
 
-    def __init__(self, bins: int = 15, *, sample_dim: int | None = None, validate: bool = True, **options: Any) -> None:
+    def __init__(self, bins: int = 15, *, sample_dim: int | None = 0, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.bins, self.sample_dim, self.validate = bins, sample_dim, validate
         # Bad options fail here, not at the first batch.
@@ -91,7 +92,7 @@ class BinnedMetric(UncertaintyMetric):
         self._add_states(states, {"bins": bins, "of": self.of}, sample_dim=sample_dim, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
-        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is taken) and `target` [N]."""
         probs = mean_prediction(probs, self.sample_dim, self.validate)
         self.sums = self.sums + bin_sums(probs, target, self.bins, self.of, self.validate)
 

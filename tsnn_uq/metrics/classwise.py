@@ -93,7 +93,7 @@ class AdaptiveCalibrationError(StoringMetric):
     names = ("probs", "target")
     plot_lower_bound = 0.0
 
-    def __init__(self, bins: int = 15, *, sample_dim: int | None = None, **options: Any) -> None:
+    def __init__(self, bins: int = 15, *, sample_dim: int | None = 0, **options: Any) -> None:
         super().__init__(bins=bins, **options)
         # Bad options fail here, not at the first batch.
         adaptive_calibration_error(torch.full((1, 2), 0.5), torch.tensor([0]), **self.options)
@@ -101,5 +101,5 @@ class AdaptiveCalibrationError(StoringMetric):
         self._add_lists(sample_dim=sample_dim)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
-        """Keep `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean is kept) and `target` [N]."""
+        """Keep `probs` [N, C] (or [S, N, C], whose mean is kept) and `target` [N]."""
         self._keep(*as_forecast(mean_prediction(probs, self.sample_dim, self.validate), target, self.validate))

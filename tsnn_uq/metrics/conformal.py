@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_fraction, check_positive, check_probabilities
 from tsnn_uq.metrics.base import UncertaintyMetric
-from tsnn_uq.metrics.inputs import as_forecast
+from tsnn_uq.metrics.inputs import as_forecast, mean_prediction
 from tsnn_uq.metrics.sets import set_coverage, set_size
 
 __all__ = ["ConformalClassifier", "ConformalPoints", "ConformalSets", "conformal_sets"]
@@ -196,7 +196,8 @@ class ConformalSets(UncertaintyMetric):
         self._add_states(states, {"classifier": vars(self.classifier)}, generator=draws, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
-        """Add `probs` [N, C] and `target` [N]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is taken) and `target` [N]."""
+        probs = mean_prediction(probs, 0, self.validate)
         sets = conformal_sets(probs, self.classifier, generator=self.generator, validate=self.validate)
         sizes = set_size(sets, reduction="none")
         covered = set_coverage(sets, target, reduction="none", validate=self.validate)

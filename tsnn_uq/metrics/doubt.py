@@ -105,19 +105,19 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 class HumanCrossEntropy(PerInputMetric):
-    """Running `human_cross_entropy`; with a `sample_dim` it takes [S, N, C] and scores the mean over it."""
+    """Running `human_cross_entropy`; of samples [S, N, C] it scores the mean prediction."""
 
     function = staticmethod(human_cross_entropy)
     higher_is_better = False
 
-    def __init__(self, *, sample_dim: int | None = None, **options: Any) -> None:
+    def __init__(self, *, sample_dim: int | None = 0, **options: Any) -> None:
         super().__init__(sample_dim=sample_dim, **options)
 
     def _try_options(self) -> None:
         """There are none of their own."""
 
     def update(self, probs: Tensor, counts: Tensor) -> None:  # type: ignore[override]
-        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean is scored) and `counts` [N, C]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is scored) and `counts` [N, C]."""
         self._add(mean_prediction(probs, self.sample_dim, self.validate), counts)
 
 

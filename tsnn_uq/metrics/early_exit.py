@@ -174,8 +174,8 @@ class FirstStableStep(PerInputMetric):
     def _try_options(self) -> None:
         """There are none of its own."""
 
-    def update(self, probs: Tensor) -> None:
-        """Add the inputs of `probs` [T, N, C] or [S, T, N, C]."""
+    def update(self, probs: Tensor, target: Tensor | None = None) -> None:
+        """Add the inputs of `probs` [T, N, C] or [S, T, N, C]; `target` is ignored."""
         self._add(probs)
 
 

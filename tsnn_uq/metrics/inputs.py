@@ -67,8 +67,13 @@ def mean_of_samples(samples: Tensor) -> Tensor:
 
 
 def mean_prediction(probs: Tensor, sample_dim: int | None, validate: bool = True) -> Tensor:
-    """The mean over samples [N, C] of [S, N, C]; without a `sample_dim`, `probs` [N, C] itself."""
-    return probs if sample_dim is None else mean_of_samples(as_samples(probs, sample_dim, validate))
+    """The mean prediction [N, C]: `probs` itself if it is [N, C], else the mean of [S, N, C] over its `sample_dim`.
+
+    Without a `sample_dim` there are no samples, and `probs` is returned whatever its shape.
+    """
+    if sample_dim is None or (isinstance(probs, Tensor) and probs.dim() == 2):
+        return probs
+    return mean_of_samples(as_samples(probs, sample_dim, validate))
 
 
 def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_dims, check_positive, check_probabilities, describe
 from tsnn_uq.metrics.base import PerInputMetric
-from tsnn_uq.metrics.inputs import Reduction, at_least_float32, reduce_inputs
+from tsnn_uq.metrics.inputs import Reduction, at_least_float32, mean_prediction, reduce_inputs
 
 __all__ = [
     "EnergyScore",
@@ -111,11 +111,6 @@ def energy_score(
 
 
 class _PredictionScore(PerInputMetric):
-    """Of [N, C]: one forward pass, so without a sample axis."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(sample_dim=None, **options)
-
     def _try_options(self) -> None:
         # Bad options fail here, not at the first batch.
         type(self).function(torch.full((1, 2), 0.5), **self.options)
@@ -126,16 +121,21 @@ class MaximumSoftmaxScore(_PredictionScore):
 
     function = staticmethod(maximum_softmax_score)
 
-    def update(self, probs: Tensor) -> None:
-        """Add the inputs of `probs` [N, C]."""
-        self._add(probs, **self.options)
+    def update(self, probs: Tensor, target: Tensor | None = None) -> None:
+        """Add the inputs of `probs` [N, C] (or [S, N, C], whose mean is scored); `target` is ignored."""
+        self._add(mean_prediction(probs, self.sample_dim, self.validate), **self.options)
 
 
 class _LogitScore(_PredictionScore):
+    """Of logits [N, C], which have no sample axis."""
+
     plot_lower_bound = None
 
-    def update(self, logits: Tensor) -> None:
-        """Add the inputs of `logits` [N, C]."""
+    def __init__(self, **options: Any) -> None:
+        super().__init__(sample_dim=None, **options)
+
+    def update(self, logits: Tensor, target: Tensor | None = None) -> None:
+        """Add the inputs of `logits` [N, C]; `target` is ignored."""
         self._add(logits, **self.options)
 
 

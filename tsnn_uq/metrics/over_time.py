@@ -121,8 +121,8 @@ def over_time(
 class OverTime(WrapperMetric):
     """A running metric after each of T time steps; `compute` stacks the values of the steps.
 
-    A metric whose `sample_dim` is set is given [S, N, C] after each step (so set ``sample_dim=0``), any other the mean
-    over samples [N, C].
+    A metric of this collection that has a `sample_dim` is given [S, N, C] after each step, any other the mean over
+    samples [N, C].
 
     Args:
         metric: a metric of this collection, or any other with `update(probs [N, C], target)`; it is copied T times.

@@ -144,7 +144,7 @@ class BrierDecomposition(BinnedMetric):
         self.add_state("score", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, probs: Tensor, target: Tensor) -> None:
-        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is taken) and `target` [N]."""
         super().update(probs, target)
         probs = mean_prediction(probs, self.sample_dim, validate=False).double()
         self.score = self.score + brier_score(probs, target, reduction="sum", validate=False)

@@ -92,32 +92,32 @@ def accuracy(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean", va
 class _Score(PerInputMetric):
     higher_is_better = False
 
-    def __init__(self, *, sample_dim: int | None = None, **options: Any) -> None:
+    def __init__(self, *, sample_dim: int | None = 0, **options: Any) -> None:
         super().__init__(sample_dim=sample_dim, **options)
 
     def _try_options(self) -> None:
         """There are none of their own."""
 
     def update(self, probs: Tensor, target: Tensor) -> None:  # type: ignore[override]
-        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean is scored) and `target` [N]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is scored) and `target` [N]."""
         self._add(mean_prediction(probs, self.sample_dim, self.validate), target)
 
 
 class NegativeLogLikelihood(_Score):
-    """Running `negative_log_likelihood`; with a `sample_dim` it takes [S, N, C] and scores the mean over it."""
+    """Running `negative_log_likelihood`; of samples [S, N, C] it scores the mean prediction."""
 
     function = staticmethod(negative_log_likelihood)
 
 
 class BrierScore(_Score):
-    """Running `brier_score`; with a `sample_dim` it takes [S, N, C] and scores the mean over it."""
+    """Running `brier_score`; of samples [S, N, C] it scores the mean prediction."""
 
     function = staticmethod(brier_score)
     plot_upper_bound = 2.0
 
 
 class Accuracy(_Score):
-    """Running `accuracy`; with a `sample_dim` it takes [S, N, C] and scores the mean over it."""
+    """Running `accuracy`; of samples [S, N, C] it scores the mean prediction."""
 
     function = staticmethod(accuracy)
     is_differentiable = False

@@ -94,6 +94,6 @@ class SetSize(_SetMetric):
     function = staticmethod(set_size)
     higher_is_better = False
 
-    def update(self, sets: Tensor) -> None:
-        """Add `sets` [N, C]."""
+    def update(self, sets: Tensor, target: Tensor | None = None) -> None:
+        """Add `sets` [N, C]; `target` is ignored."""
         self._add(sets)

@@ -128,7 +128,8 @@ class SmoothCalibrationError(UncertaintyMetric):
 
     Args:
         of: "predicted" or "classes".
-        sample_dim: None for `probs` [N, C]; the axis of the samples if batches are [S, N, C], whose mean is taken.
+        sample_dim: the axis of the samples in `probs` [S, N, C], whose mean is taken; `probs` [N, C] has none. With
+            None, `probs` must be [N, C].
         validate: False skips the checks of the inputs.
         options: of `torchmetrics.Metric`.
     """
@@ -139,7 +140,7 @@ class SmoothCalibrationError(UncertaintyMetric):
     count: Tensor
 
     def __init__(
-        self, *, of: Of = "predicted", sample_dim: int | None = None, validate: bool = True, **options: Any
+        self, *, of: Of = "predicted", sample_dim: int | None = 0, validate: bool = True, **options: Any
     ) -> None:
         super().__init__(of=of, **options)
         self.sample_dim, self.validate = sample_dim, validate
@@ -150,7 +151,7 @@ class SmoothCalibrationError(UncertaintyMetric):
         self._add_states(states, {"of": of}, sample_dim=sample_dim, validate=validate)
 
     def update(self, probs: Tensor, target: Tensor) -> None:
-        """Add `probs` [N, C] ([S, N, C] if `sample_dim` is set: their mean counts) and `target` [N]."""
+        """Add `probs` [N, C] (or [S, N, C], whose mean is taken) and `target` [N]."""
         probs = mean_prediction(probs, self.sample_dim, self.validate)
         confidence, hit = confidences_and_hits(probs, target, validate=self.validate, **self.options)
         self.sums = self.sums + _cosine_sums(confidence, hit)

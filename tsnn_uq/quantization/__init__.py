@@ -12,6 +12,7 @@ from tsnn_uq.quantization.rules import (
     quantile,
     ternary_codes,
 )
+from tsnn_uq.quantization.saving import load_weights, save_weights
 from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, float_weights, ternarize
 from tsnn_uq.quantization.where import PARTS, select_layers
 
@@ -25,10 +26,12 @@ __all__ = [
     "fit_scale",
     "float_weights",
     "freeze",
+    "load_weights",
     "make_rule",
     "mean_fraction",
     "mean_rounding",
     "quantile",
+    "save_weights",
     "select_layers",
     "ternarize",
     "ternary_codes",
