@@ -24,6 +24,14 @@ def test_outputs_without_a_time_axis_are_logits():
     assert logits(outputs) is outputs
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_half_precision_do_not_vanish(dtype):
+    outputs = torch.tensor([[[0.0, 20.0]], [[0.0, 40.0]]], dtype=dtype)
+    for found in (logits(outputs), logits_over_time(outputs)[-1], logits(outputs.mean(0))):
+        assert found.dtype == torch.float32
+        assert found.softmax(-1)[0, 0].item() == pytest.approx(9.36e-14, rel=0.01)
+
+
 def test_gain_multiplies():
     assert Gain(10.0)(torch.tensor([0.0, 1.0])).tolist() == [0.0, 10.0]
 

@@ -3,7 +3,8 @@
 A spiking network gives [T, N, C]: an output current, or a spike, of each class at each step. Its logits
 after t steps are the mean of the first t outputs, so a decision can be read at any time. Networks that
 give [N, C] have no time axis and are taken as they are. Spikes and spike counts of type bool or int are numbers like
-others: they are converted to torch's default type.
+others: they are converted to torch's default type. Half precision is widened to float32, as `torch.autocast` does before a
+softmax: in float16 a probability below 3e-8 is 0, and its negative log-likelihood infinite.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _checked(outputs: Tensor) -> Tensor:
     if outputs.shape[-1] < 2:
         remedy = "make one logit z two: torch.cat([torch.zeros_like(z), z], -1)"
         raise InputError(f"outputs: expected at least two classes; got {describe(outputs)} ({remedy})")
-    return outputs if outputs.is_floating_point() else outputs.to(torch.get_default_dtype())
+    values = outputs if outputs.is_floating_point() else outputs.to(torch.get_default_dtype())
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Gain(nn.Module):

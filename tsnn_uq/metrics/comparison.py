@@ -14,7 +14,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
 from tsnn_uq.metrics.base import UncertaintyMetric
 
-__all__ = ["BootstrapInterval", "PairedBootstrap", "paired_bootstrap"]
+__all__ = ["BootstrapInterval", "PairedBootstrap", "paired_bootstrap", "percentile_interval", "resampled_rows"]
 
 _INDICES = 2**21  # drawn at a time
 
@@ -97,7 +97,7 @@ def paired_bootstrap(
     check_positive("level", level)
     models = [_as_arguments("first", first, input_dim), _as_arguments("second", second, input_dim)]
     count = _check_lengths([*models, list(shared)])
-    blocks = _blocks(count, resamples, generator, models[0][0].device)
+    blocks = resampled_rows(count, resamples, generator, models[0][0].device)
     known = inspect.signature(metric).parameters
 
     def measure(tensors: list[Tensor], labels: Sequence[Tensor], **more: Any) -> Tensor:
@@ -113,13 +113,22 @@ def paired_bootstrap(
         draws = torch.stack([_on_rows(measure, models, shared, row, unchecked) for block in blocks for row in block])
     if not (difference.isfinite().all() and draws.isfinite().all()):
         raise InputError("metric: expected finite values to take differences of; got infinity or NaN")
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
-    low, high = draws.quantile(ends, dim=0)
+    low, high = percentile_interval(draws, level)
     return BootstrapInterval(difference, low, high, draws.std(0))
 
 
-def _blocks(count: int, resamples: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
-    """Row numbers of the resamples, [resamples, count] in blocks of bounded size."""
+def percentile_interval(draws: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Lower and upper end of the bootstrap's percentile interval of draws [R, ...].
+
+    Infinite draws have no value between them: with any, each end is the nearest draw.
+    """
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
+    low, high = draws.quantile(ends, dim=0, interpolation="linear" if draws.isfinite().all() else "nearest")
+    return low, high
+
+
+def resampled_rows(count: int, resamples: int, generator: torch.Generator, device: torch.device) -> Iterator[Tensor]:
+    """Row numbers of bootstrap resamples of `count` inputs, [resamples, count] in blocks of bounded size."""
     size = max(1, _INDICES // count)
     for start in range(0, resamples, size):
         shape = (min(size, resamples - start), count)

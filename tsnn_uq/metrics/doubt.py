@@ -36,7 +36,8 @@ def human_cross_entropy(
     .. math:: -\sum_c h_c \log p_c, \qquad h_c = n_c / \sum_{c'} n_{c'}
 
     (Peterson et al. 2019, arXiv 1908.07086.) It is the `negative_log_likelihood` of an answer drawn from the people's,
-    and least, their entropy, where p = h.
+    and least, their entropy, where p = h. Nothing is clipped: keep probabilities in float32, since float16 makes those
+    below 3e-8 zero.
 
     Args:
         probs: probabilities [N, C].

@@ -27,8 +27,9 @@ def negative_log_likelihood(
 
     .. math:: -\log p_y
 
-    (Good 1952). A true class of probability 0 costs infinity, and makes the mean infinite: nothing is clipped.
-    Of Monte Carlo samples, score the mean prediction.
+    (Good 1952). A true class of probability 0 costs infinity, and makes the mean infinite: nothing is clipped. Keep
+    probabilities in float32, since float16 makes those below 3e-8 zero. Of Monte Carlo samples, score the mean
+    prediction.
 
     Args:
         probs: probabilities [N, C].

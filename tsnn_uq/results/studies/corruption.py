@@ -62,24 +62,29 @@ def corruption_curves(
 
     check_positive("samples", samples, integer=True)
     dataset = _images(runs, inputs)
-    corrupted = _corrupted(runs, dataset, kinds, severities)
-    rows = []
-    for method, config in settings(runs).items():
-        network = runs.network(method)
-        held_out, labels = read_predictions(runs.folders[method], "validation")
-        scaling = TemperatureScaling().fit(held_out[:samples], labels)
-        for (kind, severity), images in corrupted.items():
-            shown = Inputs(images, dataset.labels, dataset.name, dataset.classes)
+    wanted = _corruptions(kinds, severities)
+    configs = settings(runs)
+    networks = {method: runs.network(method) for method in configs}
+    scalings = {}
+    for method, folder in runs.folders.items():
+        held_out, labels = read_predictions(folder, "validation")
+        scalings[method] = TemperatureScaling().fit(held_out[:samples], labels)
+    rows: dict[str, list[dict[str, object]]] = {method: [] for method in configs}
+    for kind, severity in wanted:  # outside, so that one corrupted copy of the images is kept at a time
+        images = dataset.images if kind == CLEAN else _corrupt(runs, dataset.images, kind, severity)
+        shown = Inputs(images, dataset.labels, dataset.name, dataset.classes)
+        for method, config in configs.items():
             with use_threads(config.threads):
-                probs = predict(network, shown, samples=samples, seed=config.seed)
+                probs = predict(networks[method], shown, samples=samples, seed=config.seed)
+            scaling = scalings[method]
             names = {"method": method, "kind": kind, "severity": severity}
             values = _measured(probs, dataset.labels, bins)
             scaled = _measured(scaling.transform(probs), dataset.labels, bins)
             values |= {f"scaled_{name}": value for name, value in scaled.items() if name != "error"}
             fitted = {"temperature": scaling.temperature, "temperature_outcome": scaling.outcome}
             sizes = {"inputs": len(dataset), "samples": len(probs), "bins": bins}
-            rows.append(names | values | fitted | sizes)
-    return pd.DataFrame(rows)
+            rows[method].append(names | values | fitted | sizes)
+    return pd.DataFrame([row for of_method in rows.values() for row in of_method])
 
 
 def _measured(probs: Tensor, labels: Tensor, bins: int) -> dict[str, float]:
@@ -138,16 +143,16 @@ def corrupted_examples(
     inputs: int | None = 1000,
     index: int = 0,
 ) -> dict[str, Tensor]:
-    """One of the images of `corruption_curves` in each kind, [C, H, W], the clean one first; errors as there."""
+    """One of the images of `corruption_curves` in each kind, [C, H, W], the clean one first; errors as there.
+
+    It is corrupted by itself, so what is random in a corruption differs from that in the curves.
+    """
     dataset = _images(runs, inputs)
     if not 0 <= index < len(dataset):
         raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
-    every = {kind: min(severity, KINDS[check_choice("kinds", kind, KINDS)].severities[-1]) for kind in kinds}
-    images = dataset.images
-    found = {CLEAN: images[index]}
-    for kind, strength in every.items():
-        found[kind] = apply_shift(images, f"{kind}={strength}", seed=runs.seed)[index]
-    return found
+    image = dataset.images[index : index + 1]
+    strongest = {kind: min(severity, KINDS[check_choice("kinds", kind, KINDS)].severities[-1]) for kind in kinds}
+    return {CLEAN: image[0]} | {kind: _corrupt(runs, image, kind, degree)[0] for kind, degree in strongest.items()}
 
 
 def _images(runs: Runs, inputs: int | None) -> Dataset:
@@ -157,17 +162,17 @@ def _images(runs: Runs, inputs: int | None) -> Dataset:
     return dataset
 
 
-def _corrupted(
-    runs: Runs, dataset: Dataset, kinds: Sequence[str], severities: Sequence[int]
-) -> dict[tuple[str, int], Tensor]:
-    """The images as they are, and by (kind, severity) corrupted, [N, C, H, W]."""
-    images = dataset.images
-    found = {(CLEAN, 0): images}
+def _corruptions(kinds: Sequence[str], severities: Sequence[int]) -> list[tuple[str, int]]:
+    """Each kind with its severities, first none of them."""
+    found = [(CLEAN, 0)]
     for kind in kinds:
         check_choice("kinds", kind, KINDS)
         wanted = [severity for severity in sorted(set(severities)) if severity in KINDS[kind].severities]
         if not wanted:
             raise InputError(f"severities: expected at least one that {kind} has; got {list(severities)}")
-        for severity in wanted:
-            found[kind, severity] = apply_shift(images, f"{kind}={severity}", seed=runs.seed)
+        found += [(kind, severity) for severity in wanted]
     return found
+
+
+def _corrupt(runs: Runs, images: Tensor, kind: str, severity: int) -> Tensor:
+    return apply_shift(images, f"{kind}={severity}", seed=runs.seed)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.metrics.comparison import percentile_interval, resampled_rows
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED
 from tsnn_uq.seeds import generator_for
 
@@ -59,16 +60,12 @@ def doubts(
     import pandas as pd
 
     check_positive("resamples", resamples, integer=True)
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    count = len(counts)
 
     def row(method: str, measure: str, samples: int, function: Callable[..., Tensor], *of: Tensor) -> dict[str, object]:
-        generator, count = generator_for(seed, "doubt"), len(counts)
-        draws = []
-        for _ in range(resamples):
-            chosen = torch.randint(count, (count,), generator=generator)
-            draws.append(function(*(tensor[chosen] for tensor in of)))
-        # Not between two of them: a loss may be infinite.
-        low, high = torch.stack(draws).double().quantile(ends, interpolation="nearest").tolist()
+        blocks = resampled_rows(count, resamples, generator_for(seed, "doubt"), counts.device)
+        draws = torch.stack([function(*(tensor[chosen] for tensor in of)) for block in blocks for chosen in block])
+        low, high = map(float, percentile_interval(draws.double(), level))
         names = {"method": method, "measure": measure, "value": float(function(*of)), "low": low, "high": high}
         return names | {"inputs": count, "samples": samples, "people": math.nan}
 
