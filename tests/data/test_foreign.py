@@ -54,6 +54,21 @@ def test_what_is_no_image_is_told(shape):
         fitted(noise(1), shape)
 
 
+def test_noise_is_uniform():
+    images = noise(200).images
+    assert images.mean() == pytest.approx(0.5, abs=0.005)
+    assert images.var() == pytest.approx(1 / 12, abs=0.002)
+    assert torch.equal(images, noise(200).images)
+    with pytest.raises(InputError, match="count: expected"):
+        noise(0)
+
+
+def test_noise_is_a_test_set_by_name_and_nothing_to_train_on():
+    assert len(load_test("noise:rotate=30")) == len(load_test("noise"))
+    with pytest.raises(InputError, match="data set: expected"):
+        load("noise")
+
+
 def test_noise_has_the_shape_that_is_asked_for():
     assert load_test("noise", shape=(3, 32, 32)).images.std() == pytest.approx(12**-0.5, abs=1e-3)
     assert torch.equal(load_test("noise").images, noise().images)

@@ -7,7 +7,7 @@ from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
-from tsnn_uq.data.foreign import FOREIGN, fitted, noise
+from tsnn_uq.data.foreign import fitted, noise
 from tsnn_uq.data.human import human_answers
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.registry import SOURCES, File, Source
@@ -19,7 +19,6 @@ __all__ = [
     "CORRUPTIONS",
     "DIGIT_CORRUPTIONS",
     "EVENT_SETS",
-    "FOREIGN",
     "SHIFTS",
     "SOURCES",
     "Dataset",

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data.events import read_events
 from tsnn_uq.data.folder import fetch, locate
-from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES
 from tsnn_uq.data.simulated import cached, simulated_recordings
@@ -34,8 +33,7 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
         data_dir: as for `tsnn_uq.data.data_folder`.
     """
     yield Entry("digits", "", "built in", "scikit-learn")
-    for name in FOREIGN:
-        yield Entry(name, "test", "made when asked for", "")
+    yield Entry("noise", "test", "made when asked for", "")
     for name in SOURCES:
         for located in locate(name, data_dir):
             remedy = f"fetch with: tsnn-uq data {name}" if SOURCES[name].fetched else f"see {SOURCES[name].url}"

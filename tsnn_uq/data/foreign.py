@@ -1,8 +1,8 @@
-"""Test sets that are made and not recorded, and images of other sets fitted to the shape that a network takes."""
+"""Noise as a test set, and images of other sets fitted to the shape that a network takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.images import Dataset
-from tsnn_uq.data.letters import letters
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["FOREIGN", "fitted", "noise"]
+__all__ = ["fitted", "noise"]
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode "L"
 
@@ -77,7 +76,3 @@ def _coloured(images: Tensor, channels: int) -> Tensor:
     if channels == 3:
         return images.expand(-1, 3, -1, -1)
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA)).clamp(0, 1).unsqueeze(1)
-
-
-FOREIGN: dict[str, Callable[[], Dataset]] = {"letters": letters, "noise": noise}
-"""Name -> its test set; there is nothing to train on."""

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.events import Windows
-from tsnn_uq.data.foreign import FOREIGN, fitted, noise
+from tsnn_uq.data.foreign import fitted, noise
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.registry import SOURCES, trainable
@@ -132,8 +132,7 @@ def load_test(
     Args:
         name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
             ``"mnist:rotate=30"``, or ``:kind=severity`` for one of `CORRUPTIONS`, e.g. ``"mnist:fog=3"``; also
-            ``"letters"`` and ``"noise"``, which are made, and ``"emnist-letters"`` and ``"notmnist"``, which have no
-            training part here.
+            ``"noise"``, which is made, and ``"emnist-letters"`` and ``"notmnist"``, which have no training part here.
         data_dir: as for `load`.
         seed: of a random shift; it does not choose the inputs.
         bin_ms: as for `load`, and so are steps and skip_bad.
@@ -147,15 +146,15 @@ def load_test(
         'digits:noise=0.5'
     """
     base, colon, shift = name.partition(":")
-    windows = _check(base, bin_ms, steps, skip_bad, also=(*SOURCES, *FOREIGN))
+    windows = _check(base, bin_ms, steps, skip_bad, also=(*SOURCES, "noise"))
     if colon:
         parse_shift(shift)  # before anything is read or fetched
         if base in EVENT_SETS:
             raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
-    if base == "noise" and shape is not None:
-        test = noise(shape=shape)
+    if base == "noise":
+        test = noise() if shape is None else noise(shape=shape)
     else:
-        test = FOREIGN[base]() if base in FOREIGN else _whole(_part(base, "test", data_dir, windows, skip_bad))
+        test = _whole(_part(base, "test", data_dir, windows, skip_bad))
     test = replace(test, images=apply_shift(test.images, shift, seed=seed), name=name) if colon else test
     return test if shape is None else fitted(test, shape)
 

@@ -15,7 +15,6 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 from tsnn_uq import data
 from tsnn_uq.checks import InputError, check_labels, describe
 from tsnn_uq.data.folds import fold_of
-from tsnn_uq.data.foreign import FOREIGN
 from tsnn_uq.experiments.components import is_reference, known
 from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
@@ -203,7 +202,7 @@ def load_test(
     base, shift = split_shift(name)
     if settings.folds and base == own:
         test = load_splits(settings, data_dir).test
-    elif name.partition(":")[0] in (*_SETS, *FOREIGN) or not (base in known("data") or is_reference(base)):
+    elif name.partition(":")[0] in (*_SETS, "noise") or not (base in known("data") or is_reference(base)):
         events = {own, base} & {*data.EVENT_SETS}
         return data.load_test(name, data_dir, seed=seed, shape=None if events else shape, **_binning(settings, name))
     elif base == own:

@@ -154,6 +154,7 @@ MEASURES = (
         Measure("predictive_variance_wrong", "variance where wrong", "10⁻³", 0.001, 0, 0),
         Measure("ood_auroc", "OOD AUROC", "%", 0.01, 1, 2),
         Measure("ood_auroc_fashion", "AUROC, Fashion-MNIST", better=1, digits=3),
+        Measure("ood_auroc_emnist", "AUROC, EMNIST letters", better=1, digits=3),
         Measure("ood_auroc_letters", "AUROC, letters", better=1, digits=3),
     )
 )

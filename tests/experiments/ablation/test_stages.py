@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -59,6 +60,13 @@ def test_screening_goes_on_where_it_was(tmp_path):
     again = screening(quick(tmp_path / "one", seeds=2), told=lambda *message: told.append(message))
     pd.testing.assert_frame_equal(again, rows)  # times too: nothing was trained anew
     assert told == [("variance-5/dropout-all-direct-0", 1, 1)]
+
+
+def test_a_missing_foreign_set_is_told_before_anything_is_trained(tmp_path):
+    plan = replace(quick(tmp_path / "out"), foreign={"emnist": "emnist-letters"})
+    with pytest.raises(InputError, match="emnist-letters: expected"):
+        screening(plan, data_dir=tmp_path)
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_a_student_of_a_screening_has_the_teacher_without_a_term(tmp_path, monkeypatch):

@@ -66,6 +66,13 @@ def test_every_point_is_drawn(families):
     assert len(figure.axes[0].get_yticks()) == 2 * len(families)
 
 
+def test_letters_of_older_tables_are_drawn_under_their_own_name():
+    rows = screened().rename(columns={"ood_auroc_emnist": "ood_auroc_letters"})
+    table = ablation_table(rows)
+    assert list(dict.fromkeys(table["measure"])) == [*SHOWN[:-1], "ood_auroc_letters"]
+    assert ablation_figure(table).axes[-1].get_title() == "AUROC, letters"
+
+
 def test_foreign_tables_are_refused():
     with pytest.raises(InputError, match="rows: expected the columns of an ablation; got none called term"):
         ablation_table(screened().drop(columns="term"))

@@ -72,6 +72,6 @@ def predict_run(
 
 @cache
 def foreign_set(name: str, data_dir: str | Path | None) -> data.Dataset:
-    """The inputs of a foreign set; kept, since a process measures many runs and letters take seconds to draw."""
+    """The inputs of a foreign set; kept, since a process measures many runs."""
     dataset = data.load_test(name, data_dir)
     return dataset.subset(min(FOREIGN_INPUTS, len(dataset)))

@@ -16,7 +16,7 @@ __all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Plan"]
 SCREENING: dict[str, Any] = {"train_limit": 10_000, "epochs": 12, "samples": 16}
 FINALS: dict[str, Any] = {"epochs": 8}
 """Settings over MNIST's own, of either stage; a direct run learns next to nothing after so many epochs."""
-FOREIGN = {"fashion": "fashion-mnist", "rotated": "mnist:rotate=90", "noise": "noise", "letters": "letters"}
+FOREIGN = {"fashion": "fashion-mnist", "rotated": "mnist:rotate=90", "noise": "noise", "emnist": "emnist-letters"}
 """Name in a column -> out-of-distribution set."""
 
 

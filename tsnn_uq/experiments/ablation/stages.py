@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import check_positive
 from tsnn_uq.experiments import Context, Settings
-from tsnn_uq.experiments.ablation.measures import is_measured, keep_measured, measure_run, read_measured
+from tsnn_uq.experiments.ablation.measures import (
+    foreign_set,
+    is_measured,
+    keep_measured,
+    measure_run,
+    read_measured,
+)
 from tsnn_uq.experiments.ablation.plan import Plan
 from tsnn_uq.experiments.ablation.selection import chosen_weights
 from tsnn_uq.experiments.context import RunProgress, silent
@@ -128,7 +134,7 @@ def do_and_measure(
     """Do and measure those of a plan's runs that were not yet, `jobs` at a time.
 
     Raises:
-        InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
+        InputError: before any run is begun, if one cannot be or a foreign set is missing; else, after all others are done, what a run raised.
     """
     check_positive("jobs", jobs, integer=True)
     require_writable(plan.out)
@@ -137,6 +143,9 @@ def do_and_measure(
         for config in configs
         if not is_measured(plan.place(config))
     ]
+    if tasks:
+        for name in plan.foreign.values():
+            foreign_set(name, data_dir)  # so that a missing one is known before hours of training
     finished = count(1)
 
     def tell(name: str, stage: str, done: int, total: int) -> None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SHOWN", "ablation_figure", "ablation_table"]
 
-SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc", "ood_auroc_fashion", "ood_auroc_letters")
+SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc", "ood_auroc_fashion", "ood_auroc_emnist")
+OLDER = {"ood_auroc_emnist": "ood_auroc_letters"}
+"""Columns that older tables have in place of `SHOWN`: letters were drawn from fonts before EMNIST's were read."""
 CALIBRATIONS = ("none", "temperature")
 
 
@@ -38,7 +40,8 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     import pandas as pd
 
     check_choice("calibration", calibration, CALIBRATIONS)
-    needed = ["family", "method", "term", "regularizer", "calibration", *SHOWN]
+    shown = [OLDER[name] if name not in rows and OLDER.get(name) in rows else name for name in SHOWN]
+    needed = ["family", "method", "term", "regularizer", "calibration", *shown]
     missing = [name for name in needed if name not in rows]
     if missing:
         raise InputError(f"rows: expected the columns of an ablation; got none called {', '.join(missing)}")
@@ -49,7 +52,7 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
         raise InputError(f"rows: expected some with calibration {calibration}; got none")
     groups = rows.groupby(["family", "method", "term", "regularizer"], sort=False)
     parts = []
-    for name in SHOWN:
+    for name in shown:
         scaled = groups[name].agg(["mean", "min", "max", "count"])
         part = scaled.set_axis(["mean", "low", "high", "seeds"], axis=1).reset_index()
         part[["mean", "low", "high"]] *= MEASURES[name].factor
@@ -78,13 +81,14 @@ def ablation_figure(table: DataFrame) -> Figure:
     terms = [term for term in dict.fromkeys(table["term"]) if term != "none"]
     several = table["family"].nunique() > 1
     families = list(dict.fromkeys(table["family"]))
+    shown = list(dict.fromkeys(table["measure"]))
     labels = [f"{term}\n{family}" if several else term for family in families for term in terms]
     methods = method_styles(dict.fromkeys(table["method"]))
     with style():
         height = 1.1 + (0.32 if several else 0.2) * len(labels)
-        figure = new_figure(height, panels=len(SHOWN))
-        panels = figure.subplots(1, len(SHOWN), sharey=True)
-        for axes, measure in zip(panels, SHOWN, strict=True):
+        figure = new_figure(height, panels=len(shown))
+        panels = figure.subplots(1, len(shown), sharey=True)
+        for axes, measure in zip(panels, shown, strict=True):
             _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
             axes.set_title(wrapped(MEASURES[measure].label))
             axes.locator_params(axis="x", nbins=3)
