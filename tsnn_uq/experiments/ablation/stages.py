@@ -134,7 +134,8 @@ def do_and_measure(
     """Do and measure those of a plan's runs that were not yet, `jobs` at a time.
 
     Raises:
-        InputError: before any run is begun, if one cannot be or a foreign set is missing; else, after all others are done, what a run raised.
+        InputError: before any run is begun, if one cannot be or a foreign set is missing; else, after all others are
+            done, what a run raised.
     """
     check_positive("jobs", jobs, integer=True)
     require_writable(plan.out)
