@@ -7,6 +7,7 @@ from tsnn_uq.training.indirect import Distill, Indirect
 from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.loop import fit
 from tsnn_uq.training.methods import Direct, Float, Method
+from tsnn_uq.training.quantized import quantize_trained, ternarize_trained
 from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
     DEFAULT_REGULARIZER,
@@ -67,5 +68,7 @@ __all__ = [
     "fit",
     "forward_batch",
     "make_regularizer",
+    "quantize_trained",
     "regularizer_terms",
+    "ternarize_trained",
 ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import rest
+from tsnn_uq.training.epochs import Epochs
+from tsnn_uq.uncertainty import set_generator
 
-__all__ = ["batch_norms", "refresh_batch_norms"]
+__all__ = ["batch_norms", "refresh_batch_norms", "refresh_from_epochs"]
 
 
 def batch_norms(network: nn.Module) -> list[Any]:
@@ -41,3 +45,20 @@ def refresh_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     for norm, (momentum, training) in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.train(training)
+
+
+def refresh_from_epochs(network: nn.Module, data: Epochs, *, inputs: int, epochs: int, seed: int) -> None:
+    """`refresh_batch_norms` from about `inputs` training inputs; dropout is on, and the network stays in training mode.
+
+    Args:
+        network: any module.
+        data: the batches of a training.
+        inputs: how many are wanted; whole batches are taken.
+        epochs: passes over the data at most.
+        seed: of the order of the data and of what is random in the network.
+    """
+    set_generator(network, generator_for(seed, "batchnorm", device=data.device))
+    network.train()
+    count = -(-inputs // max(1, data.count // data.steps))
+    with global_seed(derive_seed(seed, "batchnorm of others"), data.device):
+        refresh_batch_norms(network, (batch.inputs for batch in islice(data.batches(0, epochs), count)))

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tsnn_uq.files import as_path
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import copy_at_rest, rest
 from tsnn_uq.training.accuracy import accuracy
-from tsnn_uq.training.batchnorm import refresh_batch_norms
+from tsnn_uq.training.batchnorm import refresh_from_epochs
 from tsnn_uq.training.callbacks import Callback, History, listening
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
 from tsnn_uq.training.epochs import Augment, Epochs
@@ -187,11 +186,7 @@ def fit(
 
     method.finish(model)
     if settings.batchnorm_inputs:
-        set_generator(model, generator_for(seed, "batchnorm", device=device))
-        model.train()
-        count = -(-settings.batchnorm_inputs // max(1, data.count // data.steps))
-        with global_seed(derive_seed(seed, "batchnorm of others"), device):
-            refresh_batch_norms(model, (batch.inputs for batch in islice(data.batches(0, settings.epochs), count)))
+        refresh_from_epochs(model, data, inputs=settings.batchnorm_inputs, epochs=settings.epochs, seed=seed)
     set_generator(model, masks)
     rest(model)
     model.eval()

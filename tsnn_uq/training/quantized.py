@@ -1,0 +1,156 @@
+"""Ternary versions of a network that is trained already: without further training, and by fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from tsnn_uq.batches import Data, Source, device_of, open_data
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.quantization import freeze, ternarize
+from tsnn_uq.quantization.where import Where
+from tsnn_uq.state import copy_at_rest, rest
+from tsnn_uq.training.batchnorm import batch_norms, refresh_from_epochs
+from tsnn_uq.training.epochs import Epochs
+from tsnn_uq.training.indirect import Distill
+from tsnn_uq.training.loop import fit
+from tsnn_uq.training.registry import METHODS
+from tsnn_uq.training.settings import FitSettings
+
+__all__ = ["FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
+
+Network = TypeVar("Network", bound=nn.Module)
+POST_TRAINING = "post-training"
+BATCHNORM_INPUTS = 2048
+FINE_TUNING = [name for name in METHODS if name != "float"]
+
+
+def ternarize_trained(
+    model: nn.Module,
+    train: Data | Source | None = None,
+    layers: Where = "all",
+    *,
+    rule: str = "mean-fraction",
+    scale: str = "layer",
+    batchnorm_inputs: int = BATCHNORM_INPUTS,
+    batch_size: int = 128,
+    batch_dim: int = 0,
+    seed: int = 0,
+    **options: float,
+) -> list[str]:
+    """Make the weights of a trained network ternary without training it further, in place.
+
+    Ternary weights change the means and variances of what the layers give, so the running statistics of BatchNorm are
+    taken anew, from training inputs, with dropout on as in training. No labels are used. Afterwards the network is at
+    rest and in evaluation mode.
+
+    Args:
+        model: a network of any library.
+        train: training inputs, with labels or without, as in `fit`; not needed without BatchNorm.
+        layers: as in `tsnn_uq.quantization.ternarize`, as are `rule`, `scale` and `options`.
+        rule: the threshold rule.
+        scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
+        batchnorm_inputs: about how many of the inputs to take the statistics from.
+        batch_size: inputs in a batch; a DataLoader has its own.
+        batch_dim: the axis that counts inputs: 0, or 1 with time first.
+        seed: of the order of the inputs and of dropout.
+        options: the rule's own, e.g. ``factor``.
+
+    Returns:
+        Names of the layers that are now ternary.
+
+    Raises:
+        InputError: layers or options as in `ternarize`, or BatchNorm without inputs. Nothing is changed then.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+        >>> ternarize_trained(network, torch.rand(64, 4))
+        ['0', '3']
+        >>> network[0].weight.unique().numel() <= 3
+        True
+    """
+    check_positive("batchnorm_inputs", batchnorm_inputs, integer=True)
+    check_positive("batch_size", batch_size, integer=True)
+    data = None
+    if batch_norms(model):
+        if train is None:
+            raise InputError("train: expected inputs to take BatchNorm's statistics from; got none")
+        source = open_data("train", train, batch_dim=batch_dim, finite=True)
+        data = Epochs(source, batch_size, seed, device_of(model))
+        data.joined = data.ends_alone
+    names = ternarize(model, layers, rule=rule, scale=scale, **options)
+    freeze(model)
+    if data is not None:
+        refresh_from_epochs(model, data, inputs=batchnorm_inputs, epochs=1, seed=seed)
+    rest(model)
+    model.eval()
+    return names
+
+
+def quantize_trained(
+    model: Network,
+    train: Data | Source,
+    *,
+    methods: Iterable[str] = (POST_TRAINING, "direct", "indirect"),
+    seed: int = 0,
+    layers: Where = "all",
+    rule: str = "mean-fraction",
+    scale: str = "layer",
+    settings: FitSettings | None = None,
+    batch_dim: int = 0,
+    output: Callable[[Any], Tensor] | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
+    **options: float,
+) -> dict[str, Network]:
+    """Ternary versions of a trained network, one for each method; the network itself stays as it is.
+
+    Args:
+        model: a trained network of any library that gives outputs [T, N, C] or [N, C].
+        train: inputs and labels, as in `fit`.
+        methods: ``"post-training"`` (`ternarize_trained`), or ``"direct"``, ``"indirect"`` or ``"distill"``, which
+            go on training from the weights of `model`; the teacher of ``"distill"`` is `model`.
+        seed: of the trainings.
+        layers: as in `tsnn_uq.quantization.ternarize`, as are `rule`, `scale` and `options`.
+        rule: the threshold rule.
+        scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
+        settings: of the fine-tuning; by default 5 epochs, and BatchNorm's statistics taken from 2048 inputs at the end.
+        batch_dim: the axis that counts inputs: 0, or 1 with time first.
+        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
+        progress: called with (method, steps done, steps in all) after each step of a fine-tuning.
+        options: the rule's own, e.g. ``factor``.
+
+    Returns:
+        The networks by method, in evaluation mode, their ternary weights frozen.
+
+    Raises:
+        InputError: an unknown method, or what `ternarize_trained` and `fit` refuse.
+    """
+    methods = list(methods)
+    for name in methods:
+        check_choice("methods", name, [POST_TRAINING, *FINE_TUNING])
+    settings = settings or FitSettings(epochs=5, batchnorm_inputs=BATCHNORM_INPUTS)
+    quantizer: dict[str, Any] = {"layers": layers, "rule": rule, "scale": scale, **options}
+    networks = {}
+    for name in methods:
+        network = networks[name] = copy_at_rest(model)
+        if name == POST_TRAINING:
+            ternarize_trained(
+                network, train, batch_size=settings.batch_size, batch_dim=batch_dim, seed=seed, **quantizer
+            )
+            continue
+        teacher = {"teacher": model, "output": output} if METHODS[name] is Distill else {}
+        fit(
+            network,
+            train,
+            seed=seed,
+            method=METHODS[name](**quantizer, **teacher),
+            settings=settings,
+            batch_dim=batch_dim,
+            output=output,
+            progress=None if progress is None else partial(progress, name),
+        )
+    return networks
