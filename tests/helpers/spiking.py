@@ -55,7 +55,7 @@ def fill(network: nn.Module, scale: str = "layer", seed: int = 0) -> nn.Module:
     """Ternary weights, biases of eighths, and BatchNorm that has seen something."""
     generator = seeded(seed)
     for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             ternary_(module, scale, generator)
             if module.bias is not None:
                 module.bias.copy_(torch.randint(-4, 5, module.bias.shape, generator=generator) / 8)

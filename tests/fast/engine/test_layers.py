@@ -79,7 +79,8 @@ def test_the_output_map_is_as_large_as_torch_makes_it(data):
     )
     pool = data.draw(st.integers(1, min(height, width)))
     stride, padding = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 2))
-    window = Window(1, height, width, kernel, stride, padding, pool)
+    zeros = (padding, padding)
+    window = Window(1, height, width, kernel, (stride, stride), (zeros, zeros), pool=pool)
     layers = nn.Sequential(nn.MaxPool2d(pool), nn.Conv2d(1, 1, kernel, stride, padding))
     image = torch.zeros(1, height, width)
     if min(window.out_size) > 0:

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.fast.engine import gather, kernels
-from tsnn_uq.fast.engine.layers import WORD, Layer, unpack_planes, vote
+from tsnn_uq.fast.engine.layers import NO_PADDING, WORD, Layer, unpack_planes, vote
 from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
 from tsnn_uq.fast.threads import parallel_ranges
+from tsnn_uq.neurons import LIFParameters
 
 __all__ = ["LAYER", "Compiled"]
 
 LAYER = np.dtype(
     [
         *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
-        *((name, np.int64) for name in ("stride", "padding", "pool", "pool_max", "out_height", "out_width", "words")),
+        *((name, np.int64) for name in ("stride_down", "stride_right", "top", "left", "dilation_down")),
+        *((name, np.int64) for name in ("dilation_right", "pool", "pool_max", "out_height", "out_width", "words")),
         *((name, np.int64) for name in ("ternary", "by_output", "rows", "scales", "keep", "spiking", "hard_reset")),
         ("outputs", np.int64),
         *((name, np.float32) for name in ("decay", "threshold", "gain", "late")),
@@ -198,7 +200,7 @@ def _split(inputs: Tensor | Words, steps: int) -> tuple[Floats, Words]:
 def _is_narrow(layer: Layer) -> bool:
     """Whether bits are matched output by output: where a row of a word would be mostly padding, over a whole map."""
     window = layer.window
-    whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == 0
+    whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == NO_PADDING
     return layer.planes is not None and layer.words == 1 and whole
 
 
@@ -224,11 +226,13 @@ def _describe(row: np.void, layer: Layer) -> None:
     row["channels"], row["height"], row["width"] = window.channels, window.height, window.width
     row["words_in"] = -(-window.channels // WORD)
     row["kernel_height"], row["kernel_width"] = window.kernel
-    row["stride"], row["padding"] = window.stride, window.padding
+    row["stride_down"], row["stride_right"] = window.stride
+    row["dilation_down"], row["dilation_right"] = window.dilation
+    (row["top"], _), (row["left"], _) = window.padding
     row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
     row["out_height"], row["out_width"] = window.out_size
     row["words"], row["ternary"] = layer.words, layer.planes is not None
     row["gain"], row["outputs"] = layer.gain, layer.outputs
-    if layer.neuron is not None:
+    if isinstance(layer.neuron, LIFParameters):
         row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"
         row["decay"], row["threshold"], row["late"] = layer.neuron.decay, layer.neuron.threshold, layer.late

@@ -16,7 +16,7 @@ from tsnn_uq.checks import InputError, check_choice, check_positive, describe
 from tsnn_uq.coding import is_constant_over_time
 from tsnn_uq.devices import require_float64
 from tsnn_uq.fast.compilers import compiler_for
-from tsnn_uq.fast.engine.layers import Layer
+from tsnn_uq.fast.engine.layers import Layer, have_kernels
 from tsnn_uq.fast.engine.masks import Draw, active, seeded
 from tsnn_uq.fast.engine.reference import Reference
 from tsnn_uq.fast.engine.translate import translate
@@ -39,15 +39,17 @@ class Engine:
     cost nothing. BatchNorm is folded into scale and bias. Layers that are not ternary run too, by sums of floats.
 
     The compiled backend (numba, on a processor) and the reference (PyTorch, on any device) give the same bits where
-    sums are integers. The network itself differs by the rounding of its float sums: for n active inputs by at most
-    n 2**-23 of the sum of the magnitudes of their weights, which now and then decides a spike at the threshold.
+    sums are integers. Networks with leaky integrators, convolutions in groups, pooling that overlaps, or layers without
+    spikes between them run in the reference. The network itself differs by the rounding of its float sums: for n active
+    inputs by at most n 2**-23 of the sum of the magnitudes of their weights, which now and then decides a spike at the
+    threshold.
 
     Args:
         network: a trained network of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`, as
             `tsnn_uq.fast.engine.translate` has it, also from `tsnn_uq.exchange.from_nir`; or a Sequential of snnTorch
             or SpikingJelly. It is not changed, and what is changed in it later on is not seen. One that does not begin
             with a `Coding` takes currents over time [T, N, ...] where the others take images.
-        input_shape: channels, height and width of an image, for networks with convolutions.
+        input_shape: shape of an input, such as (1, 28, 28), for networks with convolutions or pooling.
         backend: ``"compiled"`` or ``"reference"``; by default the first where it can run.
 
     Attributes:
@@ -74,12 +76,14 @@ class Engine:
     ) -> None:
         require_float64("network", device_of(network))
         self._program = translate(network, input_shape)
+        self._shape = self._program.input_shape or self._program.layers[0].window.size
         self.steps = self._program.coding and self._program.coding.steps
         self.device = self._program.layers[0].scale.device
         best = self._best_backend()
         self.backend = check_choice("backend", backend or best, BACKENDS)
         if self.backend == "compiled" and best != "compiled":
-            where = f"the compiled one needs numba, a CPU and at most {MOST_INPUTS:,} inputs of a neuron"
+            layers = "spikes between its layers, no convolutions in groups"
+            where = f"the compiled one needs numba, a CPU, {layers} and at most {MOST_INPUTS:,} inputs of a neuron"
             raise InputError(f"backend: expected 'reference' here, since {where}; got 'compiled'")
         self._whole = self._runner(self._program.layers)
 
@@ -324,14 +328,13 @@ class Engine:
         return maps.permute(0, 1, 3, 4, 2)
 
     def _checked(self, images: Tensor) -> Tensor:
-        window, axes = self._program.layers[0].window, self._batch_axis + 1
-        shape = (window.channels, window.height, window.width)
+        axes, shape = self._batch_axis + 1, self._shape
         pixels, leading = math.prod(shape), "N" if self._program.coding else "T, N"
         fits = isinstance(images, Tensor) and images.dim() > axes and math.prod(images.shape[axes:]) == pixels
         if not fits or not images.numel():
             wanted = f"shape [{leading}, ...] with {pixels} values each"
             raise InputError(f"images: expected {wanted}; got {describe(images)}")
-        if shape[1:] != (1, 1) and images.shape[axes:] != shape:
+        if self._program.layers[0].window.size[1:] != (1, 1) and images.shape[axes:] != shape:
             wanted = f"shape [{leading}, {', '.join(map(str, shape))}], as input_shape says"
             raise InputError(f"images: expected {wanted}; got {describe(images)}")
         if images.device != self.device:
@@ -340,7 +343,7 @@ class Engine:
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
-        can = compiler_for(self.device) == "numba" and most <= MOST_INPUTS
+        can = compiler_for(self.device) == "numba" and most <= MOST_INPUTS and have_kernels(self._program.layers)
         return "compiled" if can else "reference"
 
 

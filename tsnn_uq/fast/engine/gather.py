@@ -45,17 +45,20 @@ def pack_spikes(values: Any, words: Any) -> bool:
 def gather_spikes(layer: Any, position: int, source: Any, t: int, events: Any) -> int:
     """List where the weights of the active inputs of one output pixel begin; returns how many there are."""
     count, stride = 0, _stride(layer)
-    pooled_height, pooled_width = layer.height // layer.pool, layer.width // layer.pool
-    top = position // layer.out_width * layer.stride - layer.padding
-    left = position % layer.out_width * layer.stride - layer.padding
-    for i in range(max(0, -top), min(layer.kernel_height, pooled_height - top)):
-        for j in range(max(0, -left), min(layer.kernel_width, pooled_width - left)):
+    top = position // layer.out_width * layer.stride_down - layer.top
+    left = position % layer.out_width * layer.stride_right - layer.left
+    first, last = _inside(top, layer.height // layer.pool, layer.kernel_height, layer.dilation_down)
+    start, stop = _inside(left, layer.width // layer.pool, layer.kernel_width, layer.dilation_right)
+    for i in range(first, last):
+        y = (top + i * layer.dilation_down) * layer.pool
+        for j in range(start, stop):
+            x = (left + j * layer.dilation_right) * layer.pool
             row = (i * layer.kernel_width + j) * layer.channels
             for word in range(layer.words_in):
                 together = np.uint32(0)
                 for di in range(layer.pool):
                     for dj in range(layer.pool):
-                        pixel = ((top + i) * layer.pool + di) * layer.width + (left + j) * layer.pool + dj
+                        pixel = (y + di) * layer.width + x + dj
                         bits = source[(t * layer.height * layer.width + pixel) * layer.words_in + word]
                         if layer.pool_max:
                             together |= bits
@@ -83,18 +86,27 @@ def _append(bits: Any, row: int, stride: int, events: Any, count: int) -> int:
 def gather_values(layer: Any, position: int, pixels: Any, events: Any, values: Any) -> int:
     """List where the weights of the inputs of one output pixel begin that are not zero, and their values."""
     count, stride = 0, _stride(layer)
-    top = position // layer.out_width * layer.stride - layer.padding
-    left = position % layer.out_width * layer.stride - layer.padding
-    for i in range(max(0, -top), min(layer.kernel_height, layer.height - top)):
-        for j in range(max(0, -left), min(layer.kernel_width, layer.width - left)):
+    top = position // layer.out_width * layer.stride_down - layer.top
+    left = position % layer.out_width * layer.stride_right - layer.left
+    first, last = _inside(top, layer.height, layer.kernel_height, layer.dilation_down)
+    start, stop = _inside(left, layer.width, layer.kernel_width, layer.dilation_right)
+    for i in range(first, last):
+        line = (top + i * layer.dilation_down) * layer.width + left
+        for j in range(start, stop):
             row = (i * layer.kernel_width + j) * layer.channels
-            start = ((top + i) * layer.width + left + j) * layer.channels
+            pixel = (line + j * layer.dilation_right) * layer.channels
             for channel in range(layer.channels):
-                value = pixels[start + channel]
+                value = pixels[pixel + channel]
                 events[count] = (row + channel) * stride
                 values[count] = value
                 count += value != 0
     return count
+
+
+@inlined
+def _inside(start: int, size: int, kernel: int, dilation: int) -> Any:
+    """The weights of a kernel, first and last + 1, that meet a map of a size where the kernel begins at `start`."""
+    return (max(0, -start) + dilation - 1) // dilation, min(kernel, (size - start + dilation - 1) // dilation)
 
 
 @inlined

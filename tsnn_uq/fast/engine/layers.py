@@ -1,7 +1,8 @@
 """What a network is to the engine: layers of synapses and neurons, their weights at two bits.
 
-A layer is a convolution over a map of spikes [T, N, height, width, channels], with pooling in front of it and LIF
-neurons behind it. A linear layer is one whose kernel is as large as its map.
+A layer is a convolution over a map of spikes or values [T, N, height, width, channels], with pooling in front of it
+and neurons behind it. A linear layer is one whose kernel is as large as its map; a convolution over one axis has maps
+of one row.
 
 Ternary weights have the two bits of `tsnn_uq.quantization.packing`, low for "not zero" and high for "minus", in two
 planes: rows [inputs + 1, 2, words] of 32-bit words, the low bits of all outputs and then the high bits, output o in bit
@@ -10,18 +11,32 @@ o % 32 of word o / 32. The row after the last input is what the counters of `tsn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tsnn_uq.neurons import LIFParameters
+from tsnn_uq.neurons import LI, LIFParameters
 from tsnn_uq.quantization.rules import ternary_parts
 
-__all__ = ["Layer", "Masks", "Window", "drop_weights", "pack_bits", "pack_planes", "pad_outputs", "unpack_planes"]
+__all__ = [
+    "Layer",
+    "Masks",
+    "Window",
+    "drop_weights",
+    "have_kernels",
+    "pack_bits",
+    "pack_planes",
+    "pad_outputs",
+    "unpack_planes",
+    "vote",
+]
 
 WORD = 32
+NO_PADDING = (0, 0), (0, 0)
 
 
 @dataclass(frozen=True)
@@ -33,33 +48,43 @@ class Window:
         height: rows of the input map, before pooling.
         width: columns of the input map, before pooling.
         kernel: rows and columns of the kernel.
-        stride: step of the kernel.
-        padding: zeros around the pooled map.
+        stride: steps of the kernel, down and to the right.
+        padding: zeros above and below the pooled map, and on its left and right.
+        dilation: rows, and columns, from one weight of the kernel to the next.
+        groups: equal parts of the input channels, each seen by as many of the outputs.
         pool: side of the squares that are pooled, 1 for none.
-        pool_kind: ``"mean"`` or ``"max"`` of a square.
+        pool_kind: ``"mean"``, ``"max"`` or ``"sum"`` of a square.
     """
 
     channels: int
     height: int = 1
     width: int = 1
     kernel: tuple[int, int] = (1, 1)
-    stride: int = 1
-    padding: int = 0
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = NO_PADDING
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
     pool: int = 1
     pool_kind: str = "mean"
 
     @property
     def inputs(self) -> int:
         """Weights of one output."""
-        return self.kernel[0] * self.kernel[1] * self.channels
+        return self.kernel[0] * self.kernel[1] * self.channels // self.groups
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the input map."""
+        return self.channels, self.height, self.width
 
     @property
     def out_size(self) -> tuple[int, int]:
         """Rows and columns of the output map."""
-        sides = (self.height // self.pool, self.width // self.pool)
         height, width = (
-            (side + 2 * self.padding - kernel) // self.stride + 1
-            for side, kernel in zip(sides, self.kernel, strict=True)
+            (side // self.pool + sum(zeros) - dilation * (kernel - 1) - 1) // stride + 1
+            for side, zeros, dilation, kernel, stride in zip(
+                self.size[1:], self.padding, self.dilation, self.kernel, self.stride, strict=True
+            )
         )
         return height, width
 
@@ -88,7 +113,7 @@ class Layer:
         weights: float weights [inputs, 32 * words]; ``None`` for ternary ones.
         scale: current per unit of the sum, for each output; in a finished layer [32 * words], zero for no output.
         bias: constant current, likewise.
-        neuron: the LIF neurons; ``None`` for a read-out of currents.
+        neuron: LIF neurons, or leaky integrators, which give their potentials; ``None`` for currents as they are.
         late: what is subtracted one step after a spike, in place of the neurons' reset; 0 for none.
         dropout: masks on the incoming spikes.
         dropconnect: masks on the weights.
@@ -102,7 +127,7 @@ class Layer:
     weights: Tensor | None
     scale: Tensor
     bias: Tensor
-    neuron: LIFParameters | None = None
+    neuron: LIFParameters | LI | None = None
     late: float = 0.0
     dropout: Masks | None = None
     dropconnect: Masks | None = None
@@ -135,6 +160,11 @@ class Layer:
         return replace(self, scale=scale, bias=bias)
 
     @property
+    def out(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the output map."""
+        return self.outputs, *self.window.out_size
+
+    @property
     def words(self) -> int:
         """Words that hold one bit for each output."""
         return -(-self.outputs // WORD)
@@ -148,6 +178,15 @@ class Layer:
     def weight_bytes(self) -> int:
         """Bytes of the weights in memory, scales and biases apart."""
         return sum(tensor.nbytes for tensor in (self.planes, self.weights) if tensor is not None)
+
+
+def have_kernels(layers: Sequence[Layer]) -> bool:
+    """Whether the compiled kernels can run such layers: spikes behind each but the last, and no groups."""
+    last = layers[-1]
+    spiking = all(isinstance(layer.neuron, LIFParameters) for layer in layers[:-1])
+    plain = all(layer.window.groups == 1 for layer in layers) and layers[0].window.pool == 1
+    follow = all(before.out == after.window.size for before, after in pairwise(layers))
+    return spiking and plain and follow and last.out[1:] == (1, 1) and not isinstance(last.neuron, LI)
 
 
 def vote(outputs: Tensor, layer: Layer) -> Tensor:

@@ -75,7 +75,7 @@ class Draw:
         if layer.dropconnect is None:
             return layer
         window, device = layer.window, layer.scale.device
-        mask = torch.empty(layer.outputs, window.channels, *window.kernel, device=device)
+        mask = torch.empty(layer.outputs, window.channels // window.groups, *window.kernel, device=device)
         mask.uniform_(generator=seeded(self.weight_seed(layer.dropconnect.name, sample), device))
         keep = (mask >= layer.dropconnect.p).permute(2, 3, 1, 0).reshape(window.inputs, layer.outputs)
         if layer.planes is None:

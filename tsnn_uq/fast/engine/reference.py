@@ -1,8 +1,9 @@
 """The engine in plain PyTorch: dense sums of ternary codes, on any device.
 
-This is what the kernels are held to, bit for bit, and what runs where they cannot: on a GPU, and on a processor
-without numba. The codes are -1, 0 and +1 and the spikes 0 and 1, so the sums are exact integers in float32 up to
-2**24. The weights are unpacked from their two bits a layer at a time, for as long as it runs.
+This is what the kernels are held to, bit for bit, and what runs where they cannot: on a GPU, on a processor without
+numba, and for layers that they do not have, such as leaky integrators and convolutions in groups. The codes are -1, 0
+and +1 and the spikes 0 and 1, so the sums are exact integers in float32 up to 2**24. The weights are unpacked from
+their two bits a layer at a time, for as long as it runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tsnn_uq.fast.engine.layers import Layer, unpack_planes, vote
+from tsnn_uq.fast.engine.layers import NO_PADDING, Layer, Window, unpack_planes, vote
 from tsnn_uq.fast.engine.masks import Draw
 from tsnn_uq.neurons import LIFParameters
 
@@ -61,7 +62,7 @@ class Reference:
             mean: whether to take the mean over time.
         """
         gain = self.layers[-1].gain
-        samples = [self._propagate(inputs, steps, keep).flatten(2) * gain for keep in masks]
+        samples = [_features(self._propagate(inputs, steps, keep)) * gain for keep in masks]
         return vote(torch.stack([_mean(one) if mean else one for one in samples]), self.layers[-1])
 
     def begin(self, inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),)) -> ReferenceSteps:
@@ -71,11 +72,10 @@ class Reference:
     def _propagate(self, inputs: Tensor, steps: int, keep: Sequence[Tensor]) -> Tensor:
         waiting = iter(keep)
         for layer in self.layers:
+            inputs = _arranged(inputs, layer.window)
             if layer.dropout is not None and keep:
                 inputs = inputs * next(waiting)
-            inputs = currents(layer, inputs)
-            if layer.neuron is not None:
-                inputs = fire(inputs, layer.neuron, steps, late=layer.late)
+            inputs = _respond(layer, currents(layer, inputs), steps)
         return inputs.expand(steps, *inputs.shape[1:])
 
 
@@ -95,7 +95,7 @@ class ReferenceSteps:
 
     def outputs(self, running: Tensor, step: int) -> Tensor:
         """Outputs [S, n, C] of the inputs numbered `running` after `step`, from 0; steps come in their order."""
-        samples = [self._advance(sample, running, step).flatten(1) for sample in range(len(self._masks))]
+        samples = [_features(self._advance(sample, running, step)) for sample in range(len(self._masks))]
         return vote(torch.stack(samples) * self._layers[-1].gain, self._layers[-1])
 
     def spikes(self, running: Tensor, step: int) -> None:
@@ -112,6 +112,7 @@ class ReferenceSteps:
         waiting = iter(self._masks[sample])
         now = self._inputs[min(step, len(self._inputs) - 1)][None, running]
         for index, layer in enumerate(self._layers):
+            now = _arranged(now, layer.window)
             if layer.dropout is not None and self._masks[sample]:
                 keep = next(waiting)
                 now = now * keep[min(step, len(keep) - 1)][None, running]
@@ -121,7 +122,7 @@ class ReferenceSteps:
                 if index not in kept:
                     kept[index] = now.new_zeros(self._inputs.shape[1], *now.shape[2:])
                 potential = kept[index][running]
-                now = fire(now, layer.neuron, 1, potential, layer.late)
+                now = _respond(layer, now, 1, potential)
                 kept[index][running] = potential
         return now[0]
 
@@ -142,15 +143,17 @@ def currents(layer: Layer, inputs: Tensor) -> Tensor:
     else:
         assert layer.weights is not None
         weight = layer.weights[:, : layer.outputs]
-    maps = inputs.flatten(0, 1).permute(0, 3, 1, 2)
+    maps = inputs.flatten(0, 1).movedim(-1, 1)
     if window.pool > 1:
         size = window.pool
         maps = functional.max_pool2d(maps, size) if window.pool_kind == "max" else _square_sums(maps, size)
-    kernel = weight.reshape(*window.kernel, window.channels, layer.outputs).permute(3, 2, 0, 1)
-    if maps.shape[2:] == kernel.shape[2:] and window.padding == 0:
+    kernel = weight.reshape(*window.kernel, -1, layer.outputs).permute(3, 2, 0, 1)
+    (top, bottom), (left, right) = window.padding
+    maps = functional.pad(maps, (left, right, top, bottom)) if window.padding != NO_PADDING else maps
+    if maps.shape[1:] == kernel.shape[1:]:
         sums = (maps.flatten(1) @ kernel.flatten(1).T).reshape(-1, layer.outputs, 1, 1)
     else:
-        sums = functional.conv2d(maps, kernel, stride=window.stride, padding=window.padding)
+        sums = functional.conv2d(maps, kernel, None, window.stride, 0, window.dilation, window.groups)
     sums = sums.permute(0, 2, 3, 1).unflatten(0, inputs.shape[:2])
     return (sums * layer.scale[: layer.outputs]).add_(layer.bias[: layer.outputs])
 
@@ -158,6 +161,33 @@ def currents(layer: Layer, inputs: Tensor) -> Tensor:
 def _square_sums(maps: Tensor, size: int) -> Tensor:
     """Sums over squares; the mean's divisor is in the scale, so that sums of spikes stay integers."""
     return functional.avg_pool2d(maps, size, divisor_override=1)
+
+
+def _arranged(inputs: Tensor, window: Window) -> Tensor:
+    """Maps [T, N, height, width, channels] as a window sees them, whose axes may be those of a `Flatten`."""
+    channels, height, width = window.size
+    if inputs.shape[2:] == (height, width, channels):
+        return inputs
+    return _features(inputs).reshape(*inputs.shape[:2], channels, height, width).movedim(2, -1)
+
+
+def _features(maps: Tensor) -> Tensor:
+    """Maps [..., height, width, channels] as features [..., channels * height * width]."""
+    return maps.movedim(-1, -3).flatten(-3)
+
+
+def _respond(layer: Layer, current: Tensor, steps: int, potential: Tensor | None = None) -> Tensor:
+    """What a layer gives for its current, as `fire` does: spikes, potentials of leaky integrators, or the current."""
+    if isinstance(layer.neuron, LIFParameters):
+        return fire(current, layer.neuron, steps, potential, layer.late)
+    if layer.neuron is None:
+        return current
+    values = current.new_empty(steps, *current.shape[1:])
+    potential = torch.zeros_like(values[0]) if potential is None else potential
+    for t in range(steps):
+        potential.mul_(layer.neuron.decay).add_(layer.neuron.gain * current[min(t, len(current) - 1)])
+        values[t] = potential
+    return values
 
 
 def fire(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
 from tsnn_uq.fast.engine.foreign import is_foreign_dropout, read_neurons
 from tsnn_uq.fast.engine.layers import Layer, Masks, Window
 from tsnn_uq.networks import flat_layers
-from tsnn_uq.neurons import LIF, PLIF
+from tsnn_uq.neurons import LI, LIF, PLIF
 from tsnn_uq.quantization.parametrizations import float_parameter, weight_steps
 from tsnn_uq.readout import Gain
 from tsnn_uq.state import is_foreign_neuron
@@ -26,7 +28,7 @@ __all__ = ["Program", "translate"]
 
 OTHERS = "tsnn_uq.exchange.from_nir brings networks of other libraries over; mc_predict takes them as they are"
 DROPCONNECT = DropConnectLinear | DroppedWeight
-TIMELESS = nn.BatchNorm1d | nn.BatchNorm2d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d
+TIMELESS = nn.BatchNorm1d | nn.BatchNorm2d | nn.Conv1d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Program:
     coding: Coding | None
     coding_name: str
     layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...] | None = None
 
     @property
     def random_input(self) -> bool:
@@ -49,24 +52,25 @@ class Program:
 def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> Program:
     """Translate a trained network: a Sequential of what `tsnn_uq.networks` and `tsnn_uq.neurons` have.
 
-    That is: perhaps a Coding; then synapses (linear, dropconnect or convolution, ternary or float, with or without
-    bias), each with BatchNorm and LIF or PLIF neurons behind it as wished, dropout on spikes, pooled ones too, mean or
-    max pooling of spikes, Flatten; last, synapses whose currents are the outputs, or neurons and a Gain, before it
-    perhaps means of as many outputs for each class. What knows no time stands in `OverTime`. Synapses may have the
-    dropout or dropconnect of `tsnn_uq.uncertainty.make_stochastic`.
+    That is: perhaps a Coding; then, in any order, linear layers and convolutions over one or two axes, ternary or
+    float, LIF and PLIF neurons, leaky integrators, pooling and Flatten, so everything that `tsnn_uq.exchange.from_nir`
+    gives; BatchNorm behind a layer of weights, dropout on anything but the input; last, perhaps means of as many
+    outputs for each class, and a Gain. What knows no time is inside an `OverTime`. Layers may have the dropout or
+    dropconnect of `tsnn_uq.uncertainty.make_stochastic`. What has no weights of its own between two layers, such as
+    neurons behind a pooling, becomes a layer with one weight of 1 for each channel.
 
     A Sequential of snnTorch or SpikingJelly is read as it is: layers of torch or SpikingJelly, and the neurons of
     `tsnn_uq.fast.engine.foreign`.
 
     Args:
         network: the network; it is not changed.
-        input_shape: channels, height and width of an image, for convolutions.
+        input_shape: shape of an input, for convolutions and pooling: channels, and height and width if there are any.
 
     Returns:
         The program, on the network's device.
 
     Raises:
-        InputError: names the first module that the engine does not know or that stands where it cannot be.
+        InputError: names the first module that the engine does not know or that cannot be where it is.
     """
     modules = list(flat_layers(network))
     coding_name, first, _ = modules[0] if modules else ("", network, False)
@@ -80,7 +84,8 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         modules = [
             (name, module, wrapped or isinstance(module, TIMELESS | nn.Flatten)) for name, module, wrapped in modules
         ]
-    walk = _Walk(_checked_shape(input_shape), foreign)
+    shape = _checked_shape(input_shape)
+    walk = _Walk(_as_map(shape) if shape else None, len(shape or (1,)), foreign, device_of(network))
     for name, module, wrapped in modules:
         walk.take(name, module, wrapped)
     layers = walk.finish()
@@ -88,7 +93,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         raise InputError("network: expected random layers in the Sequential; got one inside a layer")
     if len(set(walk.random)) < len(walk.random):
         raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
-    return Program(coding, coding_name, layers)
+    return Program(coding, coding_name, layers, shape if layers[0].window.size[1:] != (1, 1) else None)
 
 
 def _has_masks(module: nn.Module) -> bool:
@@ -96,25 +101,32 @@ def _has_masks(module: nn.Module) -> bool:
     return isinstance(module, StochasticLayer) and module.p > 0
 
 
-def _checked_shape(shape: Sequence[int] | None) -> tuple[int, int, int] | None:
+def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
     if shape is None:
         return None
-    if len(shape) != 3:
-        raise InputError(f"input_shape: expected channels, height and width; got {tuple(shape)}")
+    if not 1 <= len(shape) <= 3:
+        raise InputError(f"input_shape: expected one to three sizes, channels first; got {tuple(shape)}")
     for size in shape:
         check_positive("input_shape", size, integer=True)
-    return shape[0], shape[1], shape[2]
+    return tuple(shape)
+
+
+def _as_map(sizes: Sequence[int]) -> tuple[int, int, int]:
+    """Channels, rows and columns of data [channels, columns], or of features [channels]."""
+    columns = sizes[-1] if len(sizes) > 1 else 1
+    return sizes[0], sizes[1] if len(sizes) > 2 else 1, columns
 
 
 @dataclass
 class _Walk:
-    """Goes through the modules with a map [channels, height, width] in hand."""
+    """Goes through the modules, with the map [channels, height, width] that the next one gets."""
 
-    shape: tuple[int, int, int] | None
+    shape: tuple[int, int, int] | None  # behind the layers that are done
+    axes: int  # of the data: features, or channels and one or two axes of a map
     foreign: bool  # whether the network is another library's
+    device: torch.device
     done: list[Layer] = field(default_factory=list)
     open: Layer | None = None  # what BatchNorm and neurons may follow
-    spikes: bool = False  # whether what comes next sees spikes
     pool: int = 1
     pool_kind: str = "mean"
     dropout: Masks | None = None
@@ -124,17 +136,18 @@ class _Walk:
     def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
         """Take in the next module; `wrapped` is whether it stands in an `OverTime`."""
         place = f"{type(module).__name__} ({name!r})"
-        if (isinstance(module, TIMELESS) and not wrapped) or (wrapped and isinstance(module, LIF | PLIF | Dropout)):
-            raise InputError(f"network: expected BatchNorm and pooling, and only such, in an OverTime; got {place}")
+        if isinstance(module, LIF | PLIF | LI | Dropout) if wrapped else isinstance(module, TIMELESS):
+            wanted = "BatchNorm, pooling and Conv1d, and only such, in an OverTime"
+            raise InputError(f"network: expected {wanted}; got {place}")
         if self.open is not None and (self.open.gain != 1 or (self.open.votes > 1 and not isinstance(module, Gain))):
             raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
         if isinstance(module, nn.Linear):
             self._linear(name, module)
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv1d | nn.Conv2d):
             self._convolution(name, module)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             self._batch_norm(name, module)
-        elif isinstance(module, LIF | PLIF) or is_foreign_neuron(module):
+        elif isinstance(module, LIF | PLIF | LI) or is_foreign_neuron(module):
             self._neurons(name, module)
         elif isinstance(module, Dropout):
             self._dropout(name, module, module.mask)
@@ -144,74 +157,116 @@ class _Walk:
             self._pooling(name, module)
         elif isinstance(module, nn.AvgPool1d):
             self._vote(name, module)
-        elif isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1 if wrapped else 2, -1):
-            pass  # a linear layer behind a map is a convolution as large as the map
-        elif isinstance(module, Gain) and self.open is not None and self.open.neuron is not None:
-            self.open = replace(self.open, gain=module.gain)
+        elif isinstance(module, nn.Flatten) and self._flatten(name, module, 1 if wrapped else 2):
+            pass
+        elif isinstance(module, Gain) and self.open is not None and not self._pending:
+            one = self.open
+            self.open = one.affine(module.gain) if one.neuron is None else replace(one, gain=module.gain)
         elif not isinstance(module, nn.Identity):
             raise InputError(f"network: expected layers that the engine knows; got {place} ({OTHERS})")
 
     def finish(self) -> tuple[Layer, ...]:
         """Close the last layer; its outputs are those of the network."""
-        if self.open is None:
-            raise InputError("network: expected at least one linear or convolutional layer; got none")
-        if self.open.window.out_size != (1, 1) or self.dropout or self.pool != 1:
-            raise InputError("network: expected the last layer to give one value a class; got a map, or more behind it")
+        if self.pool != 1:
+            self._each_channel("the last pooling")
+        if self.open is None and not self.done:
+            raise InputError("network: expected at least one layer of weights or neurons; got none")
+        if self.open is None or self.dropout or (self.axes > 1 and self.open.out[1:] != (1, 1)):
+            wanted = "outputs with one axis, the classes, and no dropout on them"
+            raise InputError(f"network: expected {wanted}; got a map or dropout (a Flatten makes one axis of a map)")
         self._close()
         return tuple(self.done)
+
+    @property
+    def _pending(self) -> bool:
+        """Whether pooling or dropout waits for the layer whose inputs it acts on."""
+        return self.pool != 1 or self.dropout is not None
 
     def _close(self) -> None:
         if self.open is not None:
             self.done.append(self.open.finished())
-            self.shape = (self.open.outputs, *self.open.window.out_size)
+            self.shape = self.open.out
             self.open = None
 
-    def _start(self, name: str, module: nn.Module) -> None:
-        """Close the layer before; the next one reads its spikes."""
-        if self.open is not None and not self.spikes:
-            raise InputError(f"network: expected spiking neurons before {name!r}, {type(module).__name__}; got none")
+    def _map(self, name: str) -> tuple[int, int, int]:
+        """The map that the next layer gets, before the pooling that waits."""
+        shape = self.shape if self.open is None else self.open.out
+        if shape is None:
+            raise InputError(f"input_shape: expected the shape of an input, for {name!r}; got none")
+        return shape
+
+    def _each_channel(self, name: str, kernel: tuple[int, int] = (1, 1), **options: Any) -> Layer:
+        """Open a layer that only adds up the inputs that its kernel, 1 x 1 by default, sees in one channel."""
+        shape = self._map(name)
         self._close()
-        self.spikes = False
+        window = replace(self._window(shape, kernel), groups=shape[0], **options)
+        ones = torch.ones(shape[0], window.inputs, device=self.device)
+        return self._begin(name, window, ones, torch.zeros_like(ones[:, 0]), None)
+
+    def _flatten(self, name: str, module: nn.Flatten, leading: int) -> bool:
+        """Flatten axes behind the `leading` ones, which count time and inputs; False if those are among them.
+
+        A linear layer behind a map is a convolution as large as the map, so a map that is flattened wholly stays one.
+        """
+        start, end = (dim - leading if dim >= 0 else dim + self.axes for dim in (module.start_dim, module.end_dim))
+        if start < 0:
+            return False
+        if start == 0 and end == self.axes - 1:
+            self.axes = 1
+        elif start < end:
+            channels, height, width = self._each_channel(name).out
+            before = (channels, height, width) if self.axes == 3 else (channels, width)
+            sizes = (*before[:start], math.prod(before[start : end + 1]), *before[end + 1 :])
+            self._close()
+            self.shape, self.axes = _as_map(sizes), len(sizes)
+        return True
 
     def _linear(self, name: str, module: nn.Linear) -> None:
-        self._start(name, module)
+        self._close()
         channels, height, width = self.shape or (module.in_features, 1, 1)
+        if self.done and self.axes > 1:
+            raise InputError(f"network: expected a Flatten between a map and {name!r}, Linear; got none")
         if not self.done and channels * height * width == module.in_features:
             channels, height, width = module.in_features, 1, 1  # nothing looks at the image as a map
-        window = self._window(channels, height, width, (height // self.pool, width // self.pool))
+        window = self._window((channels, height, width), (height // self.pool, width // self.pool))
         if window.inputs != module.in_features:
             raise InputError(f"network: expected {window.inputs} inputs of {name!r}; got {module.in_features}")
         weight = _weight(module).unflatten(1, (channels, *window.kernel)).permute(0, 2, 3, 1).flatten(1)
         self._open(name, module, window, weight)
+        self.axes = 1
 
-    def _convolution(self, name: str, module: nn.Conv2d) -> None:
-        self._start(name, module)
-        if self.shape is None:
-            raise InputError("input_shape: expected channels, height and width of an image, for convolutions; got none")
-        stride, padding = module.stride[0], module.padding[0]
-        plain = module.groups == 1 and set(module.dilation) == {1} and module.padding_mode == "zeros"
-        if not plain or len(set(module.stride)) != 1 or len(set(module.padding)) != 1 or isinstance(padding, str):
-            wanted = "a convolution without groups and dilation, stride and padding alike in both directions"
-            raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
-        window = self._window(*self.shape, (module.kernel_size[0], module.kernel_size[1]))
-        window = replace(window, stride=stride, padding=int(padding))
+    def _convolution(self, name: str, module: nn.Conv1d | nn.Conv2d) -> None:
+        shape = self._map(name)
+        self._close()
+        if module.padding_mode != "zeros":
+            raise InputError(f"network: expected convolutions padded with zeros; got {module} ({name!r})")
+        self.axes = 1 + len(module.kernel_size)
+        window = replace(
+            self._window(shape, _down_and_right(module.kernel_size)),
+            stride=_down_and_right(module.stride),
+            padding=_padding(module),
+            dilation=_down_and_right(module.dilation),
+            groups=module.groups,
+        )
         if module.in_channels != window.channels:
             raise InputError(f"network: expected {window.channels} inputs of {name!r}; got {module.in_channels}")
-        if min(window.out_size) < 1:
-            raise InputError(f"network: expected a map as large as the kernel of {name!r}; got {window}")
-        self._open(name, module, window, _weight(module).permute(0, 2, 3, 1).flatten(1))
+        self._open(name, module, window, _weight(module).movedim(1, -1).flatten(1))
 
-    def _window(self, channels: int, height: int, width: int, kernel: tuple[int, int]) -> Window:
-        return Window(channels, height, width, kernel, pool=self.pool, pool_kind=self.pool_kind)
+    def _window(self, shape: tuple[int, int, int], kernel: tuple[int, int]) -> Window:
+        return Window(*shape, kernel, pool=self.pool, pool_kind=self.pool_kind)
 
-    def _open(self, name: str, module: nn.Linear | nn.Conv2d, window: Window, weight: Tensor) -> None:
+    def _open(self, name: str, module: nn.Linear | nn.Conv1d | nn.Conv2d, window: Window, weight: Tensor) -> None:
         bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
         if isinstance(dropout := module._modules.get(CHILD), Dropout):  # put on by make_stochastic
-            self.spikes = bool(self.done)
             self._dropout(f"{name}.{CHILD}", dropout, dropout.mask)
-            self.spikes = False
-        self.open = Layer.of(window, weight, bias, self.dropout, self._dropconnect(name, module))
+        self._begin(name, window, weight, bias, self._dropconnect(name, module))
+
+    def _begin(self, name: str, window: Window, weight: Tensor, bias: Tensor, dropconnect: Masks | None) -> Layer:
+        if min(window.out_size) < 1:
+            raise InputError(f"network: expected a map as large as the kernel of {name!r}; got {window}")
+        layer = self.open = Layer.of(window, weight, bias, self.dropout, dropconnect)
         self.pool, self.dropout = 1, None
+        return layer
 
     def _dropconnect(self, name: str, module: nn.Module) -> Masks | None:
         """Masks on the weights: the layer's own, or those that make_stochastic put on."""
@@ -240,46 +295,60 @@ class _Walk:
         self.open = layer.affine(factor, module.running_mean.double(), shift)
 
     def _neurons(self, name: str, module: nn.Module) -> None:
+        layer = self.open
+        if layer is None or layer.neuron is not None or self._pending:
+            layer = self._each_channel(name)
+        if isinstance(module, LI):
+            self.open = replace(layer, neuron=module)
+            return
         neurons = read_neurons(name, module)
-        layer = self._synapses(name, module).affine(neurons.factor)
-        self.open = replace(layer, neuron=neurons.params, late=neurons.late)
-        self.spikes = True
+        self.open = replace(layer.affine(neurons.factor), neuron=neurons.params, late=neurons.late)
 
     def _vote(self, name: str, module: nn.AvgPool1d) -> None:
         sizes = [_pair(size)[0] for size in (module.kernel_size, module.stride, module.padding)]
-        if self.open is None or sizes != [sizes[0], sizes[0], 0] or self.open.outputs % sizes[0]:
+        flat = self.open is not None and self.open.out[1:] == (1, 1) and not self._pending
+        if self.open is None or not flat or sizes != [sizes[0], sizes[0], 0] or self.open.outputs % sizes[0]:
             wanted = "means of as many outputs for each class, which do not overlap"
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
         self.open = replace(self.open, votes=sizes[0])
 
     def _synapses(self, name: str, module: nn.Module) -> Layer:
-        if self.open is None or self.spikes:
-            raise InputError(f"network: expected synapses before {name!r}, {type(module).__name__}; got something else")
+        if self.open is None or self.open.neuron is not None or self._pending:
+            wanted = "a layer of weights right before"
+            raise InputError(f"network: expected {wanted} {name!r}, {type(module).__name__}; got something else")
         return self.open
 
     def _dropout(self, name: str, module: Any, mask: str) -> None:
         if module.p == 0:
             return
-        if not self.spikes or self.dropout:
-            raise InputError(f"network: expected dropout on spikes, once; got it elsewhere ({name!r})")
+        if self.dropout or (self.open is None and not self.done):
+            raise InputError(f"network: expected dropout behind a layer, once; got it elsewhere ({name!r})")
         self.dropout = Masks(name, module.p, mask == "per-step", pooled=self.pool > 1)
         self.random.append(module)
 
     def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
-        sides = {*_pair(module.kernel_size), *_pair(module.stride)}
-        plain = len(sides) == 1 and set(_pair(module.padding)) == {0} and not module.ceil_mode
+        kernel, stride, padding = (_pair(sizes) for sizes in (module.kernel_size, module.stride, module.padding))
+        plain = len({*kernel, *stride}) == 1 and padding == (0, 0)
         if isinstance(module, nn.MaxPool2d):
-            plain = plain and set(_pair(module.dilation)) == {1} and not module.return_indices
-        else:
-            plain = plain and module.divisor_override is None
-        if not plain or not self.spikes or self.pool != 1:
-            wanted = "pooling of spikes, once, in squares that do not overlap"
+            if not plain or module.ceil_mode or module.return_indices or set(_pair(module.dilation)) != {1}:
+                wanted = "maximum pooling in squares that do not overlap"
+                raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
+        elif module.ceil_mode or (padding != (0, 0) and not module.count_include_pad):
+            wanted = "average pooling of whole windows, padding counted"
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
-        (self.pool,) = sides
-        self.pool_kind = "mean" if isinstance(module, nn.AvgPool2d) else "max"
+        if self.pool != 1:
+            self._each_channel(name)
+        if isinstance(module, nn.MaxPool2d):
+            self.pool, self.pool_kind = kernel[0], "max"
+        elif plain and module.divisor_override in (None, 1):
+            self.pool, self.pool_kind = kernel[0], "sum" if module.divisor_override else "mean"
+        else:
+            zeros = tuple((size, size) for size in padding)
+            layer = self._each_channel(name, kernel=kernel, stride=stride, padding=zeros)
+            self.open = layer.affine(1 / (module.divisor_override or math.prod(kernel)))
 
 
-def _weight(module: nn.Linear | nn.Conv2d) -> Tensor:
+def _weight(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> Tensor:
     """The weight of a layer without what dropconnect drops."""
     steps, weight = weight_steps(module), float_parameter(module)
     if weight is None or not any(isinstance(step, DroppedWeight) for step in steps):
@@ -289,5 +358,22 @@ def _weight(module: nn.Linear | nn.Conv2d) -> Tensor:
     return weight.detach()
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else (value, value)
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value[0], value[-1]) if isinstance(value, tuple) else (value, value)
+
+
+def _down_and_right(sizes: tuple[int, ...]) -> tuple[int, int]:
+    """Sizes down and to the right, of which convolutions over one axis have the second alone."""
+    return sizes[-2] if len(sizes) > 1 else 1, sizes[-1]
+
+
+def _padding(module: nn.Conv1d | nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros above and below, left and right; those of ``"same"`` are one more behind than before if they are odd."""
+    sizes: list[tuple[int, int]] = [(0, 0)] * (2 - len(module.kernel_size))
+    for axis, (kernel, dilation) in enumerate(zip(module.kernel_size, module.dilation, strict=True)):
+        if isinstance(module.padding, str):
+            zeros = dilation * (kernel - 1) if module.padding == "same" else 0
+            sizes.append((zeros // 2, zeros - zeros // 2))
+        else:
+            sizes.append((int(module.padding[axis]), int(module.padding[axis])))
+    return sizes[0], sizes[1]
