@@ -191,7 +191,7 @@ def test_without_numba_the_reference_runs(monkeypatch):
     engine = Engine(convolutional(), SHAPE)
     assert engine.backend == "reference"
     assert engine(images()).shape == (5, 7, 10)
-    match = r"^backend: expected 'reference' here, since the compiled one needs numba, a CPU and .*; got 'compiled'$"
+    match = r"^backend: expected 'reference' here, since the compiled one needs numba, a CPU, .*; got 'compiled'$"
     with pytest.raises(InputError, match=match):
         Engine(convolutional(), SHAPE, backend="compiled")
 
