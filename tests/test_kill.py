@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.experiments import contents, without_time
+from tests.helpers.processes import WAIT, kill_when, started
 from tsnn_uq.cli import main
 from tsnn_uq.results.tables import read_results
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]  # its fixture is made once
 
-SETTINGS = ["--data", "digits", "--hidden", "16", "--train-limit", "320", "--batch-size", "32", "--epochs", "20"]
+SETTINGS = ["--data", "digits", "--hidden", "16", "--train-limit", "320", "--batch-size", "32", "--epochs", "6"]
 COMMON = [*SETTINGS, "--samples", "64"]
-STEPS = 200  # 20 epochs of 10 steps
-WAIT = 300.0  # on a machine that does much else too
+STEPS = 60  # 6 epochs of 10 steps
 
 
-def start(*arguments, checkpoint_seconds=0.0):
-    """The command in a process group of its own."""
-    words = map(str, (*arguments, "--checkpoint-seconds", checkpoint_seconds))
-    command = [sys.executable, "-c", "from tsnn_uq.cli import main; main()", *words, *COMMON]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-
-
-def finish(*arguments, **options):
-    assert start(*arguments, **options).wait(WAIT) == 0
+def command(*words, checkpoint_seconds=0.0):
+    """Run the command in this process, which has to succeed."""
+    with pytest.MonkeyPatch.context() as patch:
+        given = map(str, (*words, "--checkpoint-seconds", checkpoint_seconds))
+        patch.setattr(sys, "argv", ["tsnn-uq", *given, *COMMON])
+        with pytest.raises(SystemExit, match="0"):
+            main()
 
 
 def steps_done(folder):
@@ -47,20 +43,6 @@ def steps_done(folder):
     except OSError:
         return 0
     return json.loads(header["__metadata__"]["header"])["step"]
-
-
-def kill_when(process, condition, *, whole_group=True):
-    """Kill -9 as soon as `condition` holds; it has to hold before the process ends."""
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert process.poll() is None, "ended before it was to be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    if whole_group:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
 
 
 def group_is_gone(group):
@@ -79,11 +61,7 @@ def result(folder):
 def uninterrupted(tmp_path_factory):
     """Folder of a comparison that nothing disturbed, done in this process."""
     out = tmp_path_factory.mktemp("uninterrupted")
-    words = ("compare", "--methods", "direct,indirect,distill", "--seeds", "1", "--jobs", "1", "--out", str(out))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["tsnn-uq", *words, *COMMON])
-        with pytest.raises(SystemExit, match="0"):
-            main()
+    command("compare", "--methods", "direct,indirect,distill", "--seeds", 1, "--jobs", 1, "--out", out)
     return out
 
 
@@ -96,7 +74,7 @@ def is_trained(folder: Path) -> bool:
     [
         pytest.param(
             "direct",
-            [lambda folder: steps_done(folder) > 0, lambda folder: steps_done(folder) > 120],
+            [lambda folder: steps_done(folder) > 0, lambda folder: steps_done(folder) > 0.6 * STEPS],
             id="after the first steps and again",
         ),
         pytest.param(
@@ -109,29 +87,29 @@ def is_trained(folder: Path) -> bool:
 def test_a_killed_training_ends_with_the_same_numbers(method, moments, uninterrupted, tmp_path):
     name = f"dropout-all-{method}-0"
     undisturbed = uninterrupted / "runs" / name
-    command = ("train", "--method", method, "--out", tmp_path)
+    words = ("train", "--method", method, "--out", tmp_path)
     for moment in moments:
-        kill_when(start(*command), lambda moment=moment: moment(tmp_path / name))
+        with started(command, *words) as process:
+            kill_when(process, lambda moment=moment: moment(tmp_path / name))
         assert not (tmp_path / name / "result.json").exists()
-    finish(*command)
+    command(*words)
     assert contents(tmp_path / name) == contents(undisturbed)
     assert result(tmp_path / name) == result(undisturbed)
     assert {path.name for path in (tmp_path / name).iterdir()} == {path.name for path in undisturbed.iterdir()}
 
 
 def test_a_killed_comparison_ends_with_the_same_table(uninterrupted, tmp_path):
-    """Killed with its workers; then alone, so that they are still there and notice that nobody waits for them."""
-    command = ("compare", "--methods", "direct,distill", "--seeds", "1", "--jobs", "2", "--out", tmp_path)
+    """Killed alone, so that its workers are still there: they notice that nobody waits for them, and end."""
+    words = ("compare", "--methods", "direct,distill", "--seeds", 1, "--out", tmp_path)
     running = tmp_path / "runs" / "dropout-all-direct-0"
-    kill_when(start(*command, checkpoint_seconds=0.1), lambda: steps_done(running) > 0)
-    before = steps_done(running)
-    process = start(*command, checkpoint_seconds=0.1)
-    kill_when(process, lambda: steps_done(running) > before, whole_group=False)
-    deadline = time.monotonic() + WAIT
-    while not group_is_gone(process.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    finish(*command, checkpoint_seconds=20.0)
+    with started(partial(command, checkpoint_seconds=0.1), *words, "--jobs", 2) as process:
+        kill_when(process, lambda: steps_done(running) > 0, whole_group=False)
+        deadline = time.monotonic() + WAIT
+        while not group_is_gone(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert not (tmp_path / "results.csv").exists()
+    command(*words, "--jobs", 1)
     undisturbed, table = (read_results(out / "results.csv").to_dict("records") for out in (uninterrupted, tmp_path))
     assert [without_time(row) for row in table] == [
         without_time(row) for row in undisturbed if row["method"] != "indirect"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from torch import nn
 from torch.utils.data import DataLoader
 
+from tests.helpers.processes import kill_when, started
 from tests.helpers.training import TINY, Noisy, images, mlp, same, shifted
 from tsnn_uq.training import fit
 
@@ -23,7 +22,6 @@ FORMS: dict[str, Any] = {
     "DataLoader": lambda: DataLoader(Noisy(*images(24)), 6, shuffle=True, num_workers=2),
 }
 STEPS_PER_EPOCH = 4
-WAIT = 300.0  # on a machine that does much else too
 
 
 def train(form: str, pause: float = 0.0, **options: Any) -> tuple[nn.Module, list[int]]:
@@ -47,22 +45,16 @@ def written(path: Path) -> float:
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process with its workers, as POSIX systems can")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_killed_training_ends_with_the_same_bits(tmp_path, form):
-    path = tmp_path / "checkpoint"
-    command = [sys.executable, "-m", "tests.training.test_kill", form, str(path)]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
-    deadline, writings = time.monotonic() + WAIT, set()
-    while len(writings - {0}) < 2:  # of the first and of another
-        assert process.poll() is None, "ended before it was to be killed"
-        assert time.monotonic() < deadline
+    path, writings = tmp_path / "checkpoint", set()
+
+    def written_twice() -> bool:
         writings.add(written(path))
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        return len(writings - {0}) == 2
+
+    with started(partial(train, form, pause=0.05, checkpoint=path, checkpoint_seconds=0)) as process:
+        kill_when(process, written_twice)
     resumed, steps = train(form, checkpoint=path, checkpoint_seconds=0)
     assert 2 < steps[0] <= steps[-1] == 4 * STEPS_PER_EPOCH
     assert form == "Dataset" or steps[0] % STEPS_PER_EPOCH == 1  # from the beginning of an epoch
     assert same(resumed, train(form)[0])
 
-
-if __name__ == "__main__":
-    train(sys.argv[1], pause=0.05, checkpoint=Path(sys.argv[2]), checkpoint_seconds=0)
