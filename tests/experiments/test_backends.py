@@ -20,7 +20,10 @@ from tsnn_uq.experiments.backends import DASK_ON_LOOPBACK, open_pool
 from tsnn_uq.experiments.run import lock_path
 from tsnn_uq.experiments.runner import Task, do_runs
 
-CONFIGS = [tiny(seed=0, epochs=40), tiny(seed=1), tiny(method="distill", seed=1)]
+CONFIGS = [tiny(seed=0, epochs=20), tiny(seed=1), tiny(method="distill", seed=1)]
+# Each worker imports torch, and so does the one in a killed one's place. Where joblib has one process or one of Ray's
+# workers, it does the runs itself.
+CASES = {"processes": (2, CONFIGS), "dask": (1, CONFIGS[:2]), "ray": (2, CONFIGS[:2])}
 LIBRARIES = {"processes": "joblib", "dask": "distributed", "ray": "ray"}
 # Libraries of clusters close sockets and files late.
 LATE = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -73,14 +76,6 @@ def check_listeners(backend):
     assert [place for place in found if not place[0].is_loopback or place[1] in DEFAULT_PORTS] == []
 
 
-@LATE
-def test_a_cluster_listens_on_free_ports_of_the_loopback_interface_alone(ports_taken):
-    need("dask")
-    with open_pool("dask", jobs=1) as pool:
-        assert pool.jobs == 1
-        check_listeners("dask")
-
-
 @contextmanager
 def killed_in_training(folder):
     """End the worker that trains the run in `folder`, once, when it has written its first checkpoint."""
@@ -109,9 +104,10 @@ def killed_in_training(folder):
 @pytest.mark.parametrize("backend", LIBRARIES)
 def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path, ports_taken):
     need(backend)
-    tasks, shown = [Task(config, tmp_path) for config in CONFIGS], set()
-    with open_pool(backend, jobs=2) as pool, killed_in_training(tmp_path / CONFIGS[0].name) as killed:
-        assert pool.jobs == 2
+    jobs, configs = CASES[backend]
+    tasks, shown = [Task(config, tmp_path) for config in configs], set()
+    with open_pool(backend, jobs=jobs) as pool, killed_in_training(tmp_path / configs[0].name) as killed:
+        assert pool.jobs == jobs
         check_listeners(backend)
         context = Context(checkpoint_seconds=0, progress=lambda name, *_: shown.add(name))
         results = do_runs(tasks, context, pool=pool)
@@ -119,10 +115,10 @@ def test_rows_are_the_same_though_a_worker_is_killed(backend, alone, tmp_path, p
     assert shown == {task.name for task in tasks}
     assert set(results) == {*tasks}
     runs, rows = alone
-    assert [without_time(results[task]) for task in tasks] == [without_time(row) for row in rows]
-    for config in CONFIGS:
+    assert [without_time(results[task]) for task in tasks] == [without_time(row) for row in rows[: len(tasks)]]
+    for config in configs:
         assert contents(tmp_path / config.name) == contents(runs / config.name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(config.name for config in CONFIGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(config.name for config in configs)
 
 
 @pytest.mark.slow

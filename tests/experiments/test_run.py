@@ -103,7 +103,7 @@ def test_a_distilled_run_trains_its_teacher_first(tmp_path):
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("method", ["float", "indirect", "distill"])
+@pytest.mark.parametrize("method", ["indirect", "distill"])
 def test_killed_at_any_file_it_goes_on_to_the_same_numbers(tmp_path, monkeypatch, method, before):
     """A run is killed before, or after, the n-th file comes to its place, for every n, and called again."""
     config = tiny(method=method)

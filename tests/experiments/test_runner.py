@@ -43,14 +43,11 @@ def test_what_a_run_needs_is_in_an_earlier_wave():
 
 
 def test_rows_do_not_depend_on_jobs_nor_on_the_order(tmp_path):
-    alone = [without_time(run(config, tmp_path / "alone")) for config in GRID]
-    backwards = sweep(GRID[::-1], tmp_path / "one")
+    backwards = sweep(GRID[::-1], tmp_path / "one")[::-1]
     together = sweep(GRID, tmp_path / "two", Context(jobs=2))
-    assert [without_time(row) for row in backwards[::-1]] == alone
-    assert [without_time(row) for row in together] == alone
+    assert [without_time(row) for row in together] == [without_time(row) for row in backwards]
     for config in GRID:
-        bits = contents(tmp_path / "alone" / config.name)
-        assert contents(tmp_path / "one" / config.name) == contents(tmp_path / "two" / config.name) == bits
+        assert contents(tmp_path / "one" / config.name) == contents(tmp_path / "two" / config.name)
     assert names_in(tmp_path / "two") == names_in(tmp_path / "one") == sorted(config.name for config in GRID)
     assert sweep(GRID, tmp_path / "two") == together
 
@@ -139,7 +136,7 @@ def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGKILL)
 
-    configs = [tiny(seed=seed, epochs=100) for seed in (0, 1)]
+    configs = [tiny(seed=seed, epochs=20) for seed in (0, 1)]
     with pytest.raises(
         InputError, match="jobs: expected processes that live; one was ended from outside; the same com"
     ):

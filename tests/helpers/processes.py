@@ -13,7 +13,7 @@ from typing import Any
 
 WAIT = 300.0  # on a machine that does much else too
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch._dynamo", "tsnn_uq.cli", "tsnn_uq.experiments", "tsnn_uq.results.page", "pytest"])
+_CONTEXT.set_forkserver_preload(["torch._dynamo", "tsnn_uq.cli", "tsnn_uq.experiments", "pytest"])
 
 
 @contextmanager

@@ -1,11 +1,7 @@
-"""Gathering over two processes, checked from within each: what `test_two_processes` runs, by threads or for real.
-
-``python -m tests.metrics.processes RANK FILE`` is one of two processes that meet in FILE (gloo).
-"""
+"""Gathering over two processes, checked from within each: what `test_two_processes` runs, by threads or for real."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,13 +12,27 @@ with warnings.catch_warnings():
     import pytest
     import torch
     from torch import Tensor, distributed
+    from torchmetrics import Metric
 
     from tests.helpers.metric_tester import MetricTester, parts_of, same
     from tests.metrics.test_contract import CASES, TOOLS
     from tsnn_uq.checks import InputError
 
 Batches = list[dict[str, Tensor]]
-TESTERS = (*CASES, *TOOLS)
+# One of each metric; other options change what is computed of the same sums and lists.
+TESTERS = (*{tester.function: tester for tester in reversed(CASES)}.values(), *TOOLS)
+
+
+def of_each_kind() -> list[MetricTester]:
+    """One metric of each kind of states, as torchmetrics gathers them: their shapes, and how they are reduced."""
+    kinds = {}
+    for tester in TESTERS:
+        metric = tester.make()
+        parts = [part for part in metric.modules() if isinstance(part, Metric)]
+        states = [(part, name, state) for part in parts for name, state in part._defaults.items()]
+        kind = [(str(getattr(state, "shape", list)), str(part._reductions[name])) for part, name, state in states]
+        kinds.setdefault(tuple(sorted(kind)), tester)
+    return list(kinds.values())
 
 
 def shares(tester: MetricTester) -> Iterator[tuple[Batches, Batches]]:
@@ -107,16 +117,13 @@ class Threads:
                 raise error
 
 
-def main(rank: int, meeting: str) -> None:
+def in_process(rank: int, meeting: str) -> None:
+    """One of two processes that meet in a file (gloo)."""
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.set_num_threads(1)
-    for number, tester in enumerate(TESTERS):  # each in one way; threads try them all
+    warnings.simplefilter("ignore")
+    for number, tester in enumerate(of_each_kind()):  # each in one way; threads try them all
         ways = [lambda rank, tester=tester, b=batches: check(tester, rank, b) for batches in shares(tester)]
         way = [*ways, lambda rank, tester=tester: check_nothing(tester, rank)][number % (len(ways) + 1)]
         way(rank)
     distributed.destroy_process_group()
-    print(len(TESTERS))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.metric_tester import MetricTester, same
-from tests.metrics.processes import TESTERS, Threads, check, check_nothing, shares
+from tests.helpers.processes import WAIT, started
+from tests.metrics.processes import TESTERS, Threads, check, check_nothing, in_process, shares
 from tests.metrics.test_contract import CASES
 
 
@@ -34,21 +34,11 @@ def test_no_process_has_data(tester: MetricTester) -> None:
 
 def test_two_processes_agree_on_what_all_inputs_give(tmp_path: Path) -> None:
     """For real: `compute` gathers both (gloo, on this machine)."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.metrics.processes"]
-    pair = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    try:
-        results = [process.communicate(timeout=300) for process in pair]
-    finally:
+    with ExitStack() as stack:
+        pair = [stack.enter_context(started(in_process, rank, str(tmp_path / "meeting"))) for rank in range(2)]
         for process in pair:
-            process.kill()
-    for process, (output, errors) in zip(pair, results, strict=True):
-        assert process.returncode == 0, errors[-2000:]
-        assert output.split()[-1] == str(len(TESTERS))
+            process.join(WAIT)
+        assert [process.exitcode for process in pair] == [0, 0]
 
 
 @pytest.mark.parametrize("tester", CASES, ids=str)

@@ -57,4 +57,3 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, form):
     assert 2 < steps[0] <= steps[-1] == 4 * STEPS_PER_EPOCH
     assert form == "Dataset" or steps[0] % STEPS_PER_EPOCH == 1  # from the beginning of an epoch
     assert same(resumed, train(form)[0])
-
