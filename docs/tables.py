@@ -1,0 +1,177 @@
+"""Fill the tables of README and docs from committed rows: `python -m docs.tables`.
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; a function of this file makes it. A test checks that
+nothing changes when they are filled again.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+from pandas import DataFrame
+
+from tsnn_uq.files import write_text
+from tsnn_uq.results.measures import MEASURES
+from tsnn_uq.results.tables import read_results, read_table, summarize
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "paper" / "results"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def markdown(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
+    """A table in Markdown, the first `left` columns aligned to the left."""
+    header = list(header)
+    rule = ["---"] * left + ["---:"] * (len(header) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def spread(mean: float, std: float, digits: int) -> str:
+    """A mean and, where there is more than one seed, the standard deviation; empty where nothing was measured."""
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def results_table(summary: DataFrame, names: list[str]) -> str:
+    """Quality of each group of runs, one row a group of a summary."""
+    headings = [MEASURES[name].label for name in names]
+    rows = []
+    for _, group in summary.iterrows():
+        cells = [str(group[key]) for key in ("dataset", "family", "quantized_part", "method", "seeds")]
+        for name in names:
+            column, digits = MEASURES[name].column, MEASURES[name].digits
+            cells.append(spread(group.get(f"{column}_mean"), group.get(f"{column}_std"), digits))
+        rows.append(cells)
+    return markdown(["data", "family", "ternary", "method", "seeds", *headings], rows, left=4)
+
+
+def mnist() -> str:
+    """The dropout network on MNIST, for the README: each number before and after the temperature."""
+    rows = read_results(RESULTS / "mnist-fc.csv")
+    names = ["accuracy", "ece", "scaled_ece", "nll", "scaled_nll", "predictive_entropy", "mutual_information", "storage_bytes"]
+    return results_table(summarize(rows[rows["family"] == "dropout"]), names)
+
+
+def results() -> str:
+    """All committed comparisons."""
+    files = ["mnist-fc", "cifar10", "nmnist", "nmnist-simulated", "plif"]
+    summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
+    names = ["accuracy", "nll", "ece", "scaled_ece", "predictive_entropy", "mutual_information", "predictive_std", "sparsity"]
+    return results_table(pd.concat(summaries, ignore_index=True), names)
+
+
+def regularizers() -> str:
+    """Terms in the finals, direct ternary networks, temperatures set."""
+    rows = read_table(RESULTS / "regularizer-finals.csv")
+    rows = rows[(rows["method"] == "direct") & (rows["calibration"] == "temperature")]
+    means = rows.groupby(["family", "regularizer"], sort=False).mean(numeric_only=True).reset_index()
+    names = {
+        "predictive_variance_correct": "variance, right",
+        "predictive_variance_wrong": "variance, wrong",
+        "accuracy": "accuracy (%)",
+        "ece": "ECE (%)",
+        "aurc": "AURC",
+        "ood_auroc_fashion": "AUROC Fashion-MNIST",
+        "ood_auroc_letters": "AUROC letters",
+    }
+    percent = {"accuracy", "ece"}
+    digits = {"aurc": 5, "accuracy": 2, "ece": 2, "ood_auroc_fashion": 3, "ood_auroc_letters": 3}
+    cells = [
+        [f"`{row['family']}`", f"`{row['regularizer']}`"]
+        + [f"{row[name] * (100 if name in percent else 1):.{digits.get(name, 4)}f}" for name in names]
+        for _, row in means.iterrows()
+    ]
+    return markdown(["family", "term", *names.values()], cells, left=2)
+
+
+def posteriors() -> str:
+    """Posteriors on MNIST, as they are."""
+    rows = read_table(RESULTS / "regularizer-posteriors.csv")
+    rows = rows[rows["calibration"] == "none"]
+    groups = rows.groupby("method", sort=False)
+    means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()
+    cells = [
+        [
+            row["method"],
+            str(row["seeds"]),
+            f"{100 * row['accuracy']:.2f}",
+            f"{row['nll']:.4f}",
+            f"{100 * row['ece']:.2f}",
+            f"{row['ood_auroc_fashion']:.3f}",
+            f"{100 * row['sparsity']:.1f}",
+        ]
+        for _, row in means.iterrows()
+    ]
+    return markdown(
+        ["posterior", "seeds", "accuracy (%)", "NLL (nats)", "ECE (%)", "AUROC Fashion-MNIST", "weights that are zero (%)"], cells
+    )
+
+
+WORKS = {
+    "train-spikes-T20": "training step, spikes in (T = 20, batch 128)",
+    "train-constant-T20": "training step, constant current",
+    "train-plif-T4": "training step, convolutional PLIF (T = 4, batch 32)",
+    "mc-dropout-S32": "`mc_predict`, S = 32, batch 256",
+    "ternary-batch256": "ternary inference, batch 256",
+    "ternary-batch1": "ternary inference, batch 1",
+    "mc-ternary-dropout-S32": "ternary Monte Carlo, dropout",
+    "mc-ternary-dropconnect-S32": "ternary Monte Carlo, dropconnect",
+}
+PEERS = {
+    "snntorch": "snnTorch",
+    "spikingjelly": "SpikingJelly",
+    "norse": "Norse",
+    "matmul floor": "products alone",
+    "tsnn-uq dense": "ours, dense",
+    "tsnn-uq float": "ours, float path",
+}
+
+
+def speed() -> str:
+    """Times of other libraries as multiples of ours."""
+    rows = read_table(ROOT / "tests" / "benchmarks" / "results.csv").set_index(["work", "contender"])
+    table = []
+    for work, title in WORKS.items():
+        seconds = rows.loc[(work, "tsnn-uq"), "median_seconds"]
+        ours = f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+        ratios = [rows["ratio"].get((work, peer)) for peer in PEERS]
+        table.append([title, ours, *("" if ratio is None else f"{ratio:.3g}×" for ratio in ratios)])
+    return markdown(["", "ours", *PEERS.values()], table)
+
+
+def figures() -> str:
+    """The scripts of analysis/, each with the first line of its docstring."""
+    scripts = sorted((ROOT / "analysis").glob("*.py"))
+    titles = [(ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or "").splitlines()[0] for script in scripts]
+    return markdown(["script", "draws"], ([f"`{s.name}`", title] for s, title in zip(scripts, titles, strict=True)), left=2)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    make.__name__.removesuffix("_table"): make for make in (mnist, results, regularizers, posteriors, speed, figures)
+}
+
+
+def filled(text: str) -> str:
+    """A page with each of its tables made again."""
+    return re.sub(
+        r"<!-- table (\w+) -->\n.*?<!-- end -->",
+        lambda found: f"<!-- table {found[1]} -->\n{TABLES[found[1]]()}\n<!-- end -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if filled(text) != text:
+            write_text(page, filled(text))
+
+
+if __name__ == "__main__":
+    main()
