@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Tests start many processes: without bytecode on disk each of them would compile torch again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check quick bench paper clean
+.PHONY: help setup demo test check quick bench docs paper clean
 .DEFAULT_GOAL := help
 
 help:           ## list the commands
@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml constraints.txt peers.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --constraint constraints.txt torch
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[docs,test]'
 	$(BIN)/python $(PIP) --no-deps --requirement peers.txt
 	@touch $@
 
@@ -43,6 +43,10 @@ bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (nee
 
 paper: setup    ## the report of paper/ from its measured rows: figures, tables, numbers, PDF
 	$(BIN)/python -W ignore -m paper.build
+
+docs: setup     ## the documentation as a site in docs/_build: offline, a warning is an error
+	$(BIN)/python -m docs.tables
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
 
 clean:          ## remove the virtual environment, the demo and compiled kernels
 	rm -rf $(VENV) demo

@@ -12,7 +12,6 @@ extensions = [
     "myst_parser",  # pages are Markdown
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",  # docstrings in Google's form
-    "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
 
@@ -21,6 +20,7 @@ myst_heading_anchors = 3
 
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 default_role = "code"  # `this` in a docstring is code, as it is in Markdown
 
 autodoc_member_order = "bysource"

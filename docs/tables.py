@@ -1,7 +1,7 @@
 """Fill the tables of README and docs from committed rows: `python -m docs.tables`.
 
-A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; a function of this file makes it. A test checks that
-nothing changes when they are filled again.
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``; a function of this file makes it. A test checks
+that nothing changes when they are filled again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tsnn_uq.results.tables import read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "paper" / "results"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "tsnn_uq").rglob("*.md"))]
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
@@ -37,8 +37,9 @@ def spread(mean: float, std: float, digits: int) -> str:
     return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
-def results_table(summary: DataFrame, names: list[str]) -> str:
+def results_table(summary: DataFrame, columns: str) -> str:
     """Quality of each group of runs, one row a group of a summary."""
+    names = columns.split()
     headings = [MEASURES[name].label for name in names]
     rows = []
     for _, group in summary.iterrows():
@@ -53,16 +54,17 @@ def results_table(summary: DataFrame, names: list[str]) -> str:
 def mnist() -> str:
     """The dropout network on MNIST, for the README: each number before and after the temperature."""
     rows = read_results(RESULTS / "mnist-fc.csv")
-    names = ["accuracy", "ece", "scaled_ece", "nll", "scaled_nll", "predictive_entropy", "mutual_information", "storage_bytes"]
-    return results_table(summarize(rows[rows["family"] == "dropout"]), names)
+    summary = summarize(rows[rows["family"] == "dropout"])
+    columns = "accuracy ece scaled_ece nll scaled_nll predictive_entropy mutual_information storage_bytes"
+    return results_table(summary, columns)
 
 
 def results() -> str:
     """All committed comparisons."""
     files = ["mnist-fc", "cifar10", "nmnist", "nmnist-simulated", "plif"]
     summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
-    names = ["accuracy", "nll", "ece", "scaled_ece", "predictive_entropy", "mutual_information", "predictive_std", "sparsity"]
-    return results_table(pd.concat(summaries, ignore_index=True), names)
+    columns = "accuracy nll ece scaled_ece predictive_entropy mutual_information predictive_std sparsity"
+    return results_table(pd.concat(summaries, ignore_index=True), columns)
 
 
 def regularizers() -> str:
@@ -77,7 +79,7 @@ def regularizers() -> str:
         "ece": "ECE (%)",
         "aurc": "AURC",
         "ood_auroc_fashion": "AUROC Fashion-MNIST",
-        "ood_auroc_letters": "AUROC letters",
+        "ood_auroc_letters": "AUROC letters of fonts",
     }
     percent = {"accuracy", "ece"}
     digits = {"aurc": 5, "accuracy": 2, "ece": 2, "ood_auroc_fashion": 3, "ood_auroc_letters": 3}
@@ -107,9 +109,8 @@ def posteriors() -> str:
         ]
         for _, row in means.iterrows()
     ]
-    return markdown(
-        ["posterior", "seeds", "accuracy (%)", "NLL (nats)", "ECE (%)", "AUROC Fashion-MNIST", "weights that are zero (%)"], cells
-    )
+    header = "posterior, seeds, accuracy (%), NLL (nats), ECE (%), AUROC Fashion-MNIST, weights that are zero (%)"
+    return markdown(header.split(", "), cells)
 
 
 WORKS = {
@@ -140,15 +141,17 @@ def speed() -> str:
         seconds = rows.loc[(work, "tsnn-uq"), "median_seconds"]
         ours = f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
         ratios = [rows["ratio"].get((work, peer)) for peer in PEERS]
-        table.append([title, ours, *("" if ratio is None else f"{ratio:.3g}×" for ratio in ratios)])
+        table.append([title, ours, *("" if ratio is None else f"{ratio:.3g}" for ratio in ratios)])
     return markdown(["", "ours", *PEERS.values()], table)
 
 
 def figures() -> str:
     """The scripts of analysis/, each with the first line of its docstring."""
-    scripts = sorted((ROOT / "analysis").glob("*.py"))
-    titles = [(ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or "").splitlines()[0] for script in scripts]
-    return markdown(["script", "draws"], ([f"`{s.name}`", title] for s, title in zip(scripts, titles, strict=True)), left=2)
+    rows = []
+    for script in sorted((ROOT / "analysis").glob("*.py")):
+        title = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+        rows.append([f"`{script.name}`", title.partition("\n")[0]])
+    return markdown(["script", "draws"], rows, left=2)
 
 
 TABLES: dict[str, Callable[[], str]] = {

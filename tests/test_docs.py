@@ -1,4 +1,4 @@
-"""The examples of the pages in docs/ run and give what they show; links lead somewhere."""
+"""The examples of README and docs run and give what they show; links, commands and tables are right."""
 
 from __future__ import annotations
 
@@ -6,37 +6,64 @@ import doctest
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.helpers.peers import library
+from docs.tables import PAGES, filled
+from tests.helpers.peers import library, peer
+from tsnn_uq.checks import InputError
+from tsnn_uq.engine import Engine
+from tsnn_uq.training import REGULARIZERS, forward_batch, make_regularizer, regularizer_terms
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
-LIBRARIES = {"snntorch": "snntorch", "spikingjelly": "spikingjelly", "norse": "norse.torch", "nir": "nir"}
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+LIBRARIES = ("snntorch", "spikingjelly", "norse", "nir")
 
 
-def examples(page: Path) -> str:
-    """The Python of a page, one example after the other."""
-    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+def examples(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_examples_of_a_page_give_what_they_show(page):
-    if page.stem in LIBRARIES:
-        library(LIBRARIES[page.stem])
-    test = doctest.DocTestParser().get_doctest(examples(page), {}, page.name, str(page), 0)
+SESSIONS = {name: "\n".join(found) for name, text in TEXTS.items() if ">>>" in "".join(found := examples(text))}
+"""Pages whose examples are one session, with the output."""
+SCRIPTS = {
+    f"{name}-{number}": example
+    for name, text in TEXTS.items()
+    if name not in SESSIONS
+    for number, example in enumerate(examples(text))
+}
+"""Examples that run by themselves."""
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if (stem := Path(name).stem) in LIBRARIES:
+        library("norse.torch" if stem == "norse" else stem)
+    test = doctest.DocTestParser().get_doctest(SESSIONS[name], {}, name, name, 0)
+    assert test.examples
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other libraries' own
         report: list[str] = []
-        failures, count = doctest.DocTestRunner().run(test, out=report.append)
+        failures, _ = doctest.DocTestRunner().run(test, out=report.append)
     assert failures == 0, "".join(report)
-    assert count > 10
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_links_lead_somewhere(page):
-    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+@pytest.mark.parametrize("example", SCRIPTS.values(), ids=SCRIPTS)
+def test_an_example_runs(example, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # some write files
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other libraries' own
+        exec(compile(example, "example", "exec"), {})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    for link in re.findall(r"\]\(([^)]+)\)", TEXTS[name]):
         if "://" not in link:
             path, _, section = link.partition("#")
             target = page.parent / path if path else page
@@ -50,5 +77,53 @@ def sections(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-def test_there_is_a_page_for_each_kind_of_user():
-    assert {page.stem for page in PAGES} >= {*LIBRARIES, "pytorch"}
+@pytest.mark.parametrize("name", TEXTS)
+def test_tables_are_those_of_the_committed_rows(name):
+    """`python -m docs.tables` fills them."""
+    assert filled(TEXTS[name]) == TEXTS[name]
+
+
+def test_make_targets_that_pages_name_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {target for text in TEXTS.values() for target in re.findall(r"^make (\w+)", text, flags=re.MULTILINE)}
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 130
+    assert len(TEXTS["README.md"].split()) <= 1300
+
+
+OWN_LOOP = next(example for example in SCRIPTS.values() if "make_regularizer" in example)
+
+
+@pytest.mark.parametrize("name", [*REGULARIZERS, "variance:5+outliers:0.5+membrane:0.1"])
+def test_a_training_loop_of_ones_own_takes_every_term(name):
+    """Two steps; the term has a gradient, and one that needs more than logits says so."""
+    loop = OWN_LOOP.replace('"default"', repr(name)).replace(".split(128)", ".split(128)[:2]")
+    assert f"make_regularizer({name!r})" in loop
+    found: dict[str, Any] = {}
+    exec(compile(loop, "loop", "exec"), found)
+    assert found["loss"].isfinite()
+    term = found["regularizer"].term(found["forward"])
+    assert term.isfinite()
+    assert term.requires_grad == (name != "none")
+    needs = TEXTS["docs/regularizers.md"].partition("Five terms need more than")[2].partition("The others")[0]
+    mc_logits = torch.zeros(2, 128, 10)
+    if set(re.findall("`([a-z-]+)`", needs)) & set(regularizer_terms(name)):
+        with pytest.raises(InputError, match="got logits alone"):
+            found["regularizer"](mc_logits, found["labels"])
+    else:
+        assert found["regularizer"](mc_logits, found["labels"]).isfinite()
+
+
+@pytest.mark.parametrize("name", ["snntorch hidden", "spikingjelly multi", "norse loop"])
+def test_what_knows_our_networks_alone_refuses_others_and_names_the_remedy(name):
+    model, inputs, _ = peer(name, 0.5)
+    if name != "spikingjelly multi":  # a Sequential, which the engine takes
+        with pytest.raises(InputError, match="from_nir"):
+            Engine(model)
+    with pytest.raises(InputError, match="from_nir"):
+        forward_batch(model, inputs, torch.zeros(6, dtype=torch.long), make_regularizer("membrane"), seed=0, step=0)

@@ -127,7 +127,7 @@ class LastLayerLaplace(Posterior):
     def log_evidence(self, prior_precision: float) -> float:
         r"""Laplace's approximation of log p(labels), nats (MacKay, 1992).
 
-        log p(labels | W) - (delta |W|^2 + log det(1 + H / delta)) / 2.
+        `log p(labels | W) - (delta |W|^2 + log det(1 + H / delta)) / 2`.
         """
         check_positive("prior_precision", prior_precision)
         growth = (self.eigenvalues / prior_precision).log1p().sum()

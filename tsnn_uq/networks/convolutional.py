@@ -53,7 +53,7 @@ def plif(
         neuron: where all layers begin; see `tsnn_uq.neurons.PLIF`.
 
     Returns:
-        A network that takes images [N, *shape] and gives outputs [T, N, C].
+        A network that takes images `[N, *shape]` and gives outputs [T, N, C].
 
     Raises:
         InputError: sizes that are no counts, or an image too small to be halved by every pooling.
@@ -107,7 +107,7 @@ def vgg(
         neuron: the LIF neuron of all layers.
 
     Returns:
-        A network that takes images [N, *shape] and gives outputs [T, N, C].
+        A network that takes images `[N, *shape]` and gives outputs [T, N, C].
 
     Raises:
         InputError: sizes that are no counts, or an image too small to be halved by every pooling.

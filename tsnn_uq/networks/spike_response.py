@@ -46,7 +46,7 @@ def slayer(
         neuron: the SRM neuron of all layers.
 
     Returns:
-        A network that takes recordings [N, T, bytes] (or images [N, *shape]) and gives outputs [T, N, C], whose mean
+        A network that takes recordings [N, T, bytes] (or images `[N, *shape]`) and gives outputs [T, N, C], whose mean
         over time, the logits, are the numbers of output spikes.
 
     Raises:

@@ -58,8 +58,8 @@ class _SRMScan(torch.autograd.Function):
 def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = None) -> Tensor:
     """Run SRM neurons over a whole window, starting from rest.
 
-    Backward, the spike's slope is the density of its escape rate, rho(u) = exp(-|u - theta| / (tau_rho theta)) /
-    (tau_rho theta), and dL/dx[t] = sum over k of eps[k] dL/ds[t+k] rho(u[t+k]). Nothing flows back through the
+    Backward, the spike's slope is the density of its escape rate, `rho(u) = exp(-|u - theta| / (tau_rho theta)) /
+    (tau_rho theta)`, and dL/dx[t] = sum over k of eps[k] dL/ds[t+k] rho(u[t+k]). Nothing flows back through the
     refractory response, as in SLAYER's own implementation.
 
     Args:

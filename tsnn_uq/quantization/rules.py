@@ -144,9 +144,9 @@ def fit_scale(weight: Tensor, codes: Tensor, scale: str = "layer") -> Tensor:
 
 
 def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Tensor, Tensor]:
-    """Ternarize: codes = sign(w) where |w| > threshold, else 0, and the best scale for these codes.
+    """Ternarize: codes = sign(w) where `|w| > threshold`, else 0, and the best scale for these codes.
 
-    The scale minimizes ||w - scale * codes||^2: the mean magnitude of the weights that stay
+    The scale minimizes `||w - scale * codes||^2`: the mean magnitude of the weights that stay
     (Li et al., 2016, eq. 5). For ``"none"`` it is one.
 
     Args:

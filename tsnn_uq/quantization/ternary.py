@@ -106,8 +106,8 @@ class Ternary(nn.Module):
 class LearnedTernary(Ternary):
     """As `Ternary`, with a threshold that is learned: `factor` times the mean magnitude.
 
-    The gradient of the factor is that of a smooth step in place of the hard one, sign(w) scale S(|w| / mean|w| -
-    factor) where S rises over [-1, 1] with the slope 1 - |x|; the scale is taken as given.
+    The gradient of the factor is that of a smooth step in place of the hard one, `sign(w) scale
+    S(|w| / mean|w| - factor)` where S rises over [-1, 1] with the slope `1 - |x|`; the scale is taken as given.
     """
 
     def __init__(self, factor: float = 0.7, scale: str = "layer", groups: int = 0) -> None:

@@ -38,7 +38,7 @@ def forward_batch(
 ) -> Forward:
     """Run a network on a batch as a regularizer needs it; it is put to rest before.
 
-    In a loop of one's own, with any regularizer, also a sum:
+    In a loop of one's own, with any regularizer, also a sum::
 
         set_generator(model, *[generator] * regularizer.passes)  # before the first step, for our layers that draw masks
         forward = forward_batch(model, images, target, regularizer, seed=0, step=step)

@@ -33,12 +33,11 @@ class Indirect(Method):
     Incremental quantization (Zhou et al., 2017), surest codes first, with scales that go on learning:
 
     1. Train all weights in full precision for the first `start` of the steps.
-    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer:
-       a. find the codes of the weights that are still free by the threshold rule, and the scale that fits
-          all codes, old and new, best (least squares);
-       b. fix the free weights that lie farthest from the threshold, above it or below, until the next share
-          in `shares` is fixed. Their codes are the surest; among them are the largest weights, which change
-          most, while there is still time to make up for it.
+    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer: find the
+       codes of the weights that are still free by the threshold rule, and the scale that fits all codes, old
+       and new, best (least squares). Then fix the free weights that lie farthest from the threshold, above
+       it or below, until the next share in `shares` is fixed. Their codes are the surest; among them are the
+       largest weights, which change most, while there is still time to make up for it.
     3. In between, and after the last one, the optimizer goes on. Free weights make up for what the fixed ones
        lost; fixed weights keep their codes, and are put back after each step to scale * code with the scale
        that fits where the step took them best: so the scale follows the gradient of all its weights.

@@ -27,7 +27,7 @@ def draw_masks(shape: Sequence[int], p: float, generators: Sequence[torch.Genera
         like: a tensor whose dtype and device the masks take.
 
     Returns:
-        Masks [G, *shape].
+        Masks `[G, *shape]`.
     """
     masks = like.new_empty(len(generators), *shape)
     for mask, generator in zip(masks, generators, strict=True):

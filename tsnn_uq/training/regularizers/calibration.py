@@ -92,7 +92,7 @@ class SoftBinnedRegularizer(Regularizer):
 class KernelCalibrationRegularizer(Regularizer):
     """Maximum mean calibration error (MMCE; Kumar, Sarawagi and Jain, 2018), with a Laplacian kernel.
 
-    (sum over pairs of e_i e_j exp(-|c_i - c_j| / width))^(1/2) with e_i = (a_i - c_i) / N, of confidence c and a = 1
+    `(sum over pairs of e_i e_j exp(-|c_i - c_j| / width))^(1/2)` with e_i = (a_i - c_i) / N, of confidence c and a = 1
     where the prediction is right, else 0. No bins, and 0 only if confidence and accuracy agree everywhere.
 
     Args:
