@@ -162,7 +162,7 @@ def imported_rooms(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_flow_one_way(file):
     if file == PACKAGE / "__init__.py":
-        assert imported_rooms(file) == set()
+        assert imported_rooms(file) == {"experiments"}  # by `load_pretrained`, when it is called
         return
     version_and_itself = {"__version__", room(file)}
     assert imported_rooms(file) - version_and_itself <= MAY_IMPORT[room(file)]
@@ -183,7 +183,8 @@ def test_every_room_has_its_rule():
 def test_package_faces_are_lists_of_names(file):
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        assert docstring or isinstance(node, ast.ImportFrom | ast.Import | ast.Assign)
+        lazy = file == PACKAGE / "__init__.py" and isinstance(node, ast.If | ast.FunctionDef)
+        assert docstring or lazy or isinstance(node, ast.ImportFrom | ast.Import | ast.Assign)
 
 
 def loaded_after(*modules):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -83,6 +85,12 @@ def test_foreign_data_are_detected_not_scored(folder, foreign):
     )
     detected = {name: value for name, value in values.items() if "(" in name}
     assert detected == detection(inside, outside) != detection(outside, inside)
+
+
+def test_a_run_that_comes_without_its_predictions_is_predicted_anew(folder, foreign, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    (copy / "predictions.safetensors").unlink()
+    assert evaluate_run(copy, "noise") == evaluate_run(folder, "noise")
 
 
 def test_detection_is_the_area_under_the_curve_of_each_score(generator):

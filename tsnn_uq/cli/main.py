@@ -158,7 +158,9 @@ def train(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or FILE.nir of any library.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a trained run, name of a shipped one, or FILE.nir.")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -184,7 +186,9 @@ def evaluate(
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.evaluation import evaluate_run
     from tsnn_uq.experiments.exchange import evaluate_nir
+    from tsnn_uq.experiments.pretrained import find_run
 
+    folder = find_run(folder)
     follow_names("network", network)
     name = follow_names("data", data) or None
     measure: Callable[..., dict[str, Any]] = evaluate_run
@@ -200,7 +204,7 @@ def evaluate(
 
 @app.command("cost")
 def cost_command(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or name of a shipped one.")],
     samples: Annotated[int, typer.Option(help="Monte Carlo samples S of one prediction.")] = 1,
     accounting: Annotated[
         str, typer.Option(help="layer: each by its own sparsity; paper: all by the network's.")
@@ -212,10 +216,11 @@ def cost_command(
     FLOPs are those of one time step of one pass, energy is that of all time steps of all passes.
     """
     from tsnn_uq.experiments.cost import cost_of_run
+    from tsnn_uq.experiments.pretrained import find_run
     from tsnn_uq.results.cost_table import render_cost
 
     follow_names("network", network)
-    console.print(render_cost(*cost_of_run(folder, samples=samples, accounting=accounting)))
+    console.print(render_cost(*cost_of_run(find_run(folder), samples=samples, accounting=accounting)))
 
 
 @app.command("data")

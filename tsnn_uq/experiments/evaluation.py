@@ -17,7 +17,7 @@ from tsnn_uq.experiments.inputs import is_foreign, load_test
 from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import count_steps
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import load_sized_network, read_predictions, seed_network
+from tsnn_uq.experiments.storage import PREDICTIONS, load_sized_network, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.evaluate import evaluate, uncertainty
 
@@ -54,7 +54,8 @@ def evaluate_run(
     (network, size), settings = load_sized_network(folder, context.device), Settings.load(folder / "config.toml")
     own, progress = settings.data.name, context.of(folder.name)
     name = own if name is None else name
-    as_stored = not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
+    stored = (folder / PREDICTIONS).exists()  # not in a shipped run
+    as_stored = stored and not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
     samples = settings.samples if samples is None else samples
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0, shape=size["shape"])
     if list(dataset.shape) != size["shape"]:
