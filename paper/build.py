@@ -12,12 +12,20 @@ from typing import Any
 
 import typst
 
-from paper.cells import SHOWN, draws_cells, foreign_cells, posterior_cells, regularizer_cells, summary_cells, wu_cells
+from paper.bayesian_comparison import origin, write_posterior
 from paper.diagrams import draw_methods, draw_workflow
-from paper.posterior import origin, write_posterior
 from paper.report_numbers import numbers
-from paper.sources import Sources, sha256
-from paper.table import paper_rows
+from paper.report_sources import Sources, sha256
+from paper.table_1 import paper_rows
+from paper.table_cells import (
+    SHOWN,
+    draws_cells,
+    foreign_cells,
+    posterior_cells,
+    regularizer_cells,
+    summary_cells,
+    wu_cells,
+)
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.files import atomic_path, csv_text, read_json, write_json, write_text
 from tsnn_uq.results.figures import save_figure

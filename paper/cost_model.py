@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from paper.texts import records
+from paper.number_format import records
 from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ, LayerCount, cost
 
 __all__ = ["NETWORKS", "cost_rows", "effective_steps"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from paper.cells import KEYS, SHOWN, worse_than_float
 from paper.cost_model import NETWORKS, cost_rows, effective_steps
-from paper.sources import Sources
-from paper.table import paper_rows, spread_apart
-from paper.texts import between, mean_std, number, power, records
+from paper.number_format import between, mean_std, number, power, records
+from paper.report_sources import Sources
+from paper.table_1 import paper_rows, spread_apart
+from paper.table_cells import KEYS, SHOWN, worse_than_float
 from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ
 from tsnn_uq.results.measures import MEASURES
 from tsnn_uq.training import DEFAULT_REGULARIZER

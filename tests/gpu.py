@@ -109,7 +109,7 @@ def scans(device: torch.device) -> Iterator[Row]:
     if device.type != "cuda":
         return
     from tsnn_uq.fast.scans import lif_triton
-    from tsnn_uq.neurons import plain
+    from tsnn_uq.neurons import lif_reference
 
     for params in every_neuron:
         name = f"{params.reset} reset, {'detached' if params.detach_reset else 'attached'}, {params.surrogate.name}"
@@ -125,7 +125,7 @@ def scans(device: torch.device) -> Iterator[Row]:
             charged, _ = scan.forward(current, steps, every_neuron[0])  # type: ignore[attr-defined]
             scan.backward(charged, grad, every_neuron[0], False)  # type: ignore[attr-defined]
 
-        plainly, compiled = (seconds(lambda scan=scan: run(scan), device) for scan in (plain, lif_triton))
+        plainly, compiled = (seconds(lambda scan=scan: run(scan), device) for scan in (lif_reference, lif_triton))
         print(f"  scan of {steps} steps on the GPU: plain {plainly:.2e} s, compiled {compiled:.2e} s", flush=True)
 
 

@@ -27,7 +27,7 @@ BELOW_EXPERIMENTS = {
     "fast.engine",
     "fast.synapses",
     "files",
-    "held",
+    "constant_input",
     "metrics",
     "networks",
     "neurons",
@@ -44,7 +44,7 @@ BELOW_EXPERIMENTS = {
     "uncertainty",
 }
 MAY_IMPORT = {
-    "batches": {"checks", "held", "seeds"},
+    "batches": {"checks", "constant_input", "seeds"},
     "checks": set(),
     "files": {"checks"},
     "devices": {"checks"},
@@ -73,11 +73,11 @@ MAY_IMPORT = {
     "metrics": {"checks", "devices"},
     "recalibration": {"checks"},
     "stopping": {"checks", "metrics"},
-    "held": set(),
-    "coding": {"checks", "held"},
+    "constant_input": set(),
+    "coding": {"checks", "constant_input"},
     "readout": {"checks"},
     "quantization": {"checks", "files"},
-    "neurons": {"checks", "devices", "fast", "held"},
+    "neurons": {"checks", "devices", "fast", "constant_input"},
     "data": {"checks", "files", "seeds"},
     "detection": {"batches", "checks", "metrics", "readout", "seeds", "state", "uncertainty"},
     # quantization: layers are chosen for dropout as they are for ternary weights
@@ -86,21 +86,21 @@ MAY_IMPORT = {
         "checks",
         "coding",
         "devices",
-        "held",
+        "constant_input",
         "quantization",
         "readout",
         "seeds",
         "state",
         "fast.synapses",
     },
-    "networks": {"checks", "fast.synapses", "held", "neurons", "uncertainty", "coding", "readout", "seeds"},
+    "networks": {"checks", "fast.synapses", "constant_input", "neurons", "uncertainty", "coding", "readout", "seeds"},
     # data: outliers are made of the training images; neurons: a term may look at membrane potentials
     "training": {
         "batches",
         "checks",
         "data",
         "files",
-        "held",
+        "constant_input",
         "metrics",
         "neurons",
         "quantization",
@@ -110,14 +110,14 @@ MAY_IMPORT = {
         "uncertainty",
     },
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
-    "cost": {"batches", "checks", "coding", "held", "neurons", "quantization", "state"},
+    "cost": {"batches", "checks", "coding", "constant_input", "neurons", "quantization", "state"},
     "bayes": {
         "batches",
         "checks",
         "coding",
         "devices",
         "files",
-        "held",
+        "constant_input",
         "quantization",
         "readout",
         "seeds",
@@ -172,7 +172,7 @@ def test_imports_flow_one_way(file):
 def test_compilers_are_used_in_one_room(file):
     """The event camera is compiled too, but nothing else depends on how."""
     used = {name.split(".")[0] for name in imports(file)} & COMPILERS
-    assert not used or room(file).startswith("fast") or file == PACKAGE / "data" / "saccades.py"
+    assert not used or room(file).startswith("fast") or file == PACKAGE / "data" / "event_camera.py"
 
 
 def test_every_room_has_its_rule():

@@ -40,7 +40,7 @@ from tsnn_uq.files import (
     write_toml,
 )
 from tsnn_uq.quantization import freeze, ternarize
-from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.quantization.weight_files import load_weights, save_weights
 from tsnn_uq.training import FitSettings, fit
 
 

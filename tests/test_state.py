@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers.peers import library
-from tsnn_uq.state import copy_at_rest, is_a, rest
+from tsnn_uq.state import copy_at_rest, is_instance_of, rest
 from tsnn_uq.uncertainty import make_stochastic, set_generator
 
 
@@ -234,12 +234,12 @@ def test_no_library_is_imported_to_know_its_classes(monkeypatch):
     for name in libraries:
         monkeypatch.delitem(sys.modules, name, raising=False)
     rest(nn.Linear(1, 1))
-    assert not is_a(nn.Linear(1, 1), "snntorch", "Leaky")
+    assert not is_instance_of(nn.Linear(1, 1), "snntorch", "Leaky")
     assert not set(libraries) & set(sys.modules)
 
 
 def test_what_a_module_is():
     snn = library("snntorch")
-    assert is_a(snn.Leaky(beta=0.5), "snntorch", "SpikingNeuron")
-    assert not is_a(snn.Leaky(beta=0.5), "snntorch", "Synaptic")
-    assert not is_a(nn.Linear(1, 1), "snntorch", "surrogate")  # a module, no class
+    assert is_instance_of(snn.Leaky(beta=0.5), "snntorch", "SpikingNeuron")
+    assert not is_instance_of(snn.Leaky(beta=0.5), "snntorch", "Synaptic")
+    assert not is_instance_of(nn.Linear(1, 1), "snntorch", "surrogate")  # a module, no class

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import pad
 
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive, describe
-from tsnn_uq.held import hold, is_held
+from tsnn_uq.constant_input import is_constant, repeat_over_time
 
 __all__ = [
     "CODINGS",
@@ -43,7 +43,7 @@ def constant_current(x: Tensor, steps: int) -> Tensor:
                 [0.5000]])
     """
     check_positive("steps", steps, integer=True)
-    return hold(x, steps)
+    return repeat_over_time(x, steps)
 
 
 def is_constant_over_time(x: Tensor) -> bool:
@@ -53,7 +53,7 @@ def is_constant_over_time(x: Tensor) -> bool:
         >>> is_constant_over_time(constant_current(torch.ones(2), 4)), is_constant_over_time(torch.ones(4, 2))
         (True, False)
     """
-    return is_held(x)
+    return is_constant(x)
 
 
 def bernoulli_rate(x: Tensor, steps: int, generator: Generator) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Stateful", "copy_at_rest", "evaluating", "is_a", "is_foreign_neuron", "rest"]
+__all__ = ["Stateful", "copy_at_rest", "evaluation_mode", "is_instance_of", "is_library_neuron", "rest"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,7 +32,7 @@ LIBRARIES = (
 """For each library, the base class of what keeps state, and the method that clears it."""
 
 
-def is_a(module: nn.Module, library: str, name: str) -> bool:
+def is_instance_of(module: nn.Module, library: str, name: str) -> bool:
     """Whether `module` is an instance of a library's class, without importing the library.
 
     Args:
@@ -41,17 +41,17 @@ def is_a(module: nn.Module, library: str, name: str) -> bool:
         name: the class.
 
     Example:
-        >>> is_a(nn.Linear(1, 1), "snntorch", "Leaky")
+        >>> is_instance_of(nn.Linear(1, 1), "snntorch", "Leaky")
         False
     """
     found = getattr(sys.modules.get(library), name, None)
     return isinstance(found, type) and isinstance(module, found)
 
 
-def is_foreign_neuron(module: nn.Module) -> bool:
+def is_library_neuron(module: nn.Module) -> bool:
     """Whether a module is a neuron of snnTorch or SpikingJelly."""
     spikingjelly = "spikingjelly.activation_based.neuron.base_node"
-    return is_a(module, "snntorch", "SpikingNeuron") or is_a(module, spikingjelly, "BaseNode")
+    return is_instance_of(module, "snntorch", "SpikingNeuron") or is_instance_of(module, spikingjelly, "BaseNode")
 
 
 def rest(model: nn.Module) -> None:
@@ -65,12 +65,14 @@ def rest(model: nn.Module) -> None:
         if isinstance(module, Stateful):
             module.reset()
         for library, name, method in LIBRARIES:
-            if is_a(module, library, name) and hasattr(module, method):  # snnTorch's parallel neurons have none
+            if is_instance_of(module, library, name) and hasattr(
+                module, method
+            ):  # snnTorch's parallel neurons have none
                 getattr(module, method)()
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Context of evaluation mode without gradients, which starts and ends at rest.
 
     Afterwards each module has its own mode again. Whoever runs several batches calls `rest` before each.

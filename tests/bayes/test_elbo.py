@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from tsnn_uq.bayes import Variational, ternary_posterior
 from tsnn_uq.bayes.elbo import negative_elbo
-from tsnn_uq.bayes.noise import exact_noise
+from tsnn_uq.bayes.output_noise import exact_noise
 from tsnn_uq.checks import InputError
 from tsnn_uq.uncertainty import set_generator
 
@@ -62,7 +62,7 @@ def test_bound_and_gradient_are_those_of_all_weights(monkeypatch, toy, temperatu
             drawn = torch.empty_like(noise).normal_(generator=generator.manual_seed(1))
             return noise / drawn * sign
 
-        monkeypatch.setattr("tsnn_uq.bayes.layers.exact_noise", signed)
+        monkeypatch.setattr("tsnn_uq.bayes.variational_layer.exact_noise", signed)
         set_generator(posterior, generator)
         method.after_step(posterior, 0.5)
         return method.loss(posterior(images)[None], target, torch.arange(5))

@@ -12,7 +12,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Settings, load_network, read_predictions, run
 from tsnn_uq.experiments.storage import build_network, fingerprint, is_begun, is_finished, read_row, require_same
 from tsnn_uq.files import write_tensors
-from tsnn_uq.quantization.saving import save_weights
+from tsnn_uq.quantization.weight_files import save_weights
 
 
 @pytest.fixture(scope="module")

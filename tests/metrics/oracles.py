@@ -18,7 +18,7 @@ from scipy.special import logsumexp, rel_entr
 from sklearn import metrics as sklearn
 
 from tests.metrics.test_selective import expected_risks
-from tests.metrics.test_smooth import by_kernels
+from tests.metrics.test_smooth_calibration import by_kernels
 
 Array = np.ndarray
 BINS = 10

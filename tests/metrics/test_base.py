@@ -12,7 +12,7 @@ from torchmetrics import MetricCollection
 from tsnn_uq.checks import InputError
 from tsnn_uq.metrics import ConformalClassifier, ConformalSets, EarlyExit, ExpectedCalibrationError, PerInputMetric
 from tsnn_uq.metrics.base import UncertaintyMetric
-from tsnn_uq.metrics.inputs import Reduction, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, reduce_inputs
 
 
 def first_entry(

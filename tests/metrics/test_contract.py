@@ -17,7 +17,7 @@ import tsnn_uq.metrics as M
 from tests.helpers.metric_tester import MetricTester, same
 from tsnn_uq.checks import InputError
 from tsnn_uq.metrics import functional as F
-from tsnn_uq.metrics.inputs import mean_of_samples
+from tsnn_uq.metrics.input_checks import mean_of_samples
 
 SAMPLES, INPUTS, CLASSES = 4, 12, 3
 _G = torch.Generator().manual_seed(1)

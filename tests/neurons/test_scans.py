@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tsnn_uq.fast import compilers
 from tsnn_uq.fast.scans import lif as kernels
-from tsnn_uq.neurons import SURROGATES, LIFParameters, lif_scan, plain, surrogate
+from tsnn_uq.neurons import SURROGATES, LIFParameters, lif_reference, lif_scan, surrogate
 
 every_neuron = [
     LIFParameters(0.75, 1.0, reset, detach, surrogate(name))
@@ -32,14 +32,14 @@ def assert_twins(scan, current, grad, params, tolerance):
     steps = len(current)
     for held in (False, True):
         x = current[:1].contiguous() if held else current
-        charged, spikes = plain.forward(x, steps, params)
+        charged, spikes = lif_reference.forward(x, steps, params)
         ours, our_spikes = scan.forward(x, steps, params)
         torch.testing.assert_close(ours, charged, rtol=tolerance, atol=tolerance)
         assert torch.equal(scan.forward(x, steps, params, keep=False)[1], our_spikes)
         sure = (charged - params.threshold).abs() > 10 * tolerance
         assert torch.equal(our_spikes[sure], spikes[sure])
         for learns in (False, True):
-            expected = plain.backward(charged, grad, params, held and steps > 1, learns)
+            expected = lif_reference.backward(charged, grad, params, held and steps > 1, learns)
             got = scan.backward(charged, grad, params, held and steps > 1, learns)
             torch.testing.assert_close(got, expected, rtol=20 * tolerance, atol=20 * tolerance)
 

@@ -14,9 +14,9 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.coding import constant_current
 from tsnn_uq.fast import compilers
 from tsnn_uq.fast.scans import srm as srm_kernels
-from tsnn_uq.neurons import SRM, SRMParameters, srm_plain, srm_potentials, srm_scan
+from tsnn_uq.neurons import SRM, SRMParameters, srm_potentials, srm_reference, srm_scan
 
-SCANS = pytest.mark.parametrize("scan", [srm_plain, srm_kernels], ids=["plain", "compiled"])
+SCANS = pytest.mark.parametrize("scan", [srm_reference, srm_kernels], ids=["plain", "compiled"])
 every_neuron = [
     SRMParameters(),
     SRMParameters(threshold=1.5, tau_s_ms=3.0, tau_r_ms=5.0, refractory=0.7, tau_rho=0.3, step_ms=0.5),
@@ -134,9 +134,9 @@ def test_any_shape_and_neuron(steps, neurons, threshold, tau_s, tau_r, size, hel
     for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 1e-5)):
         current, grad = case((steps, neurons), params, dtype, seed)
         x, held_long = (current[:1], held and steps > 1) if held else (current, False)
-        expected, got = (scan.forward(x, steps, params) for scan in (srm_plain, srm_kernels))
+        expected, got = (scan.forward(x, steps, params) for scan in (srm_reference, srm_kernels))
         assert all(map(torch.equal, got, expected))
-        expected, got = (scan.backward(got[0], grad, params, held_long) for scan in (srm_plain, srm_kernels))
+        expected, got = (scan.backward(got[0], grad, params, held_long) for scan in (srm_reference, srm_kernels))
         torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
 
 
@@ -230,7 +230,7 @@ def test_what_was_never_above_tiny_costs_and_changes_nothing():
     params = SRMParameters(tau_s_ms=1.0)
     current = torch.zeros(400, 1, 3)
     current[0] = 40
-    compiled, plain = (scan.forward(current, 400, params) for scan in (srm_kernels, srm_plain))
+    compiled, plain = (scan.forward(current, 400, params) for scan in (srm_kernels, srm_reference))
     assert torch.equal(compiled[1], plain[1])
     torch.testing.assert_close(compiled[0], plain[0], rtol=0, atol=1e-33)
     assert compiled[1].any()

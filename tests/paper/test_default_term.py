@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paper.sources import Sources
+from paper.report_sources import Sources
 from tsnn_uq.experiments.ablation import chosen_weights
 from tsnn_uq.training import DEFAULT_REGULARIZER
 

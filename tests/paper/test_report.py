@@ -14,8 +14,8 @@ import pytest
 import typst
 
 from paper import build as building
-from paper import texts
-from paper.sources import Sources
+from paper import number_format
+from paper.report_sources import Sources
 from tests.helpers.typst_prose import asked_names, typed_numbers
 from tsnn_uq.checks import InputError
 from tsnn_uq.training import DEFAULT_REGULARIZER
@@ -261,4 +261,4 @@ def test_posteriors_stand_beside_networks_with_masks(copy, finals):
 
 
 def test_how_numbers_are_written():
-    assert doctest.testmod(texts) == doctest.TestResults(failed=0, attempted=5)
+    assert doctest.testmod(number_format) == doctest.TestResults(failed=0, attempted=5)

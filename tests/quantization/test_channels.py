@@ -13,7 +13,7 @@ from tsnn_uq.bayes import load_draws, save_draws
 from tsnn_uq.quantization import fit_scale, freeze, make_rule, select_layers, ternarize, ternary_codes
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.packing import packed_bytes
-from tsnn_uq.quantization.saving import load_weights, save_weights
+from tsnn_uq.quantization.weight_files import load_weights, save_weights
 from tsnn_uq.training import Direct, FitSettings, Indirect, fit
 from tsnn_uq.uncertainty import DropConnectLinear
 

@@ -12,8 +12,8 @@ from torch.nn.utils import parametrizations, parametrize
 from tsnn_uq.checks import InputError
 from tsnn_uq.quantization import Ternary, freeze, mean_fraction, ternarize
 from tsnn_uq.uncertainty import make_deterministic, make_stochastic, mc_predict, rest, set_generator
-from tsnn_uq.uncertainty.conversion import DroppedWeight
-from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train
+from tsnn_uq.uncertainty.add_dropout import DroppedWeight
+from tsnn_uq.uncertainty.stochastic_mode import only_stochastic_layers_train
 
 RULES = ["mean-fraction", "mean-rounding", "quantile", "learned"]
 SCALES = ["layer", "channel", "none"]

@@ -13,7 +13,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.seeds import derive_seed, global_seed
 from tsnn_uq.state import rest
 from tsnn_uq.training import Regularizer, forward_batch
-from tsnn_uq.training.layout import Layout
+from tsnn_uq.training.batch_layout import Layout
 from tsnn_uq.uncertainty import make_stochastic, set_generator
 
 

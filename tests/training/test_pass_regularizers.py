@@ -14,7 +14,7 @@ from tsnn_uq.data.outliers import outliers
 from tsnn_uq.data.warps import warped
 from tsnn_uq.metrics.functional import predictive_variance
 from tsnn_uq.neurons import LIFParameters, watch_potentials
-from tsnn_uq.neurons.potentials import Watched
+from tsnn_uq.neurons.potentials import WatchedNeuron
 from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.training import (
@@ -175,7 +175,7 @@ def test_the_rate_is_what_neurons_spike_above_the_target(family, target):
     model, regularizer = network(family, p=0.0), RateRegularizer(target)
     seen = []
     for layer in model.modules():
-        if isinstance(layer, Watched):
+        if isinstance(layer, WatchedNeuron):
             layer.register_forward_hook(lambda module, inputs, spikes: seen.append(spikes))
     forward = one_forward(model, regularizer)
     excess = [max(0.0, spikes[:, n].mean().item() - target) for spikes in seen for n in range(16)]

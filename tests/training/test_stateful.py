@@ -18,7 +18,7 @@ from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.seeds import derive_seed, generator_for
 from tsnn_uq.training import Direct, Distill, FitSettings, Float, Indirect, VarianceRegularizer, accuracy, fit
 from tsnn_uq.uncertainty import MASK_MODES, make_deterministic, make_stochastic, set_generator
-from tsnn_uq.uncertainty.conversion import KINDS
+from tsnn_uq.uncertainty.add_dropout import KINDS
 
 SETTINGS = FitSettings(epochs=2, batch_size=6, learning_rate=0.02)
 COUNT = 16  # so that the last batch of an epoch has four

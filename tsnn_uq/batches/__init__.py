@@ -9,7 +9,7 @@ Whatever runs a network over data takes all three, opened by `open_data`:
 """
 
 from tsnn_uq.batches.batch import Batch, cat_labels, device_of
-from tsnn_uq.batches.sources import Collected, Data, Indexed, Loaded, Repeated, Source, open_data
+from tsnn_uq.batches.data_sources import Collected, Data, Indexed, Loaded, Repeated, Source, open_data
 
 __all__ = [
     "Batch",

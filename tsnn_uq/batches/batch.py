@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, class_numbers, describe
-from tsnn_uq.held import is_held, one_step
+from tsnn_uq.constant_input import is_constant, single_step
 
 __all__ = ["Batch", "Checks", "cat_labels", "device_of"]
 
@@ -107,6 +107,6 @@ class Checks:
             wanted = "as many images as labels, at least one" if len(parts) == 2 else "at least one input"
             got = " and ".join(map(describe, parts))
             raise InputError(f"{self.argument}: expected {wanted} along axis {self.batch_dim}; got {got}")
-        if self.finite and not torch.isfinite(one_step(inputs) if is_held(inputs) else inputs).all():
+        if self.finite and not torch.isfinite(single_step(inputs) if is_constant(inputs) else inputs).all():
             raise InputError(f"{self.argument}: expected finite values; got NaN or infinity")
         return Batch(inputs, class_numbers("labels", parts[1]) if len(parts) == 2 else None, indices)

@@ -2,11 +2,11 @@
 
 from tsnn_uq.bayes.ensemble import Ensemble
 from tsnn_uq.bayes.laplace import LastLayerLaplace
-from tsnn_uq.bayes.method import Variational, infer
 from tsnn_uq.bayes.posterior import Posterior
-from tsnn_uq.bayes.saving import load_draws, load_posterior, save_draws, save_posterior
+from tsnn_uq.bayes.posterior_files import load_draws, load_posterior, save_draws, save_posterior
 from tsnn_uq.bayes.swag import CollectSwag, Swag
-from tsnn_uq.bayes.variational import (
+from tsnn_uq.bayes.variational_inference import Variational, infer
+from tsnn_uq.bayes.variational_posterior import (
     VariationalPosterior,
     dropconnect_posterior,
     gaussian_posterior,

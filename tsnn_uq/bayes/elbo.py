@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn import functional
 
-from tsnn_uq.bayes.families import WeightFamily
+from tsnn_uq.bayes.weight_distributions import WeightFamily
 
 __all__ = ["negative_elbo"]
 

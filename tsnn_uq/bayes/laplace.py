@@ -1,8 +1,8 @@
 r"""Laplace's approximation of the last layer's posterior (Daxberger et al., 2021, "Laplace Redux").
 
 A spiking network whose output is the current into its last layer has logits :math:`W \phi + b`, where the features
-:math:`\phi` are the mean over time of that layer's inputs (see `tsnn_uq.bayes.head`). They are linear in the weights,
-so the Hessian of the negative log likelihood is exactly
+:math:`\phi` are the mean over time of that layer's inputs (see `tsnn_uq.bayes.last_layer`). They are linear in the
+weights, so the Hessian of the negative log likelihood is exactly
 
 .. math:: H = \sum_n (\operatorname{diag} p_n - p_n p_n^T) \otimes \phi_n \phi_n^T,
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tsnn_uq.batches import Data, Source, device_of, open_data
-from tsnn_uq.bayes.head import features_and_logits, last_layer
+from tsnn_uq.bayes.last_layer import features_and_logits, last_layer
 from tsnn_uq.bayes.posterior import Posterior, copy_network
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive
 from tsnn_uq.devices import require_float64

@@ -2,7 +2,7 @@
 
 from tsnn_uq.cost.activity import LayerActivity, count_activity
 from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
-from tsnn_uq.cost.decision import (
+from tsnn_uq.cost.decision_energy import (
     ACCOUNTINGS,
     FLOAT_MULTIPLY_PJ,
     break_even_rate,
@@ -11,7 +11,7 @@ from tsnn_uq.cost.decision import (
     step_energy,
 )
 from tsnn_uq.cost.energy import DRAM_FETCH_PJ, FLOAT_ADD_PJ, Cost, LayerCost, cost
-from tsnn_uq.cost.state import neuron_state_bytes
+from tsnn_uq.cost.neuron_state import neuron_state_bytes
 
 __all__ = [
     "ACCOUNTINGS",

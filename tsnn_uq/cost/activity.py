@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.coding import unpack_spikes
-from tsnn_uq.cost.calls import positions, shown_name
-from tsnn_uq.held import is_held, one_step
+from tsnn_uq.constant_input import is_constant, single_step
+from tsnn_uq.cost.layer_calls import positions, shown_name
 from tsnn_uq.quantization.channels import TRANSPOSED
-from tsnn_uq.quantization.where import is_conv, is_weight_layer
-from tsnn_uq.state import evaluating, rest
+from tsnn_uq.quantization.layer_selection import is_conv, is_weight_layer
+from tsnn_uq.state import evaluation_mode, rest
 
 __all__ = ["LayerActivity", "count_activity"]
 
@@ -76,7 +76,7 @@ def count_activity(model: nn.Module, inputs: Tensor, *, batch_size: int | None =
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         calls.setdefault(module, []).append(_count_call(module, args[0] if args else kwargs["input"], output))
 
-    with evaluating(model):
+    with evaluation_mode(model):
         handles = [module.register_forward_hook(record, with_kwargs=True) for module in layers.values()]
         try:
             for block in inputs.split(batch_size or len(inputs)):
@@ -109,8 +109,8 @@ LayerCalls = tuple[list[_Call], tuple[int, int]]
 def _count_call(layer: Any, inputs: Tensor, output: Tensor) -> _Call:
     """Operations of one call, for each place in the leading axes of its inputs."""
     axes = len(getattr(layer, "kernel_size", ())) + 1
-    if inputs.dim() > axes + 1 and is_held(inputs):
-        inputs = one_step(inputs)[None]
+    if inputs.dim() > axes + 1 and is_constant(inputs):
+        inputs = single_step(inputs)[None]
     if inputs.dtype == torch.uint8:  # packed
         inputs = unpack_spikes(inputs, layer.in_features)
     places, value = inputs.shape[:-axes], _spike_value(inputs)

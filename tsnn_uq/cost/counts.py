@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
-from tsnn_uq.cost.calls import positions_per_step, shown_name
+from tsnn_uq.cost.layer_calls import positions_per_step, shown_name
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.layer_selection import is_conv, is_weight_layer
 from tsnn_uq.quantization.parametrizations import float_parameter
 from tsnn_uq.quantization.rules import ternary_parts
-from tsnn_uq.quantization.where import is_conv, is_weight_layer
-from tsnn_uq.state import evaluating
+from tsnn_uq.state import evaluation_mode
 
 __all__ = ["LayerCount", "count_layers", "ternary_scales"]
 
@@ -66,9 +66,9 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
     MACs come from geometry: ``weights`` for a linear layer, ``weights x output positions`` for a convolution (a
     weight meets every output position once; groups, stride, dilation and padding are in that product), ``weights x
     input positions`` for a transposed one. So it does not matter how often the network runs a layer for its time steps,
-    or whether it folds them into the batch; a layer that is called several times in each step costs as many times (see
-    `tsnn_uq.cost.calls` for how the two are told apart). In return a linear layer is taken to act once on an input,
-    not along a further axis of tokens.
+    or whether it folds them into the batch; a layer that is called several times in each step costs as many times
+    (`tsnn_uq.cost.layer_calls` tells the two cases apart). A linear layer is assumed to act once on each input, not
+    along a further axis of tokens.
 
     What layers share is stored once: a layer that is the same at several places is listed once, by its first name, and
     a weight or bias that belongs to several layers is counted with the first of them.
@@ -105,7 +105,7 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
         raise InputError(f"model: expected an nn.Linear or nn.Conv layer; got a {type(model).__name__} without one")
     if not isinstance(example_input, Tensor):
         example_input = open_data("example_input", example_input, batch_dim=batch_dim).first(2).to(device_of(model))
-    with evaluating(model):
+    with evaluation_mode(model):
         positions = positions_per_step(model, layers, example_input)
         counts: list[LayerCount] = []
         stored: dict[Tensor, list[Tensor]] = {}  # by parameter, what layers make of it

@@ -1,19 +1,18 @@
 """Data sets: found or fetched, verified, split and shifted."""
 
 from tsnn_uq.data.augmentation import crop_and_flip
-from tsnn_uq.data.available import Entry, overview, prepare
+from tsnn_uq.data.catalog import Entry, Extent, extent, overview, prepare
+from tsnn_uq.data.cifar10h import human_answers
 from tsnn_uq.data.corruptions import CORRUPTIONS, DIGIT_CORRUPTIONS, corrupted
+from tsnn_uq.data.downloads import SOURCES, File, Source
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
-from tsnn_uq.data.extent import Extent, extent
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
-from tsnn_uq.data.foreign import fitted, noise
-from tsnn_uq.data.human import human_answers
 from tsnn_uq.data.images import Dataset
-from tsnn_uq.data.registry import SOURCES, File, Source
+from tsnn_uq.data.ood_sets import fitted, noise
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
 from tsnn_uq.data.splits import EVENT_SETS, Splits, load, load_all, load_test
-from tsnn_uq.data.spoken import SpokenDataset, level_crossings, load_spoken_digits, mel_energies
+from tsnn_uq.data.spoken_digits import SpokenDataset, level_crossings, load_spoken_digits, mel_energies
 
 __all__ = [
     "CORRUPTIONS",

@@ -15,8 +15,8 @@ from typing import Literal
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data.cifar import PICKLED, records_of_pickle
+from tsnn_uq.data.downloads import SOURCES, File, Source
 from tsnn_uq.data.idx import read_unpacked, unpack
-from tsnn_uq.data.registry import SOURCES, File, Source
 from tsnn_uq.files import as_path, atomic_path
 
 __all__ = ["Located", "data_folder", "fetch", "locate", "obtain"]

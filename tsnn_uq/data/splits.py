@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.augmentation import crop_and_flip
+from tsnn_uq.data.downloads import SOURCES, trainable
 from tsnn_uq.data.events import Windows
-from tsnn_uq.data.foreign import fitted, noise
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings
-from tsnn_uq.data.registry import SOURCES, trainable
+from tsnn_uq.data.ood_sets import fitted, noise
 from tsnn_uq.data.shifts import apply_shift, parse_shift
-from tsnn_uq.data.simulated import simulated_recordings
+from tsnn_uq.data.simulated_nmnist import simulated_recordings
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["EVENT_SETS", "Splits", "load", "load_all", "load_test"]

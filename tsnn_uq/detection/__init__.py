@@ -1,5 +1,6 @@
 """Detection of out-of-distribution inputs from the features of any network."""
 
+from tsnn_uq.detection.detection_table import detection_table
 from tsnn_uq.detection.detectors import (
     DETECTORS,
     Detector,
@@ -10,7 +11,6 @@ from tsnn_uq.detection.detectors import (
 )
 from tsnn_uq.detection.features import Features, hidden_features
 from tsnn_uq.detection.odin import odin_score
-from tsnn_uq.detection.table import detection_table
 
 __all__ = [
     "DETECTORS",

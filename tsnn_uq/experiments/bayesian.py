@@ -21,7 +21,7 @@ from tsnn_uq.quantization import select_layers
 from tsnn_uq.results.evaluate import evaluate
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
-from tsnn_uq.uncertainty.stochastic import stochastic_layers
+from tsnn_uq.uncertainty.stochastic_mode import stochastic_layers
 
 __all__ = [
     "KINDS",

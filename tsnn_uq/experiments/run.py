@@ -48,9 +48,9 @@ from tsnn_uq.experiments.storage import (
 from tsnn_uq.fast.pages import keep_pages
 from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
-from tsnn_uq.quantization.saving import save_weights
+from tsnn_uq.quantization.weight_files import save_weights
 from tsnn_uq.results.evaluate import after_temperature, evaluate
-from tsnn_uq.state import evaluating
+from tsnn_uq.state import evaluation_mode
 from tsnn_uq.training.losses import spike_count
 from tsnn_uq.uncertainty import only_stochastic_layers_train
 
@@ -382,7 +382,7 @@ def _row(
 
 def count_steps(network: nn.Module, example: Tensor) -> int:
     """Time steps T of a network's outputs [T, N, C]; 1 of one that gives [N, C]."""
-    with evaluating(network):
+    with evaluation_mode(network):
         outputs = network(example)
     return len(outputs) if outputs.dim() == 3 else 1
 

@@ -24,7 +24,7 @@ from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.settings import Settings, read_run, run_name
 from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, write_json, write_tensors
 from tsnn_uq.networks import drawn_from
-from tsnn_uq.quantization.saving import load_weights
+from tsnn_uq.quantization.weight_files import load_weights
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import set_generator
 

@@ -21,8 +21,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from tsnn_uq.checks import InputError, check_choice, describe
-from tsnn_uq.metrics.gathering import of_one_form
-from tsnn_uq.metrics.inputs import Reduction
+from tsnn_uq.metrics.distributed_states import align_states
+from tsnn_uq.metrics.input_checks import Reduction
 
 __all__ = ["PerInputMetric", "StoringMetric", "UncertaintyMetric"]
 
@@ -126,7 +126,7 @@ class UncertaintyMetric(Metric):
         if should_sync and available():
             states = {name: state for name, state in self.metric_state.items() if name != self._mark}
             gather, group = dist_sync_fn or gather_all_tensors, process_group or self.process_group
-            for name, state in of_one_form(states, partial(gather, group=group), self.device).items():
+            for name, state in align_states(states, partial(gather, group=group), self.device).items():
                 setattr(self, name, state)
         super().sync(dist_sync_fn, process_group, should_sync, distributed_available)
 

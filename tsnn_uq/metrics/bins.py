@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.metrics.base import UncertaintyMetric
-from tsnn_uq.metrics.inputs import as_forecast, mean_prediction
+from tsnn_uq.metrics.input_checks import as_forecast, mean_prediction
 
 __all__ = ["BinnedMetric", "Of", "bin_sums", "confidences_and_hits", "expected_gap", "weights_and_gaps"]
 

@@ -19,8 +19,8 @@ from torchmetrics import Metric
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_fraction, check_positive, check_probabilities
 from tsnn_uq.metrics.base import UncertaintyMetric
-from tsnn_uq.metrics.inputs import as_forecast, mean_prediction
-from tsnn_uq.metrics.sets import set_coverage, set_size
+from tsnn_uq.metrics.input_checks import as_forecast, mean_prediction
+from tsnn_uq.metrics.prediction_sets import set_coverage, set_size
 
 __all__ = ["ConformalClassifier", "ConformalPoints", "ConformalSets", "conformal_sets"]
 

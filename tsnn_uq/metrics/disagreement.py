@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.metrics.base import PerInputMetric
-from tsnn_uq.metrics.inputs import Reduction, as_samples, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, as_samples, reduce_inputs
 
 __all__ = ["PairwiseDisagreement", "VariationRatio", "pairwise_disagreement", "variation_ratio"]
 

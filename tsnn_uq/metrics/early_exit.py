@@ -14,7 +14,7 @@ from tsnn_uq.checks import InputError, check_choice, check_labels, check_probabi
 from tsnn_uq.metrics.base import PerInputMetric, UncertaintyMetric
 from tsnn_uq.metrics.entropy import predictive_entropy
 from tsnn_uq.metrics.information import mutual_information
-from tsnn_uq.metrics.inputs import Reduction, at_least_float32, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, at_least_float32, mean_of_samples, reduce_inputs
 from tsnn_uq.metrics.over_time import with_samples
 
 __all__ = ["EarlyExit", "EarlyExitPoints", "FirstStableStep", "Score", "early_exit", "first_stable_step", "sureness"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.metrics.base import PerInputMetric
-from tsnn_uq.metrics.inputs import Reduction, as_samples, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, as_samples, mean_of_samples, reduce_inputs
 
 __all__ = [
     "ExpectedEntropy",

@@ -1,5 +1,6 @@
 """The metrics as pure functions; each stands beside its class in the file named after its idea."""
 
+from tsnn_uq.metrics.aurc import augrc, aurc, excess_aurc
 from tsnn_uq.metrics.calibration import (
     debiased_calibration_error,
     expected_calibration_error,
@@ -8,24 +9,23 @@ from tsnn_uq.metrics.calibration import (
     rms_calibration_error,
     underconfidence_error,
 )
-from tsnn_uq.metrics.classwise import adaptive_calibration_error, classwise_calibration_error
-from tsnn_uq.metrics.comparison import paired_bootstrap
+from tsnn_uq.metrics.classwise_calibration import adaptive_calibration_error, classwise_calibration_error
 from tsnn_uq.metrics.conformal import conformal_sets
 from tsnn_uq.metrics.disagreement import pairwise_disagreement, variation_ratio
-from tsnn_uq.metrics.doubt import doubt_correlation, human_cross_entropy
 from tsnn_uq.metrics.early_exit import early_exit, first_stable_step
 from tsnn_uq.metrics.entropy import expected_entropy, predictive_entropy
+from tsnn_uq.metrics.human_uncertainty import doubt_correlation, human_cross_entropy
 from tsnn_uq.metrics.information import expected_pairwise_kl, mutual_information
 from tsnn_uq.metrics.mcnemar import mcnemar_test
 from tsnn_uq.metrics.ood import fpr_at_tpr, ood_aupr_in, ood_aupr_out, ood_auroc
 from tsnn_uq.metrics.ood_scores import energy_score, maximum_logit_score, maximum_softmax_score
 from tsnn_uq.metrics.over_time import average_over_time, over_time, time_as_samples
+from tsnn_uq.metrics.paired_bootstrap import paired_bootstrap
+from tsnn_uq.metrics.prediction_sets import set_coverage, set_size
+from tsnn_uq.metrics.proper_scores import accuracy, brier_score, negative_log_likelihood
 from tsnn_uq.metrics.reliability import brier_decomposition, reliability_curve
-from tsnn_uq.metrics.risk_areas import augrc, aurc, excess_aurc
-from tsnn_uq.metrics.scores import accuracy, brier_score, negative_log_likelihood
 from tsnn_uq.metrics.selective import accuracy_at_coverage, coverage_at_risk, risk_coverage_curve
-from tsnn_uq.metrics.sets import set_coverage, set_size
-from tsnn_uq.metrics.smooth import smooth_calibration_error
+from tsnn_uq.metrics.smooth_calibration import smooth_calibration_error
 from tsnn_uq.metrics.variance import predictive_std, predictive_variance
 
 __all__ = [

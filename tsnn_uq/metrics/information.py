@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tsnn_uq.metrics.base import PerInputMetric
 from tsnn_uq.metrics.entropy import nats_per_unit, surprise
-from tsnn_uq.metrics.inputs import Reduction, as_samples, mean_of_samples, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, as_samples, mean_of_samples, reduce_inputs
 
 __all__ = ["ExpectedPairwiseKl", "MutualInformation", "expected_pairwise_kl", "mutual_information"]
 

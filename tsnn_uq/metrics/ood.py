@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_fraction, check_positive
 from tsnn_uq.metrics.base import StoringMetric
-from tsnn_uq.metrics.inputs import check_uncertainty
+from tsnn_uq.metrics.input_checks import check_uncertainty
 
 __all__ = ["FprAtTpr", "OodAuprIn", "OodAuprOut", "OodAuroc", "fpr_at_tpr", "ood_aupr_in", "ood_aupr_out", "ood_auroc"]
 

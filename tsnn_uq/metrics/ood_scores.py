@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_dims, check_positive, check_probabilities, describe
 from tsnn_uq.metrics.base import PerInputMetric
-from tsnn_uq.metrics.inputs import Reduction, at_least_float32, mean_prediction, reduce_inputs
+from tsnn_uq.metrics.input_checks import Reduction, at_least_float32, mean_prediction, reduce_inputs
 
 __all__ = [
     "EnergyScore",

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from tsnn_uq.checks import InputError, check_positive, describe
-from tsnn_uq.metrics.inputs import mean_of_samples
+from tsnn_uq.metrics.input_checks import mean_of_samples
 
 __all__ = ["OverTime", "average_over_time", "over_time", "time_as_samples"]
 

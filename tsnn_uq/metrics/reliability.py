@@ -11,8 +11,8 @@ from torchmetrics import Metric
 
 from tsnn_uq.checks import check_fraction, check_positive
 from tsnn_uq.metrics.bins import BinnedMetric, bin_sums, weights_and_gaps
-from tsnn_uq.metrics.inputs import mean_prediction
-from tsnn_uq.metrics.scores import brier_score
+from tsnn_uq.metrics.input_checks import mean_prediction
+from tsnn_uq.metrics.proper_scores import brier_score
 
 __all__ = [
     "BrierDecomposition",

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from tsnn_uq.checks import InputError, check_dims, check_fraction, check_positive, describe
 from tsnn_uq.metrics.base import StoringMetric
-from tsnn_uq.metrics.inputs import average_ties, check_uncertainty
+from tsnn_uq.metrics.input_checks import average_ties, check_uncertainty
 
 __all__ = [
     "AccuracyAtCoverage",

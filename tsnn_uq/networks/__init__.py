@@ -2,9 +2,9 @@
 
 from tsnn_uq.networks.convolutional import plif, vgg
 from tsnn_uq.networks.fully_connected import READOUTS, dropconnect, dropout
-from tsnn_uq.networks.layers import Conv2d, Linear, OverTime, flat_layers
 from tsnn_uq.networks.registry import FAMILIES, build, drawn_from
 from tsnn_uq.networks.spike_response import slayer
+from tsnn_uq.networks.time_layers import Conv2d, Linear, OverTime, flat_layers
 
 __all__ = [
     "FAMILIES",

@@ -10,7 +10,7 @@ from torch import nn
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.coding import Coding
 from tsnn_uq.networks.fully_connected import READOUTS, SPIKE_GAIN
-from tsnn_uq.networks.layers import Conv2d, Linear, OverTime
+from tsnn_uq.networks.time_layers import Conv2d, Linear, OverTime
 from tsnn_uq.neurons import LIF, PLIF, LIFParameters
 from tsnn_uq.readout import Gain
 from tsnn_uq.uncertainty import Dropout

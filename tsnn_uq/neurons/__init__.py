@@ -2,7 +2,7 @@
 
 from tsnn_uq.neurons.li import LI
 from tsnn_uq.neurons.lif import LIF, lif_scan, lif_step
-from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.lif_parameters import LIFParameters
 from tsnn_uq.neurons.plif import PLIF
 from tsnn_uq.neurons.potentials import watch_potentials
 from tsnn_uq.neurons.srm import SRM, srm_potentials, srm_scan

@@ -1,7 +1,8 @@
 """The leaky integrate-and-fire (LIF) neuron: one step, and all time steps at once.
 
 `lif_step` is the definition. `lif_scan` computes the same for a whole window [T, ...] as one autograd function whose
-forward and backward pass are in `plain` (PyTorch) and `kernels` (compiled); the tests hold both to the definition.
+forward and backward pass are in `lif_reference` (PyTorch) and `tsnn_uq.fast.scans.lif` (compiled); tests compare both
+with the definition.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from torch.autograd.function import once_differentiable
 from tsnn_uq.checks import InputError
 from tsnn_uq.devices import widest_float
 from tsnn_uq.fast.compilers import choose
-from tsnn_uq.neurons import plain
-from tsnn_uq.neurons.current import read_once
-from tsnn_uq.neurons.parameters import LIFParameters
-from tsnn_uq.neurons.potentials import Watch, Watched
+from tsnn_uq.neurons import lif_reference
+from tsnn_uq.neurons.input_current import without_repeats
+from tsnn_uq.neurons.lif_parameters import LIFParameters
+from tsnn_uq.neurons.potentials import PotentialHook, WatchedNeuron
 from tsnn_uq.neurons.surrogate import spike
 
 __all__ = ["LIF", "lif_scan", "lif_step"]
@@ -67,7 +68,7 @@ class _LIFScan(torch.autograd.Function):
         ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1] or watched
-        charged, spikes = choose(SCANS, plain, current).forward(current.contiguous(), steps, params, keep)
+        charged, spikes = choose(SCANS, lif_reference, current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(charged)
         ctx.params, ctx.held = params, len(current) < steps
@@ -77,7 +78,10 @@ class _LIFScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (charged,) = ctx.saved_tensors
-        scan, learns = choose(SCANS, plain, charged) if len(grads) == 1 else plain, ctx.needs_input_grad[1]
+        scan, learns = (
+            choose(SCANS, lif_reference, charged) if len(grads) == 1 else lif_reference,
+            ctx.needs_input_grad[1],
+        )
         current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns, *grads[1:])
         return current, None if decay is None else _exact_sum(decay), None, None, None
 
@@ -91,7 +95,7 @@ def _exact_sum(shares: Tensor) -> Tensor:
 
 
 def lif_scan(
-    current: Tensor, params: LIFParameters, decay: Tensor | None = None, *, watch: Watch | None = None
+    current: Tensor, params: LIFParameters, decay: Tensor | None = None, *, watch: PotentialHook | None = None
 ) -> Tensor:
     """Run LIF neurons over a whole window, starting from rest.
 
@@ -108,7 +112,7 @@ def lif_scan(
     Raises:
         InputError: `current` is not [T, N, ...] floats, or `decay` is out of range.
     """
-    once = read_once(current)
+    once = without_repeats(current)
     chosen = params if decay is None else replace(params, decay=decay.item())
     if watch is None:
         return _LIFScan.apply(once, decay, len(current), chosen, False)
@@ -117,7 +121,7 @@ def lif_scan(
     return spikes
 
 
-class LIF(Watched):
+class LIF(WatchedNeuron):
     """A layer of LIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
 
     def __init__(self, params: LIFParameters | None = None) -> None:

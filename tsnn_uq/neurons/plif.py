@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.held import hold, is_held, one_step
+from tsnn_uq.constant_input import is_constant, repeat_over_time, single_step
 from tsnn_uq.neurons.lif import lif_scan
-from tsnn_uq.neurons.parameters import LIFParameters
-from tsnn_uq.neurons.potentials import Watched
+from tsnn_uq.neurons.lif_parameters import LIFParameters
+from tsnn_uq.neurons.potentials import WatchedNeuron
 
 __all__ = ["PLIF"]
 
 
-class PLIF(Watched):
+class PLIF(WatchedNeuron):
     """A layer of PLIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind.
 
     h[t] = v[t-1] + (x[t] - v[t-1]) / tau, with 1 / tau = sigmoid(a) and one learned `a` for the layer ("Incorporating
@@ -50,7 +50,9 @@ class PLIF(Watched):
         """Spikes of all T steps; see `tsnn_uq.neurons.lif_scan`."""
         rate = self.a.sigmoid()
         steps = len(current)
-        charge = hold(rate * one_step(current), steps) if steps and is_held(current) else rate * current
+        charge = (
+            repeat_over_time(rate * single_step(current), steps) if steps and is_constant(current) else rate * current
+        )
         return lif_scan(charge, self.params, decay=1 - rate, watch=self.watch)
 
     def extra_repr(self) -> str:

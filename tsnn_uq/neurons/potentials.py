@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 
-__all__ = ["Watch", "Watched", "watch_potentials"]
+__all__ = ["PotentialHook", "WatchedNeuron", "watch_potentials"]
 
-Watch = Callable[[Tensor], object]
+PotentialHook = Callable[[Tensor], object]
 
 
-class Watched(nn.Module):
+class WatchedNeuron(nn.Module):
     """A layer of neurons whose membrane potentials may be watched.
 
     Attributes:
         watch: called in each forward pass with the potentials [T, N, ...]; None, and nothing is spent on it.
     """
 
-    watch: Watch | None = None
+    watch: PotentialHook | None = None
 
 
 @contextmanager
-def watch_potentials(model: nn.Module, see: Watch) -> Iterator[None]:
+def watch_potentials(model: nn.Module, see: PotentialHook) -> Iterator[None]:
     """Context in which `see` is called with the membrane potentials of each layer of LIF, PLIF and SRM neurons.
 
     They come as distances from the threshold in thresholds, h / theta - 1 with the potential h before the reset: what
@@ -48,7 +48,7 @@ def watch_potentials(model: nn.Module, see: Watch) -> Iterator[None]:
         ...     spikes = layer(torch.tensor([[0.8], [0.8]]))
         tensor([-0.2000,  0.2000])
     """
-    layers = [module for module in model.modules() if isinstance(module, Watched)]
+    layers = [module for module in model.modules() if isinstance(module, WatchedNeuron)]
     if not layers:
         remedy = "tsnn_uq.exchange.from_nir brings networks of other libraries over"
         raise InputError(f"model: expected LIF, PLIF or SRM neurons of tsnn_uq, to watch; found none ({remedy})")
@@ -61,5 +61,5 @@ def watch_potentials(model: nn.Module, see: Watch) -> Iterator[None]:
             layer.watch = None
 
 
-def _tell(see: Watch, threshold: float, potentials: Tensor) -> None:
+def _tell(see: PotentialHook, threshold: float, potentials: Tensor) -> None:
     see(potentials / threshold - 1)

@@ -6,8 +6,8 @@ Sampled at t = k step, with the sums written out,
     eps(t) = t/tau_s exp(1 - t/tau_s),  nu(t) = -refractory theta t/tau_r exp(1 - t/tau_r).
 
 x is the weighted sum of input spikes: eps and the weights commute. As eps[0] = nu[0] = 0, inputs and spikes act on
-later steps only. The scan has two forms, `srm_plain` (PyTorch) and `srm_kernels` (compiled); the tests hold both to
-the sums above.
+later steps only. The scan has two implementations, `srm_reference` (PyTorch) and `tsnn_uq.fast.scans.srm` (compiled);
+tests compare both with the sums above.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tsnn_uq.fast.compilers import choose
-from tsnn_uq.neurons import srm_plain
-from tsnn_uq.neurons.current import read_once
-from tsnn_uq.neurons.potentials import Watch, Watched
+from tsnn_uq.neurons import srm_reference
+from tsnn_uq.neurons.input_current import without_repeats
+from tsnn_uq.neurons.potentials import PotentialHook, WatchedNeuron
 from tsnn_uq.neurons.srm_parameters import SRMParameters
 
 __all__ = ["SRM", "srm_potentials", "srm_scan"]
@@ -41,7 +41,7 @@ class _SRMScan(torch.autograd.Function):
         ctx: Any, current: Tensor, steps: int, params: SRMParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or watched
-        potentials, spikes = choose(SCANS, srm_plain, current).forward(current.contiguous(), steps, params, keep)
+        potentials, spikes = choose(SCANS, srm_reference, current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(potentials)
         ctx.params, ctx.held = params, len(current) < steps
@@ -51,11 +51,11 @@ class _SRMScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (potentials,) = ctx.saved_tensors
-        scan = choose(SCANS, srm_plain, potentials) if len(grads) == 1 else srm_plain
+        scan = choose(SCANS, srm_reference, potentials) if len(grads) == 1 else srm_reference
         return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held, *grads[1:]), None, None, None
 
 
-def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = None) -> Tensor:
+def srm_scan(current: Tensor, params: SRMParameters, *, watch: PotentialHook | None = None) -> Tensor:
     """Run SRM neurons over a whole window, starting from rest.
 
     Backward, the spike's slope is the density of its escape rate, `rho(u) = exp(-|u - theta| / (tau_rho theta)) /
@@ -78,7 +78,7 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = No
         >>> spikes.flatten().tolist()
         [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
     """
-    once = read_once(current)
+    once = without_repeats(current)
     if watch is None:
         return _SRMScan.apply(once, len(current), params, False)
     spikes, potentials = _SRMScan.apply(once, len(current), params, True)
@@ -89,12 +89,12 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: Watch | None = No
 @torch.no_grad()
 def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tensor]:
     """Potentials u [T, N, ...] and spikes [T, N, ...], without gradients; see `srm_scan`."""
-    once = read_once(current).contiguous()
-    potentials, spikes = choose(SCANS, srm_plain, once).forward(once, len(current), params)
+    once = without_repeats(current).contiguous()
+    potentials, spikes = choose(SCANS, srm_reference, once).forward(once, len(current), params)
     return potentials, spikes
 
 
-class SRM(Watched):
+class SRM(WatchedNeuron):
     """A layer of SRM neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
 
     def __init__(self, params: SRMParameters | None = None) -> None:

@@ -1,6 +1,7 @@
 """Ternary quantization of any module."""
 
 from tsnn_uq.quantization.freezing import freeze
+from tsnn_uq.quantization.layer_selection import PARTS, select_layers
 from tsnn_uq.quantization.rules import (
     RULES,
     SCALES,
@@ -12,9 +13,8 @@ from tsnn_uq.quantization.rules import (
     quantile,
     ternary_codes,
 )
-from tsnn_uq.quantization.saving import load_weights, save_weights
 from tsnn_uq.quantization.ternary import LearnedTernary, Ternary, float_weights, ternarize
-from tsnn_uq.quantization.where import PARTS, select_layers
+from tsnn_uq.quantization.weight_files import load_weights, save_weights
 
 __all__ = [
     "PARTS",

@@ -17,9 +17,9 @@ from torch.nn.utils import parametrize
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.layer_selection import Where, select_layers
 from tsnn_uq.quantization.parametrizations import check_weights, float_parameter, is_mask, weight_steps
 from tsnn_uq.quantization.rules import RULES, SCALES, Rule, by_group, make_rule, mean_fraction, ternary_codes
-from tsnn_uq.quantization.where import Where, select_layers
 
 __all__ = ["LearnedTernary", "Ternary", "check_quantizable", "float_weights", "ternarize"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_labels, check_probabilities, describe
-from tsnn_uq.metrics.inputs import mean_of_samples
+from tsnn_uq.metrics.input_checks import mean_of_samples
 from tsnn_uq.metrics.over_time import with_samples
 
 __all__ = ["Stopped", "StoppingRule", "Stream"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import check_choice, check_fraction, check_positive
 from tsnn_uq.metrics.early_exit import Score, sureness
-from tsnn_uq.metrics.inputs import mean_of_samples
+from tsnn_uq.metrics.input_checks import mean_of_samples
 from tsnn_uq.stopping.base import StoppingRule
 from tsnn_uq.stopping.risks import RISKS, Losses, Risk, losses_by_step, p_values
 

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from tsnn_uq.checks import InputError, check_labels
 from tsnn_uq.metrics.base import UncertaintyMetric
-from tsnn_uq.metrics.inputs import mean_of_samples
+from tsnn_uq.metrics.input_checks import mean_of_samples
 from tsnn_uq.metrics.over_time import with_samples
 from tsnn_uq.stopping.base import StoppingRule
 

@@ -1,10 +1,11 @@
 """One training loop; methods and regularizers are small objects put into it."""
 
 from tsnn_uq.training.accuracy import accuracy
+from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.callbacks import Callback, CsvLog, History, TensorBoardLog
+from tsnn_uq.training.fit_settings import FitSettings
 from tsnn_uq.training.forward import forward_batch
 from tsnn_uq.training.indirect import Distill, Indirect
-from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.loop import fit
 from tsnn_uq.training.methods import Direct, Float, Method
 from tsnn_uq.training.quantized import quantize_trained, ternarize_trained
@@ -31,7 +32,6 @@ from tsnn_uq.training.regularizers import (
     make_regularizer,
     regularizer_terms,
 )
-from tsnn_uq.training.settings import FitSettings
 
 __all__ = [
     "DEFAULT_REGULARIZER",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.readout import logits
-from tsnn_uq.state import evaluating, rest
+from tsnn_uq.state import evaluation_mode, rest
 
 __all__ = ["accuracy"]
 
@@ -44,7 +44,7 @@ def accuracy(
     source = open_data("images", data, batch_dim=batch_dim, labelled=True, finite=True, workers=workers)
     right = count = 0
     device = device_of(model)
-    with evaluating(model):
+    with evaluation_mode(model):
         for batch in source.in_order(batch_size):
             rest(model)
             outputs = model(batch.inputs.to(device, non_blocking=True))

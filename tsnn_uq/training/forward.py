@@ -15,10 +15,10 @@ from tsnn_uq.checks import InputError, class_numbers
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import rest
-from tsnn_uq.training.layout import Forward, Layout
+from tsnn_uq.training.batch_layout import Forward, Layout
 from tsnn_uq.training.losses import logits_for_loss
 from tsnn_uq.training.regularizers.base import Regularizer
-from tsnn_uq.uncertainty.conversion import DroppedWeight
+from tsnn_uq.uncertainty.add_dropout import DroppedWeight
 
 __all__ = ["LoneInputError", "forward_batch", "takes_one_input"]
 

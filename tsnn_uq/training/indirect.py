@@ -13,13 +13,13 @@ from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_fraction, check_positive
 from tsnn_uq.quantization import SCALES, by_group, fit_scale, make_rule, select_layers, ternary_codes
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
+from tsnn_uq.quantization.layer_selection import Where
 from tsnn_uq.quantization.parametrizations import float_parameter
 from tsnn_uq.quantization.ternary import check_quantizable
-from tsnn_uq.quantization.where import Where
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
-from tsnn_uq.state import evaluating
-from tsnn_uq.training.layout import Forward
+from tsnn_uq.state import evaluation_mode
+from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.losses import distillation
 from tsnn_uq.training.methods import Method
 from tsnn_uq.uncertainty import set_generator
@@ -211,6 +211,6 @@ class Distill(Indirect):
     def _ask(self, images: Tensor) -> Tensor:
         """The teacher's logits, in full precision, on the device of `images`."""
         device = device_of(self.teacher)
-        with evaluating(self.teacher), torch.autocast(device.type, enabled=False):
+        with evaluation_mode(self.teacher), torch.autocast(device.type, enabled=False):
             outputs = self.teacher(images.to(device))
         return logits(outputs if self.output is None else self.output(outputs)).to(images.device)

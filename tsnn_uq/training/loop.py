@@ -20,16 +20,16 @@ from tsnn_uq.files import as_path
 from tsnn_uq.seeds import derive_seed, generator_for, global_seed
 from tsnn_uq.state import copy_at_rest, rest
 from tsnn_uq.training.accuracy import accuracy
+from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.batchnorm import refresh_from_epochs
 from tsnn_uq.training.callbacks import Callback, History, listening
 from tsnn_uq.training.checkpoint import load_checkpoint, save_checkpoint
 from tsnn_uq.training.epochs import Augment, Epochs
+from tsnn_uq.training.fit_settings import PRECISIONS, FitSettings
 from tsnn_uq.training.forward import forward_batch, takes_one_input
-from tsnn_uq.training.layout import Forward
 from tsnn_uq.training.methods import Float, Method
 from tsnn_uq.training.regularizers import Regularizer
 from tsnn_uq.training.schedules import one_cycle, warmed_up
-from tsnn_uq.training.settings import PRECISIONS, FitSettings
 from tsnn_uq.uncertainty import set_generator
 
 __all__ = ["fit"]

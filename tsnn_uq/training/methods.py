@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from tsnn_uq.batches import Data, Source
 from tsnn_uq.quantization import freeze, ternarize
-from tsnn_uq.quantization.where import Where
-from tsnn_uq.training.layout import Forward
+from tsnn_uq.quantization.layer_selection import Where
+from tsnn_uq.training.batch_layout import Forward
 
 __all__ = ["Direct", "Float", "Method"]
 

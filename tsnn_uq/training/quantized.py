@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.quantization import freeze, ternarize
-from tsnn_uq.quantization.where import Where
+from tsnn_uq.quantization.layer_selection import Where
 from tsnn_uq.state import copy_at_rest, rest
 from tsnn_uq.training.batchnorm import batch_norms, refresh_from_epochs
 from tsnn_uq.training.epochs import Epochs
+from tsnn_uq.training.fit_settings import FitSettings
 from tsnn_uq.training.indirect import Distill
 from tsnn_uq.training.loop import fit
 from tsnn_uq.training.registry import METHODS
-from tsnn_uq.training.settings import FitSettings
 
 __all__ = ["FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
 

@@ -1,15 +1,15 @@
 """Stochastic layers and Monte Carlo prediction."""
 
 from tsnn_uq.state import rest
+from tsnn_uq.uncertainty.add_dropout import make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.blocks import Labelled
-from tsnn_uq.uncertainty.conversion import make_deterministic, make_stochastic
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
-from tsnn_uq.uncertainty.masks import MASK_MODES, StochasticLayer, draw_masks, set_generator
 from tsnn_uq.uncertainty.mc_moments import mc_moments
 from tsnn_uq.uncertainty.mc_predict import mc_predict
 from tsnn_uq.uncertainty.moments import Moments
-from tsnn_uq.uncertainty.stochastic import only_stochastic_layers_train, stochastic_layers
+from tsnn_uq.uncertainty.stochastic_layer import MASK_MODES, StochasticLayer, draw_masks, set_generator
+from tsnn_uq.uncertainty.stochastic_mode import only_stochastic_layers_train, stochastic_layers
 
 __all__ = [
     "MASK_MODES",

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tsnn_uq.batches import Data, Source, cat_labels, open_data
 from tsnn_uq.checks import InputError
-from tsnn_uq.uncertainty.members import Member, members
-from tsnn_uq.uncertainty.passes import Passes, random_passes
-from tsnn_uq.uncertainty.sampling import Networks, Sampling
+from tsnn_uq.uncertainty.ensemble_members import Member, members
+from tsnn_uq.uncertainty.mc_passes import Passes, random_passes
+from tsnn_uq.uncertainty.sampling_options import Networks, Sampling
 
 __all__ = ["Labelled", "over_blocks"]
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError, describe
 from tsnn_uq.coding import unpack_spikes
+from tsnn_uq.constant_input import is_constant, repeat_over_time, single_step
 from tsnn_uq.fast.synapses import linear
-from tsnn_uq.held import hold, is_held, one_step
-from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
+from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, draw_masks
 
 __all__ = ["DropConnectLinear"]
 
@@ -59,8 +59,8 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         weight = self.weight  # once, since a ternary one is computed at each access
         if self.active and self.mask == "per-step":
             return torch.cat([self._weighted(step, weight) for step in spikes.split(1)])
-        if is_held(spikes):
-            return hold(self._weighted(one_step(spikes).unsqueeze(0), weight)[0], len(spikes))
+        if is_constant(spikes):
+            return repeat_over_time(self._weighted(single_step(spikes).unsqueeze(0), weight)[0], len(spikes))
         return self._weighted(spikes, weight)
 
     def _weighted(self, spikes: Tensor, weight: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, describe
-from tsnn_uq.uncertainty.masks import StochasticLayer, draw_masks
+from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, draw_masks
 
 __all__ = ["Dropout"]
 

@@ -13,10 +13,10 @@ from tsnn_uq.batches import Collected, Data, Source
 from tsnn_uq.checks import InputError
 from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.blocks import Labelled, over_blocks
-from tsnn_uq.uncertainty.members import several
+from tsnn_uq.uncertainty.ensemble_members import as_networks
+from tsnn_uq.uncertainty.mc_passes import Passes
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
-from tsnn_uq.uncertainty.passes import Passes
-from tsnn_uq.uncertainty.sampling import Networks, Options, Output, Sampling
+from tsnn_uq.uncertainty.sampling_options import Networks, Options, Output, Sampling
 
 __all__ = ["mc_moments"]
 
@@ -81,7 +81,7 @@ def mc_moments(
     """
     every = samples_at_once(tolerance)
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)
-    if tolerance is not None and (count := len(several(model))) > 1:
+    if tolerance is not None and (count := len(as_networks(model))) > 1:
         raise InputError(f"tolerance: expected None for {count} networks, each of which counts; got {tolerance}")
 
     def gather(passes: Passes) -> Moments:

@@ -12,8 +12,8 @@ from tsnn_uq.batches import Collected, Data, Source
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.blocks import Labelled, over_blocks
-from tsnn_uq.uncertainty.passes import Passes
-from tsnn_uq.uncertainty.sampling import Networks, Options, Output, Sampling
+from tsnn_uq.uncertainty.mc_passes import Passes
+from tsnn_uq.uncertainty.sampling_options import Networks, Options, Output, Sampling
 
 __all__ = ["mc_predict"]
 

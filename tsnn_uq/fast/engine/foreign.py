@@ -12,7 +12,7 @@ from torch import nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.neurons import LIF, PLIF, LIFParameters
-from tsnn_uq.state import is_a
+from tsnn_uq.state import is_instance_of
 
 __all__ = ["Neurons", "is_foreign_dropout", "read_neurons"]
 
@@ -37,7 +37,7 @@ class Neurons:
 
 def is_foreign_dropout(module: nn.Module) -> bool:
     """Whether a module is torch's or SpikingJelly's dropout of single units."""
-    spikingjelly = is_a(module, "spikingjelly.activation_based.layer.dropout", "Dropout")
+    spikingjelly = is_instance_of(module, "spikingjelly.activation_based.layer.dropout", "Dropout")
     return type(module) is nn.Dropout or (spikingjelly and type(module).__name__ == "Dropout")
 
 
@@ -53,9 +53,9 @@ def read_neurons(name: str, module: nn.Module) -> Neurons:
     if isinstance(module, LIF):
         return Neurons(module.params)
     kind = type(module).__name__
-    if kind == "Leaky" and is_a(module, "snntorch", "Leaky"):
+    if kind == "Leaky" and is_instance_of(module, "snntorch", "Leaky"):
         return _leaky(name, module)
-    if kind in KINDS and is_a(module, SPIKINGJELLY, kind):
+    if kind in KINDS and is_instance_of(module, SPIKINGJELLY, kind):
         return _node(name, kind, module)
     known = f"LIF and PLIF neurons, snnTorch's Leaky, SpikingJelly's {', '.join(KINDS)}"
     raise InputError(f"network: expected {known}; got {kind} ({name!r})")

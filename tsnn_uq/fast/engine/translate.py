@@ -19,10 +19,10 @@ from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LI, LIF, PLIF
 from tsnn_uq.quantization.parametrizations import float_parameter, weight_steps
 from tsnn_uq.readout import Gain
-from tsnn_uq.state import is_foreign_neuron
+from tsnn_uq.state import is_library_neuron
 from tsnn_uq.uncertainty import DropConnectLinear, Dropout, StochasticLayer
-from tsnn_uq.uncertainty.conversion import CHILD, DroppedWeight
-from tsnn_uq.uncertainty.foreign import mask_mode
+from tsnn_uq.uncertainty.add_dropout import CHILD, DroppedWeight
+from tsnn_uq.uncertainty.library_layers import mask_mode
 
 __all__ = ["Program", "translate"]
 
@@ -79,7 +79,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
         modules = modules[1:]
     elif not isinstance(network, nn.Sequential):
         raise InputError(f"network: expected a Sequential; got {type(network).__name__} ({OTHERS})")
-    foreign = any(is_foreign_neuron(module) for _, module, _ in modules)
+    foreign = any(is_library_neuron(module) for _, module, _ in modules)
     if foreign:  # whose other layers take one step at a time
         modules = [
             (name, module, wrapped or isinstance(module, TIMELESS | nn.Flatten)) for name, module, wrapped in modules
@@ -147,7 +147,7 @@ class _Walk:
             self._convolution(name, module)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             self._batch_norm(name, module)
-        elif isinstance(module, LIF | PLIF | LI) or is_foreign_neuron(module):
+        elif isinstance(module, LIF | PLIF | LI) or is_library_neuron(module):
             self._neurons(name, module)
         elif isinstance(module, Dropout):
             self._dropout(name, module, module.mask)

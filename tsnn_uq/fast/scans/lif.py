@@ -1,7 +1,7 @@
 """The scan of LIF neurons compiled for a processor: all steps of a block of neurons while it lies in the cache.
 
-The twin of `tsnn_uq.neurons.plain`, with threshold, reset and surrogate gradient fused into one pass over memory
-forward and one backward. Neurons are independent, so threads share them out and change no result.
+It computes what `tsnn_uq.neurons.lif_reference` does, with threshold, reset and surrogate gradient fused into one pass
+over memory forward and one backward. Neurons are independent, so the number of threads changes no result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsnn_uq.fast.jit import kernel
 from tsnn_uq.fast.threads import parallel_ranges
-from tsnn_uq.neurons.parameters import LIFParameters
+from tsnn_uq.neurons.lif_parameters import LIFParameters
 
 __all__ = ["backward", "forward"]
 
@@ -25,7 +25,7 @@ GIVEN = 2
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.plain.forward`."""
+    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     arrays = [tensor.reshape(len(tensor), -1).numpy() for tensor in (current.detach(), charged, spikes)]
@@ -41,7 +41,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
 def backward(
     charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of the current and of the decay; see `tsnn_uq.neurons.plain.backward`."""
+    """Gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
     kind = FUSED.get(params.surrogate.name, GIVEN)
     slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
     grad_current = torch.empty_like(charged[:1] if held else charged)

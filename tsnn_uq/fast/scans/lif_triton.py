@@ -1,6 +1,6 @@
 """The scan of LIF neurons compiled for a GPU: one program instance for a block of neurons, all steps in registers.
 
-The twin of `tsnn_uq.neurons.plain`; the arithmetic of a step is that of `tsnn_uq.fast.scans.lif`.
+The twin of `tsnn_uq.neurons.lif_reference`; the arithmetic of a step is that of `tsnn_uq.fast.scans.lif`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsnn_uq.neurons.parameters import LIFParameters
-from tsnn_uq.neurons.plain import decay_gradient
+from tsnn_uq.neurons.lif_parameters import LIFParameters
+from tsnn_uq.neurons.lif_reference import decay_gradient
 
 __all__ = ["backward", "forward"]
 
@@ -21,7 +21,7 @@ GIVEN = 2
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.plain.forward`."""
+    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     neurons = charged[0].numel()
@@ -45,7 +45,7 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
 def backward(
     charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of the current and of the decay; see `tsnn_uq.neurons.plain.backward`."""
+    """Gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
     if learns:
         grad_charged, _ = backward(charged, grad, params, held=False)
         grad_decay = decay_gradient(charged, grad_charged, params)

@@ -1,6 +1,6 @@
 """The scan of SRM neurons compiled for a processor: all steps of a block of neurons while it lies in the cache.
 
-The twin of `tsnn_uq.neurons.srm_plain`: one pass over memory forward and one backward. Neurons are independent, so
+The twin of `tsnn_uq.neurons.srm_reference`: one pass over memory forward and one backward. Neurons are independent, so
 threads share them out and change no result. The states of a block lie one behind the other in a single array, at
 distances LLVM knows: it would not vectorize a loop over seven arrays, which might overlap.
 """
@@ -71,7 +71,7 @@ def settled(x: Any, tiny: Any) -> Any:
 
 
 def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Potentials and spikes [T, ...]; see `tsnn_uq.neurons.srm_plain.forward`."""
+    """Potentials and spikes [T, ...]; see `tsnn_uq.neurons.srm_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     potentials = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     neurons = spikes[0].numel()
@@ -83,7 +83,7 @@ def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = Tru
 
 
 def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool) -> Tensor:
-    """Gradient of the current; see `tsnn_uq.neurons.srm_plain.backward`."""
+    """Gradient of the current; see `tsnn_uq.neurons.srm_reference.backward`."""
     grad_current = torch.empty_like(potentials[:1] if held else potentials)
     neurons = potentials[0].numel()
     arrays = [tensor.reshape(len(tensor), neurons).numpy() for tensor in (potentials, grad, grad_current)]

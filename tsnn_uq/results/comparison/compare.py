@@ -13,11 +13,11 @@ from torch import Tensor
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.results.comparison.design import Design, check_values, make_design
 from tsnn_uq.results.comparison.diagnostics import Limits, check_chains, diagnose
-from tsnn_uq.results.comparison.measures import MEASURES, Array, Measure, make_measure
+from tsnn_uq.results.comparison.difference_table import Difference, differences, summarize_draws
 from tsnn_uq.results.comparison.model import group_means, make_kernels
+from tsnn_uq.results.comparison.modelled_measures import MEASURES, Array, Measure, make_measure
 from tsnn_uq.results.comparison.predictive import predictive_check
 from tsnn_uq.results.comparison.sampling import sample_scales
-from tsnn_uq.results.comparison.table import Difference, differences, summarize_draws
 from tsnn_uq.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def compare_methods(
 ) -> Comparison:
     """Posterior of the difference between each method and the baseline, in each family and over all.
 
-    The model is in `tsnn_uq.results.comparison.model`, its scales in `tsnn_uq.results.comparison.measures`. It speaks
-    of typical (median) networks on the test inputs that were used, and of these families: the mean over families is of
-    those in `results`, not of families at large, about which two or four can say little.
+    The model is in `tsnn_uq.results.comparison.model`, its scales in `tsnn_uq.results.comparison.modelled_measures`.
+    It describes typical (median) networks of these families on these test inputs. The mean over families is that of the
+    families in `results`; two or four families say little about families in general.
 
     Args:
         results: a row for each trained network, as `tsnn_uq.results.tables.read_results` returns them. Data sets

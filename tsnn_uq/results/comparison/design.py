@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.results.comparison.measures import Array
+from tsnn_uq.results.comparison.modelled_measures import Array
 
 if TYPE_CHECKING:
     from pandas import DataFrame

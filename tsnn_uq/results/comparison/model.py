@@ -2,7 +2,8 @@ r"""A linear mixed model of a measure over families, methods and seeds, with its
 
 .. math:: y_{fts} = \mu_f + \delta_t + \gamma_{ft} + u_{fs} + \varepsilon_{fts}
 
-for family f, treatment t (quantized part and method) and seed s, on the scale of `tsnn_uq.results.comparison.measures`:
+for family f, treatment t (quantized part and method) and seed s, on the scale that
+`tsnn_uq.results.comparison.modelled_measures` defines:
 
 - :math:`\mu_f, \delta_t \sim N(0, 2^2)`: families, and methods, differ by factors of up to e^4 or so,
 - :math:`\gamma_{ft} \sim N(0, \tau^2)`: a method's effect in one family is pooled with those in the others,
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.results.comparison.design import Design, incidence
-from tsnn_uq.results.comparison.measures import Array
+from tsnn_uq.results.comparison.modelled_measures import Array
 
 __all__ = ["Kernels", "Potential", "covariances", "group_means", "make_kernels", "pyro_model"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.results.comparison.design import Design, incidence
-from tsnn_uq.results.comparison.measures import Array, Measure
+from tsnn_uq.results.comparison.modelled_measures import Array, Measure
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsnn_uq.results.comparison.measures import Array
 from tsnn_uq.results.comparison.model import TYPICAL, Kernels, Potential
+from tsnn_uq.results.comparison.modelled_measures import Array
 from tsnn_uq.seeds import derive_seed, global_seed
 
 __all__ = ["Chains", "sample_scales"]

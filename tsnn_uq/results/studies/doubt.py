@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.metrics import functional as metrics
-from tsnn_uq.metrics.comparison import percentile_interval, resampled_rows
+from tsnn_uq.metrics.paired_bootstrap import percentile_interval, resampled_rows
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED
 from tsnn_uq.seeds import generator_for
 

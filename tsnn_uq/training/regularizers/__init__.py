@@ -1,16 +1,22 @@
 """Uncertainty regularizers, to add to any loss: ``weight * regularizer.term(forward_batch(...))``, all of them."""
 
 from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
-from tsnn_uq.training.regularizers.calibration import (
+from tsnn_uq.training.regularizers.calibration_loss import (
     AccuracyUncertaintyRegularizer,
     KernelCalibrationRegularizer,
     SoftBinnedRegularizer,
 )
 from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
-from tsnn_uq.training.regularizers.exposure import OutlierExposure, divergence_from_uniform
-from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer, quantization_gap
-from tsnn_uq.training.regularizers.membrane import MembraneRegularizer, spike_variance
-from tsnn_uq.training.regularizers.rate import RateRegularizer
+from tsnn_uq.training.regularizers.firing_rate import RateRegularizer
+from tsnn_uq.training.regularizers.membrane_potential import MembraneRegularizer, spike_variance
+from tsnn_uq.training.regularizers.outlier_exposure import OutlierExposure, divergence_from_uniform
+from tsnn_uq.training.regularizers.predictive_uncertainty import (
+    ContrastRegularizer,
+    EntropyRegularizer,
+    InformationRegularizer,
+    VarianceRegularizer,
+)
+from tsnn_uq.training.regularizers.quantization_gap import QuantizationGapRegularizer, quantization_gap
 from tsnn_uq.training.regularizers.registry import (
     DEFAULT_REGULARIZER,
     NEED_IMAGES,
@@ -18,12 +24,6 @@ from tsnn_uq.training.regularizers.registry import (
     check_regularizer,
     make_regularizer,
     regularizer_terms,
-)
-from tsnn_uq.training.regularizers.spread import (
-    ContrastRegularizer,
-    EntropyRegularizer,
-    InformationRegularizer,
-    VarianceRegularizer,
 )
 
 __all__ = [

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
-from tsnn_uq.training.layout import Forward
+from tsnn_uq.training.batch_layout import Forward
 
 __all__ = ["Regularizer", "WeightedSum"]
 

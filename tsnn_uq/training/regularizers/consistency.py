@@ -10,7 +10,7 @@ from torch.nn.functional import kl_div
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.data.warps import warped
 from tsnn_uq.metrics.functional import mutual_information
-from tsnn_uq.training.layout import Forward
+from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.regularizers.base import OwnInputsRegularizer
 
 __all__ = ["ConsistencyRegularizer"]

@@ -9,22 +9,22 @@ from functools import partial
 
 from tsnn_uq.checks import InputError, check_choice, describe
 from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
-from tsnn_uq.training.regularizers.calibration import (
+from tsnn_uq.training.regularizers.calibration_loss import (
     AccuracyUncertaintyRegularizer,
     KernelCalibrationRegularizer,
     SoftBinnedRegularizer,
 )
 from tsnn_uq.training.regularizers.consistency import ConsistencyRegularizer
-from tsnn_uq.training.regularizers.exposure import OutlierExposure
-from tsnn_uq.training.regularizers.gap import QuantizationGapRegularizer
-from tsnn_uq.training.regularizers.membrane import MembraneRegularizer
-from tsnn_uq.training.regularizers.rate import RateRegularizer
-from tsnn_uq.training.regularizers.spread import (
+from tsnn_uq.training.regularizers.firing_rate import RateRegularizer
+from tsnn_uq.training.regularizers.membrane_potential import MembraneRegularizer
+from tsnn_uq.training.regularizers.outlier_exposure import OutlierExposure
+from tsnn_uq.training.regularizers.predictive_uncertainty import (
     ContrastRegularizer,
     EntropyRegularizer,
     InformationRegularizer,
     VarianceRegularizer,
 )
+from tsnn_uq.training.regularizers.quantization_gap import QuantizationGapRegularizer
 
 __all__ = [
     "DEFAULT_REGULARIZER",

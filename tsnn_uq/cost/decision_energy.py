@@ -1,0 +1,212 @@
+r"""What a decision costs: the energy of a spiking network step by step, and of the network that does not spike.
+
+Three accountings answer different questions, all with the numbers of Horowitz (ISSCC 2014) for 45 nm:
+
+- ``"fetch-all"``: every weight is fetched from memory at every step, as in `tsnn_uq.cost.cost` and Wu et al. (Frontiers
+  of Computer Science, doi:10.1007/s11704-025-51519-1). Silent inputs save nothing.
+- ``"operations"``: memory is free, and only synaptic operations count, spikes times fan-out (Rueckauer et al. 2017,
+  doi:10.3389/fnins.2017.00682): 0.9 pJ an addition and 4.6 pJ a multiplication with addition, float32, as most of the
+  literature has it (Rathi and Roy 2020, arXiv 2008.03658, for one). A weight that is zero is added like others.
+- ``"fetch-spikes"``: a weight is fetched and added once for every input that spiked, and not at all otherwise.
+
+No accounting has membrane potentials, which are read and written at every step and which a network without spikes does
+not have, nor the routing of spikes. All three flatter the spiking network in that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice, check_positive, describe
+from tsnn_uq.cost.activity import LayerActivity
+from tsnn_uq.cost.counts import LayerCount
+from tsnn_uq.cost.energy import FLOAT_ADD_PJ, cost, fetch_pj
+
+__all__ = [
+    "ACCOUNTINGS",
+    "FLOAT_MULTIPLY_PJ",
+    "break_even_rate",
+    "conventional_energy",
+    "decision_energy",
+    "step_energy",
+]
+
+ACCOUNTINGS = ("fetch-all", "operations", "fetch-spikes")
+
+# 45 nm, 0.9 V: M. Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014, Fig. 1.1.9.
+FLOAT_MULTIPLY_PJ = 3.7  # float32
+INTEGER_ADD_PJ = 0.1  # int32
+INTEGER_MULTIPLY_PJ = 0.2  # int8
+
+# By the bits of a weight: activations are float32 beside weights of 32 bits, and else of 8 bits, with int32 sums. A
+# ternary weight adds or subtracts.
+_CONVENTIONAL_PJ = {
+    32: FLOAT_MULTIPLY_PJ + FLOAT_ADD_PJ,
+    8: INTEGER_MULTIPLY_PJ + INTEGER_ADD_PJ,
+    2: INTEGER_ADD_PJ,
+}
+
+
+def step_energy(
+    layers: Sequence[LayerCount],
+    activity: Sequence[LayerActivity],
+    accounting: str,
+    *,
+    add_pj: float = FLOAT_ADD_PJ,
+) -> Tensor:
+    r"""Energy of each time step of each input.
+
+    With :math:`o_{tn}` operations of a layer at step t of input n, :math:`o'_{tn}` those of them whose weight is not
+    zero, m MACs a step, z the share of zero weights, and b the bits of a weight (32 float, 2 ternary), it is the sum
+    over layers of
+
+    .. math:: \text{fetch-all: } m (1 - z) (640 b / 32 + 0.9), \qquad
+              \text{operations: } o_{tn} e, \qquad
+              \text{fetch-spikes: } o'_{tn} (640 b / 32 + e) \text{ pJ}.
+
+    A layer of floats skips no zeros: z = 0 and :math:`o' = o`. An operation takes :math:`e` = 0.9 pJ, or 4.6 pJ where
+    it multiplies, which is where neither the inputs are spikes nor the weights ternary.
+
+    Args:
+        layers: from `count_layers`.
+        activity: from `count_activity`, of the same network.
+        accounting: ``"fetch-all"``, ``"operations"`` or ``"fetch-spikes"``; see `tsnn_uq.cost.decision_energy`.
+        add_pj: energy of an addition, but for ``"fetch-all"``. Where spikes add up ternary weights, sums are whole
+            numbers, and one of int32 takes 0.1 pJ.
+
+    Returns:
+        pJ, float64 [T, N].
+
+    Raises:
+        InputError: an unknown accounting, or counts of other layers.
+
+    Example:
+        >>> from tsnn_uq.cost import count_activity, count_layers
+        >>> layer, spikes = torch.nn.Linear(3, 5), torch.tensor([[[1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
+        >>> layers, activity = count_layers(layer, spikes), count_activity(layer, spikes)
+        >>> for accounting in ACCOUNTINGS:
+        ...     print(accounting, step_energy(layers, activity, accounting).flatten().tolist())
+        fetch-all [9613.5, 9613.5]
+        operations [9.0, 0.0]
+        fetch-spikes [6409.0, 0.0]
+    """
+    check_choice("accounting", accounting, ACCOUNTINGS)
+    check_positive("add_pj", add_pj)
+    weighted = _weighted(layers)
+    wanted, found = ([layer.name for layer in each] for each in (weighted, activity))
+    if not wanted or wanted != found:
+        raise InputError(f"activity: expected counts of {', '.join(wanted) or 'a layer'}; got {found}")
+    energy = torch.zeros(activity[0].operations.shape, dtype=torch.float64)
+    if accounting == "fetch-all":
+        per_step = cost(layers, steps=1).energy_pj
+        return energy + per_step
+    for layer, counts in zip(weighted, activity, strict=True):
+        multiplies = not counts.spiking and not layer.ternary
+        operation = add_pj + multiplies * FLOAT_MULTIPLY_PJ
+        if accounting == "operations":
+            energy += counts.operations.double() * operation
+        else:
+            uses = counts.nonzero if layer.ternary else counts.operations
+            energy += uses.double() * (fetch_pj(layer.bits) + operation)
+    return energy
+
+
+def decision_energy(energy: Tensor, steps: Tensor) -> Tensor:
+    """Energy until each input stops: the sum of its first steps.
+
+    Args:
+        energy: of each step, [T, N].
+        steps: time steps used, from 1 to T, [N]; those of `tsnn_uq.stopping.Stopped`, for one.
+
+    Returns:
+        [N].
+
+    Raises:
+        InputError: shapes that do not fit, or a number of steps out of range.
+
+    Example:
+        >>> decision_energy(torch.tensor([[1.0, 1.0], [2.0, 5.0]]), torch.tensor([1, 2]))
+        tensor([1., 6.])
+    """
+    if energy.dim() != 2 or steps.shape != energy.shape[1:]:
+        raise InputError(f"steps: expected shape [N] beside energies [T, N]; got {describe(steps)}, {describe(energy)}")
+    if steps.numel() and not 1 <= int(steps.min()) <= int(steps.max()) <= len(energy):
+        raise InputError(f"steps: expected numbers from 1 to {len(energy)}; got {describe(steps)}")
+    return energy.cumsum(0).gather(0, steps.long()[None] - 1)[0]
+
+
+def conventional_energy(layers: Sequence[LayerCount], bits: int, accounting: str) -> float:
+    """Energy of one inference of the network of the same shape that does not spike: it runs once, and not T times.
+
+    Each MAC fetches its weight of `bits` bits (not with ``"operations"``) and takes 4.6 pJ with 32 bits (float32), 0.3
+    pJ with 8 (8-bit product, 32-bit sum) and 0.1 pJ with 2 (ternary: an 8-bit activation is added to a 32-bit sum). Two
+    bits skip the zeros that a ternary layer of `layers` has, as `step_energy` does and under the same accountings.
+    Activations that are zero are not skipped, of which a ReLU network has many.
+
+    Args:
+        layers: from `count_layers`, of the spiking network.
+        bits: 8 or 2 bits a weight; 32 is what spiking networks are usually compared with.
+        accounting: as in `step_energy`; ``"fetch-all"`` and ``"fetch-spikes"`` are the same here.
+
+    Returns:
+        pJ.
+
+    Raises:
+        InputError: an unknown accounting or number of bits.
+
+    Example:
+        >>> layers = [LayerCount("fc", "fc", weights=1000, macs=1000, sparsity=0.5, ternary=True)]
+        >>> [conventional_energy(layers, bits, "fetch-all") for bits in (8, 2)]
+        [160300.0, 20050.0]
+    """
+    check_choice("accounting", accounting, ACCOUNTINGS)
+    if bits not in _CONVENTIONAL_PJ:
+        raise InputError(f"bits: expected one of {', '.join(map(str, _CONVENTIONAL_PJ))}; got {describe(bits)}")
+    price = _CONVENTIONAL_PJ[bits] + (0 if accounting == "operations" else fetch_pj(bits))
+    skips = bits == 2 and accounting != "operations"
+    return sum(layer.macs * (1 - layer.sparsity * (skips and layer.ternary)) for layer in layers) * price
+
+
+def break_even_rate(layers: Sequence[LayerCount], steps: float, bits: int, accounting: str) -> float:
+    """The share of inputs that may spike in each step, for a decision to cost as much as without spikes.
+
+    A network that fires more loses against `conventional_energy`. All inputs of all layers are taken to be spikes, at
+    the same rate, and the edges of a map for its middle. Above 1, it wins however much it fires. With a model of memory
+    and routing, Yan et al. (2024, arXiv 2409.08290) find 5.7 % for T = 5.
+
+    Args:
+        layers: from `count_layers`, of the spiking network.
+        steps: time steps until the decision; need not be whole.
+        bits: of the network that does not spike.
+        accounting: ``"operations"`` or ``"fetch-spikes"``.
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Example:
+        >>> layers = [LayerCount("fc", "fc", weights=1000, macs=1000, sparsity=0.5, ternary=True)]
+        >>> [round(break_even_rate(layers, 5, bits, "operations"), 3) for bits in (8, 2)]
+        [0.067, 0.022]
+        >>> [round(break_even_rate(layers, 5, bits, "fetch-spikes"), 3) for bits in (8, 2)]
+        [1.568, 0.196]
+    """
+    check_positive("steps", steps)
+    check_choice("accounting", accounting, ACCOUNTINGS[1:])
+    full = [
+        LayerActivity(
+            name=layer.name,
+            spiking=True,
+            operations=torch.tensor([[float(layer.macs)]], dtype=torch.float64),
+            nonzero=torch.tensor([[layer.macs * (1 - layer.sparsity)]], dtype=torch.float64),
+        )
+        for layer in _weighted(layers)
+    ]
+    return conventional_energy(layers, bits, accounting) / (steps * step_energy(layers, full, accounting).item())
+
+
+def _weighted(layers: Sequence[LayerCount]) -> list[LayerCount]:
+    """The layers that compute."""
+    return [layer for layer in layers if layer.kind != "other"]

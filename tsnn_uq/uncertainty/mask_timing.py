@@ -1,0 +1,76 @@
+"""Masks fixed over the time steps of a sample, or redrawn at each, in layers that know of no time steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tsnn_uq.coding import Coding
+from tsnn_uq.uncertainty.add_dropout import DroppedWeight, InputDropout
+from tsnn_uq.uncertainty.call_layout import call_layouts
+from tsnn_uq.uncertainty.library_layers import StepwiseForward, choose_mask, mask_mode
+from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, set_generator
+
+__all__ = ["set_mask_timing"]
+
+
+def set_mask_timing(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    mask: str | None,
+    inputs: Tensor,
+    batch_dim: int,
+    reset: Callable[[], object],
+) -> dict[str, StepwiseForward]:
+    """Let all random layers keep or redraw their masks as asked, in a model lent by `only_stochastic_layers_train`.
+
+    Args:
+        model: a network.
+        layers: its random layers, by name.
+        mask: ``"fixed"``, ``"per-step"``, or None for what each layer does by itself.
+        inputs: what the model takes.
+        batch_dim: the axis of `inputs` that counts inputs.
+        reset: puts hidden state to rest.
+
+    Returns:
+        The layers that are now called one step at a time, by name.
+
+    Raises:
+        InputError: a layer cannot keep its masks, or it cannot be told how it is called.
+    """
+    for name, layer in layers.items():
+        if mask is not None:
+            choose_mask(name, layer, mask)
+    watched = {name: _called(model, name, layer) for name, layer in layers.items() if _needs_timing(layer, mask)}
+    if not watched:
+        return {}
+    set_generator(model, torch.Generator(device=inputs.device).manual_seed(0))  # for rate codings
+    for layer in layers.values():
+        layer.training = False
+    seen = call_layouts(model, watched, inputs, batch_dim, reset)
+    for layer in layers.values():
+        layer.training = True
+    stepped = {}
+    for name, module in watched.items():
+        if isinstance(module, InputDropout):
+            module.timing = seen[name]
+        elif module is layers[name] or not seen[name].one_step:
+            stepped[name] = StepwiseForward(module, seen[name], fixed=module is layers[name] and mask == "fixed")
+            vars(module)["forward"] = stepped[name]
+    return stepped
+
+
+def _called(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
+    """What is called to make a random layer draw: the layer itself, or the one whose weights it drops."""
+    owner = name.rpartition("parametrizations.")[0].removesuffix(".")
+    return model.get_submodule(owner) if isinstance(layer, DroppedWeight) else layer
+
+
+def _needs_timing(layer: nn.Module, mask: str | None) -> bool:
+    if isinstance(layer, DroppedWeight):
+        return layer.mask == "per-step"  # a fixed mask serves all steps, however they come
+    if isinstance(layer, StochasticLayer | Coding):
+        return isinstance(layer, InputDropout)
+    return mask is not None and mask != mask_mode(layer)
