@@ -10,12 +10,12 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import anytime_figure
-from tsnn_uq.results.studies import Runs, anytime_curves
+from tsnn_uq.results.studies import Source, anytime_curves
 
 
 @figure_script("anytime", variants=("outlier",))
 def main(
-    runs: Runs,
+    source: Source,
     outlier: Annotated[str, typer.Option(help="Foreign data set to detect, e.g. fashion-mnist.")] = "",
     masks: Annotated[str, typer.Option(help="Masks fixed over the time steps, redrawn at each, or both.")] = (
         "fixed,per-step"
@@ -25,7 +25,8 @@ def main(
     bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
 ) -> Drawing:
     """Draw anytime curves: what fewer samples and fewer time steps cost, with fixed masks and with redrawn ones."""
-    table = anytime_curves(runs, masks=names(masks), outlier=outlier, inputs=inputs or None, repeats=repeats, bins=bins)
+    shown = {"masks": names(masks), "outlier": outlier, "inputs": inputs or None}
+    table = anytime_curves(source, **shown, repeats=repeats, bins=bins)
     return anytime_figure(table), table
 
 

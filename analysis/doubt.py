@@ -11,19 +11,23 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.data import human_answers
 from tsnn_uq.results.figures import doubt_figure
-from tsnn_uq.results.studies import Runs, doubts
+from tsnn_uq.results.studies import Runs, Source, doubts
 
 
 @figure_script("doubt")
 def main(
-    runs: Runs,
+    source: Source,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the inputs, for the intervals.")] = 1000,
 ) -> Drawing:
     """Draw how networks' entropy follows that of people's answers (CIFAR-10H), and the correlations."""
-    if runs.data != "cifar10":
-        raise InputError(f"data: expected runs on cifar10, whose test images people answered; got {runs.data}")
-    predictions, counts = runs.predictions(), human_answers(runs.data_dir)
-    table = doubts(predictions, counts, resamples=resamples, seed=runs.seed)
+    networks = source.predictions()
+    counts = next((of.answers for of in networks.first().values() if of.answers is not None), None)
+    if counts is None:
+        if networks.data != "cifar10":
+            wanted = "predictions of cifar10, whose test images people answered, or files with an array answers"
+            raise InputError(f"data: expected {wanted}; got {networks.data or 'neither'}")
+        counts = human_answers(source.data_dir if isinstance(source, Runs) else None)
+    table = doubts(networks.pairs(), counts, resamples=resamples, seed=networks.seed)
     return doubt_figure(table), table
 
 

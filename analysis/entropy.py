@@ -9,17 +9,17 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import entropy_histogram, entropy_table
-from tsnn_uq.results.studies import Runs, foreign_predictions
+from tsnn_uq.results.studies import Source, foreign_predictions
 
 
 @figure_script("entropy", variants=("outlier",))
 def main(
-    runs: Runs,
+    source: Source,
     outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
     """Draw the distributions of both uncertainties, methods side by side."""
-    predictions = runs.predictions()
-    foreign = foreign_predictions(runs, outlier) if outlier else {}
+    predictions = source.predictions().pairs()
+    foreign = foreign_predictions(source, outlier) if outlier else {}
     table = entropy_table(predictions, outlier=foreign)
     return entropy_histogram(table), table
 

@@ -11,7 +11,8 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import detection_heatmap
-from tsnn_uq.results.studies import SCORES, Runs, foreign_detection
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.studies import SCORES, Source, foreign_detection
 
 SETS = {
     "mnist": (("fashion-mnist", "emnist-letters", "notmnist"), ("cifar10", "noise")),
@@ -24,7 +25,7 @@ SETS = {
 
 @figure_script("foreign", variants=("measure",))
 def main(
-    runs: Runs,
+    source: Source,
     near: Annotated[str, typer.Option(help="Near foreign sets, with commas; else those known for the data set.")] = "",
     far: Annotated[str, typer.Option(help="Far foreign sets, with commas.")] = "",
     measure: Annotated[str, typer.Option(help="auroc, aupr_in, aupr_out or fpr95; the CSV has them all.")] = "auroc",
@@ -36,15 +37,17 @@ def main(
     fitted: Annotated[int, typer.Option(help="Training inputs that detectors are fitted to; 0 for all.")] = 10_000,
 ) -> Drawing:
     """Draw the table of OpenOOD: how well each score tells near and far foreign sets."""
-    known = ("", "") if runs.data not in SETS else tuple(",".join(part) for part in SETS[runs.data])
+    known = ("", "") if source.data not in SETS else tuple(",".join(part) for part in SETS[source.data])
+    if isinstance(source, NamedPredictions):
+        known = ("", "")  # all foreign sets of the files
     chosen = [names(part) for part in ((near, far) if near or far else known)]
-    if not any(chosen):
-        raise InputError(f"near, far: expected names of data sets to tell from {runs.data}; got none")
+    if not any(chosen) and not (isinstance(source, NamedPredictions) and source.foreign_names):
+        raise InputError(f"near, far: expected names of data sets to tell from {source.data}; got none")
     table = foreign_detection(
-        runs,
+        source,
         near=chosen[0],
         far=chosen[1],
-        scores=names(scores) or SCORES,
+        scores=names(scores),
         layer=layer or None,
         inputs=inputs or None,
         fitted=fitted or None,

@@ -9,13 +9,13 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import reliability_diagram, reliability_table
-from tsnn_uq.results.studies import Runs
+from tsnn_uq.results.predictions import NamedPredictions
 
 
 @figure_script("reliability")
-def main(runs: Runs, bins: Annotated[int, typer.Option(help="Bins of equal width.")] = 15) -> Drawing:
+def main(networks: NamedPredictions, bins: Annotated[int, typer.Option(help="Bins of equal width.")] = 15) -> Drawing:
     """Draw accuracy against confidence, with Wilson intervals, confidence histograms and calibration errors."""
-    table = reliability_table(runs.mean_predictions(), bins)
+    table = reliability_table(networks.mean_pairs(), bins)
     return reliability_diagram(table), table
 
 

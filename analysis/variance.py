@@ -10,20 +10,21 @@ from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import variance_scatter
-from tsnn_uq.results.studies import Runs, paired_variances
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.studies import paired_variances
 
 
 @figure_script("variance", variants=("temperature",))
 def main(
-    runs: Runs,
+    networks: NamedPredictions,
     temperature: Annotated[
         str, typer.Option(help="Of each network's softmax: one, or fitted on its own validation split.")
     ] = "one",
     resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
 ) -> Drawing:
-    """Draw each input's variance, ternary against float, and the paired difference of the means by class."""
+    """Draw each input's variance against the reference's, and the paired difference of the means by class."""
     check_choice("temperature", temperature, ("one", "fitted"))
-    table = paired_variances(runs, recalibrate=temperature == "fitted", resamples=resamples)
+    table = paired_variances(networks, recalibrate=temperature == "fitted", resamples=resamples)
     return variance_scatter(table), table
 
 

@@ -126,7 +126,7 @@ MAY_IMPORT = {
         "uncertainty",
     },
     # results: what is computed and drawn from arrays and tables lies below the experiments, what reads runs above them
-    "results": {"checks", "cost", "files", "metrics", "recalibration", "training"},
+    "results": {"checks", "cost", "files", "metrics", "recalibration", "seeds", "training"},
     "results.comparison": {"checks", "results", "seeds"},
     "results.figures": {"checks", "files", "metrics", "results"},
     "experiments": BELOW_EXPERIMENTS,

@@ -25,7 +25,7 @@ SEEN = []
 def draw(runs: Runs, most: Annotated[int, typer.Option(help="Labels drawn.")] = 5) -> Drawing:
     """Draw the first labels."""
     SEEN.append((runs, most))
-    labels = runs.predictions()[next(iter(runs.folders))][1][:most]
+    labels = runs.predictions().labels[:most]
     figure = new_figure(2.0, panels=1)
     figure.add_subplot().plot(labels)
     return figure, pd.DataFrame({"label": labels})
@@ -47,7 +47,7 @@ def call(typed):
 
 def test_a_script_has_its_own_options_and_those_that_find_runs():
     names = list(inspect.signature(draw).parameters)
-    assert names[:2] == ["folder", "most"]
+    assert names[:2] == ["sources", "most"]
     assert {"out", "family", "part", "seed", "methods", "train", "data", "data_dir", "jobs"} <= set(names)
     assert "runs" not in names
     assert draw.__wrapped__.__name__ == "draw"

@@ -156,7 +156,7 @@ def test_folders_may_be_given_as_text(finished, tmp_path, monkeypatch):
     assert isinstance(load_network(f"{runs}/{folder.name}"), nn.Module)
     assert len(read_predictions(str(folder))) == 2
     assert make_settings({}, f"{runs}/{folder.name}/config.toml") == tiny()
-    probs, _ = Runs({"float": f"{runs}/{folder.name}"}, "dropout", "all", 0).predictions()["float"]
+    probs, _ = Runs({"float": f"{runs}/{folder.name}"}, "dropout", "all", 0).predictions().pairs()["float"]
     assert len(probs) == 2
 
 

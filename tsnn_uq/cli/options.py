@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # which needs torch, and so seconds
 
 __all__ = [
     "CheckpointSeconds",
-    "ComparisonFolder",
     "Data",
     "DataDir",
     "Device",
@@ -25,11 +24,14 @@ __all__ = [
     "Log",
     "Network",
     "Part",
+    "Reference",
     "RunDevice",
     "Seed",
     "SettingsCommand",
+    "Sources",
     "follow_names",
     "given_settings",
+    "named_files",
     "names",
     "takes_settings",
 ]
@@ -58,14 +60,25 @@ Network = Annotated[
 Data = Annotated[str, typer.Option("--data", help="The data's code, FILE.py:name, if the run has them from there.")]
 
 # What the scripts of analysis/ take.
-ComparisonFolder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder that tsnn-uq compare wrote.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FOLDER | NAME=FILE...",
+        help="Folder that tsnn-uq compare or train wrote; or by any names files of predictions (.npz, .safetensors) or "
+        "single runs, of several seeds with commas.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[str, typer.Option(help="Network that the others are compared with; else the first.")]
 FigureFolder = Annotated[
     Path | None,
     typer.Option(help="Folder for the PDF, the PNG and the CSV of the plotted numbers; by default figures/ in FOLDER."),
 ]
 Family = Annotated[str, typer.Option("--family", "--network", help="Network; else the first of the folder.")]
-Part = Annotated[str, typer.Option(help="Quantized part of the ternary networks.")]
-Seed = Annotated[int, typer.Option(help="Seed of the runs.")]
+Part = Annotated[str, typer.Option(help="Quantized part of the ternary networks; else all, or what the folder has.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the runs, or place among the files of a name; else 0 or the first there is.")
+]
 
 SHORT = {"from": "start_from", "teacher": "teacher_from"}
 LONG = {name: option for option, name in SHORT.items()}
@@ -74,6 +87,27 @@ LONG = {name: option for option, name in SHORT.items()}
 def names(text: str) -> tuple[str, ...]:
     """Split a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def named_files(sources: Sequence[str]) -> dict[str, list[Path]] | None:
+    """The files or run folders of each name, where words are ``NAME=FILE,FILE``; None for a single folder.
+
+    Raises:
+        InputError: a word of another form, or a name twice.
+    """
+    from tsnn_uq.checks import InputError
+
+    if len(sources) == 1 and (Path(sources[0]).exists() or "=" not in sources[0]):
+        return None
+    found: dict[str, list[Path]] = {}
+    for word in sources:
+        name, equals, files = word.partition("=")
+        if not (name.strip() and equals and names(files)):
+            raise InputError(f"sources: expected one folder, or NAME=FILE for each network; got {word!r}")
+        if name in found:
+            raise InputError(f"sources: expected each name once; got {name} twice (several seeds: {name}=FILE,FILE)")
+        found[name] = [Path(file) for file in names(files)]
+    return found
 
 
 def follow_names(kind: str, text: str) -> str:

@@ -1,23 +1,21 @@
-"""The command that makes a page of a comparison."""
+"""The command that makes a page of a comparison, of runs or of anybody's predictions."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tsnn_uq.cli.main import app, console
-from tsnn_uq.cli.options import Data, DataDir, Device, Network, follow_names
+from tsnn_uq.cli.options import Data, DataDir, Device, Network, Reference, Sources, follow_names, named_files
 
 __all__ = ["report"]
 
 
 @app.command()
 def report(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUNS", help="Folder that tsnn-uq compare or tsnn-uq reproduce wrote.")
-    ],
+    sources: Sources,
     *,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
     full: Annotated[
@@ -25,17 +23,32 @@ def report(
     ] = False,
     network: Network = "",
     data: Data = "",
+    reference: Reference = "",
     device: Device = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Make one HTML page of a comparison: tables, figures, settings and what the measures mean.
+    """Make one HTML page of a comparison: tables, differences, figures, settings and what the measures mean.
 
-    All of it is in the one file, which needs no network. Runs that are not finished are listed as such.
+    All of it is in the one file, which needs no network. Runs that are not finished are listed as such. Predictions of
+    networks that were trained anywhere are compared under the names that they are given here: tsnn-uq report
+    float=float.npz ternary=t0.npz,t1.npz. A file has arrays probs or logits [S, N, C], [N, C] or, over time,
+    [S, T, N, C], and labels [N]; docs/arrays.md says what else it may have.
     """
-    from tsnn_uq.results.page import write_report
+    from tsnn_uq.checks import InputError
+    from tsnn_uq.results.page import write_predictions_report, write_report
+    from tsnn_uq.results.studies import read_named
 
+    files = named_files(sources)
+    if files is not None and full:
+        raise InputError("full: expected the folder of a comparison, whose networks can be loaded; got predictions")
     follow_names("network", network)
     follow_names("data", data)
     with console.status("reading", spinner="line") as status:
-        write_report(folder, out, full=full, data_dir=data_dir, device=device, say=status.update)
+        if files is None:
+            options: dict[str, Any] = {"full": full, "data_dir": data_dir, "device": device, "reference": reference}
+            write_report(sources[0], out, **options, say=status.update)
+        else:
+            networks = read_named(files, reference=reference, data=data)
+            paths = {name: [path.name for path in of] for name, of in files.items()}
+            write_predictions_report(networks, out, sources=paths, say=status.update)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)

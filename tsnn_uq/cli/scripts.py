@@ -5,26 +5,32 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from tsnn_uq.cli.main import CORES
+from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import CORES, console
 from tsnn_uq.cli.options import (
-    ComparisonFolder,
     DataDir,
     Device,
     Family,
     FigureFolder,
     Jobs,
     Part,
+    Reference,
     Seed,
+    Sources,
     follow_names,
+    named_files,
     names,
 )
+from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.results.figures import save_plot
-from tsnn_uq.results.studies import Runs, require_runs
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.studies import Runs, Source, read_named, require_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +50,10 @@ def figure_folder(out: Path | None, source: Path) -> Path:
 
 
 def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Make a function of `Runs` and options of its own, which returns a `Drawing`, a script's command.
+    """Make a function of runs or predictions and options of its own, which returns a `Drawing`, a script's command.
+
+    The type of the function's first argument says what it needs: `NamedPredictions` of runs or of anybody's files;
+    `Runs`, whose networks predict anew; or `Source`, either of them.
 
     The command has the function's own options and those with which runs are found, or trained where they are missing;
     it writes a CSV, a PDF and a PNG called ``<name>-<data>-<family>-seed<seed>``. The function itself is the command's
@@ -60,7 +69,7 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
         ... def main(runs: Runs, bins: int = 15) -> Drawing:
         ...     '''Draw nothing.'''
         >>> list(inspect.signature(main).parameters)[:3]
-        ['folder', 'bins', 'out']
+        ['sources', 'bins', 'out']
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
@@ -68,16 +77,16 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
 
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
-            out = figure_folder(arguments.pop("out"), arguments["folder"])
+            out = figure_folder(arguments.pop("out"), _place(arguments["sources"]))
             for option in {"outlier", "near", "far"} & arguments.keys():
                 arguments[option] = follow_names("data", arguments[option])
-            runs = _take_runs(arguments)
+            runs = _suited(_take_source(arguments), hints[first.name], name)
             figure, table = function(runs, **arguments)
             chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]
             for path in save_plot(figure, table, out / "-".join([name, runs.file_name, *chosen]).replace(":", "-")):
                 print(path)
 
-        own = list(inspect.signature(function).parameters.values())[1:]
+        first, *own = inspect.signature(function).parameters.values()
         hints = get_type_hints(function, include_extras=True)
         common = list(inspect.signature(_options, eval_str=True).parameters.values())
         parameters = [common[0], *(p.replace(annotation=hints[p.name]) for p in own), *common[1:]]
@@ -90,12 +99,13 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
 
 
 def _options(
-    folder: ComparisonFolder,
+    sources: Sources,
     out: FigureFolder = None,
     family: Family = "",
-    part: Part = "all",
-    seed: Seed = 0,
-    methods: Annotated[str, typer.Option(help="Methods, with commas; else those that are there.")] = "",
+    part: Part = "",
+    seed: Seed = None,
+    methods: Annotated[str, typer.Option(help="Methods or names, with commas; else those that are there.")] = "",
+    reference: Reference = "",
     train: Annotated[
         bool, typer.Option("--train", help="Train what is missing, after saying how long it will take.")
     ] = False,
@@ -109,8 +119,29 @@ def _options(
     """The options that all such scripts have."""
 
 
-def _take_runs(arguments: dict[str, Any]) -> Runs:
+def _place(sources: Sequence[str]) -> Path:
+    """Where figures go by default: the folder of runs, or the first of the files."""
+    files = named_files(sources)
+    return Path(sources[0]) if files is None else next(iter(files.values()))[0]
+
+
+def _take_source(arguments: dict[str, Any]) -> Source:
     common = inspect.signature(_options).parameters
     given = {name: arguments.pop(name) for name in common if name in arguments}
+    sources, methods = given.pop("sources"), names(given.pop("methods"))
+    files = named_files(sources)
+    if files is not None:
+        networks = read_named(files, reference=given["reference"], data=given["data"])
+        return networks.select(methods, seed=given["seed"] or 0)
     given |= {"family": follow_names("network", given["family"]), "data": follow_names("data", given["data"])}
-    return require_runs(given.pop("folder"), methods=names(given.pop("methods")), **given)
+    return require_runs(sources[0], methods=methods, watch=partial(RunBars, console), **given)
+
+
+def _suited(source: Source, wanted: Any, name: str) -> Source:
+    """The source as a script takes it: runs, their predictions, or either."""
+    if wanted is NamedPredictions and isinstance(source, Runs):
+        return source.predictions()
+    if wanted is Runs and not isinstance(source, Runs):
+        wanted = "the folder of a comparison, whose networks can be run"
+        raise InputError(f"{name}: expected {wanted}; got predictions alone")
+    return source

@@ -16,17 +16,22 @@ from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.metrics.base import UncertaintyMetric
 from tsnn_uq.metrics.input_checks import as_forecast, mean_prediction
 
-__all__ = ["BinnedMetric", "Of", "bin_sums", "confidences_and_hits", "expected_gap", "weights_and_gaps"]
+__all__ = ["BinnedMetric", "Of", "bin_numbers", "bin_sums", "confidences_and_hits", "expected_gap", "weights_and_gaps"]
 
 Of = Literal["predicted", "classes"]
 
 
-def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
-    """Count, sum of confidences and number of hits in each bin: [N, G], [N, G] -> float64 [3, G, bins]."""
+def bin_numbers(confidence: Tensor, bins: int) -> Tensor:
+    """Which bin each confidence belongs to, 0 to `bins` - 1, in the shape of `confidence`."""
     # i / bins is correctly rounded, so the literal 0.3 opens the fourth of ten bins (numpy's linspace has 3 * 0.1).
     edges = torch.arange(1, bins, dtype=torch.float64, device=confidence.device) / bins
+    return torch.bucketize(confidence.double(), edges, right=True)
+
+
+def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
+    """Count, sum of confidences and number of hits in each bin: [N, G], [N, G] -> float64 [3, G, bins]."""
     confidence = confidence.detach().double().T.contiguous()
-    index = torch.bucketize(confidence, edges, right=True)
+    index = bin_numbers(confidence, bins)
     values = torch.stack([torch.ones_like(confidence), confidence, hit.T.double()])
     return values.new_zeros(3, len(confidence), bins).scatter_add(2, index.expand_as(values), values)
 

@@ -320,6 +320,10 @@ class NamedPredictions:
             self, members={name: (of[seed],) for name, of in chosen.items()}, reference=reference, file_name=""
         )
 
+    def predictions(self) -> NamedPredictions:
+        """These predictions, as a folder of runs gives its own."""
+        return self
+
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
         """By name, Monte Carlo probabilities [S, N, C] of the first seed and labels [N]."""
         return {name: of.test.pair for name, of in self.first().items()}

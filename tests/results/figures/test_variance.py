@@ -21,8 +21,8 @@ def made_up(methods=1, inputs=300, noise="MC dropout", temperature=1.0) -> pd.Da
         first, second = 10.0 ** rng.uniform(-10, -1, (2, inputs))
         right = rng.random((2, inputs)) < 0.95
         singles = {"of": "input", "input": range(inputs), "label": np.arange(inputs) % 10, "inputs": 1}
-        singles |= {"accuracy_float": right[0].astype(float), "accuracy_ternary": right[1].astype(float)}
-        singles |= {"variance_float": first, "variance_ternary": second, "difference": second - first}
+        singles |= {"accuracy_reference": right[0].astype(float), "accuracy": right[1].astype(float)}
+        singles |= {"variance_reference": first, "variance": second, "difference": second - first}
         groups = [("all", np.nan), ("both right", np.nan), ("any wrong", np.nan), *(("class", c) for c in range(10))]
         rows = []
         for of, label in groups:
@@ -30,7 +30,7 @@ def made_up(methods=1, inputs=300, noise="MC dropout", temperature=1.0) -> pd.Da
             ends = {"difference": middle, "low": middle - half, "high": middle + half}
             rows.append({"of": of, "label": label, "inputs": inputs} | ends)
         tables.append(pd.concat([pd.DataFrame(rows), pd.DataFrame(singles)]).assign(method=method))
-    temperatures = {"temperature_float": temperature, "temperature_ternary": temperature}
+    temperatures = {"temperature_reference": temperature, "temperature": temperature}
     return pd.concat(tables, ignore_index=True).assign(noise=noise, samples=32, **temperatures)
 
 
@@ -39,36 +39,36 @@ def test_every_input_is_in_a_cell_or_a_cross():
     figure = variance_scatter(table)
     for axes, method in zip(figure.axes[:2], TERNARY, strict=False):
         rows = table[(table["method"] == method) & (table["of"] == "input")]
-        wrong = rows[(rows["accuracy_float"] < 1) | (rows["accuracy_ternary"] < 1)]
-        np.testing.assert_array_equal(axes.lines[0].get_xydata(), wrong[["variance_float", "variance_ternary"]])
+        wrong = rows[(rows["accuracy_reference"] < 1) | (rows["accuracy"] < 1)]
+        np.testing.assert_array_equal(axes.lines[0].get_xydata(), wrong[["variance_reference", "variance"]])
         assert 0 < len(wrong) < len(rows)
         assert axes.lines[0].get_rasterized()
         cells = axes.collections[0].get_array()
         assert cells.sum() == len(rows) - len(wrong)
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert axes.get_xlim() == axes.get_ylim()
-        assert axes.get_xlim()[0] < rows[["variance_float", "variance_ternary"]].to_numpy().min()
+        assert axes.get_xlim()[0] < rows[["variance_reference", "variance"]].to_numpy().min()
 
 
 def test_variances_below_rounding_do_not_stretch_the_axes():
     table = made_up()
     first = table.index[table["of"] == "input"][0]
-    table.loc[first, "variance_float"] = 1e-60
-    table.loc[first, "accuracy_float"] = 0.0
+    table.loc[first, "variance_reference"] = 1e-60
+    table.loc[first, "accuracy_reference"] = 0.0
     axes = variance_scatter(table).axes[0]
     assert axes.get_xlim()[0] == axes.get_ylim()[0] == 2.0**-46
     assert axes.lines[0].get_xdata()[0] == 2.0**-46
-    table.loc[table["of"] == "input", ["variance_float", "variance_ternary"]] = 1e-60
+    table.loc[table["of"] == "input", ["variance_reference", "variance"]] = 1e-60
     assert variance_scatter(table).axes[0].get_xlim() == pytest.approx((2e-62, 2e-60))
 
 
 def test_an_input_lies_where_its_variances_are():
     table = made_up()
     singles = table["of"] == "input"
-    table.loc[singles, ["accuracy_float", "accuracy_ternary"]] = 1.0
+    table.loc[singles, ["accuracy_reference", "accuracy"]] = 1.0
     first = table.index[singles][0]
-    table.loc[singles, ["variance_float", "variance_ternary"]] = [1e-2, 1e-6]
-    table.loc[first, ["variance_float", "variance_ternary"]] = [1e-6, 1e-2]
+    table.loc[singles, ["variance_reference", "variance"]] = [1e-2, 1e-6]
+    table.loc[first, ["variance_reference", "variance"]] = [1e-6, 1e-2]
     cells = variance_scatter(table).axes[0].collections[0]
     places = np.round(cells.get_offsets()).tolist()  # of their middles, in decades
     placed = {tuple(place): count for place, count in zip(places, cells.get_array(), strict=True)}
@@ -77,11 +77,11 @@ def test_an_input_lies_where_its_variances_are():
 
 def test_inputs_without_variance_lie_on_the_edge():
     table = made_up()
-    wrong = (table["of"] == "input") & ((table["accuracy_float"] < 1) | (table["accuracy_ternary"] < 1))
-    table.loc[wrong, "variance_ternary"] = 0.0
+    wrong = (table["of"] == "input") & ((table["accuracy_reference"] < 1) | (table["accuracy"] < 1))
+    table.loc[wrong, "variance"] = 0.0
     axes = variance_scatter(table).axes[0]
     assert set(axes.lines[0].get_ydata()) == {axes.get_ylim()[0]}
-    table.loc[table["of"] == "input", ["variance_float", "variance_ternary"]] = 0.0
+    table.loc[table["of"] == "input", ["variance_reference", "variance"]] = 0.0
     assert faults(variance_scatter(table)) == []
 
 

@@ -40,7 +40,7 @@ def test_unfinished_runs_are_listed_as_such(incomplete, unrendered, tmp_path):
     rows = [[cell.text().strip() for cell in row.children] for row in table(root, "Runs by their seeds").all("tr")]
     assert ["dropout", "none", "float", "0, 1, 7", "-", "-"] in rows
     assert ["dropout", "all", "direct", "-", "1", "0"] in rows
-    assert "Variance, input by input: not drawn. methods: expected float and a ternary method" in root.text()
+    assert "Variance, input by input: not drawn. networks: expected at least two to compare" in root.text()
     assert "Accuracy and uncertainty against cost, digits: not drawn. All networks cost the same." in root.text()
 
 

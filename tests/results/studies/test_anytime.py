@@ -110,7 +110,7 @@ def test_there_is_a_row_for_each_method_mask_and_amount(table):
 
 def test_with_all_samples_and_steps_the_curves_end_at_the_runs_own_numbers(runs, table):
     foreign = data.load_test("digits:noise=0.5")
-    for method, (probs, labels) in runs.predictions().items():
+    for method, (probs, labels) in runs.predictions().pairs().items():
         row = evaluate(probs, labels, bins=7)
         outside = predict(load_network(runs.folders[method]), foreign, samples=5, seed=0)
         scores = [entropy(mean) for p in (probs, outside) for mean in p.double().mean(0).tolist()]

@@ -47,7 +47,7 @@ def test_each_row_is_measured_on_shifted_images_with_the_runs_own_masks(runs, ta
 
 
 def test_an_unshifted_point_is_the_runs_own_number(runs, table):
-    for method, (probs, labels) in runs.predictions().items():
+    for method, (probs, labels) in runs.predictions().pairs().items():
         row = table[(table["method"] == method) & (table["amount"] == 0)].iloc[0]
         found = evaluate(probs, labels, 7)
         assert row["accuracy"] == found["accuracy"]

@@ -77,7 +77,7 @@ def test_samples_cost_their_number_and_are_averaged_over_groups(tmp_path):
     runs = tiny_runs(tmp_path, samples=5)
     table = energy_curves(tmp_path, ("accuracy", "nll"))
     assert sorted(set(table["samples"])) == [1, 2, 4, 5]
-    for method, (probs, labels) in runs.predictions().items():
+    for method, (probs, labels) in runs.predictions().pairs().items():
         price = read_json(runs.folders[method] / "result.json")["row"]["energy_pj"]
         for samples, groups in {1: 5, 2: 2, 4: 1, 5: 1}.items():
             blocks = [probs[k * samples : (k + 1) * samples] for k in range(groups)]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.data import load
 from tsnn_uq.experiments import load_network, predict
 from tsnn_uq.recalibration import TemperatureScaling
+from tsnn_uq.results.predictions import NamedPredictions, Part, Predictions
 from tsnn_uq.results.studies import paired_variances
 from tsnn_uq.results.studies.variance import variance_rows
 
@@ -44,9 +43,9 @@ def test_rows_follow_the_definition(generator):
     for row, chosen in zip(table, groups.values(), strict=False):
         float_, ternary = (np.array([values[i] for i in chosen]) for values in each)
         assert row["inputs"] == len(chosen) > 0
-        assert (row["variance_float"], row["variance_ternary"]) == pytest.approx((float_.mean(), ternary.mean()))
-        assert row["accuracy_float"] == pytest.approx(np.mean([float(right[0][i]) for i in chosen]))
-        assert row["accuracy_ternary"] == pytest.approx(np.mean([float(right[1][i]) for i in chosen]))
+        assert (row["variance_reference"], row["variance"]) == pytest.approx((float_.mean(), ternary.mean()))
+        assert row["accuracy_reference"] == pytest.approx(np.mean([float(right[0][i]) for i in chosen]))
+        assert row["accuracy"] == pytest.approx(np.mean([float(right[1][i]) for i in chosen]))
         assert row["difference"] == pytest.approx((ternary - float_).mean())
         options = {"n_resamples": 3000, "method": "percentile", "rng": np.random.default_rng(0)}
         interval = bootstrap([ternary - float_], np.mean, **options).confidence_interval
@@ -54,9 +53,9 @@ def test_rows_follow_the_definition(generator):
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), abs=slack)
     for i, row in enumerate(table[7:]):
         assert (row["of"], row["input"], row["label"], row["inputs"]) == ("input", i, labels[i], 1)
-        assert (row["variance_float"], row["variance_ternary"]) == pytest.approx((each[0][i], each[1][i]))
+        assert (row["variance_reference"], row["variance"]) == pytest.approx((each[0][i], each[1][i]))
         assert row["difference"] == pytest.approx(each[1][i] - each[0][i])
-        assert (row["accuracy_float"], row["accuracy_ternary"]) == (right[0][i], right[1][i])
+        assert (row["accuracy_reference"], row["accuracy"]) == (right[0][i], right[1][i])
         assert row["low"] is row["high"] is None
     assert len(table) == 7 + 30
 
@@ -69,50 +68,64 @@ def test_all_right_is_no_group_of_wrong_ones():
 
 
 def test_the_table_is_of_the_stored_predictions(runs):
-    table = paired_variances(runs, resamples=100)
-    predictions = runs.predictions()
+    table = paired_variances(runs.predictions(), resamples=100)
+    predictions = runs.predictions().pairs()
     singles = table[table["of"] == "input"]
-    for column, method in (("variance_float", "float"), ("variance_ternary", "direct")):
+    for column, method in (("variance_reference", "float"), ("variance", "direct")):
         expected = predictions[method][0].double().var(0, correction=0).sum(-1)
         np.testing.assert_allclose(singles[column], expected, rtol=1e-6)
     assert singles["label"].tolist() == predictions["float"][1].tolist()
     assert set(table["method"]) == {"direct"}
     assert (set(table["samples"]), set(table["noise"])) == ({4}, {"MC dropout"})
-    assert set(table["temperature_float"]) == set(table["temperature_ternary"]) == {1.0}
-    assert table.equals(paired_variances(runs, resamples=100))
-    other = paired_variances(runs, resamples=100, seed=1)
+    assert set(table["temperature_reference"]) == set(table["temperature"]) == {1.0}
+    assert table.equals(paired_variances(runs.predictions(), resamples=100))
+    other = paired_variances(runs.predictions(), resamples=100, seed=1)
     assert not table["low"].equals(other["low"])
     assert table["difference"].equals(other["difference"])
 
 
 def test_temperatures_are_fitted_on_the_validation_split(runs):
-    table = paired_variances(runs, recalibrate=True, resamples=100)
+    table = paired_variances(runs.predictions(), recalibrate=True, resamples=100)
     held_out = load("digits").validation
-    for column, method in (("float", "float"), ("ternary", "direct")):
+    for column, method in (("_reference", "float"), ("", "direct")):
         probs = predict(load_network(runs.folders[method]), held_out, samples=4, seed=0)
         temperature = TemperatureScaling().fit(probs, held_out.labels).temperature
-        assert set(table[f"temperature_{column}"]) == {temperature}
-        logits = runs.predictions()[method][0].double().log() / temperature
+        assert set(table[f"temperature{column}"]) == {temperature}
+        logits = runs.predictions().pairs()[method][0].double().log() / temperature
         expected = logits.softmax(-1).var(0, correction=0).sum(-1)
         singles = table[table["of"] == "input"]
-        np.testing.assert_allclose(singles[f"variance_{column}"], expected, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(singles[f"variance{column}"], expected, rtol=1e-4, atol=1e-9)
 
 
-def test_a_network_without_a_temperature_is_named(runs, monkeypatch):
-    """One that is never wrong on its validation split."""
-    probs = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
-    monkeypatch.setattr("tsnn_uq.results.studies.variance.read_predictions", lambda *_: (probs, torch.tensor([0, 1])))
+def test_a_network_without_a_temperature_is_named(runs):
+    """One that is never wrong on its validation part."""
+    sure = Part(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(2, 1, 1), torch.tensor([0, 1]))
+    networks = NamedPredictions({name: Predictions(sure, sure) for name in ("float", "direct")})
     with pytest.raises(InputError, match=r"recalibrate: .*; got of float, which end at the lower bound 0\.01"):
-        paired_variances(runs, recalibrate=True, resamples=10)
+        paired_variances(networks, recalibrate=True, resamples=10)
+    with pytest.raises(InputError, match="validation: expected"):
+        paired_variances(NamedPredictions({"a": Predictions(sure), "b": Predictions(sure)}), recalibrate=True)
 
 
 def test_dropconnect_is_named(tmp_path):
     runs = tiny_runs(tmp_path, family="dropconnect")
-    assert set(paired_variances(runs, resamples=10)["noise"]) == {"MC dropconnect"}
+    assert set(paired_variances(runs.predictions(), resamples=10)["noise"]) == {"MC dropconnect"}
 
 
-@pytest.mark.parametrize("method", ["float", "direct"])
-def test_one_network_alone_is_refused(runs, method):
-    alone = replace(runs, folders={method: runs.folders[method]})
-    with pytest.raises(InputError, match=f"methods: expected float and a ternary method to compare; got {method}"):
-        paired_variances(alone)
+def test_networks_that_cannot_be_compared_are_refused(runs):
+    networks = runs.predictions()
+    with pytest.raises(InputError, match="at least two to compare; got direct alone"):
+        paired_variances(networks.select(["direct"]))
+    of = networks.first()["direct"]
+    fewer = Predictions(Part(of.test.probs[:2], of.test.labels))
+    with pytest.raises(InputError, match=r"samples: expected one number .*; got 4 of float, 2 of direct"):
+        paired_variances(NamedPredictions({"float": networks.first()["float"], "direct": fewer}))
+
+
+def test_any_name_may_be_the_reference(runs):
+    members = runs.predictions().members
+    turned = NamedPredictions({"ours": members["direct"], "theirs": members["float"]}, reference="theirs")
+    ours, table = paired_variances(turned, resamples=50), paired_variances(runs.predictions(), resamples=50)
+    assert (set(ours["method"]), set(ours["reference"])) == ({"ours"}, {"theirs"})
+    columns = [name for name in table if name not in ("method", "reference", "noise")]
+    assert ours[columns].equals(table[columns])

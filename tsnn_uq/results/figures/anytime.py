@@ -40,7 +40,8 @@ def anytime_figure(table: DataFrame) -> Figure:
     """
     looks = method_styles(table["method"])
     measures = [name for name in _MEASURES if name in table]
-    masks = [name for name in _MASKS if name in set(table["mask"])]
+    table = table.fillna({"mask": ""})  # where it is not known
+    masks = [name for name in ("", *_MASKS) if name in set(table["mask"])]
     if not measures or not masks:
         raise InputError(f"table: expected measures and mask modes; got columns {list(table.columns)}")
     with style():
@@ -57,8 +58,12 @@ def anytime_figure(table: DataFrame) -> Figure:
                     panel.set_yscale("log")
             bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
             row[0].set_ylabel(wrapped(measure_of(measure)[0].label) + bins)
-        for panel, against in zip(axes[-1], _AXES, strict=True):
-            _set_axis(panel, against, sorted(table.loc[table["against"] == against, against].unique()))
+        for column, against in zip(axes.T, _AXES, strict=True):
+            amounts = sorted(table.loc[table["against"] == against, against].unique())
+            if amounts:
+                _set_axis(column[-1], against, amounts)
+            for panel in column if not amounts else ():
+                panel.set_axis_off()
         samples, steps, inputs = (int(table[name].max()) for name in ("samples", "steps", "inputs"))
         axes[0, 0].set_title(f"subsets of {samples} samples, all {steps} time steps")
         axes[0, 1].set_title(f"all {samples} samples (N = {inputs:,} inputs)")
@@ -68,7 +73,7 @@ def anytime_figure(table: DataFrame) -> Figure:
 
 
 def _line(look: MethodStyle, mask: str) -> dict[str, Any]:
-    fill = {} if mask == "fixed" else {"markerfacecolor": "white"}
+    fill = {"markerfacecolor": "white"} if mask == "per-step" else {}
     return {**look.curve, "linewidth": 0.9, **fill}
 
 
@@ -99,7 +104,7 @@ def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], masks: list[s
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=method, **_line(look, masks[0])) for method, look in looks.items()]
-    for mask in masks:
+    for mask in filter(None, masks):
         fill = "0.3" if mask == "fixed" else "white"
         marker = {"marker": "o", "markerfacecolor": fill, "markeredgecolor": "0.3", "linestyle": ""}
         handles.append(Line2D([], [], label=_MASKS[mask], **marker))  # type: ignore[arg-type]

@@ -33,6 +33,8 @@ def stopping_figure(table: DataFrame) -> Figure:
     the mean energy of a decision against the promised gap, 0 for all steps; horizontal lines are the network of the
     same shape that does not spike, with weights of 8 and of 2 bits.
 
+    A table without energies, as of predictions alone, gives the upper half.
+
     Args:
         table: what `tsnn_uq.results.studies.stopping_curves` returns.
 
@@ -47,30 +49,30 @@ def stopping_figure(table: DataFrame) -> Figure:
     missing = [name for name in ("rule", "promise", "saved", "coverage") if name not in table]
     if missing:
         raise InputError(f"table: expected a column {missing[0]}; got {list(table.columns)}")
-    looks = method_styles(table["method"])
+    looks, priced = method_styles(table["method"]), "operations_pj" in table
     with style():
-        figure = new_figure(4.6, panels=2)
-        halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))  # matplotlib's types have one alone
-        above, below = halves
-        loss, coverage = above.subplots(1, 2)
-        panels = below.subplots(1, len(_ACCOUNTINGS))
+        figure = new_figure(4.6 if priced else 2.6, panels=2)
+        halves: Any = figure.subfigures(1 + priced, 1, height_ratios=(1.15, 1)[: 1 + priced], squeeze=False)
+        loss, coverage = halves[0, 0].subplots(1, 2)
+        panels = halves[1, 0].subplots(1, len(_ACCOUNTINGS)) if priced else []
         for method, look in looks.items():
             rows = table[table["method"] == method]
             _draw_promise(loss, rows, "risk-control", "accuracy_gap", look)
             _draw_promise(coverage, rows, "conformal", "coverage", look)
             unguarded = rows[rows["rule"] == "early-exit"]
             loss.plot(100 * unguarded["saved"], 100 * unguarded["accuracy_gap"], **_line(look), markerfacecolor="white")
-            for panel, accounting in zip(panels, _ACCOUNTINGS, strict=True):
+            for panel, accounting in zip(panels, _ACCOUNTINGS, strict=False):
                 _draw_energy(panel, rows, accounting, look)
         loss.set(xlabel="Steps saved (%)", ylabel="Accuracy lost (points)", title="one threshold on the confidence")
         coverage.set(xlabel="Steps saved (%)", ylabel="Coverage (%)", title="conformal sets until one class is left")
-        for panel, title in zip(panels, _ACCOUNTINGS.values(), strict=True):
+        for panel, title in zip(panels, _ACCOUNTINGS.values(), strict=False):
             panel.set(xlabel="Promised loss (points)", title=title, yscale="log")
             low, high = panel.get_ylim()
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
             panel.yaxis.set_major_formatter(EngFormatter("J"))
             panel.yaxis.set_minor_formatter(NullFormatter())
-        panels[0].set_ylabel("Energy of a decision")
+        if priced:
+            panels[0].set_ylabel("Energy of a decision")
         _draw_legend(figure, looks, table)
     return figure
 
@@ -103,7 +105,7 @@ def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFr
     grey: dict[str, Any] = {"color": "0.4", "linestyle": ""}
     handles.append(Line2D([], [], label="promised", marker="x", **grey))
     handles.append(Line2D([], [], label="no promise", marker="o", markerfacecolor="white", **grey))
-    for rule, dashes in _CONVENTIONAL.items():
+    for rule, dashes in _CONVENTIONAL.items() if "operations_pj" in table else ():
         handles.append(Line2D([], [], label=f"no spikes, {rule}", color="0.4", linestyle=dashes, linewidth=0.7))
     first = table.iloc[0]
     title = (

@@ -44,7 +44,7 @@ def variance_scatter(table: DataFrame) -> Figure:
     singles = table[table["of"] == "input"]
     if not len(singles):
         raise InputError("table: expected rows of single inputs; got none")
-    variances = singles[["variance_float", "variance_ternary"]].to_numpy()
+    variances = singles[["variance_reference", "variance"]].to_numpy()
     low, high = _limits(variances[variances > 0])
     with style():
         figure = new_figure(5.0, len(looks))
@@ -77,8 +77,8 @@ def _draw_inputs(axes: Axes, rows: DataFrame, color: str, low: float, high: floa
     from matplotlib.ticker import LogLocator, NullFormatter
 
     shades = LinearSegmentedColormap.from_list(color, [[0.8 + 0.2 * part for part in to_rgb(color)], to_rgb(color)])
-    x, y = (rows[name].clip(lower=low) for name in ("variance_float", "variance_ternary"))
-    wrong = (rows["accuracy_float"] + rows["accuracy_ternary"]) < 2
+    x, y = (rows[name].clip(lower=low) for name in ("variance_reference", "variance"))
+    wrong = (rows["accuracy_reference"] + rows["accuracy"]) < 2
     if (~wrong).any():
         left, right = math.log10(low), math.log10(high)
         options: dict[str, Any] = {"xscale": "log", "yscale": "log", "gridsize": 34, "bins": "log", "linewidths": 0.1}
@@ -108,8 +108,8 @@ def _title(rows: DataFrame, method: str) -> str:
         for _, row in rows[rows["of"] == of].iterrows():
             middle, low, high = (_short(1000 * row[name]) for name in ("difference", "low", "high"))
             lines.append(f"{of} ({row['inputs']:,}): {middle} [{low}, {high}]")
-    if (rows["temperature_ternary"] != 1).any() or (rows["temperature_float"] != 1).any():
-        ours, theirs = rows[["temperature_ternary", "temperature_float"]].iloc[0]
+    if (rows["temperature"] != 1).any() or (rows["temperature_reference"] != 1).any():
+        ours, theirs = rows[["temperature", "temperature_reference"]].iloc[0]
         lines.append(f"temperatures {ours:.2f} ({method}), {theirs:.2f} (float)")
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,14 +13,16 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.results import figures, studies
 from tsnn_uq.results.page.contents import Compared, Contents
-from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown
+from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown, prediction_figures
 from tsnn_uq.results.page.inline import inline_figure, inline_png
+from tsnn_uq.results.page.tables import PairedTable, paired_tables
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
     from pandas import Series
 
-__all__ = ["FigureGroup", "PageFigure", "drawings"]
+__all__ = ["FigureGroup", "PageFigure", "drawings", "prediction_drawings"]
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,21 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class FigureGroup:
-    """Figures under a heading, which may be empty."""
+    """Figures under a heading, which may be empty, after tables of differences between the networks in them."""
 
     heading: str
     figures: list[PageFigure]
+    tables: Sequence[PairedTable] = ()
 
 
 def drawings(
-    contents: Contents, *, full: bool, data_dir: str | Path | None, device: str, say: Callable[[str], object]
+    contents: Contents,
+    *,
+    full: bool,
+    data_dir: str | Path | None,
+    device: str,
+    reference: str = "",
+    say: Callable[[str], object],
 ) -> list[FigureGroup]:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
     groups = []
@@ -61,15 +70,46 @@ def drawings(
     for compared in contents.comparisons:
         for family, part, seed in compared.shown():
             runs = studies.require_runs(
-                compared.folder, family=family, part=part, seed=seed, data_dir=data_dir, device=device
+                compared.folder,
+                family=family,
+                part=part,
+                seed=seed,
+                data_dir=data_dir,
+                device=device,
+                reference=reference,
             )
             where = f"{compared.name}: " if compared.name else ""
             shown, parts = Shown.of(runs), []
             for title, draw in (STORED | PREDICTED_ANEW if full else STORED).items():
                 say(f"{where}{runs.title}: {title}")
                 parts.append(_of_runs(shown, title, draw, f"{compared.name}-{runs.title}"))
-            groups.append(FigureGroup(f"{where}{runs.title}, seed {seed}", parts))
+            tables = [*paired_tables(shown.networks, shown.bins)]
+            groups.append(FigureGroup(f"{where}{runs.title}, seed {seed}", parts, tables))
     return groups
+
+
+def prediction_drawings(networks: NamedPredictions, *, bins: int, say: Callable[[str], object]) -> list[FigureGroup]:
+    """All figures that can be drawn from predictions; one that cannot be drawn is named with what it needs."""
+    parts = []
+    for title, draw in prediction_figures(networks, bins=bins).items():
+        say(title)
+        try:
+            drawn = draw()
+        except InputError as error:
+            parts.append(PageFigure(title, f"{error}."))
+            continue
+        alt = f"{title} of {', '.join(networks.names)}"
+        says = f"{drawn.says}{_sizes(drawn, networks.samples)}"
+        parts.append(PageFigure(title, says, inline_figure(drawn.figure, title, alt)))
+    seeds = max(len(of) for of in networks.members.values())
+    heading = "" if seeds == 1 else "Differences are of means over seeds; figures of the first seed of each network"
+    return [FigureGroup(heading, parts, [*paired_tables(networks, bins)])]
+
+
+def _sizes(drawn: Drawn, samples: int) -> str:
+    """N and S of a figure."""
+    sampled = f", S = {samples} samples" if drawn.sampled else ""
+    return "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs{sampled}."
 
 
 def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: str) -> PageFigure:
@@ -78,10 +118,8 @@ def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: st
         drawn = draw(shown)
     except InputError as error:
         return PageFigure(title, f"{error}.")
-    samples = f", S = {shown.samples} samples" if drawn.sampled else ""
-    inputs = "" if drawn.inputs is None else f" N = {drawn.inputs:,} test inputs{samples}."
     alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"
-    says = f"{drawn.says}{inputs} Runs: {names}."
+    says = f"{drawn.says}{_sizes(drawn, shown.samples)} Runs: {names}."
     return PageFigure(title, says, inline_figure(drawn.figure, f"{where}-{title}", alt))
 
 

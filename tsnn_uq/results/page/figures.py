@@ -1,54 +1,77 @@
-"""The figures of a report: each drawn from the finished runs of one family and quantized part, with what it shows."""
+"""The figures of a page: each drawn from predictions of named networks, or from trained runs, with what it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_config
 from tsnn_uq.results import figures, studies
-from tsnn_uq.results.studies import Runs
+from tsnn_uq.results.differences import result_rows
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.studies import Runs, Source
+from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
-__all__ = ["PREDICTED_ANEW", "STORED", "Drawn", "Shown"]
+__all__ = ["PREDICTED_ANEW", "STORED", "Drawn", "Shown", "prediction_figures"]
 
 INPUTS = 1000  # that are predicted anew for a figure, at most
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The runs that figures are drawn from, and what they said of their test sets.
+    """What figures are drawn from.
 
     Args:
-        runs: the runs.
-        predictions: by method, Monte Carlo probabilities [S, N, C] and labels [N].
+        networks: what networks predicted, of several seeds the first.
         bins: of their calibration errors.
+        source: the runs, which may predict anew; where there are none, the predictions.
     """
 
-    runs: Runs
-    predictions: dict[str, tuple[Tensor, Tensor]]
+    networks: NamedPredictions
     bins: int
+    source: Source
 
     @classmethod
-    def of(cls, runs: Runs) -> Shown:
-        """Runs with their predictions, read from their folders."""
-        first = next(iter(runs.folders.values()))
-        return cls(runs, runs.predictions(), read_config(first)["bins"])
+    def of(cls, source: Source, bins: int = 15) -> Shown:
+        """Predictions, or runs with what they have stored and their own bins."""
+        if isinstance(source, NamedPredictions):
+            return cls(source, bins, source)
+        return cls(source.predictions(), read_config(next(iter(source.folders.values())))["bins"], source)
+
+    @property
+    def runs(self) -> Runs:
+        """The runs.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not isinstance(self.source, Runs):
+            raise InputError("networks: expected runs in a folder, whose networks can be loaded; got predictions alone")
+        return self.source
+
+    @property
+    def predictions(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """By method, Monte Carlo probabilities [S, N, C] and labels [N]."""
+        return self.networks.pairs()
 
     @property
     def samples(self) -> int:
         """S."""
-        return len(next(iter(self.predictions.values()))[0])
+        return self.networks.samples
 
     @property
     def inputs(self) -> int:
         """N."""
-        return len(next(iter(self.predictions.values()))[1])
+        return len(self.networks.labels)
 
 
 @dataclass(frozen=True)
@@ -56,27 +79,54 @@ class Drawn:
     """A figure and what it shows.
 
     Args:
-        figure: the figure.
+        draw: makes the figure from the table.
+        table: the numbers in it.
         says: what is drawn.
         inputs: N, the inputs behind it; None where they play no part.
         sampled: whether Monte Carlo samples were drawn.
     """
 
-    figure: Figure
+    draw: Callable[[DataFrame], Figure]
+    table: DataFrame
     says: str
     inputs: int | None
     sampled: bool = True
 
+    @property
+    def figure(self) -> Figure:
+        """The figure, drawn now."""
+        return self.draw(self.table)
+
+
+def prediction_figures(networks: NamedPredictions, *, bins: int = 15) -> dict[str, Callable[[], Drawn]]:
+    """Everything that can be drawn from predictions alone, by title.
+
+    Args:
+        networks: of several seeds the first is drawn.
+        bins: bins of calibration errors.
+
+    Returns:
+        Functions without arguments, which measure and give a `Drawn`, or raise an `InputError` that says what the
+        predictions lack.
+    """
+    shown = Shown.of(networks, bins)
+    drawings: dict[str, Callable[[], Drawn]] = {title: partial(draw, shown) for title, draw in OF_PREDICTIONS.items()}
+    for name in networks.foreign_names:
+        drawings[f"Entropy of {name}"] = partial(_foreign_entropy, shown, name)
+        drawings[f"Detection of {name}"] = partial(_foreign_roc, shown, name)
+    drawings["Detection of foreign sets by each score"] = partial(_detection, shown)
+    return drawings
+
 
 def _reliability(shown: Shown) -> Drawn:
     bins = shown.bins
-    means = {method: (probs.mean(0), labels) for method, (probs, labels) in shown.predictions.items()}
+    means = shown.networks.mean_pairs()
     says = (
         f"Above, accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals: on the dashed "
         "diagonal a network is as often right as it says. Below, how many inputs have that confidence. "
         f"ECE: expected calibration error with {bins} bins."
     )
-    return Drawn(figures.reliability_diagram(figures.reliability_table(means, bins)), says, shown.inputs)
+    return Drawn(figures.reliability_diagram, figures.reliability_table(means, bins), says, shown.inputs)
 
 
 def _entropy(shown: Shown) -> Drawn:
@@ -84,7 +134,17 @@ def _entropy(shown: Shown) -> Drawn:
         "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
         "each group divided by its own size. A useful uncertainty puts the wrong ones to the right."
     )
-    return Drawn(figures.entropy_histogram(figures.entropy_table(shown.predictions)), says, shown.inputs)
+    return Drawn(figures.entropy_histogram, figures.entropy_table(shown.predictions), says, shown.inputs)
+
+
+def _foreign_entropy(shown: Shown, name: str) -> Drawn:
+    says = (
+        "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
+        f"and of the foreign inputs of {name}, which a network should be unsure of; each group divided by its own size."
+    )
+    foreign = studies.foreign_predictions(shown.source, name)
+    table = figures.entropy_table(shown.predictions, outlier=foreign)
+    return Drawn(figures.entropy_histogram, table, says, shown.inputs)
 
 
 def _selective(shown: Shown) -> Drawn:
@@ -92,17 +152,42 @@ def _selective(shown: Shown) -> Drawn:
         "Errors among the accepted inputs if only the share called coverage, those of least predictive entropy, is "
         "answered. A curve begins where the first error is accepted. AURC and AUGRC are areas, the smaller the better."
     )
-    return Drawn(figures.selective_curves(figures.selective_table(shown.predictions)), says, shown.inputs)
+    return Drawn(figures.selective_curves, figures.selective_table(shown.predictions), says, shown.inputs)
+
+
+def _foreign_roc(shown: Shown, name: str) -> Drawn:
+    says = (
+        f"At the right, how well predictive entropy tells the foreign inputs of {name} from the test inputs: the share "
+        "of foreign inputs that are flagged against the share of test inputs that are. At the left, errors among the "
+        "accepted test inputs."
+    )
+    foreign = studies.foreign_predictions(shown.source, name)
+    table = figures.detection_table(shown.predictions, foreign)
+    own = figures.selective_table(shown.predictions)
+    return Drawn(lambda rows: figures.selective_curves(own, rows, outlier=name), table, says, shown.inputs)
+
+
+def _detection(shown: Shown) -> Drawn:
+    if not shown.networks.foreign_names:
+        raise InputError(
+            "foreign: expected predictions for foreign inputs; got none (arrays foreign_NAME_probs give them)"
+        )
+    table = studies.foreign_detection(shown.source)
+    says = (
+        "AUROC of telling each foreign set from the test inputs by each score that the arrays allow: energy and ViM "
+        "need logits, detectors features of the test, foreign and training (or validation) inputs. Bold: the best."
+    )
+    return Drawn(figures.detection_heatmap, table, says, shown.inputs)
 
 
 def _variance(shown: Shown) -> Drawn:
     says = (
-        "Monte Carlo variance of each input, ternary against float network: above, the darker a cell, the more inputs "
-        "that both get right; a cross is an input that at least one gets wrong. Below, the mean difference by class. "
-        "Intervals are 95 % of a paired bootstrap over inputs. Temperatures of the softmax are as trained, and a "
-        "softer softmax alone lowers the variance."
+        f"Monte Carlo variance of each input against that of {shown.networks.reference}: above, the darker a cell, the "
+        "more inputs that both get right; a cross is an input that at least one gets wrong. Below, the mean difference "
+        "by class. Intervals are 95 % of a paired bootstrap over inputs. Temperatures of the softmax are as trained, "
+        "and a softer softmax alone lowers the variance."
     )
-    return Drawn(figures.variance_scatter(studies.paired_variances(shown.runs)), says, shown.inputs)
+    return Drawn(figures.variance_scatter, studies.paired_variances(shown.networks), says, shown.inputs)
 
 
 def _weights(shown: Shown) -> Drawn:
@@ -110,16 +195,16 @@ def _weights(shown: Shown) -> Drawn:
         "Weights of the float network by layer, coloured by the code that each has in the ternary network of the same "
         "seed. Dashed: where the method's rule would cut the float weights."
     )
-    return Drawn(figures.weight_code_histogram(studies.weight_codes(shown.runs)), says, None)
+    return Drawn(figures.weight_code_histogram, studies.weight_codes(shown.runs), says, None)
 
 
 def _fitted_variance(shown: Shown) -> Drawn:
     says = (
-        "Monte Carlo variance of each input, ternary against float network, after each network's temperature was "
-        "fitted on its own validation split; otherwise as the figure with temperatures as trained."
+        "Monte Carlo variance of each input, as the figure with temperatures as trained, after each network's "
+        "temperature was fitted on its own validation part."
     )
-    table = studies.paired_variances(shown.runs, recalibrate=True)
-    return Drawn(figures.variance_scatter(table), says, shown.inputs)
+    table = studies.paired_variances(shown.networks, recalibrate=True)
+    return Drawn(figures.variance_scatter, table, says, shown.inputs)
 
 
 def _shift(shown: Shown) -> Drawn:
@@ -129,42 +214,80 @@ def _shift(shown: Shown) -> Drawn:
         "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images that are "
         "rotated, noisy or blurred more and more. Above, one of them."
     )
-    return Drawn(figures.shift_figure(table, examples), says, int(table["inputs"].iloc[0]))
+    draw = partial(figures.shift_figure, examples=examples)
+    return Drawn(draw, table, says, int(table["inputs"].iloc[0]))
 
 
 def _anytime(shown: Shown) -> Drawn:
-    table = studies.anytime_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
-    says = (
-        "What fewer Monte Carlo samples and fewer time steps cost, with masks fixed over the time steps and with masks "
-        "redrawn at each. Bands are standard deviations over random orders of the same samples, zero at the last."
+    table = studies.anytime_curves(shown.source, inputs=INPUTS, bins=shown.bins)
+    masks = (
+        "" if set(table["mask"]) == {""} else ", with masks fixed over the time steps and with masks redrawn at each"
     )
-    return Drawn(figures.anytime_figure(table), says, min(INPUTS, shown.inputs))
+    says = (
+        f"What fewer Monte Carlo samples and fewer time steps cost{masks}. Bands are standard deviations over random "
+        "orders of the same samples, zero at the last."
+    )
+    return Drawn(figures.anytime_figure, table, says, int(table["inputs"].iloc[0]))
+
+
+def _stopping(shown: Shown) -> Drawn:
+    table = studies.stopping_curves(shown.source)
+    says = (
+        "What is lost, and covered, when inputs are stopped before the last time step, against the steps that this "
+        "saves; rules are calibrated on the validation part. Crosses are what was promised."
+    )
+    return Drawn(figures.stopping_figure, table, says, shown.inputs)
+
+
+def _doubt(shown: Shown) -> Drawn:
+    answers = next((of.answers for of in shown.networks.first().values() if of.answers is not None), None)
+    if answers is None:
+        raise InputError(
+            "answers: expected how often people chose each class [N, C]; got none (an array answers gives it)"
+        )
+    table = studies.doubts(shown.predictions, answers, seed=shown.networks.seed)
+    says = "How the networks' entropy follows that of people's answers to the same inputs, and how far it correlates."
+    return Drawn(figures.doubt_figure, table, says, shown.inputs)
 
 
 def _sparsity(shown: Shown) -> Drawn:
     table = studies.layer_sparsity(shown.runs)
     says = "Share of zero weights, and spikes per neuron and time step, of each layer, without random masks."
-    return Drawn(figures.layer_sparsity_chart(table), says, int(table["inputs"].iloc[0]), sampled=False)
+    return Drawn(figures.layer_sparsity_chart, table, says, int(table["inputs"].iloc[0]), sampled=False)
 
 
 def _potentials(shown: Shown) -> Drawn:
     table = studies.potential_distribution(shown.runs)
     says = "Membrane potentials before the reset, in firing thresholds, without random masks: from 1 on a neuron fires."
-    return Drawn(figures.potential_histogram(table), says, int(table["inputs"].iloc[0]), sampled=False)
+    return Drawn(figures.potential_histogram, table, says, int(table["inputs"].iloc[0]), sampled=False)
 
 
 def _raster(shown: Shown) -> Drawn:
     says = "Which neurons fire at which time step for the first test input, without random masks."
-    return Drawn(figures.spike_raster(studies.spike_trains(shown.runs)), says, None)
+    return Drawn(figures.spike_raster, studies.spike_trains(shown.runs), says, None)
 
 
 def _digits(shown: Shown) -> Drawn:
-    table = studies.uncertain_inputs(shown.runs)
+    table = studies.uncertain_inputs(shown.networks)
     says = (
         f"The test inputs that the {table['by'].iloc[0]} network is least sure of, and those that it gives the highest "
         "probability to a wrong class, with each network's mean prediction."
     )
-    return Drawn(figures.digit_gallery(table, studies.pictures(shown.runs, table)), says, shown.inputs)
+    draw = partial(figures.digit_gallery, pictures=studies.pictures(shown.source, table))
+    return Drawn(draw, table, says, shown.inputs)
+
+
+def _tradeoff(shown: Shown) -> Drawn:
+    known = [name for name in shown.networks.names if all(of.costs for of in shown.networks.members[name])]
+    if len(known) < 2:
+        wanted = "costs such as storage_bytes or energy_pj of at least two networks"
+        raise InputError(f"costs: expected {wanted}; got those of {', '.join(known) or 'none'} (arrays of these names)")
+    table = studies.tradeoff_table(summarize(result_rows(shown.networks, bins=shown.bins)))
+    says = (
+        "Means over seeds with sample standard deviations; the grey line joins networks that no other beats in both "
+        "means. Predictive entropy has no such line, since neither more nor less is better."
+    )
+    return Drawn(figures.tradeoff_figure, table.dropna(subset=["cost_value"]), says, shown.inputs)
 
 
 STORED: dict[str, Callable[[Shown], Drawn]] = {
@@ -185,3 +308,16 @@ PREDICTED_ANEW: dict[str, Callable[[Shown], Drawn]] = {
     "The most uncertain inputs": _digits,
 }
 """Figures for which networks predict anew, or data are needed."""
+OF_PREDICTIONS: dict[str, Callable[[Shown], Drawn]] = {
+    "Reliability": _reliability,
+    "Entropy and mutual information": _entropy,
+    "Selective prediction": _selective,
+    "Variance, input by input": _variance,
+    "Variance at fitted temperatures": _fitted_variance,
+    "Fewer samples, fewer time steps": _anytime,
+    "Stopping early": _stopping,
+    "The most uncertain inputs": _digits,
+    "People's doubts": _doubt,
+    "Accuracy and uncertainty against cost": _tradeoff,
+}
+"""Figures for which predictions are enough; those of foreign sets are beside them."""

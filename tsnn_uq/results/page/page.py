@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path, require_writable, write_text
 from tsnn_uq.results.figures.style import method_styles
 from tsnn_uq.results.page.contents import STATES, Contents, read_contents
-from tsnn_uq.results.page.drawings import FigureGroup, drawings
-from tsnn_uq.results.page.tables import result_tables
+from tsnn_uq.results.page.drawings import FigureGroup, drawings, prediction_drawings
+from tsnn_uq.results.page.tables import named_tables, result_tables
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.tables import read_table
 
-__all__ = ["render", "write_report"]
+__all__ = ["render", "write_predictions_report", "write_report"]
 
 
 def write_report(
@@ -25,6 +26,7 @@ def write_report(
     full: bool = False,
     data_dir: str | Path | None = None,
     device: str = "",
+    reference: str = "",
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Write one HTML page about a comparison, with its figures in it and nothing to fetch.
@@ -37,21 +39,95 @@ def write_report(
         full: whether to add the figures for which networks predict anew.
         data_dir: where the data lie that these need.
         device: where networks run for these; empty for the device that each was trained on.
+        reference: the method that the others are compared with; by default the first.
         say: told which figure is drawn.
 
     Raises:
         InputError: no finished run in the folder, a damaged file, or `out` cannot be written, which is found before
             any figure is drawn.
     """
-    contents, out = read_contents(as_path(folder)), as_path(out)
-    if out.is_dir():
-        raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
-    require_writable(out.absolute().parent)
-    write_text(out, render(contents, drawings(contents, full=full, data_dir=data_dir, device=device, say=say)))
+    contents, out = read_contents(as_path(folder)), _writable(out)
+    options: dict[str, Any] = {"full": full, "data_dir": data_dir, "device": device, "reference": reference}
+    write_text(out, render(contents, drawings(contents, **options, say=say)))
+
+
+def write_predictions_report(
+    networks: NamedPredictions,
+    out: str | Path,
+    *,
+    sources: Mapping[str, Sequence[str]] | None = None,
+    bins: int = 15,
+    say: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Write one HTML page about predictions of named networks, wherever they were made.
+
+    Tables of all seeds, differences from the reference in pairs, and every figure that the predictions allow; what
+    they do not allow is named with what it needs. The same predictions give the same bytes, with the same versions of
+    this package, torch and matplotlib.
+
+    Args:
+        networks: the networks.
+        out: the page's file.
+        sources: by name, where each seed's predictions come from, for the list on the page.
+        bins: bins of calibration errors.
+        say: called with the title of each figure.
+
+    Raises:
+        InputError: `out` cannot be written, which is found before anything is measured.
+    """
+    out = _writable(out)
+    figures = prediction_drawings(networks, bins=bins, say=say)
+    page = _render(
+        title=networks.title or ", ".join(networks.names),
+        introduction="introduction_predictions.html",
+        networks=networks,
+        members=_members(networks, sources or {}),
+        tables=named_tables(networks, bins),
+        figures=figures,
+        methods=networks.names,
+    )
+    write_text(out, page)
+
+
+def _members(networks: NamedPredictions, sources: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    """A row for each network and seed: what its predictions are, in words."""
+    rows = []
+    for name, of in networks.members.items():
+        for seed, one in enumerate(of):
+            source = sources[name][seed] if seed < len(sources.get(name, ())) else "-"
+            probs, steps = one.test.probs, one.test.over_time
+            others = [part for part in one.parts() if part != "test"]
+            sizes = [f"{probs.shape[0]}", "-" if steps is None else f"{steps.shape[1]}", f"{probs.shape[1]:,}"]
+            rows.append([name, source, *sizes, f"{probs.shape[2]}", ", ".join(others) or "-"])
+    return rows
 
 
 def render(contents: Contents, figures: Sequence[FigureGroup]) -> str:
-    """The page as HTML; whatever a template is given is escaped."""
+    """The page of a comparison as HTML."""
+    layout = _layout(contents)
+    methods = [kind.method for compared in contents.comparisons for kind in compared.seeds]
+    return _render(
+        title=contents.name,
+        introduction="introduction.html",
+        contents=contents,
+        tables=result_tables(contents),
+        layout=layout,
+        figures=figures,
+        methods=[*methods, *(_method(row) for row in layout or ())],
+    )
+
+
+def _writable(out: str | Path) -> Path:
+    """A page's path, once it is known that it can be written."""
+    out = as_path(out)
+    if out.is_dir():
+        raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
+    require_writable(out.absolute().parent)
+    return out
+
+
+def _render(*, figures: Sequence[FigureGroup], methods: Iterable[str], **given: Any) -> str:
+    """A page; whatever a template is given is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -62,23 +138,23 @@ def render(contents: Contents, figures: Sequence[FigureGroup]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"anchor": _anchor, "listed": _listed}
-    layout = _layout(contents)
-    methods = [kind.method for compared in contents.comparisons for kind in compared.seeds]
+    given = {"contents": None, "layout": None, "members": None, **given}
     sections = {
         "Results": True,
-        "In the layout of the paper": layout is not None,
+        "In the layout of the paper": given["layout"] is not None,
         "Figures": bool(figures),
-        **dict.fromkeys(("Runs", "Configuration", "What the measures mean"), True),
+        "Runs": given["contents"] is not None,
+        "Configuration": given["contents"] is not None,
+        "Predictions": given["members"] is not None,
+        "What the measures mean": True,
     }
     return environment.get_template("page.html").render(
-        contents=contents,
-        tables=result_tables(contents),
-        layout=layout,
         figures=figures,
         states=STATES,
         sections=[title for title, shown in sections.items() if shown],
-        looks=method_styles([*methods, *(_method(row) for row in layout or ())]),
+        looks=method_styles(methods),
         versions=_versions(),
+        **given,
     )
 
 

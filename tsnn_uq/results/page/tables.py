@@ -7,13 +7,26 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tsnn_uq.results.measures import COSTS, QUALITY, SCALED, Measure
+from tsnn_uq.results.differences import mcnemar_tests, paired_differences, result_rows
+from tsnn_uq.results.measures import COSTS, MEASURES, QUALITY, SCALED, Measure
 from tsnn_uq.results.page.contents import Contents
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Cell", "Heading", "ResultTable", "Row", "result_tables", "summary_table"]
+__all__ = [
+    "Cell",
+    "Heading",
+    "PairedTable",
+    "ResultTable",
+    "Row",
+    "named_tables",
+    "paired_tables",
+    "result_tables",
+    "summary_table",
+]
 
 
 @dataclass(frozen=True)
@@ -81,20 +94,84 @@ def result_tables(contents: Contents) -> Iterator[ResultTable]:
         yield summary_table(summary, COSTS.values(), f"Size and cost{of}")
 
 
-def summary_table(summary: DataFrame, measures: Collection[Measure], title: str) -> ResultTable:
+def named_tables(networks: NamedPredictions, bins: int) -> Iterator[ResultTable]:
+    """The same tables of named networks, in their order, without what is known of none of them."""
+    summary = summarize(result_rows(networks, bins=bins)).set_index("method").loc[list(networks.names)].reset_index()
+    for measures, title in (
+        (QUALITY, "Accuracy, calibration and uncertainty"),
+        (SCALED, "After temperature scaling"),
+        (COSTS, "Size and cost"),
+    ):
+        given = [one for one in measures.values() if f"{one.column}_mean" in summary]
+        known = [one for one in given if summary[f"{one.column}_mean"].notna().any()]
+        if known:
+            yield summary_table(summary, known, title, kinds=False)
+
+
+@dataclass(frozen=True)
+class PairedTable:
+    """A table of differences from a reference: headings, and of each row the network and its texts.
+
+    A text is emphasized where its interval does not hold 0.
+    """
+
+    title: str
+    headings: list[Heading]
+    rows: list[tuple[str, list[tuple[str, bool]]]]
+
+
+def paired_tables(networks: NamedPredictions, bins: int) -> Iterator[PairedTable]:
+    """Differences between each network and the reference, and McNemar's test; nothing of one network alone."""
+    if len(networks.names) < 2:
+        return
+    table = paired_differences(networks, bins=bins)
+    measures = [MEASURES[name] for name in dict.fromkeys(table["measure"])]
+    rows = [
+        (name, [_difference(row) for row in table[table["method"] == name].to_dict("records")])
+        for name in networks.others
+    ]
+    first = table.iloc[0]
+    title = f"Differences from {networks.reference}, with {100 * first['level']:g} % intervals"
+    yield PairedTable(title, [Heading(one.title, one.better, one.unit or one.span) for one in measures], rows)
+    tests = mcnemar_tests(networks)
+    several = tests["seed"].nunique() > 1
+    alone = [Heading(f"{who} alone right", 0, "inputs") for who in (networks.reference, "this network")]
+    headings = [Heading("seed", 0, "place"), *alone, Heading("p", 0, "two-sided")]
+    rows = []
+    for row in tests.to_dict("records"):
+        counts = [f"{row[name]:,}" for name in ("seed", "only_reference", "only_method")]
+        cells = [*((text, False) for text in counts), (f"{row['p_value']:.3g}", row["p_value"] < 1 - first["level"])]
+        rows.append((str(row["method"]), cells if several else cells[1:]))
+    title = f"McNemar's test of equal accuracies with {networks.reference}"
+    yield PairedTable(title, headings if several else headings[1:], rows)
+
+
+def _difference(row: dict[Any, Any]) -> tuple[str, bool]:
+    """A difference with its interval, and whether that leaves out 0."""
+    measure = MEASURES[row["measure"]]
+    if math.isnan(row["difference"]):
+        return "-", False
+    values = (row[name] * measure.factor for name in ("difference", "low", "high"))
+    middle, low, high = (f"{value:+.{measure.digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]", row["low"] > 0 or row["high"] < 0
+
+
+def summary_table(summary: DataFrame, measures: Collection[Measure], title: str, *, kinds: bool = True) -> ResultTable:
     """Mean and sample standard deviation over seeds, a row for each network, a column for each measure.
 
     Args:
         summary: what `tsnn_uq.results.tables.summarize` returns.
         measures: the columns.
         title: of the table.
+        kinds: whether rows name family and quantized part.
     """
     units = [_unit(measure, summary[f"{measure.column}_mean"]) for measure in measures]
     headings = [Heading(m.title, m.better, unit) for m, (unit, _) in zip(measures, units, strict=True)]
     several = "dataset" in summary and summary["dataset"].nunique() > 1
     rows = []
     for row in summary.to_dict("records"):
-        where = ([str(row["dataset"])] if several else []) + [str(row["family"]), _weights(str(row["quantized_part"]))]
+        where = [str(row["dataset"])] if several else []
+        where += [str(row["family"]), _weights(str(row["quantized_part"]))] if kinds else []
         cells = [_cell(row, measure, size) for measure, (_, size) in zip(measures, units, strict=True)]
         rows.append(Row(row["method"], ", ".join(where), row["seeds"], cells))
     left_out = {measure.left_out for measure in measures} & set(summary.columns)

@@ -1,4 +1,4 @@
-"""What the scripts of analysis/ measure on trained runs: each a function from runs to a table of numbers to draw."""
+"""What the scripts of analysis/ measure: each a function from predictions, or trained runs, to a table to draw."""
 
 from tsnn_uq.results.studies.activity import layer_sparsity, potential_distribution, spike_trains
 from tsnn_uq.results.studies.anytime import anytime_curves
@@ -7,7 +7,7 @@ from tsnn_uq.results.studies.detection import SCORES, foreign_detection
 from tsnn_uq.results.studies.digits import pictures, uncertain_inputs
 from tsnn_uq.results.studies.doubt import doubts
 from tsnn_uq.results.studies.foreign import foreign_predictions
-from tsnn_uq.results.studies.needed import Runs, require_runs
+from tsnn_uq.results.studies.run_selection import Runs, Source, read_named, require_runs
 from tsnn_uq.results.studies.shift import shift_curves, shifted_examples
 from tsnn_uq.results.studies.stopping import stopping_curves
 from tsnn_uq.results.studies.tradeoff import energy_curves, find_results, pareto_front, tradeoff_table, tradeoffs
@@ -17,6 +17,7 @@ from tsnn_uq.results.studies.weights import weight_codes
 __all__ = [
     "SCORES",
     "Runs",
+    "Source",
     "anytime_curves",
     "corrupted_examples",
     "corruption_curves",
@@ -31,6 +32,7 @@ __all__ = [
     "pareto_front",
     "pictures",
     "potential_distribution",
+    "read_named",
     "require_runs",
     "shift_curves",
     "shifted_examples",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from tsnn_uq.metrics.functional import (
     over_time,
     predictive_entropy,
 )
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies.inputs import drawn, foreign_inputs, own_inputs, settings
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs, Source
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import MASK_MODES
 
@@ -33,7 +34,7 @@ _ALL_STEPS = 16  # up to so many time steps are all measured, of more only 1, 2,
 
 
 def anytime_curves(
-    runs: Runs,
+    source: Source,
     *,
     masks: Sequence[str] = MASK_MODES,
     outlier: str = "",
@@ -48,53 +49,90 @@ def anytime_curves(
     draws, so their spread tells how much chance there is in S samples only while S is well below the number drawn,
     where it is zero by construction. Against T, all samples are used, and the mean output so far decides.
 
+    Runs predict anew for it. Predictions are taken as they are: without a time axis there are no curves against T, and
+    which masks they are from is not known.
+
     Args:
-        runs: the runs, of one data set, T and S.
-        masks: of ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
-        outlier: a foreign data set, e.g. ``"fashion-mnist"`` or ``"digits:rotate=90"``; without it there is no AUROC.
-        inputs: how many test inputs, and foreign ones, to draw at most; by default all.
+        source: runs of one data set, T and S; or predictions, of several seeds the first.
+        masks: of runs, ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
+        outlier: a foreign data set, e.g. ``"fashion-mnist"`` or ``"digits:rotate=90"``, or the name of a foreign set of
+            the predictions; without it there is no AUROC.
+        inputs: of runs, how many test inputs, and foreign ones, to draw at most; by default all.
         repeats: random orders of the samples.
         bins: bins of the calibration error.
 
     Returns:
-        Columns ``method``, ``mask``; ``against`` (``"samples"`` or ``"steps"``), ``samples``, ``steps``; ``inputs``,
-        ``bins``; and ``accuracy``, ``predictive_entropy_nats``, ``ece`` (of `bins` bins) and, with `outlier`,
-        ``ood_auroc`` (predictive entropy as the score), each with the standard deviation between the orders as
-        ``..._sd``, NaN against time steps. Fractions, not percent.
+        Columns ``method``, ``mask`` (empty where it is not known); ``against`` (``"samples"`` or ``"steps"``),
+        ``samples``, ``steps``; ``inputs``, ``bins``; and ``accuracy``, ``predictive_entropy_nats``, ``ece`` (of `bins`
+        bins) and, with `outlier`, ``ood_auroc`` (predictive entropy as the score), each with the standard deviation
+        between the orders as ``..._sd``, NaN against time steps. Fractions, not percent.
 
     Raises:
-        InputError: an unknown mask mode, outliers of another shape, or predictions too large to be held.
+        InputError: an unknown mask mode, outliers of another shape, or predictions too large to be held; predictions of
+            one sample and without a time axis.
     """
     import pandas as pd
 
+    if repeats < 2:
+        raise InputError(f"repeats: expected two or more, to have a spread; got {repeats}")
+    drawn_ones = (
+        _given(source, outlier) if isinstance(source, NamedPredictions) else _anew(source, masks, outlier, inputs)
+    )
+    tables = []
+    for names, probs, labels, outside in drawn_ones:
+        over_time, last = probs.dim() == 4, probs[:, -1] if probs.dim() == 4 else probs
+        sizes = {"inputs": len(labels), "bins": bins}
+        if len(probs) > 1:
+            orders = generator_for(source.seed, "orders of samples")
+            other = outside[:, -1] if outside is not None and outside.dim() == 4 else outside
+            part = samples_curves(last, labels, other, generator=orders, repeats=repeats, bins=bins)
+            tables.append(pd.DataFrame({**names, **part, "steps": probs.shape[1] if over_time else 1, **sizes}))
+        if over_time:
+            other = outside if outside is not None and outside.dim() == 4 else None
+            part = steps_curves(probs, labels, other, bins=bins)
+            tables.append(pd.DataFrame({**names, **part, "samples": len(probs), **sizes}))
+    if not tables:
+        wanted = "several samples [S, N, C], or a time axis [S, T, N, C]"
+        raise InputError(
+            f"probs: expected {wanted}, to draw curves against S or T; got a single prediction of each input"
+        )
+    table = pd.concat(tables, ignore_index=True)
+    first = ["method", "mask", "against", "samples", "steps", "inputs", "bins"]
+    return table[first + [name for name in table if name not in first]]
+
+
+Drawn = tuple[dict[str, str], Tensor, Tensor, Tensor | None]
+"""Names, probabilities [S, N, C] or [S, T, N, C] and labels [N], and probabilities of foreign inputs."""
+
+
+def _given(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
+    """Predictions as they are."""
+    foreign = networks.foreign(outlier) if outlier else {}
+    for name, of in networks.first().items():
+        probs, outside = (
+            None if part is None else part.probs if part.over_time is None else part.over_time
+            for part in (of.test, foreign.get(name))
+        )
+        assert probs is not None
+        yield {"method": name, "mask": ""}, probs, networks.labels, outside
+
+
+def _anew(runs: Runs, masks: Sequence[str], outlier: str, inputs: int | None) -> Iterator[Drawn]:
+    """Predictions of the runs' networks with each kind of mask."""
     if not masks:
         raise InputError("masks: expected at least one mask mode; got none")
     for mask in masks:
         check_choice("masks", mask, MASK_MODES)
-    if repeats < 2:
-        raise InputError(f"repeats: expected two or more, to have a spread; got {repeats}")
     configs = settings(runs)
     own = own_inputs(runs, inputs)
     foreign = foreign_inputs(runs, outlier, inputs) if outlier else None
-    tables = []
     for method, mask in product(runs.folders, masks):
         config, network = configs[method], runs.network(method)
         _check_size(config.samples * getattr(config.network, "steps", 1) * own.classes, len(own))
         with use_threads(config.threads):
             probs = drawn(network, own, config, mask)
             outside = None if foreign is None else drawn(network, foreign, config, mask)
-        orders = generator_for(runs.seed, "orders of samples")
-        last = None if outside is None else outside[:, -1]
-        parts = [
-            samples_curves(probs[:, -1], own.labels, last, generator=orders, repeats=repeats, bins=bins),
-            steps_curves(probs, own.labels, outside, bins=bins),
-        ]
-        names = {"method": method, "mask": mask}
-        sizes = {"steps": probs.shape[1]}, {"samples": config.samples}
-        tables += [pd.DataFrame({**names, **part, **size}) for part, size in zip(parts, sizes, strict=True)]
-    table = pd.concat(tables, ignore_index=True).assign(inputs=len(own), bins=bins)
-    first = ["method", "mask", "against", "samples", "steps", "inputs", "bins"]
-    return table[first + [name for name in table if name not in first]]
+        yield {"method": method, "mask": mask}, probs, own.labels, outside
 
 
 def samples_curves(

@@ -17,7 +17,7 @@ from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
 from tsnn_uq.results.studies.inputs import own_inputs, settings
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame

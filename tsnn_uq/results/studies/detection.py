@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from tsnn_uq.checks import check_choice, check_positive
+from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import Dataset
-from tsnn_uq.detection import DETECTORS, Detector, detection_table, hidden_features, odin_score
+from tsnn_uq.detection import DETECTORS, Detector, Features, detection_table, hidden_features, odin_score
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.results.predictions import NamedPredictions, Part
 from tsnn_uq.results.studies.inputs import foreign_inputs, own_inputs, settings
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs, Source
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,25 +28,30 @@ SCORES = ("entropy", "mutual-information", "max-softmax", "energy", "odin", *DET
 
 
 def foreign_detection(
-    runs: Runs,
+    source: Source,
     *,
     near: Sequence[str] = (),
     far: Sequence[str] = (),
-    scores: Sequence[str] = SCORES,
+    scores: Sequence[str] = (),
     layer: str | None = None,
     inputs: int | None = 2000,
     fitted: int | None = 10_000,
 ) -> DataFrame:
     """Detection of near and far sets by each score, for the network of each method.
 
+    Runs predict anew for it. Predictions are taken as they are: energy and ViM need their logits, detectors their
+    features, and those of training inputs (of the validation part where there are none) to be fitted to; ODIN needs the
+    network.
+
     Args:
-        runs: of any methods.
-        near: names of data sets, as `tsnn_uq.data.load_test` takes them, that are near the runs' own.
-        far: of others.
-        scores: of `SCORES`.
-        layer: whose features detectors are fitted to; by default what the last layer with weights reads.
-        inputs: how many inputs of each test set to draw at most; None for all.
-        fitted: how many training inputs to fit to at most; None for all.
+        source: runs of any methods; or predictions, of several seeds the first.
+        near: names of data sets, as `tsnn_uq.data.load_test` takes them, that are near the runs' own; or foreign sets
+            of the predictions.
+        far: of others. Where none is near either, all foreign sets of the predictions.
+        scores: of `SCORES`; by default all, or those that predictions allow for all networks.
+        layer: of runs, whose features detectors are fitted to; by default what the last layer with weights reads.
+        inputs: of runs, how many inputs of each test set to draw at most; None for all.
+        fitted: of runs, how many training inputs to fit to at most; None for all.
 
     Returns:
         What `tsnn_uq.detection.detection_table` returns for each ``method``.
@@ -57,8 +63,80 @@ def foreign_detection(
 
     for score in scores:
         check_choice("scores", score, SCORES)
-    sets = {name: foreign_inputs(runs, name, inputs) for name in (*near, *far)}
+    if isinstance(source, NamedPredictions):
+        found_of = _given(source, near, far, scores)
+    else:
+        found_of = _anew(source, (*near, *far), scores or SCORES, layer, inputs, fitted)
     tables = []
+    for method, own, found in found_of:
+        table = detection_table(own, found, near=near)
+        table.insert(0, "method", method)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+Scores = dict[str, Tensor]
+"""By score, a number per input [N], high where it is foreign."""
+
+
+def _given(
+    networks: NamedPredictions, near: Sequence[str], far: Sequence[str], scores: Sequence[str]
+) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
+    """Scores of predictions as they are, of the networks one after the other."""
+    members = networks.first()
+    for name in (*near, *far):
+        networks.foreign(name)  # or it is said that there is none
+    sets = (*near, *far) or networks.foreign_names
+    parts = {name: [of.test, *(of.part(f"foreign_{one}") for one in sets)] for name, of in members.items()}
+    fits = {name: of.train if of.train is not None else of.validation for name, of in members.items()}
+    wanted = scores or [one for one in SCORES if not any(_lacking(one, fits[name], parts[name]) for name in members)]
+    for name in members:
+        for score in wanted:
+            lacking = _lacking(score, fits[name], parts[name])
+            if lacking:
+                raise InputError(f"scores: expected {lacking} of {name}, which {score} needs; got none")
+        fit = fits[name]
+        detectors: dict[str, Detector] = {}
+        if fit is not None and fit.features is not None:
+            detectors = {one: DETECTORS[one]().fit(_features(fit)) for one in wanted if one in DETECTORS}
+        own, *others = (_of_part(part, detectors, wanted) for part in parts[name])
+        yield name, own, dict(zip(sets, others, strict=True))
+
+
+def _lacking(score: str, fit: Part | None, parts: Sequence[Part]) -> str:
+    """What a score needs that predictions do not have; empty where nothing is missing."""
+    if score == "odin":
+        return "the network itself, not predictions"
+    if score in DETECTORS:
+        if any(part.features is None for part in parts):
+            return "features of the test inputs and of each foreign set"
+        if fit is None or fit.features is None:
+            return "train_features or validation_features"
+        parts = [*parts, fit]
+    return "logits" if score in ("energy", "vim") and any(part.logits is None for part in parts) else ""
+
+
+def _features(part: Part) -> Features:
+    assert part.features is not None
+    logits = part.probs.mean(0).log().clamp(min=-1e4) if part.logits is None else part.logits
+    return Features(part.features, logits, part.labels)
+
+
+def _of_part(part: Part, detectors: dict[str, Detector], wanted: Sequence[str]) -> Scores:
+    found = {name: detector.score(_features(part)) for name, detector in detectors.items()}
+    found["entropy"] = metrics.predictive_entropy(part.probs, reduction="none")
+    found["mutual-information"] = metrics.mutual_information(part.probs, reduction="none")
+    found["max-softmax"] = metrics.maximum_softmax_score(part.probs.double().mean(0))
+    if part.logits is not None:
+        found["energy"] = metrics.energy_score(part.logits)
+    return {name: found[name] for name in wanted}
+
+
+def _anew(
+    runs: Runs, names: Sequence[str], scores: Sequence[str], layer: str | None, inputs: int | None, fitted: int | None
+) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
+    """Scores of the runs' networks, one after the other."""
+    sets = {name: foreign_inputs(runs, name, inputs) for name in names}
     for method, config in settings(runs).items():
         train = load_splits(config, runs.data_dir).train
         if fitted is not None:
@@ -73,10 +151,8 @@ def foreign_detection(
                 return _scores(network, dataset, detectors, scores, layer, config.samples, config.seed)  # noqa: B023
 
             found = {name: measure(dataset) for name, dataset in sets.items()}
-            table = detection_table(measure(own_inputs(runs, inputs)), found, near=near)
-        table.insert(0, "method", method)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+            own = measure(own_inputs(runs, inputs))
+        yield method, own, found
 
 
 def _scores(

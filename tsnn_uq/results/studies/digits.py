@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.data import Dataset, EventDataset
+from tsnn_uq.data import EventDataset
 from tsnn_uq.metrics.functional import predictive_entropy
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies.inputs import own_inputs
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs, Source
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["pictures", "uncertain_inputs"]
 
 
-def uncertain_inputs(runs: Runs, *, by: str = "", count: int = 8) -> DataFrame:
+def uncertain_inputs(networks: NamedPredictions, *, by: str = "", count: int = 8) -> DataFrame:
     """The most uncertain test inputs, and the most confidently wrong ones, with every method's mean prediction.
 
     Args:
-        runs: the runs.
-        by: the method whose uncertainty orders the inputs; by default the first ternary one, else float.
+        networks: of several seeds the first is taken.
+        by: the one whose uncertainty orders the inputs; by default the first that is not the reference.
         count: inputs of either group, at most.
 
     Returns:
@@ -34,45 +35,61 @@ def uncertain_inputs(runs: Runs, *, by: str = "", count: int = 8) -> DataFrame:
         and ``by``. Fewer than `count` are wrong where a method makes fewer errors.
 
     Raises:
-        InputError: `by` is not among the runs, or `count` is not positive.
+        InputError: `by` is not among the networks, or `count` is not positive.
     """
     import pandas as pd
 
     check_positive("count", count, integer=True)
-    by = check_choice("by", by or next((m for m in runs.folders if m != "float"), "float"), runs.folders)
-    means = runs.mean_predictions()
-    labels = means[by][1]
-    for method, (_, others) in means.items():
-        if not torch.equal(labels, others):
-            raise InputError(f"runs: expected the same test inputs of {by} and {method}; got others")
+    names = [name for name in networks.names if name != networks.reference] or networks.names
+    by = check_choice("by", by or names[0], networks.names)
+    means = networks.mean_pairs()
+    labels = networks.labels
     entropies = {m: predictive_entropy(probs[None].double(), reduction="none") for m, (probs, _) in means.items()}
     groups = {"uncertain": _first(entropies[by], count), "wrong": _confidently_wrong(*means[by], count)}
     rows = []
     for group, chosen in groups.items():
         for rank, place in enumerate(chosen, start=1):
             for method, (probs, _) in means.items():
-                names = {"group": group, "rank": rank, "input": place, "label": int(labels[place]), "method": method}
+                row = {"group": group, "rank": rank, "input": place, "label": int(labels[place]), "method": method}
                 entropy = float(entropies[method][place])
-                names |= {"predicted": int(probs[place].argmax()), "predictive_entropy_nats": entropy}
-                rows += [{**names, "class": c, "probability": p} for c, p in enumerate(probs[place].tolist())]
+                row |= {"predicted": int(probs[place].argmax()), "predictive_entropy_nats": entropy}
+                rows += [{**row, "class": c, "probability": p} for c, p in enumerate(probs[place].tolist())]
     return pd.DataFrame(rows).assign(by=by)
 
 
-def pictures(runs: Runs, table: DataFrame) -> dict[int, Tensor]:
+def pictures(source: Source, table: DataFrame) -> dict[int, Tensor] | None:
     """By place in the test set, a picture [H, W] in [0, 1] of each input of a table of `uncertain_inputs`.
 
-    An image is its own picture; of a recording it is the number of events of each pixel, of both polarities and the
-    whole window, divided by the largest.
+    An image [channels, H, W] or [H, W] is its own picture, of several channels the mean; of a recording it is the
+    number of events of each pixel, of both polarities and the whole window, divided by the largest. Images with values
+    outside [0, 1] are scaled to it.
+
+    Args:
+        source: runs, whose data set is loaded, or predictions that carry their inputs; of others there is None.
+        table: what `uncertain_inputs` returns.
+
+    Raises:
+        InputError: inputs that are no images.
     """
-    dataset = own_inputs(runs)
-    return {place: _picture(dataset, place) for place in map(int, table["input"].unique())}
+    places = list(map(int, table["input"].unique()))
+    if isinstance(source, Runs):
+        dataset = own_inputs(source)
+        if isinstance(dataset, EventDataset):
+            return {place: _of_events(dataset, place) for place in places}
+        return {place: _of_image(dataset.select(torch.tensor([place])).images[0]) for place in places}
+    inputs = next((of.inputs for of in source.first().values() if of.inputs is not None), None)
+    return None if inputs is None else {place: _of_image(inputs[place]) for place in places}
 
 
-def _picture(dataset: Dataset, place: int) -> Tensor:
-    if not isinstance(dataset, EventDataset):
-        if len(dataset.shape) != 3:
-            raise InputError(f"data: expected images to draw; got inputs of shape {list(dataset.shape)}")
-        return dataset.select(torch.tensor([place])).images[0].mean(0)
+def _of_image(image: Tensor) -> Tensor:
+    if image.dim() not in (2, 3):
+        raise InputError(f"data: expected images to draw; got inputs of shape {list(image.shape)}")
+    image = image.float() if image.dim() == 2 else image.float().mean(0)
+    low, high = image.aminmax()
+    return image if low >= 0 and high <= 1 else (image - low) / (high - low).clamp(min=1e-12)
+
+
+def _of_events(dataset: EventDataset, place: int) -> Tensor:
     events = dataset.events(place)
     height, width = dataset.shape[1:]
     places = torch.from_numpy(events.y * width + events.x)

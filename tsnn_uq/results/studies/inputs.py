@@ -10,7 +10,7 @@ from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import read_config
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import mc_predict
 

@@ -14,7 +14,7 @@ from tsnn_uq.experiments import evaluate, predict
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.inputs import Inputs
 from tsnn_uq.results.studies.inputs import own_inputs, settings
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame

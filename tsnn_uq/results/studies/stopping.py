@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tsnn_uq import data
 from tsnn_uq.batches import device_of
+from tsnn_uq.checks import InputError
 from tsnn_uq.cost import ACCOUNTINGS, conventional_energy, count_activity, count_layers, decision_energy, step_energy
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.metrics.functional import early_exit
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies.inputs import at_most, own_inputs, settings
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs, Source
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.stopping import ConformalStopping, RiskControlledExit, StoppingRule, stopping_summary
 from tsnn_uq.uncertainty import mc_predict, set_generator
@@ -33,7 +36,7 @@ Energy = dict[str, Tensor]
 
 
 def stopping_curves(
-    runs: Runs,
+    source: Source,
     *,
     epsilons: Sequence[float] = (0.002, 0.005, 0.01, 0.02, 0.05),
     alphas: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
@@ -41,18 +44,20 @@ def stopping_curves(
     delta: float = 0.05,
     inputs: int | None = None,
 ) -> DataFrame:
-    """Stopping rules, calibrated on the validation part of each run, on its test part.
+    """Stopping rules, calibrated on the validation part of each network, on its test part.
 
-    The mean over the run's Monte Carlo samples, after each time step, decides. Energies are those of all S passes, with
-    the spikes of the network without random masks; a network that does not spike runs S times, too, each time once.
+    The mean over the Monte Carlo samples, after each time step, decides. Runs predict anew for it; predictions need a
+    time axis in both parts, and have no energies, since these are counted in networks. Energies are those of all S
+    passes, with the spikes of the network without random masks; a network that does not spike runs S times, too, each
+    time once.
 
     Args:
-        runs: the runs, of one data set, T and S.
+        source: runs of one data set, T and S; or predictions, of several seeds the first.
         epsilons: accuracy gaps that `RiskControlledExit` promises, with probability 1 - `delta`.
         alphas: of `ConformalStopping`, which stops at one class and promises a coverage of 1 - alpha.
         thresholds: confidences of `early_exit`, which promises nothing.
         delta: of the risk control.
-        inputs: how many inputs of each part to draw at most; by default all.
+        inputs: of runs, how many inputs of each part to draw at most; by default all.
 
     Returns:
         A row for each ``method`` and rule: ``rule`` is ``"risk-control"``, ``"conformal"``, ``"early-exit"``, or ``"all
@@ -68,32 +73,66 @@ def stopping_curves(
     """
     import pandas as pd
 
-    configs = settings(runs)
-    test = own_inputs(runs, inputs)
     rules: list[tuple[str, float, StoppingRule]] = [
         *(("risk-control", epsilon, RiskControlledExit(epsilon, delta)) for epsilon in epsilons),
         *(("conformal", 1 - alpha, ConformalStopping(alpha)) for alpha in alphas),
     ]
     rows: list[dict[str, Any]] = []
+    for method, one in _given(source) if isinstance(source, NamedPredictions) else _anew(source, inputs):
+        probs, labels, energy = one.test, one.labels, one.energy
+        common = {"method": method, "inputs": len(labels), "calibration": len(one.held_out_labels)}
+        common |= {"steps": len(probs), "samples": one.samples, "delta": delta}
+        for rule, promise, fitted in rules:
+            fitted.fit(one.held_out, one.held_out_labels)
+            rows.append(common | {"rule": rule, "promise": promise} | _stopped(probs, labels, fitted, energy))
+        for threshold in thresholds:
+            found = _left(probs, labels, threshold, energy)
+            rows.append(common | {"rule": "early-exit", "promise": threshold} | found)
+        rows.append(common | {"rule": "all steps"} | _left(probs, labels, float("inf"), energy))
+        rows += [common | {"rule": name} | prices for name, prices in one.conventional]
+    first = ["method", "rule", "promise", "mean_steps", "saved", "accuracy_gap", "accuracy", "coverage"]
+    table = pd.DataFrame(rows)
+    return table[first + [name for name in table if name not in first]]
+
+
+class Steps(NamedTuple):
+    """What a network says after each time step, the mean over its samples, and what the steps cost."""
+
+    held_out: Tensor  #: [T, M, C]
+    held_out_labels: Tensor
+    test: Tensor  #: [T, N, C]
+    labels: Tensor
+    samples: int
+    energy: Mapping[str, Tensor] = MappingProxyType({})
+    conventional: Sequence[tuple[str, dict[str, float]]] = ()
+
+
+def _given(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
+    """Predictions as they are."""
+    for name, of in networks.first().items():
+        parts = of.part("validation"), of.test
+        over_time = [part.over_time for part in parts if part.over_time is not None]
+        if len(over_time) < 2:
+            needed = "probs and validation_probs of shape [S, T, N, C], after each time step"
+            raise InputError(f"{name}: expected {needed}; got some without a time axis")
+        if over_time[0].shape[1] != over_time[1].shape[1]:
+            found = " and ".join(str(part.shape[1]) for part in over_time)
+            raise InputError(f"{name}: expected as many time steps of both parts; got {found}")
+        held_out, test = (part.mean(0) for part in over_time)
+        yield name, Steps(held_out, parts[0].pair[1], test, networks.labels, len(over_time[1]))
+
+
+def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
+    """Predictions of the runs' networks, and their energies."""
+    configs = settings(runs)
+    test = own_inputs(runs, inputs)
     for method, config in configs.items():
         network = runs.network(method)
         held_out = at_most(load_splits(config, runs.data_dir).validation, inputs)
         with use_threads(config.threads):
             calibration, probs = (_over_time(network, part, config) for part in (held_out, test))
             energy, conventional = _energies(network, test, config)
-        common = {"method": method, "inputs": len(test), "calibration": len(held_out), "steps": len(probs)}
-        common |= {"samples": config.samples, "delta": delta}
-        for rule, promise, fitted in rules:
-            fitted.fit(calibration, held_out.labels)
-            rows.append(common | {"rule": rule, "promise": promise} | _stopped(probs, test.labels, fitted, energy))
-        for threshold in thresholds:
-            found = _left(probs, test.labels, threshold, energy)
-            rows.append(common | {"rule": "early-exit", "promise": threshold} | found)
-        rows.append(common | {"rule": "all steps"} | _left(probs, test.labels, float("inf"), energy))
-        rows += [common | {"rule": name} | prices for name, prices in conventional]
-    first = ["method", "rule", "promise", "mean_steps", "saved", "accuracy_gap", "accuracy", "coverage"]
-    table = pd.DataFrame(rows)
-    return table[first + [name for name in table if name not in first]]
+        yield method, Steps(calibration, held_out.labels, probs, test.labels, config.samples, energy, conventional)
 
 
 def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> Tensor:
@@ -122,14 +161,14 @@ def _energies(
     return energy, once
 
 
-def _stopped(probs: Tensor, labels: Tensor, rule: StoppingRule, energy: Energy) -> dict[str, float]:
+def _stopped(probs: Tensor, labels: Tensor, rule: StoppingRule, energy: Mapping[str, Tensor]) -> dict[str, float]:
     points = stopping_summary(probs, labels, rule)
     names = ("mean_steps", "saved", "accuracy_gap", "accuracy", "coverage")
     measured = {name: getattr(points, name).item() for name in names}
     return measured | dict(_means(energy, rule.stop(probs).steps))
 
 
-def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Energy) -> dict[str, float]:
+def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Mapping[str, Tensor]) -> dict[str, float]:
     """The same of `early_exit`, whose decisions are no sets."""
     points = early_exit(probs, labels, threshold)
     full = probs[-1].argmax(-1) == labels
@@ -140,6 +179,6 @@ def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Energy) -> di
     return measured | dict(_means(energy, points.steps))
 
 
-def _means(energy: Energy, steps: Tensor) -> Iterator[tuple[str, float]]:
+def _means(energy: Mapping[str, Tensor], steps: Tensor) -> Iterator[tuple[str, float]]:
     for name, by_step in energy.items():
         yield f"{name}_pj", decision_energy(by_step, steps).mean().item()

@@ -1,4 +1,4 @@
-"""How far Monte Carlo variance moves when weights become ternary: the same inputs in pairs."""
+"""How far Monte Carlo variance moves from one network to another, as from float to ternary: inputs in pairs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import read_predictions
 from tsnn_uq.metrics.functional import paired_bootstrap, predictive_variance
 from tsnn_uq.recalibration import TemperatureScaling
-from tsnn_uq.results.studies.inputs import require_alike
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -21,58 +19,61 @@ if TYPE_CHECKING:
 __all__ = ["paired_variances", "variance_rows"]
 
 
-def paired_variances(runs: Runs, *, recalibrate: bool = False, resamples: int = 2000, seed: int = 0) -> DataFrame:
-    """Predictive variance of the float and of each ternary network, of each test input and of groups of them.
+def paired_variances(
+    networks: NamedPredictions, *, recalibrate: bool = False, resamples: int = 2000, seed: int = 0
+) -> DataFrame:
+    """Predictive variance of the reference and of each other network, of each test input and of groups of them.
 
     The variance is that over Monte Carlo samples of the probabilities, summed over classes
     (`tsnn_uq.metrics.functional.predictive_variance`). It moves with the temperature of the softmax, too: with
-    `recalibrate`, each network's temperature is fitted on its own validation split before.
+    `recalibrate`, each network's temperature is fitted on its own validation part before.
 
     Args:
-        runs: the float run and at least one ternary run.
+        networks: two or more; of several seeds the first is taken.
         recalibrate: whether to divide each network's logits by its temperature.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        For each ternary ``method`` a row for each ``of``: ``"all"`` inputs; those with ``"both right"`` predictions,
-        and with ``"any wrong"``; each ``"class"``; and each ``"input"``. Columns ``input`` (its place in the
-        test set) and ``label``, NaN of groups without one; the number of ``inputs``; ``accuracy_float`` and
-        ``accuracy_ternary``; the mean variances ``variance_float`` and ``variance_ternary`` and their ``difference``,
-        ternary minus float, with its 95 % interval from a paired bootstrap over inputs ``low`` to ``high``, NaN of
-        single inputs; ``noise``, what is random (``"MC dropout"`` or ``"MC dropconnect"``); ``samples``; and the
-        temperatures ``temperature_float`` and ``temperature_ternary``, 1 if not `recalibrate`.
+        For each ``method`` but the reference a row for each ``of``: ``"all"`` inputs; those with ``"both right"``
+        predictions, and with ``"any wrong"``; each ``"class"``; and each ``"input"``. Columns ``input`` (its place in
+        the test set) and ``label``, NaN of groups without one; the number of ``inputs``; ``accuracy_reference`` and
+        ``accuracy``; the mean variances ``variance_reference`` and ``variance`` and their ``difference``,
+        the method's minus the reference's, with its 95 % interval from a paired bootstrap over inputs ``low`` to
+        ``high``, NaN of single inputs; ``reference``, its name; ``noise``, what is random (such as ``"MC dropout"``);
+        ``samples``; and ``temperature_reference`` and ``temperature``, 1 if not `recalibrate`.
 
     Raises:
-        InputError: the float run is missing, or all others are, or the runs differ in data, steps or samples; with
-            `recalibrate`, a network's validation split determines no temperature, as where it is never wrong there.
+        InputError: one network alone, networks with different numbers of samples or with one, whose variance is 0; with
+            `recalibrate`, a validation part that is missing or determines no temperature, as where the network is never
+            wrong there.
     """
     import pandas as pd
 
-    ternary = [method for method in runs.folders if method != "float"]
-    if not ternary or "float" not in runs.folders:
-        raise InputError(f"methods: expected float and a ternary method to compare; got {', '.join(runs.folders)}")
-    require_alike(runs)
-    predictions = runs.predictions()
-    temperatures = dict.fromkeys(runs.folders, 1.0)
-    for method, folder in runs.folders.items() if recalibrate else ():
-        scaling = TemperatureScaling().fit(*read_predictions(folder, "validation"))
+    others = networks.others
+    pairs = networks.pairs()
+    samples = {name: len(probs) for name, (probs, _) in pairs.items()}
+    if len(set(samples.values())) > 1 or networks.samples < 2:
+        found = ", ".join(f"{count} of {name}" for name, count in samples.items())
+        raise InputError(
+            f"samples: expected one number for all networks, at least 2, to compare variances; got {found}"
+        )
+    temperatures = dict.fromkeys(pairs, 1.0)
+    for name, predictions in networks.first().items() if recalibrate else ():
+        scaling = TemperatureScaling().fit(*predictions.part("validation").pair)
         if scaling.at_bound:
-            found = f"of {method}, which end at the {scaling.outcome} {scaling.temperature:g}"
+            found = f"of {name}, which end at the {scaling.outcome} {scaling.temperature:g}"
             raise InputError(f"recalibrate: expected validation predictions that determine a temperature; got {found}")
-        temperatures[method] = scaling.temperature or 1.0
-        probs, labels = predictions[method]
-        predictions[method] = scaling.transform(probs), labels
-    first, labels = predictions["float"]
-    noise = "MC dropconnect" if runs.family == "dropconnect" else "MC dropout"
+        temperatures[name] = scaling.temperature or 1.0
+        probs, labels = pairs[name]
+        pairs[name] = scaling.transform(probs), labels
+    first, labels = pairs[networks.reference]
     tables = []
-    for method in ternary:
-        second, others = predictions[method]
-        if not torch.equal(labels, others):
-            raise InputError(f"runs: expected the same test inputs of float and {method}; got others")
-        rows = variance_rows(first, second, labels, resamples=resamples, seed=seed)
-        temperature = {"temperature_float": temperatures["float"], "temperature_ternary": temperatures[method]}
-        tables.append(pd.DataFrame({"method": method, **rows, "noise": noise, "samples": len(first), **temperature}))
+    for name in others:
+        rows = variance_rows(first, pairs[name][0], labels, resamples=resamples, seed=seed)
+        both = {"temperature_reference": temperatures[networks.reference], "temperature": temperatures[name]}
+        common = {"reference": networks.reference, "noise": networks.noise, "samples": len(first)}
+        tables.append(pd.DataFrame({"method": name, **rows, **common, **both}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -80,8 +81,8 @@ def variance_rows(first: Tensor, second: Tensor, labels: Tensor, *, resamples: i
     """The columns of `paired_variances` that are measured, for one pair of networks.
 
     Args:
-        first: probabilities [S, N, C] of the float network.
-        second: of the ternary network.
+        first: probabilities [S, N, C] of the reference.
+        second: of the other network.
         labels: class numbers [N].
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -118,5 +119,5 @@ def _mean(values: Tensor, *, reduction: str = "mean") -> Tensor:
 
 
 def _named(means: list[float], difference: list[Any]) -> dict[str, Any]:
-    names = ("accuracy_float", "accuracy_ternary", "variance_float", "variance_ternary", "difference", "low", "high")
+    names = ("accuracy_reference", "accuracy", "variance_reference", "variance", "difference", "low", "high")
     return dict(zip(names, [*means, *difference], strict=True))

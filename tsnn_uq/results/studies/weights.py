@@ -13,7 +13,7 @@ from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_network
 from tsnn_uq.quantization import by_group, make_rule, select_layers
 from tsnn_uq.quantization.rules import ternary_parts
-from tsnn_uq.results.studies.needed import Runs
+from tsnn_uq.results.studies.run_selection import Runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -41,11 +41,11 @@ def test_what_is_there_is_found(found):
     }
     assert (runs.family, runs.part, runs.seed, runs.title) == ("dropout", "all", 0, "dropout")
     assert list(require_runs(found, methods=["direct"]).folders) == ["direct"]
-    probs, labels = runs.predictions()["direct"]
+    probs, labels = runs.predictions().pairs()["direct"]
     expected, expected_labels = read_predictions(runs.folders["direct"])
     torch.testing.assert_close(probs, expected, rtol=0, atol=0)
     torch.testing.assert_close(labels, expected_labels, rtol=0, atol=0)
-    torch.testing.assert_close(runs.mean_predictions()["direct"][0], sum(expected) / len(expected))
+    torch.testing.assert_close(runs.predictions().mean_pairs()["direct"][0], sum(expected) / len(expected))
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,12 @@ def test_what_is_there_is_found(found):
         ),
         (
             {"family": "plif", "part": "conv"},
-            "expected finished runs of plif, part conv, seed 0; got none; --tr",
+            "expected finished runs of plif, part conv, seed 0; got float, direct of dropout, part all",
         ),
-        ({"seed": 3}, "expected finished runs of dropout, part all, seed 3; got none"),
+        (
+            {"seed": 3},
+            "part all, seed 3; got float, direct of dropout, part all, seed 0",
+        ),
         ({"methods": ["flaot"]}, r"methods: expected one of .*; got 'flaot' \(did you mean 'float'\?\)"),
     ],
 )
@@ -97,7 +100,8 @@ def test_tables_and_settings_that_are_there_stay_as_they_are(folder):
 
 def test_an_empty_folder_becomes_one_that_a_comparison_goes_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "tsnn_uq.results.studies.needed.make_grid", lambda *_, **__: Grid(methods=("float",), seeds=1, run=tiny())
+        "tsnn_uq.results.studies.run_selection.make_grid",
+        lambda *_, **__: Grid(methods=("float",), seeds=1, run=tiny()),
     )
     require_runs(tmp_path, methods=["float"], train=True, say=str)
     assert Grid.load(tmp_path / "config.toml").run == tiny()

@@ -1,0 +1,270 @@
+"""Which trained runs are looked at: found in a folder, or trained there; and what they have predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.experiments.context import Context, RunProgress, silent
+from tsnn_uq.experiments.estimate import announced, estimate_runs
+from tsnn_uq.experiments.plan import Axes, claim, make_grid, read_axes, run_folder
+from tsnn_uq.experiments.plan import Part as GridPart
+from tsnn_uq.experiments.runner import Task, sweep
+from tsnn_uq.experiments.settings import run_name
+from tsnn_uq.experiments.storage import (
+    is_begun,
+    is_finished,
+    load_network,
+    read_config,
+    read_predictions,
+    read_row,
+)
+from tsnn_uq.files import as_path, visible
+from tsnn_uq.results.measures import COSTS
+from tsnn_uq.results.prediction_files import read_prediction_file
+from tsnn_uq.results.predictions import NamedPredictions, Part, Predictions
+from tsnn_uq.training import METHODS
+
+__all__ = ["FoundRun", "Runs", "Source", "find_runs", "is_run", "read_named", "read_run_predictions", "require_runs"]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs of one family, quantized part and seed.
+
+    Args:
+        folders: their folders by method, in the order of `tsnn_uq.training.METHODS`.
+        family: network family.
+        part: quantized part of the ternary networks.
+        seed: seed of the runs.
+        data_dir: folder of the data sets.
+        device: where their networks run; empty for the device that each was trained on.
+        reference: the method that the others are compared with; by default the first.
+    """
+
+    folders: dict[str, Path]
+    family: str
+    part: str
+    seed: int
+    data_dir: str | Path | None = None
+    device: str = ""
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folders", {method: as_path(folder) for method, folder in self.folders.items()})
+
+    @property
+    def title(self) -> str:
+        """Network and quantized part, such as ``"dropout"`` or ``"plif-conv"``."""
+        return run_name(self.family, *([] if self.part == "all" else [self.part]))
+
+    @property
+    def file_name(self) -> str:
+        """What tells figures of these runs from those of others, such as ``"mnist-plif-conv-seed0"``."""
+        return run_name(self.data, self.title, f"seed{self.seed}")
+
+    @property
+    def data(self) -> str:
+        """The data set of the runs."""
+        return read_config(next(iter(self.folders.values())))["data"]
+
+    def network(self, method: str) -> nn.Module:
+        """The trained network of a method, on the device; errors as `tsnn_uq.experiments.load_network`."""
+        return load_network(self.folders[method], self.device)
+
+    def predictions(self) -> NamedPredictions:
+        """What the runs have stored: predictions of the test and of the validation part, by method."""
+        return self.named({method: read_run_predictions(folder) for method, folder in self.folders.items()})
+
+    def named(self, members: dict[str, Predictions]) -> NamedPredictions:
+        """Predictions of the runs' networks by method, under the names that figures of these runs have."""
+        noise = "MC dropconnect" if self.family == "dropconnect" else "MC dropout"
+        names = {"title": self.title, "file_name": self.file_name, "data": self.data, "noise": noise}
+        reference = self.reference if self.reference in members else ""
+        return NamedPredictions(members, reference, seed=self.seed, **names)  # type: ignore[arg-type]
+
+
+Source = Runs | NamedPredictions
+"""What a study takes that runs networks if it can, and else has their predictions."""
+
+
+def read_run_predictions(folder: str | Path) -> Predictions:
+    """What one finished run has stored: its predictions of the test and of the validation part, and its costs.
+
+    Raises:
+        InputError: no finished run, or a damaged file.
+    """
+    folder = as_path(folder)
+    row = read_row(folder)
+    test, validation = (Part(*read_predictions(folder, part)) for part in ("test", "validation"))
+    costs = {name: float(row[name]) for name in COSTS if row.get(name) is not None}
+    return Predictions(test, validation, costs=costs)
+
+
+def read_named(sources: Mapping[str, Sequence[str | Path]], *, reference: str = "", data: str = "") -> NamedPredictions:
+    """Predictions under names of one's own, from files of arrays or folders of runs.
+
+    Args:
+        sources: by name, a file (`tsnn_uq.results.prediction_files`) or a run's folder for each seed.
+        reference: the name that the others are compared with; by default the first.
+        data: what the data set is called.
+
+    Raises:
+        InputError: a file or a run that cannot be read, or networks with other test inputs.
+    """
+    members = {name: [_read_source(as_path(path)) for path in paths] for name, paths in sources.items()}
+    return NamedPredictions(members, reference, data=data)
+
+
+def _read_source(path: Path) -> Predictions:
+    if not path.is_dir():
+        return read_prediction_file(path)
+    if not is_run(path):
+        raise InputError(f"{path}: expected a file of predictions, or the folder of a single run; got another folder")
+    return read_run_predictions(path)
+
+
+class FoundRun(NamedTuple):
+    """A run's folder, and the settings that tell it from the others of a comparison."""
+
+    folder: Path
+    family: str
+    part: str
+    method: str
+    seed: int
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a single run, as `tsnn-uq train` makes it."""
+    return is_begun(folder) and (folder / "config.toml").exists()
+
+
+def find_runs(folder: Path) -> list[FoundRun]:
+    """The runs in a folder that `tsnn-uq compare` or `tsnn-uq train` wrote, begun and finished ones.
+
+    Args:
+        folder: of a comparison, whose runs are in ``runs``; one with runs in it; or that of a single run.
+    """
+    folders = [folder] if is_run(folder) else [*visible(folder / "runs"), *visible(folder)]
+    return [_found(path) for path in folders if path.is_dir() and is_run(path)]
+
+
+def _found(folder: Path) -> FoundRun:
+    config = read_config(folder)
+    return FoundRun(folder, config["network"], config.get("method.layers", "none"), config["method"], config["seed"])
+
+
+def _unwatched(runs: int) -> AbstractContextManager[RunProgress]:
+    """Progress of so many runs that is not shown."""
+    return nullcontext(silent)
+
+
+def require_runs(
+    folder: str | Path,
+    *,
+    family: str = "",
+    part: str = "",
+    seed: int | None = None,
+    methods: Sequence[str] = (),
+    train: bool = False,
+    data: str = "",
+    jobs: int = 1,
+    data_dir: str | Path | None = None,
+    device: str = "",
+    reference: str = "",
+    say: Callable[[str], object] = print,
+    watch: Callable[[int], AbstractContextManager[RunProgress]] = _unwatched,
+) -> Runs:
+    """The finished runs of one family, quantized part and seed.
+
+    Args:
+        folder: of a comparison, as `tsnn-uq compare` makes it; one that `tsnn-uq train` put runs into; or a run's own.
+        family: network; by default the first of the comparison that has finished runs.
+        part: quantized part of the ternary networks; by default ``"all"``, or else one that is there.
+        seed: seed of the runs; by default 0, or else the first that is there.
+        methods: those that have to be there; by default those that are, or with `train` all.
+        train: whether to train what is missing, after saying how long it will take; tables that are there already
+            stay as they are.
+        data: data set to train on where the folder does not say; by default ``"digits"``.
+        jobs: processes side by side.
+        data_dir: folder of the data sets.
+        device: where networks run, those that are trained here too; empty for that of each run.
+        reference: the method that the others are compared with; by default the first.
+        say: called with what will be trained, and for how long.
+        watch: called with the number of runs to train; gives a context whose value shows their progress.
+
+    Raises:
+        InputError: runs are missing and `train` is not set, or what training raises.
+    """
+    folder = as_path(folder)
+    config = folder / "config.toml"
+    axes = read_axes(config)[0] if config.exists() and not is_run(folder) else Axes()
+    there = find_runs(folder)
+    finished = [run for run in there if is_finished(run.folder)]
+    known = dict.fromkeys([*METHODS, *axes.methods, *(run.method for run in finished)])
+    for method in (*methods, *([reference] if reference else [])):
+        check_choice("methods" if method in methods else "reference", method, known)
+    family, part, seed = _chosen(finished, axes, family, part, seed)
+    found = {run.method: run.folder for run in finished if _fits(run, family, part, seed)}
+    asked = methods or (METHODS if train else found)
+    wanted = [method for method in known if method in asked]
+    missing = [method for method in wanted if method not in found]
+    if missing or not wanted:
+        if not train:
+            what = f"{', '.join(missing)} of {family}" if missing else family
+            problem = f"got {_listed(finished, known)}; --train does what is missing"
+            raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
+        if is_run(folder):
+            raise InputError(f"{folder}: expected a folder to train {', '.join(missing)} in; got that of a single run")
+        wished: dict[str, Any] = {"families": (family,), "parts": (part,), "methods": wanted, "seeds": seed + 1}
+        given = {name: value for name, value in (("data", data), ("device", device)) if value}
+        grid = make_grid(given, config=config if config.exists() else None, **wished)
+        runs = [run for run in grid.runs() if run.seed == seed and run.method.name in missing]
+        left = estimate_runs([Task(run, folder / "runs") for run in runs], Context(data_dir, jobs))
+        say(f"{folder}: {announced(left, jobs)}")
+        if not config.exists():
+            claim([GridPart(grid, folder)])  # so that tsnn-uq compare goes on from there
+        with watch(left.runs) as progress:
+            sweep(runs, folder / "runs", Context(data_dir, jobs, progress=progress))
+        found |= {method: run_folder(folder, family, part, method, seed) for method in missing}
+    folders = {method: found[method] for method in wanted}
+    if reference:
+        check_choice("reference", reference, folders)
+    return Runs(folders, family, part, seed, data_dir, device, reference)
+
+
+def _fits(run: FoundRun, family: str, part: str, seed: int) -> bool:
+    """Whether a run is of this family, part and seed; one without quantized layers is there for every part."""
+    return run.family == family and run.seed == seed and run.part in ("none", part)
+
+
+def _chosen(finished: Sequence[FoundRun], axes: Axes, family: str, part: str, seed: int | None) -> tuple[str, str, int]:
+    """What is asked for, and where nothing is, what the folder has."""
+    families = list(dict.fromkeys(run.family for run in finished))
+    family = family or next((name for name in (*axes.families, *families) if name in families), axes.families[0])
+    own = [run for run in finished if run.family == family]
+    parts = list(dict.fromkeys(run.part for run in own if run.part != "none"))
+    part = part or ("all" if "all" in parts or not parts else parts[0])
+    seeds = sorted({run.seed for run in own if run.part in ("none", part)})
+    return family, part, seed if seed is not None else seeds[0] if seeds else 0
+
+
+def _listed(finished: Sequence[FoundRun], known: Iterable[str], most: int = 4) -> str:
+    """What a folder has, for a message: ``"float, direct of dropout, part all, seed 0"``."""
+    kinds: dict[tuple[str, int, str], list[str]] = {}
+    for run in finished:
+        alike = {other.part for other in finished if (other.family, other.seed) == (run.family, run.seed)} - {"none"}
+        for part in sorted(alike) if run.part == "none" and alike else [run.part]:
+            kinds.setdefault((run.family, run.seed, part), []).append(run.method)
+    texts = [
+        f"{', '.join(method for method in known if method in methods)} of {family}, part {part}, seed {seed}"
+        for (family, seed, part), methods in sorted(kinds.items())
+    ]
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return "; ".join([*texts[:most], *more]) or "none"
