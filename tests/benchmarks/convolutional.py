@@ -1,34 +1,41 @@
-"""Training steps of the convolutional PLIF network, against the library of the authors of its neuron."""
+"""The convolutional networks, training and ternary inference, against SpikingJelly, whose authors' neuron PLIF is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 
 from tests.benchmarks.agreement import require_agreement
+from tests.benchmarks.inference import logits_of, with_compiled
 from tests.benchmarks.peers import library
 from tests.benchmarks.setting import Setting
 from tests.benchmarks.timer import OURS, Work
 from tests.benchmarks.training import TERNARY, training_step
 from tsnn_uq import networks
+from tsnn_uq.engine import Engine
 from tsnn_uq.networks import OverTime
-from tsnn_uq.neurons import PLIF
-from tsnn_uq.quantization import ternarize
+from tsnn_uq.neurons import LIF, PLIF
+from tsnn_uq.quantization import freeze, ternarize
 from tsnn_uq.readout import Gain
 from tsnn_uq.uncertainty import Dropout, set_generator
 
-__all__ = ["SpikingJellyPLIF", "awake", "plif_steps"]
+__all__ = ["SpikingJellyTwin", "awake", "fire_as", "plif_steps", "ternary_inference"]
 
 PLIF_STEPS, PLIF_BATCH = 4, 32
 AWAKE = 6.0  # times their initial weights, the fully connected layers fire about as often as trained ones
+# Shares of neurons and steps with a spike, layer by layer, to which the networks of inference are set. Those of the
+# second are of a direct ternary network trained on CIFAR-10.
+RATES = {"plif": (0.15, 0.1, 0.1, 0.1), "vgg": (0.272, 0.044, 0.149, 0.042, 0.033, 0.127)}
+SHAPES = {"plif": (1, 28, 28), "vgg": (3, 32, 32)}
 
 
-class SpikingJellyPLIF(nn.Module):
-    """The network as its authors write it, with the weights of one of ours.
+class SpikingJellyTwin(nn.Module):
+    """A convolutional network as it is written in SpikingJelly, with the weights of one of ours.
 
     The image is convolved and normalized once, as in their code ("static_conv"); then all steps at once, layer by
     layer (step mode "m").
@@ -63,6 +70,14 @@ def _translated(modules: list[nn.Module]) -> Iterator[nn.Module]:
                 theirs = layer.Linear(inner.in_features, inner.out_features, bias=False)
             case nn.BatchNorm2d():
                 theirs = layer.BatchNorm2d(inner.num_features)
+            case nn.BatchNorm1d():
+                theirs = layer.BatchNorm1d(inner.num_features)
+            case LIF():
+                gradient, given = surrogate.ATan(inner.params.surrogate.alpha), inner.params
+                tau, soft = 1 / (1 - given.decay), given.reset == "soft"
+                theirs = neuron.LIFNode(
+                    tau, False, v_reset=None if soft else 0.0, surrogate_function=gradient, detach_reset=True
+                )
             case PLIF():
                 gradient, given = surrogate.ATan(inner.params.surrogate.alpha), inner.params
                 theirs = neuron.ParametricLIFNode(
@@ -98,10 +113,56 @@ def plif_steps(setting: Setting) -> Work:
     network = awake(networks.build("plif", steps=PLIF_STEPS, generator=torch.Generator().manual_seed(0)))
     ternary = deepcopy(network)
     ternarize(ternary, factor=0.8)
-    contenders = {OURS: network, TERNARY: ternary, "spikingjelly": SpikingJellyPLIF(network)}
+    contenders = {OURS: network, TERNARY: ternary, "spikingjelly": SpikingJellyTwin(network)}
     with torch.no_grad():
         outputs = {name: contenders[name].eval()(images) for name in (OURS, "spikingjelly")}
     require_agreement(outputs.pop(OURS), outputs)
     for each in (network, ternary):
         set_generator(each, torch.Generator().manual_seed(0))
     return Work({name: training_step(each, repeat((images, labels))) for name, each in contenders.items()})
+
+
+def ternary_inference(family: str, batch: int, setting: Setting) -> Work:
+    """The engine against the same ternary network in float32: ours, SpikingJelly's, and both by `torch.compile`.
+
+    The weights are random, the neurons fire as often as `RATES` says.
+    """
+    images = torch.rand(32, *SHAPES[family], generator=torch.Generator().manual_seed(1))
+    network = networks.build(family, generator=torch.Generator().manual_seed(0))
+    ternarize(network, factor=0.8)
+    freeze(network)
+    fire_as(network.eval(), images, RATES[family])
+    engine = Engine(network, SHAPES[family])
+    models = {"tsnn-uq float": network, "spikingjelly": SpikingJellyTwin(network).eval()}
+    calls = {name: partial(logits_of, model, images) for name, model in models.items()}
+    require_agreement(engine.logits(images), {name: call() for name, call in calls.items()})
+    some = images[:batch]
+    calls = {name: partial(logits_of, model, some) for name, model in models.items()}
+    return Work({OURS: partial(engine.logits, some), **with_compiled(calls, models, some)}, turn_seconds=0.2)
+
+
+@torch.no_grad()
+def fire_as(network: nn.Sequential, images: Tensor, rates: Sequence[float]) -> None:
+    """Set how often the neurons of each layer fire: by the bias of the BatchNorm before them, else by the weights."""
+    inputs = network[0](images)
+    waiting, first = list(rates), 1
+    for place, module in enumerate(network):
+        if not isinstance(module, LIF | PLIF):
+            continue
+        part = network[first : place + 1]
+        norm = next((m for m in part.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)), None)
+        weight = next(m.weight for m in part.modules() if isinstance(m, nn.Linear | nn.Conv2d))
+        if norm is not None:
+            norm.train().momentum = 1.0
+            part(inputs)
+            norm.eval()
+        given, (low, high) = weight.clone(), (-4.0, 4.0)
+        rate = waiting.pop(0) if waiting else rates[-1]
+        for _ in range(12):
+            middle = (low + high) / 2
+            if norm is not None:
+                norm.bias.fill_(middle)
+            else:
+                weight.copy_(given * 10**middle)
+            low, high = (middle, high) if part(inputs).mean() < rate else (low, middle)
+        inputs, first = part(inputs), place + 1

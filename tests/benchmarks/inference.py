@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.stopping import RiskControlledExit, Stopped
 
-__all__ = ["dense_and_peers", "single", "stopping", "whole_batch", "with_dense_products"]
+__all__ = ["dense_and_peers", "logits_of", "single", "stopping", "whole_batch", "with_compiled", "with_dense_products"]
 
 Result = TypeVar("Result")
 
@@ -36,8 +36,29 @@ def dense_and_peers(network: nn.Sequential, images: Tensor) -> dict[str, Callabl
         "snntorch": (peer("snntorch", network, 0.0), held),
         "spikingjelly": (peer("spikingjelly", network, 0.0), held.contiguous()),
     }
-    calls = {name: partial(_logits, model.eval(), inputs) for name, (model, inputs) in models.items()}
+    calls = {name: partial(logits_of, model.eval(), inputs) for name, (model, inputs) in models.items()}
     return {"tsnn-uq dense": partial(with_dense_products, calls["tsnn-uq float"]), **calls}
+
+
+def with_compiled(
+    calls: dict[str, Callable[[], Tensor]], models: Mapping[str, nn.Module], inputs: Tensor
+) -> dict[str, Callable[[], Tensor]]:
+    """The calls, and those of the models that `torch.compile` can do, as ``"... compiled"``."""
+    found = dict(calls)
+    for name, model in models.items():
+        torch._dynamo.reset()
+        call = partial(logits_of, torch.compile(model), inputs)
+        try:
+            same = torch.allclose(call(), calls[name](), rtol=1e-3, atol=1e-3)
+            call()
+        except Exception as error:  # whatever a compiler may raise of somebody else's code
+            print(f"  {name} compiled: {type(error).__name__}, left out", flush=True)
+            continue
+        if same:
+            found[f"{name} compiled"] = call
+        else:
+            print(f"  {name} compiled: other outputs, left out", flush=True)
+    return found
 
 
 def with_dense_products(call: Callable[[], Result]) -> Result:
@@ -51,7 +72,7 @@ def with_dense_products(call: Callable[[], Result]) -> Result:
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
     return logits(model(inputs))
 
 

@@ -21,7 +21,8 @@ import pandas as pd
 import torch
 import typer
 
-from tests.benchmarks import convolutional, figures, inference, monte_carlo, training
+from tests.benchmarks import figures, inference, monte_carlo, training
+from tests.benchmarks.convolutional import plif_steps, ternary_inference
 from tests.benchmarks.memory import measure_memory, write_memory
 from tests.benchmarks.scaling import measure_scaling, write_scaling
 from tests.benchmarks.setting import STEPS, Setting
@@ -46,12 +47,16 @@ WORKS: dict[str, Entry] = {
     "train-constant-T20": Entry("training step, constant current", training.constant_steps),
     "epoch-constant-T8": Entry("epoch on MNIST, T = 8", training.epoch),
     "train-regularized-T4": Entry("training step, uncertainty terms", training.regularized_steps),
-    "train-plif-T4": Entry("training step, convolutional PLIF", convolutional.plif_steps),
+    "train-plif-T4": Entry("training step, convolutional PLIF", plif_steps),
     "mc-dropout-S32": Entry("Monte Carlo, dropout, S = 32", monte_carlo.dense),
     "ternary-batch256": Entry("ternary inference, 256 images", inference.whole_batch),
     "ternary-batch1": Entry("ternary inference, 1 image", inference.single),
     "ternary-stopping": Entry("ternary inference, stopping early", inference.stopping),
     "mc-ternary-stopping-S32": Entry("ternary Monte Carlo, stopping early", partial(inference.stopping, samples=32)),
+    "ternary-plif-batch32": Entry("ternary PLIF network, 32 images", partial(ternary_inference, "plif", 32)),
+    "ternary-plif-batch1": Entry("ternary PLIF network, 1 image", partial(ternary_inference, "plif", 1)),
+    "ternary-vgg-batch32": Entry("ternary VGG for CIFAR-10, 32 images", partial(ternary_inference, "vgg", 32)),
+    "ternary-vgg-batch1": Entry("ternary VGG for CIFAR-10, 1 image", partial(ternary_inference, "vgg", 1)),
     "mc-ternary-dropout-S32": Entry("ternary Monte Carlo, dropout", partial(monte_carlo.engine, "dropout")),
     "mc-ternary-dropconnect-S32": Entry("ternary Monte Carlo, dropconnect", partial(monte_carlo.engine, "dropconnect")),
 }

@@ -10,7 +10,7 @@ import torch
 
 from tests.benchmarks import figures, monte_carlo, run
 from tests.benchmarks.agreement import require_agreement
-from tests.benchmarks.convolutional import SpikingJellyPLIF, awake
+from tests.benchmarks.convolutional import SpikingJellyTwin, awake
 from tests.benchmarks.memory import MemoryRow, memory_rows, peak_bytes, write_memory
 from tests.benchmarks.peers import PEERS, floor, peer
 from tests.benchmarks.scaling import Point, fitted_slope, sizes, write_scaling
@@ -106,7 +106,7 @@ def test_peers_with_our_surrogate_have_our_gradients(name, network, spikes):
 def test_a_convolutional_peer_has_our_outputs_and_gradients(generator):
     library("spikingjelly")
     ours = awake(plif((1, 8, 8), 3, hidden=(4, 6, 20), steps=3, p=0.0)).train()
-    theirs = SpikingJellyPLIF(ours).train()
+    theirs = SpikingJellyTwin(ours).train()
     images = torch.rand(20, 1, 8, 8, generator=generator)
     outputs = [network(images) for network in (ours, theirs)]
     assert outputs[0].any()

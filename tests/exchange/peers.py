@@ -138,6 +138,18 @@ def their_spikes(read: str, graph: Any, currents: Tensor) -> list[Tensor]:
     return [torch.stack(outputs) for outputs in seen]
 
 
+@torch.no_grad()
+def their_outputs(read: str, graph: Any, currents: Tensor) -> Tensor:
+    """Outputs [T, N, C] of a graph in another library."""
+    with quiet():
+        module, explicit = READERS[read](graph, currents.dtype)
+        if explicit:
+            return over_time(module, currents)
+        rest(module)
+        outputs = [module(current) for current in currents]
+    return torch.stack([output[0] if isinstance(output, tuple) else output for output in outputs])
+
+
 def over_time(module: nn.Module, currents: Tensor) -> Tensor:
     """Outputs of all steps of a module that takes and gives its state."""
     state, outputs = None, []

@@ -17,7 +17,6 @@ from tsnn_uq.exchange import from_nir, to_nir
 from tsnn_uq.files import write_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "nir.md"
-BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
 @cache
@@ -64,10 +63,11 @@ def share(equal: int, count: int) -> str:
     return f"{equal:,} of {count:,}"
 
 
-def put(page: str, table: str) -> str:
-    """The page with the table in its place."""
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + table + END + rest.split(END)[1]
+def put(page: str, table: str, name: str = "table") -> str:
+    """The page with a table in its place, between comments with its name."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, rest = page.split(begin)
+    return before + begin + table + end + rest.split(end)[1]
 
 
 if __name__ == "__main__":
