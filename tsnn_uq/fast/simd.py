@@ -19,11 +19,13 @@ from numba.extending import intrinsic, models, overload, register_model
 __all__ = [
     "bit_count",
     "bits_of",
+    "eight_times",
     "fill",
     "floats_of",
     "integers",
     "lanes_of",
     "load",
+    "load_two",
     "minus_ones",
     "multiply_add",
     "no_bytes",
@@ -83,6 +85,7 @@ def _binary(operation: Any, operands: Vector, result: Vector, emit: Callable[[ir
 _build = ir.IRBuilder
 for _operation, _emit in ((operator.and_, _build.and_), (operator.or_, _build.or_), (operator.xor, _build.xor)):
     _binary(_operation, WORDS, WORDS, _emit)
+_binary(operator.add, WORDS, WORDS, _build.add)
 _binary(operator.add, BYTES, BYTES, _build.add)
 _binary(operator.sub, BYTES, BYTES, _build.sub)
 _binary(operator.add, FLOATS, FLOATS, _build.fadd)
@@ -120,6 +123,32 @@ def load(typing: Any, array: Any, index: Any) -> Any:
         return builder.load(_pointer(context, builder, signature.args[0], values, position, vector.llvm), align=4)
 
     return vector(array, types.intp), generate
+
+
+@intrinsic
+def load_two(typing: Any, array: Any, first: Any, second: Any) -> Any:
+    """Four words from `first` on and four from `second` on of an array of uint32, as eight words."""
+    half = ir.VectorType(ELEMENTS["word"], 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        values, *places = arguments
+        low, high = (
+            builder.load(_pointer(context, builder, signature.args[0], values, place, half), align=4)
+            for place in places
+        )
+        return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(8))))
+
+    return WORDS(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def eight_times(typing: Any, word: Any) -> Any:
+    """A uint32 as eight words."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _splat(builder, arguments[0], WORDS)
+
+    return WORDS(types.uint32), generate
 
 
 @intrinsic

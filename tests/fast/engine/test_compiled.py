@@ -17,6 +17,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.fast.engine.compiled import Compiled
 from tsnn_uq.fast.engine.layers import WORD, Layer, drop_weights
 from tsnn_uq.fast.engine.reference import Reference
+from tsnn_uq.fast.engine.sums import MOST_NARROW
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import Conv2d, Linear, OverTime
 from tsnn_uq.neurons import LIF
@@ -120,16 +121,17 @@ def test_predictions_with_masks_are_those_of_the_reference(case):
         assert torch.equal(probs, expected)
 
 
-@pytest.mark.parametrize("inputs", [127, 128, 255, 256, 4095, 4096, 32767])
-@pytest.mark.parametrize("code", [-1, 0, 1])
-def test_counters_hold_as_many_inputs_as_there_are(inputs, code):
-    network = fill(nn.Sequential(Coding("latency", 1), nn.Flatten(2), Linear(inputs, 3, bias=False)), "none")
-    with torch.no_grad():
-        network[2].weight[1:] = code
+@pytest.mark.parametrize("inputs", [7, 15, 16, 17, 127, 128, 255, 256, 4096, MOST_NARROW, MOST_NARROW + 1, 32767])
+@pytest.mark.parametrize("outputs", [3, 33, 64, 65, 128, 129])
+def test_counters_hold_as_many_inputs_as_there_are(inputs, outputs):
+    network = fill(nn.Sequential(Coding("latency", 1), nn.Flatten(2), Linear(inputs, outputs, bias=False)), "none")
     images = torch.ones(2, inputs)
     images[1, inputs // 2 :] = 0
-    expected = torch.tensor([[0, inputs, inputs], [0, inputs // 2, inputs // 2]]) * code
-    assert torch.equal(Engine(network, backend="compiled")(images)[0], expected.float())
+    codes = torch.arange(outputs) % 3 - 1
+    with torch.no_grad():
+        network[2].weight[:] = codes[:, None]
+    expected = torch.stack([inputs * codes, inputs // 2 * codes]).float()
+    assert torch.equal(Engine(network, backend="compiled")(images)[0], expected)
 
 
 def mixed(part: str) -> Case:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tsnn_uq.fast.engine import gather, kernels
 from tsnn_uq.fast.engine.layers import NO_PADDING, WORD, Layer, unpack_planes, vote
 from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
+from tsnn_uq.fast.engine.sums import MOST_NARROW, NARROW
 from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons import LIFParameters
 
@@ -25,8 +26,8 @@ LAYER = np.dtype(
         *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
         *((name, np.int64) for name in ("stride_down", "stride_right", "top", "left", "dilation_down")),
         *((name, np.int64) for name in ("dilation_right", "pool", "pool_max", "out_height", "out_width", "words")),
-        *((name, np.int64) for name in ("ternary", "by_output", "rows", "scales", "keep", "spiking", "hard_reset")),
-        ("outputs", np.int64),
+        *((name, np.int64) for name in ("outputs", "ternary", "narrow", "by_output", "rows", "scales", "keep")),
+        *((name, np.int64) for name in ("spiking", "hard_reset")),
         *((name, np.float32) for name in ("decay", "threshold", "gain", "late")),
     ]
 )
@@ -232,6 +233,8 @@ def _describe(row: np.void, layer: Layer) -> None:
     row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
     row["out_height"], row["out_width"] = window.out_size
     row["words"], row["ternary"] = layer.words, layer.planes is not None
+    few = layer.words <= NARROW and window.inputs * window.pool**2 <= MOST_NARROW
+    row["narrow"] = layer.planes is not None and few
     row["gain"], row["outputs"] = layer.gain, layer.outputs
     if isinstance(layer.neuron, LIFParameters):
         row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"

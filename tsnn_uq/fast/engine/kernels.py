@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tsnn_uq.fast.engine.gather import SLACK, gather_spikes, gather_values
-from tsnn_uq.fast.engine.sums import count_bits, match, to_current, weigh
+from tsnn_uq.fast.engine.gather import SLACK, gather_listed, gather_spikes, gather_values, list_spikes
+from tsnn_uq.fast.engine.sums import count_bits, count_narrow, match, narrow_to_current, to_current, weigh
 from tsnn_uq.fast.jit import compiled, inlined, kernel
 from tsnn_uq.fast.simd import bits_of, fill, load, select, store
 
@@ -60,11 +60,16 @@ def propagate(
         first: first place in `running`.
         last: the place after the last one.
     """
-    most_events, most_words, most_map = 0, 0, spikes.shape[2]
+    most_events, most_words, most_map, most_pixels, most_listed = 0, 0, spikes.shape[2], 0, 0
     for layer in layers:
         most_events = max(most_events, layer.kernel_height * layer.kernel_width * layer.channels * layer.pool**2)
         most_words = max(most_words, layer.words)
         most_map = max(most_map, layer.out_height * layer.out_width * layer.words)
+        if layer.out_height * layer.out_width > 1:
+            most_pixels = max(most_pixels, layer.height * layer.width)
+            most_listed = max(most_listed, layer.height * layer.width * layer.channels)
+    starts = np.empty(steps * most_pixels + 1, np.intp)
+    listed = np.empty(steps * most_listed + SLACK, np.uint32)
     events = np.empty(most_events + SLACK, np.uint32)
     values = np.empty(most_events, np.float32)
     counters = np.empty(32 * (most_words + 8), np.uint32)
@@ -85,12 +90,16 @@ def propagate(
                 layer = layers[index]
                 if layer.keep >= 0:
                     _mask(layer, keep, s, n, start, steps, source)
-                for position in range(layer.out_height * layer.out_width):
+                places = layer.out_height * layer.out_width
+                if places > 1 and (index or not analog.size):
+                    list_spikes(layer, source, steps, starts, listed)
+                for position in range(places):
                     if state.size and layer.spiking:
                         for k in range(32 * layer.words):
                             potential[k] = state[s, n, kept + k]
                     else:
-                        potential[:] = 0
+                        for word in range(layer.words):
+                            store(potential, 32 * word, fill(np.float32(0)))
                     for t in range(steps):
                         if index == 0 and analog.size:
                             if start + t < len(analog):
@@ -101,8 +110,14 @@ def propagate(
                         elif layer.by_output:
                             match(layer, planes, source, t, scales, biases, current)
                         else:
-                            count = gather_spikes(layer, position, source, t, events)
-                            if layer.ternary:
+                            if places > 1:
+                                count = gather_listed(layer, position, starts, listed, t, events)
+                            else:
+                                count = gather_spikes(layer, position, source, t, events)
+                            if layer.narrow:
+                                levels = count_narrow(layer, planes, events, count, counters)
+                                narrow_to_current(layer, counters, levels, count, scales, biases, current)
+                            elif layer.ternary:
                                 levels = count_bits(layer, planes, events, count, counters)
                                 to_current(layer, counters, levels, count, scales, biases, current)
                             else:

@@ -4,8 +4,11 @@ A ternary weight is w = low - 2 high in two bits, so 1 - w = (1 - low) + 2 high 
 sum(w) = (number of active inputs) - sum(1 - w). The bits of the weights from one input to all outputs are two rows of
 words, and the rows of the active inputs are added for 256 outputs at once by carry-save counters (Harley and Seal):
 bit k of all counters is in one row, and a full adder of five logical operations takes in one row of weights. Nothing is
-done for silent inputs, there is no multiplication, and no weight is ever unpacked. A narrow layer, whose rows would be
-mostly padding, counts the bits that spikes and weights have in common instead.
+done for silent inputs, there is no multiplication, and no weight is ever unpacked.
+
+Up to 128 outputs have both rows in one vector, up to 64 those of two inputs: low and high bits are then counted side by
+side, and sum(w) = sum(low) - 2 sum(high). A linear layer of up to 32 outputs counts the bits that spikes and weights
+have in common instead.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tsnn_uq.fast.simd import (
     integers,
     lanes_of,
     load,
+    load_two,
     minus_ones,
     no_bytes,
     no_words,
@@ -30,9 +34,11 @@ from tsnn_uq.fast.simd import (
     widened,
 )
 
-__all__ = ["BLOCK", "count_bits", "match", "to_current", "weigh"]
+__all__ = ["MOST_NARROW", "NARROW", "count_bits", "count_narrow", "match", "narrow_to_current", "to_current", "weigh"]
 
 BLOCK = 8  # rows that the counters take in together
+NARROW = 4  # words of a layer both of whose rows are in one vector
+MOST_NARROW = 2**13 - 2 * BLOCK  # inputs of such a layer, whose differences then fit in two bytes
 
 
 @compiled
@@ -132,6 +138,110 @@ def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, 
         else:
             sums = floats_of(np.int32(count), widened(low))
         place = layer.scales + 32 * word
+        store(current, 32 * word, sums * load(scales, place) + load(biases, place))
+
+
+@compiled
+def count_narrow(layer: Any, planes: Any, events: Any, count: int, counters: Any) -> int:
+    """Add up both bits of the rows listed, for at most 128 outputs; returns the bits of a counter.
+
+    Bit k of all counters is the vector from word 8 k of `counters` on: low bits, high bits, and what nobody reads. With
+    at most 64 outputs its second half is a second set of counters, which take every other input.
+    """
+    two = 2 * layer.words <= NARROW
+    block = 2 * BLOCK if two else BLOCK
+    padded = (count + block - 1) // block * block
+    last_row = layer.kernel_height * layer.kernel_width * layer.channels
+    for k in range(count, padded):
+        events[k] = last_row * 2 * layer.words  # counts as weights of +1
+    levels = 4
+    while padded >> levels:
+        levels += 1
+    ones, twos, fours, eights = no_words(), no_words(), no_words(), no_words()
+    for level in range(4, levels):
+        store(counters, 8 * level, no_words())
+    start = layer.rows
+    for k in range(0, padded, block):
+        if two:
+            a, b = _two_rows(planes, start, events, k), _two_rows(planes, start, events, k + 2)
+            c, d = _two_rows(planes, start, events, k + 4), _two_rows(planes, start, events, k + 6)
+        else:
+            a, b = _row(planes, start, events, k), _row(planes, start, events, k + 1)
+            c, d = _row(planes, start, events, k + 2), _row(planes, start, events, k + 3)
+        ones, two_a = _full_add(a, b, ones)
+        ones, two_b = _full_add(c, d, ones)
+        twos, four_a = _full_add(two_a, two_b, twos)
+        if two:
+            a, b = _two_rows(planes, start, events, k + 8), _two_rows(planes, start, events, k + 10)
+            c, d = _two_rows(planes, start, events, k + 12), _two_rows(planes, start, events, k + 14)
+        else:
+            a, b = _row(planes, start, events, k + 4), _row(planes, start, events, k + 5)
+            c, d = _row(planes, start, events, k + 6), _row(planes, start, events, k + 7)
+        ones, two_a = _full_add(a, b, ones)
+        ones, two_b = _full_add(c, d, ones)
+        twos, four_b = _full_add(two_a, two_b, twos)
+        fours, carry = _full_add(four_a, four_b, fours)
+        eights, carry = eights ^ carry, eights & carry
+        for level in range(4, levels):
+            bits = load(counters, 8 * level)
+            store(counters, 8 * level, bits ^ carry)
+            carry = bits & carry
+    store(counters, 0, ones)
+    store(counters, 8, twos)
+    store(counters, 16, fours)
+    store(counters, 24, eights)
+    return levels
+
+
+@inlined
+def _row(planes: Any, start: int, events: Any, k: int) -> Any:
+    return load(planes, start + np.intp(events[np.uintp(k)]))
+
+
+@inlined
+def _two_rows(planes: Any, start: int, events: Any, k: int) -> Any:
+    return load_two(planes, start + np.intp(events[np.uintp(k)]), start + np.intp(events[np.uintp(k + 1)]))
+
+
+@compiled
+def narrow_to_current(
+    layer: Any, counters: Any, levels: int, count: int, scales: Any, biases: Any, current: Any
+) -> None:
+    """Current = scale * (low counter - 2 * high counter) + bias; the counters are lost.
+
+    The difference is taken bit by bit for all outputs at once, as 2 high + (2 << levels) - 1 - low, which is positive.
+    """
+    words = layer.words
+    block = BLOCK
+    if 2 * words <= NARROW:
+        block = 2 * BLOCK
+        carry = no_words()
+        for level in range(levels):  # both halves
+            other = load_two(counters, 8 * level + NARROW, 8 * level)
+            total, carry = _full_add(load(counters, 8 * level), other, carry)
+            store(counters, 8 * level, total)
+        store(counters, 8 * levels, carry)
+        levels += 1
+    carry, high = no_words(), no_words()
+    for level in range(levels + 1):
+        low = load(counters, 8 * level) if level < levels else no_words()
+        total, carry = _full_add(~low, high, carry)
+        high = load(counters, 8 * level + words)
+        store(counters, 8 * level, total)
+    store(counters, 8 * (levels + 1), carry)
+    extra = (count + block - 1) // block * block - count
+    whole = np.int32((2 << levels) - 1 - extra)
+    for word in range(words):
+        low, high = no_bytes(), no_bytes()
+        for level in range(min(levels + 1, 7), -1, -1):
+            low = low + low - minus_ones(lanes_of(counters[np.uintp(8 * level + word)]))
+        place = layer.scales + 32 * word
+        if levels > 6:
+            for level in range(levels + 1, 7, -1):
+                high = high + high - minus_ones(lanes_of(counters[np.uintp(8 * level + word)]))
+            sums = floats_of(whole, integers(low, high))
+        else:
+            sums = floats_of(whole, widened(low))
         store(current, 32 * word, sums * load(scales, place) + load(biases, place))
 
 
