@@ -41,8 +41,9 @@ SCRIPTS = {
 @pytest.mark.parametrize("name", SESSIONS)
 def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if (stem := Path(name).stem) in LIBRARIES:
-        library("norse.torch" if stem == "norse" else stem)
+    for peer_name in LIBRARIES:
+        if peer_name == Path(name).stem or re.search(rf"(import|from) {peer_name}\b", SESSIONS[name]):
+            library("norse.torch" if peer_name == "norse" else peer_name)
     test = doctest.DocTestParser().get_doctest(SESSIONS[name], {}, name, name, 0)
     assert test.examples
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
