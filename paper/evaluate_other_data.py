@@ -14,8 +14,8 @@ import typer
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
+from tsnn_uq.data import is_kindred
 from tsnn_uq.experiments.evaluation import evaluate_run
-from tsnn_uq.experiments.inputs import is_kindred
 from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import csv_text, visible, write_text
 

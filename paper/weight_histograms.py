@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
+from tsnn_uq.components.builtin import FACTORS
 from tsnn_uq.experiments import Settings, load_network
-from tsnn_uq.experiments.builtin import FACTORS
 from tsnn_uq.experiments.plan import run_folder
 from tsnn_uq.experiments.storage import is_finished
 from tsnn_uq.files import csv_text, write_text

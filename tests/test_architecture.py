@@ -17,6 +17,7 @@ BELOW_EXPERIMENTS = {
     "bayes",
     "checks",
     "coding",
+    "components",
     "cost",
     "data",
     "detection",
@@ -109,6 +110,7 @@ MAY_IMPORT = {
         "state",
         "uncertainty",
     },
+    "components": {"checks", "data", "networks", "neurons", "quantization", "training"},
     "exchange": {"checks", "coding", "files", "networks", "neurons", "quantization", "readout", "state", "uncertainty"},
     "cost": {"batches", "checks", "coding", "constant_input", "neurons", "quantization", "state"},
     "bayes": {

@@ -9,8 +9,8 @@ import pytest
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.cli.options import given_settings, names
+from tsnn_uq.components import KINDS
 from tsnn_uq.experiments import Settings, make_settings
-from tsnn_uq.experiments.components import KINDS, options_of
 from tsnn_uq.experiments.settings import chosen
 
 
@@ -77,7 +77,7 @@ def test_the_help_shows_common_settings_and_the_options_of_the_chosen_components
         assert field.description[1:30] in text
     for kind in KINDS:
         component = getattr(settings, kind)
-        for name, field in options_of(chosen(kind, component.name)).model_fields.items():
+        for name, field in chosen(kind, component.name).options.model_fields.items():
             assert name == "name" or f"--{kind}.{name.replace('_', '-')} " in text
             assert name == "name" or (field.description and field.description[1:20] in text)
     assert "[default: 0.01]" in text  # SLAYER's learning rate

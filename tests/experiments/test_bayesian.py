@@ -14,10 +14,10 @@ from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
     posterior_of_run,
-    predict_draws,
     sparsity_of,
     without_masks,
 )
+from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.quantization.rules import ternary_parts
 
 QUICK = {"epochs": 1, "samples": 3}
@@ -42,7 +42,7 @@ def test_what_is_measured_is_what_the_kept_draws_predict(runs, tmp_path, kind):
     test = data.load_test("digits")
     with torch.no_grad():
         probs = torch.stack([network(test.images).mean(0).softmax(-1) for network in networks])
-    torch.testing.assert_close(predict_draws(networks, test), probs)
+    torch.testing.assert_close(predict_each(networks, test), probs)
     assert values["accuracy"] == pytest.approx((probs.mean(0).argmax(-1) == test.labels).double().mean().item())
     assert len(networks) == 3
     assert not same(networks[0], networks[1])

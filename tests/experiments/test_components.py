@@ -20,10 +20,10 @@ from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
+from tsnn_uq.components import registry as components
 from tsnn_uq.experiments import (
     Context,
     Settings,
-    components,
     make_settings,
     predict,
     read_predictions,

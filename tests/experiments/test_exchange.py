@@ -13,10 +13,10 @@ from tests.helpers.peers import library
 from tsnn_uq import data
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
+from tsnn_uq.components import registry as components
 from tsnn_uq.exchange import from_nir, read_nir, to_nir, write_nir
-from tsnn_uq.experiments import components, load_network, run
-from tsnn_uq.experiments.evaluation import evaluate_run
-from tsnn_uq.experiments.exchange import evaluate_nir, export_run
+from tsnn_uq.experiments import load_network, run
+from tsnn_uq.experiments.evaluation import evaluate_nir, evaluate_run, export_run
 
 nir = library("nir")
 PARTS = {"dropout": {}, "dropconnect": {}, "plif": {"network.pooling": "average"}}

@@ -58,7 +58,7 @@ def test_it_writes_tables_figures_and_what_made_them(made):
     assert names_in(out) == sorted([*TABLES, *figures("dropout"), "runs"])
     assert Grid.load(out / "config.toml") == GRID
     console = Console(width=140, record=True, quiet=True)
-    console.print(comparison.table)
+    console.print(*comparison.tables)
     assert [row["seed"] for row in rows(out)] == [0, 1, 0, 1]
 
 

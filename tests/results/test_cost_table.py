@@ -9,7 +9,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import cost
 from tsnn_uq.experiments import run
-from tsnn_uq.experiments.cost import cost_of_run
+from tsnn_uq.experiments.evaluation import cost_of_run
 from tsnn_uq.results.cost_table import render_cost
 
 

@@ -28,7 +28,7 @@ def export(
     Ternary weights are written exactly. NIR knows no soft reset and no maximum pooling: train with --reset hard, and
     the plif network with --network.pooling average. tsnn-uq evaluate reads the file again.
     """
-    from tsnn_uq.experiments.exchange import export_run
+    from tsnn_uq.experiments.evaluation import export_run
 
     follow_names("network", network)
     nodes = export_run(folder, out, to=to)

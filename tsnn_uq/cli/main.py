@@ -125,7 +125,8 @@ def compare(
     tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
     with RunBars(console, runs=count_left(tasks)) as bars:
         results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
-    console.print(results.table)
+    for table in results.tables:
+        console.print(table)
     for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
@@ -184,8 +185,7 @@ def evaluate(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.evaluation import evaluate_run
-    from tsnn_uq.experiments.exchange import evaluate_nir
+    from tsnn_uq.experiments.evaluation import evaluate_nir, evaluate_run
     from tsnn_uq.experiments.pretrained import find_run
 
     folder = find_run(folder)
@@ -215,7 +215,7 @@ def cost_command(
 
     FLOPs are those of one time step of one pass, energy is that of all time steps of all passes.
     """
-    from tsnn_uq.experiments.cost import cost_of_run
+    from tsnn_uq.experiments.evaluation import cost_of_run
     from tsnn_uq.experiments.pretrained import find_run
     from tsnn_uq.results.cost_table import render_cost
 

@@ -115,11 +115,11 @@ def follow_names(kind: str, text: str) -> str:
 
     Other names are returned as they are, and so is a shift after the name of a data set.
     """
-    from tsnn_uq.experiments.components import follow, is_reference
-    from tsnn_uq.experiments.inputs import split_shift
+    from tsnn_uq.components import follow
+    from tsnn_uq.data import split_shift
 
     parts = [split_shift(name) for name in names(text)]
-    found = [(follow(kind, name) if is_reference(name) else name, shift) for name, shift in parts]
+    found = [(follow(kind, name), shift) for name, shift in parts]
     return ",".join(f"{name}:{shift}" if shift else name for name, shift in found)
 
 
@@ -158,7 +158,7 @@ def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
         InputError: a word that is no option, or what importing the code raises.
     """
     from tsnn_uq.checks import InputError
-    from tsnn_uq.experiments.components import KINDS, Text, follow_all
+    from tsnn_uq.components import KINDS, Text, follow
     from tsnn_uq.experiments.settings import ALIASES
 
     given: dict[str, Any] = {}
@@ -178,7 +178,7 @@ def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
     for name in given:
         kind = ALIASES.get(name, (name,))[0]
         if kind in KINDS:
-            given[name] = follow_all(kind, str(given[name]))
+            given[name] = follow(kind, str(given[name]))
     return given
 
 
@@ -188,8 +188,8 @@ def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     from rich.table import Table
 
     from tsnn_uq.cli.output import OutputConsole
+    from tsnn_uq.components import KINDS
     from tsnn_uq.experiments import Settings
-    from tsnn_uq.experiments.components import KINDS, options_of
     from tsnn_uq.experiments.settings import chosen
 
     settings = _chosen_settings(words)
@@ -214,14 +214,14 @@ def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     for kind in KINDS:
         options = getattr(settings, kind)
         if options is not None:
-            model = options_of(chosen(kind, options.name))
+            model = chosen(kind, options.name).options
             show(f"Options of {kind} {options.name}", model.model_fields, options, f"{kind}.")
 
 
 def _chosen_settings(words: tuple[str, ...]) -> Settings:
     """Settings with the components that are named among `words`, of lists the last, and with nothing else given."""
+    from tsnn_uq.components import KINDS
     from tsnn_uq.experiments import make_settings
-    from tsnn_uq.experiments.components import KINDS
 
     plural = {"--methods": "method", "--family": "network", **{f"--{kind}": kind for kind in KINDS}}
     given = {}

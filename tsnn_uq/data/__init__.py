@@ -8,10 +8,11 @@ from tsnn_uq.data.downloads import SOURCES, File, Source
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
 from tsnn_uq.data.folder import Located, data_folder, fetch, locate
 from tsnn_uq.data.folds import load_fold
+from tsnn_uq.data.given import Inputs, Items, as_splits
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.ood_sets import fitted, noise
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
-from tsnn_uq.data.splits import EVENT_SETS, Splits, load, load_all, load_test
+from tsnn_uq.data.splits import EVENT_SETS, Splits, is_foreign, is_kindred, load, load_all, load_test, split_shift
 from tsnn_uq.data.spoken_digits import SpokenDataset, level_crossings, load_spoken_digits, mel_energies
 
 __all__ = [
@@ -26,11 +27,14 @@ __all__ = [
     "Events",
     "Extent",
     "File",
+    "Inputs",
+    "Items",
     "Located",
     "Source",
     "Splits",
     "SpokenDataset",
     "apply_shift",
+    "as_splits",
     "blurred",
     "corrupted",
     "crop_and_flip",
@@ -39,6 +43,8 @@ __all__ = [
     "fetch",
     "fitted",
     "human_answers",
+    "is_foreign",
+    "is_kindred",
     "level_crossings",
     "load",
     "load_all",
@@ -55,4 +61,5 @@ __all__ = [
     "prepare",
     "read_events",
     "rotated",
+    "split_shift",
 ]

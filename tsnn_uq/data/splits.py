@@ -21,7 +21,7 @@ from tsnn_uq.data.shifts import apply_shift, parse_shift
 from tsnn_uq.data.simulated_nmnist import simulated_recordings
 from tsnn_uq.seeds import generator_for
 
-__all__ = ["EVENT_SETS", "Splits", "load", "load_all", "load_test"]
+__all__ = ["EVENT_SETS", "Splits", "is_foreign", "is_kindred", "load", "load_all", "load_test", "split_shift"]
 
 EVENT_SETS = ("nmnist", "nmnist-simulated")
 PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
@@ -223,3 +223,29 @@ def _digits() -> tuple[Dataset, Dataset]:
     everything = digits()
     order = torch.randperm(len(everything), generator=generator_for(0, "test", "digits"))
     return everything.select(order[DIGITS_TEST:]), everything.select(order[:DIGITS_TEST])
+
+
+def split_shift(name: str) -> tuple[str, str]:
+    """A data set's name and the shift after it, or an empty text.
+
+    Example:
+        >>> split_shift("mine.py:load:rotate=30"), split_shift("mine.py:load")
+        (('mine.py:load', 'rotate=30'), ('mine.py:load', ''))
+    """
+    base, _, shift = name.rpartition(":")
+    return (base, shift) if base and "=" in shift else (name, "")
+
+
+def is_foreign(own: str, name: str) -> bool:
+    """Whether labels of a data set, shifted or not, mean nothing to a network trained on `own`.
+
+    Example:
+        >>> is_foreign("mine.py:load", "mine.py:load:rotate=30"), is_foreign("mnist", "fashion-mnist")
+        (False, True)
+    """
+    return split_shift(name)[0] != own and not is_kindred(own, name)
+
+
+def is_kindred(one: str, other: str) -> bool:
+    """Whether two data sets are different recordings of the same classes."""
+    return one != other and one in EVENT_SETS and other in EVENT_SETS

@@ -1,9 +1,9 @@
 """Experiments: settings in, trained networks, predictions and rows of a table out."""
 
-from tsnn_uq.experiments.components import follow, register
+from tsnn_uq.components import follow, register
 from tsnn_uq.experiments.context import Context
+from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.plan import Grid, compare
-from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import run
 from tsnn_uq.experiments.runner import sweep
 from tsnn_uq.experiments.settings import Settings, make_settings

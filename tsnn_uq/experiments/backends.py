@@ -30,7 +30,7 @@ class Pool:
     Args:
         jobs: how many runs go side by side.
         backend: which kind of workers they are; see `BACKENDS`.
-        lost: what joblib raises when a worker was ended from outside.
+        lost: what joblib raises when a worker was killed.
     """
 
     jobs: int = 1

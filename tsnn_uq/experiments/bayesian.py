@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from tsnn_uq import bayes, data, training
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.devices import check_device, find_device
-from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
+from tsnn_uq.experiments.context import Context, Progress, use_threads
+from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_network, require_same
@@ -20,7 +21,6 @@ from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.results.evaluate import evaluate
 from tsnn_uq.seeds import generator_for
-from tsnn_uq.uncertainty import mc_predict
 from tsnn_uq.uncertainty.stochastic_mode import stochastic_layers
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "draw_networks",
     "load_draws_of",
     "posterior_of_run",
-    "predict_draws",
     "sparsity_of",
     "without_masks",
 ]
@@ -168,18 +167,11 @@ def load_draws_of(run: Path, out: Path, device: str = "cpu") -> list[nn.Module]:
     return bayes.load_draws(out / "draws.safetensors", without_masks(load_network(run, device)))[0]
 
 
-def predict_draws(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
-    """Probabilities [S, N, C] of S networks in which nothing is random."""
-    total = len(networks) * len(dataset)
-    found = mc_predict(list(networks), dataset, progress=lambda done: progress("predict", done, total))
-    return found.predictions.cpu()
-
-
 def _measured(
     networks: Sequence[nn.Module], splits: data.Splits, config: Settings, progress: Progress
 ) -> dict[str, Any]:
-    values: dict[str, Any] = evaluate(predict_draws(networks, splits.test, progress), splits.test.labels, config.bins)
-    held_out = evaluate(predict_draws(networks, splits.validation), splits.validation.labels, config.bins)
+    values: dict[str, Any] = evaluate(predict_each(networks, splits.test, progress), splits.test.labels, config.bins)
+    held_out = evaluate(predict_each(networks, splits.validation), splits.validation.labels, config.bins)
     values["sparsity"] = sparsity_of(networks)
     return values | {f"validation_{name}": held_out[name] for name in ("accuracy", "nll", "ece")}
 

@@ -12,8 +12,8 @@ from torch import nn
 from tsnn_uq import data, training
 from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.context import Context, use_threads
+from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.run import make_method, make_regularizer
 from tsnn_uq.experiments.runner import Task, waves
 from tsnn_uq.experiments.settings import Settings

@@ -1,27 +1,71 @@
-"""How sure a trained run is on any data set: its own, a shifted one, or a foreign one."""
+"""What a trained network is worth: how sure it is on any data set, what it costs, and its file for other libraries."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsnn_uq import data
 from tsnn_uq.batches import device_of
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.cost import Cost, LayerCount, cost, count_layers, neuron_state_bytes
+from tsnn_uq.data import EVENT_SETS
+from tsnn_uq.devices import find_device
 from tsnn_uq.engine import Engine
-from tsnn_uq.experiments.context import Context, use_threads
-from tsnn_uq.experiments.inputs import is_foreign, load_test
-from tsnn_uq.experiments.prediction import predict
-from tsnn_uq.experiments.run import count_steps
+from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
+from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
+from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import PREDICTIONS, load_sized_network, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.evaluate import evaluate, uncertainty
+from tsnn_uq.seeds import generator_for
+from tsnn_uq.state import evaluation_mode
+from tsnn_uq.uncertainty import make_stochastic, mc_predict, stochastic_layers
 
-__all__ = ["detection", "evaluate_run"]
+__all__ = [
+    "FORMATS",
+    "cost_of_run",
+    "count_steps",
+    "detection",
+    "evaluate_nir",
+    "evaluate_run",
+    "export_run",
+    "predict",
+    "predict_each",
+]
+
+FORMATS = ("nir",)
+
+
+def predict(
+    network: nn.Module | Engine, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
+) -> Tensor:
+    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, in the engine too.
+
+    The network runs where it is, on a block of inputs at a time; the probabilities are on the processor.
+    """
+    options: dict[str, Any] = {
+        "samples": samples,
+        "generator": generator_for(seed, "predict", dataset.name),
+        "progress": lambda done: progress("predict", done, len(dataset)),
+    }
+    if isinstance(network, Engine):
+        return network.mc_predict(dataset.images.to(network.device), **options).cpu()
+    return mc_predict(network, dataset, **options).predictions.cpu()
+
+
+def predict_each(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
+    """Probabilities [S, N, C] of S networks in which nothing is random."""
+    total = len(networks) * len(dataset)
+    found = mc_predict(list(networks), dataset, progress=lambda done: progress("predict", done, total))
+    return found.predictions.cpu()
 
 
 def evaluate_run(
@@ -42,7 +86,7 @@ def evaluate_run(
         seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
             all runs.
         engine: whether to run it in the ternary engine (`tsnn_uq.engine`), from the same masks.
-        context: where the data are, where the network runs, and who is told of progress.
+        context: where the data are, where the network runs, and the progress callback.
 
     Returns:
         On the run's own data set, shifted or not: what `evaluate` returns. On a foreign one, where labels mean
@@ -52,38 +96,115 @@ def evaluate_run(
         InputError: no trained run in the folder, an unknown data set, or images of another size.
     """
     (network, size), settings = load_sized_network(folder, context.device), Settings.load(folder / "config.toml")
-    own, progress = settings.data.name, context.of(folder.name)
-    name = own if name is None else name
     stored = (folder / PREDICTIONS).exists()  # not in a shipped run
     as_stored = stored and not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
-    samples = settings.samples if samples is None else samples
+    name = settings.data.name if name is None else name
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0, shape=size["shape"])
     if list(dataset.shape) != size["shape"]:
         wanted = f"inputs of shape {size['shape']}, as the run was trained on"
         raise InputError(f"data: expected {wanted}; got {list(dataset.shape)}")
-    foreign = is_foreign(own, name)
-    known = None if as_stored or not foreign else load_test(settings, own, context.data_dir)
-    inputs = len(dataset) + (len(known) if known else 0)
     seed_network(network, settings.seed, "steps")
     steps = count_steps(network, dataset.select(torch.tensor([0])).images.to(device_of(network)))
     model = Engine(network, dataset.shape) if engine else network
+    samples = settings.samples if samples is None else samples
+    seed = settings.seed if seed is None else seed
 
-    def probabilities(images: data.Dataset, before: int = 0) -> Tensor:
-        return predict(
-            model,
-            images,
-            samples=samples,
-            seed=settings.seed if seed is None else seed,
-            progress=lambda stage, done, _: progress(stage, before + done, inputs),
-        )
+    def probabilities(inputs: data.Dataset, progress: Progress) -> Tensor:
+        return predict(model, inputs, samples=samples, seed=seed, progress=progress)
 
+    own: data.Dataset | Tensor | None = None
+    if data.is_foreign(settings.data.name, name):
+        own = read_predictions(folder)[0] if as_stored else load_test(settings, settings.data.name, context.data_dir)
     with use_threads(settings.threads):
-        probs = probabilities(dataset)
-        values: dict[str, Any] = {"data": name, "inputs": len(dataset), "samples": samples, "steps": steps}
-        if not foreign:
-            return values | evaluate(probs, dataset.labels, settings.bins)
-        inside = probabilities(known, before=len(dataset)) if known else read_predictions(folder)[0]
-        return values | uncertainty(probs) | detection(inside, probs)
+        values = _evaluated(probabilities, dataset, own, settings.bins, context.of(folder.name))
+    return {"data": name, "inputs": len(dataset), "samples": samples, "steps": steps, **values}
+
+
+def evaluate_nir(
+    path: Path,
+    name: str | None = None,
+    *,
+    steps: int | None = None,
+    dropout: float = 0.0,
+    samples: int | None = None,
+    seed: int | None = None,
+    engine: bool = False,
+    context: Context = Context(),
+) -> dict[str, Any]:
+    """Evaluate the network in a file of NIR on a data set.
+
+    Without dropout nothing in such a network is random, and it predicts once.
+
+    Args:
+        path: the file, of any library.
+        name: data set, shifted or not; ``None`` for the one that `export_run` names in the file.
+        steps: time steps of a constant current; ``None`` for the coding that the file names.
+        dropout: probability of Monte Carlo dropout put before each fully connected layer but the first.
+        samples: Monte Carlo samples S; ``None`` for 32.
+        seed: seed of the masks, and of a shift's noise.
+        engine: whether to run it in the ternary engine.
+        context: where the data are, where the network runs, and the progress callback.
+
+    Returns:
+        As `evaluate_run`: the uncertainty on labelled data, or, where the file says that they are foreign, how well
+        it detects them.
+
+    Raises:
+        InputError: no such file, a graph that cannot be read, an unknown data set, or inputs of another size.
+    """
+    graph = read_nir(path)
+    trained_on = str(graph.metadata["data"]) if "data" in graph.metadata else None
+    name = trained_on if name is None else name
+    if name is None:
+        raise InputError(f"data: expected a data set, since {path} names none; got none")
+    settings = Settings(data=data.split_shift(name)[0] if trained_on is None else trained_on)
+    dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
+    foreign = trained_on is not None and data.is_foreign(trained_on, name)
+    own = load_test(settings, settings.data.name, context.data_dir) if foreign else None
+    network = _network_of(graph, dataset.shape, steps).to(find_device(context.device or "cpu"))
+    if dropout:
+        make_stochastic(network, "dropout", p=dropout, layers=_behind_spikes(network))
+    random = bool(stochastic_layers(network))
+    if not random and samples not in (None, 1):
+        raise InputError(f"samples: expected 1, since nothing in {path} is random (see dropout); got {samples}")
+    samples = (32 if samples is None else samples) if random else 1
+    model = Engine(network, dataset.shape) if engine else network
+
+    def probabilities(inputs: data.Dataset, progress: Progress) -> Tensor:
+        if random:
+            return predict(model, inputs, samples=samples, seed=seed or 0, progress=progress)
+        if isinstance(model, Engine):
+            blocks = inputs.images.to(model.device).split(256)
+            return torch.cat([model.logits(block).softmax(-1).cpu() for block in blocks]).unsqueeze(0)
+        return predict_each([model], inputs, progress)
+
+    values = _evaluated(probabilities, dataset, own, settings.bins, context.of(path.name))
+    return {"data": name, "inputs": len(dataset), "samples": samples, "steps": network[0].steps, **values}
+
+
+def _evaluated(
+    probabilities: Callable[[data.Dataset, Progress], Tensor],
+    dataset: data.Dataset,
+    own: data.Dataset | Tensor | None,
+    bins: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The uncertainty of predictions, with one progress count.
+
+    Args:
+        probabilities: predicts a data set.
+        dataset: what is evaluated.
+        own: where `dataset` is foreign: the network's own test set, or its probabilities of it.
+        bins: bins of the calibration error.
+        progress: the progress callback.
+    """
+    total = len(dataset) + (len(own) if isinstance(own, data.Dataset) else 0)
+    probs = probabilities(dataset, lambda stage, done, _: progress(stage, done, total))
+    if own is None:
+        return evaluate(probs, dataset.labels, bins)
+    if isinstance(own, data.Dataset):
+        own = probabilities(own, lambda stage, done, _: progress(stage, len(dataset) + done, total))
+    return uncertainty(probs) | detection(own, probs)
 
 
 def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
@@ -99,3 +220,76 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
         values[f"ood_auroc ({score.__name__})"] = float(metrics.ood_auroc(own, foreign))
         values[f"ood_fpr95 ({score.__name__})"] = float(metrics.fpr_at_tpr(own, foreign))
     return values
+
+
+def cost_of_run(
+    folder: Path, *, samples: int = 1, accounting: str = "layer"
+) -> tuple[tuple[LayerCount, ...], Cost, int]:
+    """Count and price the network of a run.
+
+    Args:
+        folder: the run's folder.
+        samples: Monte Carlo samples S of one prediction.
+        accounting: ``"layer"`` or ``"paper"``; see `tsnn_uq.cost.cost`.
+
+    Returns:
+        The counts of its layers, what they cost for the run's time steps, and the bytes of the neurons' potentials.
+
+    Raises:
+        InputError: no trained run there, or an argument out of range.
+    """
+    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    example = torch.zeros(1, *size["shape"])
+    if settings.data.name in EVENT_SETS:  # packed bits
+        example = torch.zeros(1, settings.data.steps, -(-example.numel() // 8), dtype=torch.uint8)
+    seed_network(network, settings.seed, "cost")
+    layers = count_layers(network, example)
+    total = cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)
+    return layers, total, neuron_state_bytes(network, example)
+
+
+def count_steps(network: nn.Module, example: Tensor) -> int:
+    """Time steps T of a network's outputs [T, N, C]; 1 of one that gives [N, C]."""
+    with evaluation_mode(network):
+        outputs = network(example)
+    return len(outputs) if outputs.dim() == 3 else 1
+
+
+def export_run(folder: Path, path: Path, *, to: str = "nir") -> dict[str, Any]:
+    """Write the network of a run as a file that other libraries read.
+
+    Args:
+        folder: the run's folder.
+        path: the file.
+        to: its format, ``"nir"``.
+
+    Returns:
+        The kind of each node by its name.
+
+    Raises:
+        InputError: no trained run there, an unknown format, or a layer that the format cannot say, with a remedy.
+    """
+    check_choice("to", to, FORMATS)
+    network, size = load_sized_network(folder)
+    graph = to_nir(network, size["shape"])
+    graph.metadata |= {"run": folder.resolve().name, "data": Settings.load(folder / "config.toml").data.name}
+    write_nir(path, graph)
+    return {name: type(node).__name__ for name, node in graph.nodes.items()}
+
+
+def _network_of(graph: Any, shape: tuple[int, ...], steps: int | None) -> nn.Sequential:
+    """The network of a graph for images of a shape, with their coding before it."""
+    layers = [coding_of(graph, steps), from_nir(graph)]
+    given = next((node.input_type["input"] for node in graph.nodes.values() if type(node).__name__ == "Input"), None)
+    wanted = shape if given is None else tuple(int(size) for size in np.ravel(given))
+    if wanted == (math.prod(shape),) != shape:
+        layers.insert(1, nn.Flatten(2))
+    elif wanted != shape:
+        raise InputError(f"data: expected inputs of shape {list(wanted)}, as the network takes; got {list(shape)}")
+    return nn.Sequential(*layers).eval()
+
+
+def _behind_spikes(network: nn.Module) -> list[str]:
+    """The fully connected layers but one that takes the input itself, whose values dropout is not for."""
+    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return [name for name, layer in layers[1:] if isinstance(layer, nn.Linear)]

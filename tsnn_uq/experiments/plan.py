@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.components import find, is_reference, known, typed
 from tsnn_uq.data import EVENT_SETS
-from tsnn_uq.experiments.components import find, is_reference, known, options_of, typed
 from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.runner import HOUR_S, Row, Task, do_runs, raised
+from tsnn_uq.experiments.runner import HOUR_S, Failure, Row, Task, do_runs, raised
 from tsnn_uq.experiments.settings import (
     ALIASES,
     Settings,
     flat,
     make_settings,
     naming,
-    resolved,
     run_name,
-    strictly,
     suits_alike,
 )
 from tsnn_uq.experiments.storage import is_begun, is_finished, read_predictions, require_same
@@ -31,6 +29,7 @@ from tsnn_uq.results.tables import read_results, render_table, summarize, write_
 from tsnn_uq.training import METHODS
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.table import Table
 
 __all__ = [
@@ -47,8 +46,8 @@ __all__ = [
     "plan_parts",
     "require_comparable",
     "run_folder",
-    "write_comparison",
     "write_posterior",
+    "write_tables",
 ]
 
 ALL_FAMILIES = ("dropconnect", "dropout", "slayer", "plif")
@@ -97,7 +96,7 @@ class Axes:
 
 def quantizes(method: str) -> bool:
     """Whether a method has an option ``layers``; one whose code is not known here counts as one that has not."""
-    return method in known("method") and "layers" in options_of(find("method", method)).model_fields
+    return method in known("method") and "layers" in find("method", method).options.model_fields
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class Grid(Axes):
         for name in self.options:
             option = name.removeprefix("method.")
             methods = [method for method in self.methods if method in known("method")]
-            there = {one for method in methods for one in options_of(find("method", method)).model_fields}
+            there = {one for method in methods for one in find("method", method).options.model_fields}
             if len(methods) == len(self.methods):
                 check_choice(f"{option}: option of methods {', '.join(methods)}", option, sorted(there - {"name"}))
 
@@ -148,7 +147,7 @@ class Grid(Axes):
         return runs
 
     def _takes(self, method: str, name: str) -> bool:
-        options = options_of(find("method", method)).model_fields if method in known("method") else None
+        options = find("method", method).options.model_fields if method in known("method") else None
         return options is None or name.removeprefix("method.") in options
 
     def common(self) -> dict[str, Any]:
@@ -237,8 +236,7 @@ def make_grid(
             checked = Axes(**axes)
             axes = {name: tuple(value) if isinstance(value, list) else value for name, value in axes.items()}
             base["network"] = checked.families[0]
-            run = strictly(base, *resolved(base, {}))
-            Grid(**axes, run=run, options=options)
+            Grid(**axes, run=make_settings(base), options=options)
     new = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
     axes |= {name: value for name, value in new.items() if value not in ((), None)}
     own = {"network": axes.get("families", Axes.families)[0]}
@@ -248,8 +246,7 @@ def make_grid(
             options[target] = typed("method", target, value, axes.get("methods", Axes.methods))
         else:
             own[name] = value
-    run = strictly(own, *resolved(own, base))
-    return Grid(**axes, run=run, options=options)
+    return Grid(**axes, run=make_settings(own, base), options=options)
 
 
 def make_grids(
@@ -274,23 +271,17 @@ def make_grids(
     if tuple(families) == ("all",):
         families, data, methods = ALL_FAMILIES, data or PAPER_DATA, methods or PAPER_METHODS
         parts = parts or ("conv", "fc", "all")
-    groups = _groups(families, data)
-    common: dict[str, Any] = {"methods": methods, "seeds": seeds}
-    if len(groups) < 2:
-        name = groups[0][0] if groups else data[0] if data else None
-        return [make_grid(_on(given, name), config=config, families=families, parts=parts, **common)]
-    if config is not None:
+    groups = _groups(families, data) or [(data[0] if data else None, [])]
+    if len(groups) > 1 and config is not None:
         wanted = f"none with families of different settings, {', '.join(families)}"
         raise InputError(f"config: expected {wanted}; got {config}")
     grids = []
     for name, group in groups:
-        own = [part for part in parts if part == "all" or group[0] in CONVOLUTIONAL]
-        grids.append(make_grid(_on(given, name), families=group, parts=own, **common))
+        on = {} if name is None else {"data": name}
+        own = [part for part in parts if part == "all" or len(groups) == 1 or group[0] in CONVOLUTIONAL]
+        axes: dict[str, Any] = {"families": group, "parts": own, "methods": methods, "seeds": seeds}
+        grids.append(make_grid({**on, **given}, config=config, **axes))
     return grids
-
-
-def _on(given: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    return dict(given) if name is None else {"data": name, **given}
 
 
 def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | None, list[str]]]:
@@ -331,10 +322,11 @@ def plan_parts(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` made: the table to look at, and the files."""
+    """What came of comparisons: tables to look at, files, and the runs that could not be done."""
 
-    table: Table
+    tables: tuple[Table, ...]
     files: tuple[Path, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Context()) -> Comparison:
@@ -358,17 +350,7 @@ def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Co
     out = as_path(out)
     parts = plan_parts([grids] if isinstance(grids, Grid) else grids, out)
     results = do_runs([task for part in parts for task in part.tasks()], context, begin=lambda: claim(parts))
-    rows = {task: raised(result) for task, result in results.items()}
-    made = [write_comparison(part, [rows[task] for task in part.tasks()]) for part in parts]
-    if len(made) == 1:
-        return made[0]
-    every = [rows[task] for part in parts for task in part.tasks()]
-    summary = summarize(every)
-    write_results(out / "results.csv", every)
-    write_summary(out / "summary.csv", summary)
-    write_summary(out / "table.csv", paper_table(summary))
-    tables = tuple(out / name for name in ("results.csv", "summary.csv", "table.csv"))
-    return Comparison(render_table(summary), (*tables, *(file for one in made for file in one.files)))
+    return write_tables({"": parts}, {task: raised(result) for task, result in results.items()}, out)
 
 
 def claim(parts: Sequence[Part]) -> None:
@@ -386,14 +368,58 @@ def claim(parts: Sequence[Part]) -> None:
         part.grid.save(part.folder / "config.toml")
 
 
-def write_comparison(part: Part, rows: Sequence[Row]) -> Comparison:
-    """Write tables and figures of a grid's `rows` into its folder; runs that are not finished are left out of both."""
-    out, summary = part.folder, summarize(rows)
+def write_tables(
+    groups: Mapping[str, Sequence[Part]], rows: Mapping[Task, Row], out: Path, *, budget: str = ""
+) -> Comparison:
+    """Write tables and figures of each part into its folder, and the tables of all parts into `out`.
+
+    Args:
+        groups: the parts, by a regularizer that the tables of all name, or under an empty text.
+        rows: of the runs that were done; others are left out.
+        out: the folder of all parts; that of the only part has the tables already.
+        budget: what the tables of all say where they name regularizers.
+
+    Returns:
+        A table for each regularizer, and the paths of the files.
+    """
+    import pandas as pd
+
+    files: list[Path] = []
+    done: dict[str, list[Row]] = {}
+    for regularizer, part in ((name, part) for name, parts in groups.items() for part in parts):
+        if own := [rows[task] for task in part.tasks() if task in rows]:
+            done.setdefault(regularizer, []).extend(own)
+            files += _write_part(part, own)
+    summaries = {regularizer: summarize(own) for regularizer, own in done.items()}
+    if done and not any(part.folder == out for parts in groups.values() for part in parts):
+        all_files = [out / name for name in ("results.csv", "summary.csv", "table.csv")]
+        summary, layout = [], []
+        for regularizer, one in summaries.items():
+            names = {"regularizer": regularizer} if regularizer else {}
+            summary.append(_with_columns(one, names))
+            layout.append(_with_columns(paper_table(one), ({"budget": budget} if names else {}) | names))
+        write_results(all_files[0], [row for own in done.values() for row in own])
+        write_summary(all_files[1], pd.concat(summary))
+        write_summary(all_files[2], pd.concat(layout))
+        files = all_files + files
+    tables = {regularizer: render_table(one) for regularizer, one in summaries.items()}
+    for regularizer in filter(None, tables):
+        note = ": small networks on subsets, to see that everything works" if budget == "quick" else ""
+        tables[regularizer].title = f"regularizer {regularizer}, {budget} budget{note}"
+    return Comparison(tuple(tables.values()), tuple(files))
+
+
+def _with_columns(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
+    """A table with columns put before the others."""
+    return frame.assign(**columns)[[*columns, *frame.columns]]
+
+
+def _write_part(part: Part, rows: Sequence[Row]) -> list[Path]:
+    out = part.folder
     write_results(out / "results.csv", rows)
-    write_summary(out / "summary.csv", summary)
+    write_summary(out / "summary.csv", summarize(rows))
     done = [task.settings for task in part.tasks() if (task.folder / "result.json").exists()]
-    tables = (out / "results.csv", out / "summary.csv", out / "config.toml")
-    return Comparison(render_table(summary), (*tables, *draw_figures(done, out)))
+    return [out / "results.csv", out / "summary.csv", out / "config.toml", *draw_figures(done, out)]
 
 
 def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:

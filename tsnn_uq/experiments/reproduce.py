@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tsnn_uq import data as datasets
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.experiments.backends import Pool
 from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.plan import Grid, Part, claim, make_grids, plan_parts, write_comparison
-from tsnn_uq.experiments.runner import Failure, Row, Task, do_runs
+from tsnn_uq.experiments.plan import Comparison, Grid, Part, claim, make_grids, plan_parts, write_tables
+from tsnn_uq.experiments.runner import Failure, Task, do_runs
 from tsnn_uq.experiments.storage import require_same
 from tsnn_uq.files import read_toml, write_toml
-from tsnn_uq.results.paper_table import paper_table
-from tsnn_uq.results.tables import render_table, summarize, write_results, write_summary
 from tsnn_uq.training import NEED_IMAGES, regularizer_terms
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["BUDGETS", "Plan", "Reproduction", "make_plan", "reproduce"]
+__all__ = ["BUDGETS", "Plan", "make_plan", "reproduce"]
 
 BUDGETS = ("full", "quick")
 # What goes over the settings of a family: small networks and few images, to see that everything works.
@@ -37,7 +32,6 @@ QUICK: dict[str, dict[str, Any]] = {
     },
 }
 QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
-TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -61,15 +55,6 @@ class Plan:
     def tasks(self) -> list[Task]:
         """All runs."""
         return [task for part in self.every() for task in part.tasks()]
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """What came of a plan: a table for each regularizer, files, and the runs that could not be done."""
-
-    tables: tuple[Table, ...]
-    files: tuple[Path, ...]
-    failures: tuple[Failure, ...]
 
 
 def make_plan(
@@ -144,7 +129,7 @@ def _fixed(plan: Plan) -> dict[str, Any]:
     return {"budget": plan.budget, "data": sorted({part.grid.run.data.name for part in plan.every()})}
 
 
-def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Reproduction:
+def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Comparison:
     """Do all runs of a plan, each failed one once more, and write the tables of those that could be done.
 
     Args:
@@ -168,42 +153,7 @@ def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Reproduct
         claim(plan.every())
         write_toml(plan.out / "reproduce.toml", _fixed(plan) | {"regularizers": list(plan.parts)})
 
-    results = do_runs(plan.tasks(), replace(context, data_dir=folder), pool=pool, tries=TRIES, begin=begin)
+    results = do_runs(plan.tasks(), replace(context, data_dir=folder), pool=pool, retry=True, begin=begin)
     failures = tuple(result for result in results.values() if isinstance(result, Failure))
     rows = {task: result | {"budget": plan.budget} for task, result in results.items() if isinstance(result, dict)}
-    tables, files = _write(plan, rows)
-    return Reproduction(tables, files, failures)
-
-
-def _write(plan: Plan, done: Mapping[Task, Row]) -> tuple[tuple[Table, ...], tuple[Path, ...]]:
-    import pandas as pd
-
-    files: list[Path] = []
-    rows: dict[str, list[Row]] = {}
-    for regularizer, part in ((text, part) for text, parts in plan.parts.items() for part in parts):
-        own = [done[task] for task in part.tasks() if task in done]
-        if own:
-            rows.setdefault(regularizer, []).extend(own)
-            files += write_comparison(part, own).files
-    if not rows:
-        return (), ()
-    names = [plan.out / name for name in ("results.csv", "summary.csv", "table.csv")]
-    summaries = {regularizer: summarize(own) for regularizer, own in rows.items()}
-    write_results(names[0], [row for own in rows.values() for row in own])
-    write_summary(names[1], pd.concat(_marked(summary, regularizer=text) for text, summary in summaries.items()))
-    layouts = (
-        _marked(paper_table(summary), budget=plan.budget, regularizer=text) for text, summary in summaries.items()
-    )
-    write_summary(names[2], pd.concat(layouts))
-    tables = [render_table(summary) for summary in summaries.values()]
-    for text, table in zip(summaries, tables, strict=True):
-        note = ": small networks on subsets, to see that everything works" if plan.budget == "quick" else ""
-        table.title = f"regularizer {text}, {plan.budget} budget{note}"
-    return tuple(tables), (*names, *files)
-
-
-def _marked(frame: Any, **columns: str) -> Any:
-    """A table with columns put before the others."""
-    for place, (name, value) in enumerate(columns.items()):
-        frame.insert(place, name, value)
-    return frame
+    return replace(write_tables(plan.parts, rows, plan.out, budget=plan.budget), failures=failures)

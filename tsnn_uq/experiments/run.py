@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
+from torch import nn
 
 from tsnn_uq import data, training
 from tsnn_uq.checks import InputError, check_choice, last_line
+from tsnn_uq.components import KINDS
 from tsnn_uq.cost import LayerCount, cost, count_layers
 from tsnn_uq.devices import find_device
-from tsnn_uq.experiments.components import KINDS
 from tsnn_uq.experiments.context import Context, Progress, use_threads
+from tsnn_uq.experiments.evaluation import count_steps, predict
 from tsnn_uq.experiments.inputs import extent_of, load_splits
-from tsnn_uq.experiments.prediction import predict
 from tsnn_uq.experiments.settings import Settings, loss_times
 from tsnn_uq.experiments.storage import (
     CHECKPOINT,
@@ -50,7 +50,6 @@ from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.weight_files import save_weights
 from tsnn_uq.results.evaluate import after_temperature, evaluate
-from tsnn_uq.state import evaluation_mode
 from tsnn_uq.training.losses import spike_count
 from tsnn_uq.uncertainty import only_stochastic_layers_train
 
@@ -91,38 +90,32 @@ def run(settings: Settings, runs: str | Path, context: Context = Context(), *, w
 def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = True, name: str = "") -> dict[str, Any]:
     """`run` for settings that are known to be feasible, under a `name` for its progress."""
     folder, config = runs / settings.name, settings.flat()
-    if not is_finished(folder, config):
-        with locked(folder, wait=wait), use_threads(settings.threads), keep_pages():
-            if not is_finished(folder, config):  # nor by the process that was waited for
-                return _do_stages(settings, runs, context, context.of(name or settings.name))
-    return read_row(folder)
-
-
-def _do_stages(settings: Settings, runs: Path, context: Context, progress: Progress) -> dict[str, Any]:
-    """Do the stages of a run that are not done, and those after them."""
-    folder, config = runs / settings.name, settings.flat()
-    splits = load_splits(settings, context.data_dir)
-    remove_leftovers(folder)
-    settings.save(folder / "config.toml")
-    if not stage_done(folder / WEIGHTS, config):
-        for later in (PREDICTIONS, RESULT):
-            (folder / later).unlink(missing_ok=True)
-        if settings.needs_float:
-            do_run(settings.teacher(), runs, context)
-        _train(settings, runs, splits, context, progress)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    header = read_tensors_header(folder / WEIGHTS, "weights")
-    if not stage_done(folder / HISTORY, config):
-        write_json(folder / HISTORY, {"run": header["run"], **header["history"]})
-    network = load_network(folder, settings.device)  # the very one a user loads
-    if stage_done(folder / PREDICTIONS, config):
+    if is_finished(folder, config):
+        return read_row(folder)
+    with locked(folder, wait=wait), use_threads(settings.threads), keep_pages():
+        if is_finished(folder, config):  # by the process that was waited for
+            return read_row(folder)
+        progress = context.of(name or settings.name)
+        splits = load_splits(settings, context.data_dir)
+        remove_leftovers(folder)
+        settings.save(folder / "config.toml")
+        if not stage_done(folder / WEIGHTS, config):
+            for later in (PREDICTIONS, RESULT):
+                (folder / later).unlink(missing_ok=True)
+            if settings.needs_float:
+                do_run(settings.teacher(), runs, context)
+            _train(settings, runs, splits, context, progress)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        header = read_tensors_header(folder / WEIGHTS, "weights")
+        if not stage_done(folder / HISTORY, config):
+            write_json(folder / HISTORY, {"run": header["run"], **header["history"]})
+        network = load_network(folder, settings.device)  # the very one a user loads
+        if not stage_done(folder / PREDICTIONS, config):
+            write_predictions(folder, _predict_held_out(network, settings, splits, progress), config)
         predictions = {part: read_predictions(folder, part) for part in ("validation", "test")}
-    else:
-        predictions = _predict_held_out(network, settings, splits, progress)
-        write_predictions(folder, predictions, config)
-    row = _row(settings, network, splits, predictions, header["history"])
-    write_row(folder, row, config)
-    return row
+        row = _row(settings, network, splits, predictions, header["history"])
+        write_row(folder, row, config)
+        return row
 
 
 def lock_path(folder: Path) -> Path:
@@ -378,13 +371,6 @@ def _row(
     if getattr(settings.data, "skip_bad", False):
         row["skipped"] = len({problem for part in parts for problem in getattr(part, "skipped", ())})
     return row
-
-
-def count_steps(network: nn.Module, example: Tensor) -> int:
-    """Time steps T of a network's outputs [T, N, C]; 1 of one that gives [N, C]."""
-    with evaluation_mode(network):
-        outputs = network(example)
-    return len(outputs) if outputs.dim() == 3 else 1
 
 
 def configuration(layers: Sequence[LayerCount]) -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
 from joblib import Parallel, delayed
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.components import followed, refollow
 from tsnn_uq.experiments.backends import Pool, open_pool
-from tsnn_uq.experiments.components import followed, refollow
 from tsnn_uq.experiments.context import Context, RunProgress
 from tsnn_uq.experiments.run import UnderWay, do_run, require_feasible
 from tsnn_uq.experiments.settings import Settings
@@ -53,6 +52,10 @@ class Task(NamedTuple):
     def teacher(self) -> Task:
         """The float run that it needs."""
         return self._replace(settings=self.settings.teacher())
+
+
+class WorkerLost(InputError):
+    """A worker was killed while it did a run, or before it could begin."""
 
 
 class Failure(NamedTuple):
@@ -108,7 +111,7 @@ def do_runs(
     context: Context = Context(),
     *,
     pool: Pool | None = None,
-    tries: int = 1,
+    retry: bool = False,
     begin: Callable[[], object] | None = None,
     after: After | None = None,
 ) -> dict[Task, Row | Failure]:
@@ -121,7 +124,7 @@ def do_runs(
         tasks: the runs; float ones that others need are added.
         context: where and how.
         pool: who does them; by default ``context.jobs`` processes.
-        tries: how often a run is begun, or goes on from its checkpoint, before its error is a failure.
+        retry: whether a run that failed is tried once more, from its checkpoint.
         begin: called once all runs are known to be feasible, before the first is begun.
         after: what to do with each finished run.
 
@@ -133,13 +136,12 @@ def do_runs(
     """
     if pool is None:
         with open_pool(jobs=context.jobs) as pool:
-            return do_runs(tasks, context, pool=pool, tries=tries, begin=begin, after=after)
+            return do_runs(tasks, context, pool=pool, retry=retry, begin=begin, after=after)
     planned = waves(tasks)
     for task in (task for wave in planned for task in wave):
         require_feasible(task.settings, task.runs, context)
     if begin:
         begin()
-    do = _Do(context, tries, after)
     results: dict[Task, Any] = {}
     for wave in planned:
         for task in wave:
@@ -147,82 +149,86 @@ def do_runs(
                 results[task] = Failure(task.name, failure.error)
             elif after is None and is_finished(task.folder, task.settings.flat()):
                 results[task] = read_row(task.folder)  # read here: a worker takes seconds to start
-        for again in (do, do._replace(wait=True)):  # those that another process had under way are waited for
-            left = [task for task in wave if results.get(task) is None]
-            alone = pool.here and 1 in (pool.jobs, len(left))
-            results |= {task: again(task) for task in left} if alone or not left else _send(again, left, pool)
+        left = [task for task in wave if task not in results]
+        for wait in (False, True):  # runs that another process does are waited for once all others are done
+            if pool.here and 1 in (pool.jobs, len(left)):
+                results |= {task: _do(task, context, after, wait) for task in left}
+            elif left:
+                results |= _send(left, pool, context, after, wait)
+            left = [task for task in left if _is_to_do_again(results[task], retry)]
     return results
 
 
-class _Do(NamedTuple):
-    """How a run is done."""
-
-    context: Context
-    tries: int
-    after: After | None
-    wait: bool = False
-
-    def __call__(self, task: Task) -> Result:
-        progress = self.context.progress
-        for again in reversed(range(self.tries)):
-            try:
-                row = do_run(task.settings, task.runs, self.context, wait=self.wait, name=task.name)
-                if self.after:
-                    self.after(task, row, progress)
-            except UnderWay:
-                return None
-            except Exception as error:
-                if not again:
-                    return Failure(task.name, error)
-            else:
-                if self.wait:  # whoever did it told others
-                    progress(task.name, "predict", 1, 1)
-                return row
-        raise AssertionError("tries: expected at least 1")
+def _is_to_do_again(result: Result, retry: bool) -> bool:
+    return result is None or (isinstance(result, Failure) and (retry or isinstance(result.error, WorkerLost)))
 
 
-def _send(do: _Do, tasks: Sequence[Task], pool: Pool) -> dict[Task, Result]:
-    """What `do` returns for each task, done by the workers of a pool.
-
-    When a worker is ended from outside, the tasks are sent once more; finished runs are then only read.
-    """
-    parent = _sign_of_life().lock_file if pool.here else None
-    with _relayed(do.context.progress, tasks[0].runs) as messages:
-        far = do._replace(context=replace(do.context, progress=_Reporter(messages)))
-        for again in (True, False):
-            calls = (delayed(_do_elsewhere)(far, _packed(task), followed(), parent) for task in tasks)
-            try:
-                results = Parallel(n_jobs=min(pool.jobs, len(tasks)), batch_size=1)(calls)
-                return dict(zip(tasks, results, strict=True))
-            except pool.lost as error:
-                if not again:
-                    return {task: _what_is_left(task, pool, error) for task in tasks}
-    raise AssertionError
+def _send(tasks: Sequence[Task], pool: Pool, context: Context, after: After | None, wait: bool) -> dict[Task, Result]:
+    """What becomes of runs that the workers of a pool do."""
+    parent = os.getpid() if pool.here else None
+    with _relayed(context.progress, tasks[0].runs) as messages:
+        far = replace(context, progress=_Reporter(messages))
+        calls = (delayed(_do_elsewhere)(_packed(task), followed(), parent, far, after, wait) for task in tasks)
+        try:
+            results = Parallel(n_jobs=min(pool.jobs, len(tasks)), batch_size=1)(calls)
+        except pool.lost as error:
+            return {task: _without_worker(task, pool, after, error) for task in tasks}
+    return dict(zip(tasks, results, strict=True))
 
 
-def _what_is_left(task: Task, pool: Pool, error: Exception) -> Result:
-    """Of a run whose worker, or another, was ended twice: its row if it was done before that."""
-    if is_finished(task.folder, task.settings.flat()):
+def _do(task: Task, context: Context, after: After | None, wait: bool) -> Result:
+    try:
+        row = do_run(task.settings, task.runs, context, wait=wait, name=task.name)
+        if after:
+            after(task, row, context.progress)
+    except UnderWay:
+        return None
+    except Exception as error:
+        return Failure(task.name, error)
+    if wait:  # the process that did it reported its progress elsewhere
+        context.progress(task.name, "predict", 1, 1)
+    return row
+
+
+def _without_worker(task: Task, pool: Pool, after: After | None, error: Exception) -> Result:
+    """The row of a run that was finished before a worker was killed, or what to do about it."""
+    if after is None and is_finished(task.folder, task.settings.flat()):
         return read_row(task.folder)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     problem = f"backend: expected {pool.backend} workers that live; got {reason}; {GOES_ON}"
     if pool.here:
-        problem = f"jobs: expected processes that live; one was ended from outside; {GOES_ON}; "
-        problem += "give it fewer --jobs if memory was short"
-    return Failure(task.name, InputError(problem))
+        problem = (
+            f"jobs: expected processes that live; one was killed; {GOES_ON}; give it fewer --jobs if memory was short"
+        )
+    return Failure(task.name, WorkerLost(problem))
 
 
 def _packed(task: Task) -> tuple[dict[str, Any], Path, str]:
-    """A task as plain values: its settings' types are made of components that a worker has yet to be told of."""
+    """A task as plain values: a worker has to register the components before it can make settings of them."""
     return task.settings.flat(), task.runs, task.prefix
 
 
-def _do_elsewhere(do: _Do, packed: tuple[dict[str, Any], Path, str], components: Any, parent: str | None) -> Result:
-    """A run in another process."""
+def _do_elsewhere(packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None, *how: Any) -> Result:
+    """`_do` in another process."""
     if parent is not None:
         _end_with(parent)
     refollow(components)
-    return do(Task(Settings.of(packed[0]), *packed[1:]))
+    return _do(Task(Settings.of(packed[0]), *packed[1:]), *how)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process once its parent has ended, so that a killed command leaves no orphans.
+
+    Windows keeps the number of a parent that has ended; there the worker ends after its run.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -242,34 +248,6 @@ class _Reporter:
                 there = os.open(self.messages, os.O_WRONLY | os.O_APPEND)
                 with open(there, "a", encoding="utf-8", newline="\n") as file:
                     file.write(json.dumps([name, stage, done, total]) + "\n")
-
-
-@cache
-def _sign_of_life() -> FileLock:
-    """A lock that this process holds as long as it lives; the system frees it, however the process ends."""
-    handle, name = tempfile.mkstemp(prefix="tsnn-uq-", suffix=".lock")
-    os.close(handle)
-    lock = FileLock(name, thread_local=False, is_singleton=False)
-    lock.acquire()
-    atexit.register(partial(_remove, Path(name)))
-    return lock
-
-
-@cache
-def _end_with(parent: str) -> None:
-    """End this process when the one that holds a lock has ended, so that a killed sweep leaves no orphans."""
-
-    def watch() -> None:
-        FileLock(parent, is_singleton=False).acquire(poll_interval=0.5)
-        _remove(Path(parent))
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _remove(path: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # on Windows while somebody has it open
-        path.unlink()
 
 
 @contextmanager
@@ -300,4 +278,5 @@ def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
                 finished.set()
                 thread.join()
     finally:
-        _remove(Path(name))
+        with suppress(FileNotFoundError, PermissionError):  # on Windows while somebody has it open
+            os.unlink(name)

@@ -1,8 +1,11 @@
 """The settings of one run: typed, nested, checked when made, read from and written to TOML.
 
-Made with pydantic, which turns a component's signature into a checked model and names what is wrong with a value. The
-alternative, jsonargparse, reads signatures too, but imports any path that a configuration file names, which here no
-stranger's file may do, and it would bring a second parser of command lines.
+Made with pydantic, which turns a component's signature into a checked model and says what is wrong with a value.
+jsonargparse 4.53 was tried on ``compare`` in its place. It reads signatures and docstrings too, and its help is good,
+so about 60 lines of ours would go. But it imports the module of a class path in a configuration file before it
+refuses the class, and a stranger's file must not run code here. It has no `parse_known_args`, so the components have
+to be found among the words before there is a parser of their options. It wants ``--network.hidden=[500,500]`` and
+refuses ``500,500``. Presets, short names, lists of networks and settings whose code is not there would all stay ours.
 """
 
 from __future__ import annotations
@@ -12,26 +15,24 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tsnn_uq import training
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.devices import check_device
-from tsnn_uq.experiments import builtin  # noqa: F401  (registers what the package brings)
-from tsnn_uq.experiments.components import (
+from tsnn_uq.components import (
     KINDS,
+    Checked,
     Component,
     Options,
     Unknown,
     explain,
     find,
-    from_texts,
-    is_reference,
-    known,
-    options_of,
+    is_known,
+    names_in,
 )
+from tsnn_uq.devices import check_device
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.training import DEFAULT_REGULARIZER
 from tsnn_uq.training.losses import EVERY, check_loss_times
@@ -47,9 +48,7 @@ __all__ = [
     "preset",
     "read_flat",
     "read_run",
-    "resolved",
     "run_name",
-    "strictly",
     "suits_alike",
 ]
 
@@ -84,21 +83,14 @@ def _component(kind: str, value: Any) -> Options | None:
         raise InputError(f"{kind}: expected a name, or a table with a name and options; got {value!r}")
     if kind == "regularizer" and table["name"] == "default":  # which may be another one in another version
         table = {**table, "name": DEFAULT_REGULARIZER}
-    if not _is_known(kind, table["name"]):
+    if not is_known(kind, table["name"]):
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
         return Unknown.model_validate(plain)
-    model = options_of(chosen(kind, table["name"]))
+    model = chosen(kind, table["name"]).options
     try:
-        return model(**from_texts(model, table))
+        return model(**table)
     except ValidationError as error:
         raise explain(error, kind, list(model.model_fields)) from error
-
-
-def _is_known(kind: str, name: str) -> bool:
-    """Whether a name is registered, or at least no name of code."""
-    names = re.split(r"\+(?=\D)", name) if kind == "regularizer" else [name]
-    texts = [re.sub(r":[\d.e+-]+$", "", one) for one in names] if kind == "regularizer" else names
-    return all(text in known(kind) or not is_reference(text) for text in texts)
 
 
 def chosen(kind: str, name: str) -> Component:
@@ -132,7 +124,7 @@ def loss_times(text: str | None) -> str | tuple[int, ...]:
 _Counts = Annotated[tuple[Count, Count], BeforeValidator(lambda value: tuple(value) if type(value) is list else value)]
 
 
-class Settings(BaseModel):
+class Settings(Checked):
     """Everything that decides the numbers of one run.
 
     Code that a file names and that is not known here keeps its name and options; making something with it is an error.
@@ -143,7 +135,7 @@ class Settings(BaseModel):
             together.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     data: Annotated[Any, BeforeValidator(partial(_component, "data"))] = Field("digits", description="data set")
     network: Annotated[Any, BeforeValidator(partial(_component, "network"))] = Field("dropout", description="network")
@@ -192,7 +184,7 @@ class Settings(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**from_texts(type(self), values))
+            super().__init__(**values)
         except ValidationError as error:
             raise explain(error, "", list(type(self).model_fields)) from error
 
@@ -222,10 +214,9 @@ class Settings(BaseModel):
 
     def require(self, kind: str) -> None:
         """Raise if the component of a kind is code that a file names and this process does not know."""
-        options = getattr(self, kind)
-        if isinstance(options, Unknown):
-            names = [name for name in (options.name, options.name.rpartition(":")[0]) if is_reference(name)]
-            find(kind, names[-1] if kind == "regularizer" else options.name)
+        if isinstance(options := getattr(self, kind), Unknown):
+            for name in names_in(kind, options.name):
+                find(kind, name)
 
     @property
     def family(self) -> str:
@@ -280,12 +271,12 @@ class Settings(BaseModel):
 
         Options of another component than before are the same where it has them.
         """
-        return strictly(changes, *_resolved(changes, self.flat(), {}))
+        return _resolved(changes, self.flat())
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
         """From what `flat` gives, as it is: nothing that suits data or network comes in between."""
-        return strictly(config, *_resolved(config, {}, {}))
+        return _resolved(config)
 
     def flat(self) -> dict[str, Any]:
         """All settings by dotted names: ``network`` is its name, ``network.hidden`` an option."""
@@ -349,7 +340,7 @@ def naming(path: Path | str) -> Iterator[None]:
 def preset(data: str, network: str) -> dict[str, Any]:
     """The settings that suit a data set and a network, by dotted names."""
     ours, theirs = (
-        find(kind, name).suits if _is_known(kind, name) else {} for kind, name in (("data", data), ("network", network))
+        find(kind, name).suits if is_known(kind, name) else {} for kind, name in (("data", data), ("network", network))
     )
     return {**ours.get("", {}), **theirs.get("", {}), **ours.get(network, {}), **theirs.get(data, {})}
 
@@ -360,51 +351,27 @@ def suits_alike(one: str, other: str, data: str) -> bool:
     return one == other or (None not in names and names[0] == names[1] and preset(data, one) == preset(data, other))
 
 
-def make_settings(given: Mapping[str, Any], config: str | Path | None = None) -> Settings:
+def make_settings(given: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None = None) -> Settings:
     """Settings from what suits data set and network, over it those of a file, over them the `given`.
 
     Args:
         given: by dotted or short names; see `ALIASES`.
-        config: a TOML file, which may hold a part of the settings. Where data set or network are not those of the
-            file, what suits the new ones goes before the file.
+        config: a TOML file, which may hold a part of the settings, or what is in it. Where data set or network are not
+            those of the file, what suits the new ones goes before the file.
 
     Raises:
         InputError: an option that no chosen component has, or what making the settings raises.
     """
-    base: dict[str, Any] = {}
-    if config is not None:
+    given, base = flat(given), flat(config) if isinstance(config, Mapping) else {}
+    if isinstance(config, str | Path):
         base = read_flat(config)
         with naming(config):
-            strictly(base, *resolved(base, {}))
-    return strictly(given, *resolved(given, base))
-
-
-def resolved(given: Mapping[str, Any], base: Mapping[str, Any]) -> tuple[Settings, set[str]]:
-    """As `make_settings`, with the names of the options that a component took; the others are ignored."""
-    given, base = flat(given), flat(base)
+            make_settings(base)
     data, network = (_name(kind, given, base) for kind in ("data", "network"))
     suits = preset(data, network)
     if base and (data != _name("data", base) or not suits_alike(_name("network", base), network, data)):
         base |= suits
     return _resolved(given, base, suits)
-
-
-def strictly(given: Mapping[str, Any], settings: Settings, used: set[str]) -> Settings:
-    """The settings, unless something given was not used."""
-    for name in given:
-        if name in used:
-            continue
-        kind, _, option = ALIASES.get(name, (name,))[0].partition(".")
-        if kind not in KINDS:
-            check_choice("key", name, Settings.model_fields)
-        component = getattr(settings, kind)
-        if component is None:
-            raise InputError(f"{name}: expected no {kind}, since {settings.network.name} takes none; got one")
-        options = list(component.values())
-        if not options:
-            raise InputError(f"{name}: expected no option, since {kind} {component.name} has none; got one")
-        check_choice(f"{name}: option of {kind} {component.name}", option, options)
-    return settings
 
 
 def _name(kind: str, *tables: Mapping[str, Any]) -> Any:
@@ -417,9 +384,13 @@ def _name(kind: str, *tables: Mapping[str, Any]) -> Any:
     return name
 
 
-def _resolved(given: Mapping[str, Any], base: Mapping[str, Any], suits: Mapping[str, Any]) -> tuple[Settings, set[str]]:
+def _resolved(
+    given: Mapping[str, Any], base: Mapping[str, Any] | None = None, suits: Mapping[str, Any] | None = None
+) -> Settings:
+    """Settings from `suits`, over it `base`, over it `given`, of which nothing may be left over."""
+    base, suits = base or {}, suits or {}
     names = {kind: _name(kind, given, base, suits) for kind in KINDS}
-    if _is_known("network", names["network"]):
+    if is_known("network", names["network"]):
         takes_neuron = find("network", names["network"]).takes("neuron")
         names["neuron"] = (names["neuron"] or "lif") if takes_neuron else None
     tables: dict[str, Any] = {kind: name and {"name": name} for kind, name in names.items()}
@@ -437,11 +408,28 @@ def _resolved(given: Mapping[str, Any], base: Mapping[str, Any], suits: Mapping[
             elif option or (names[kind] is None and value is not None):
                 continue
             used.add(key)
-    return Settings(**tables), used
+    settings = Settings(**tables)
+    for name in given:
+        if name not in used:
+            _refuse(name, settings)
+    return settings
+
+
+def _refuse(name: str, settings: Settings) -> NoReturn:
+    """Say why something given is no setting, and no option of the chosen components."""
+    kind, _, option = ALIASES.get(name, (name,))[0].partition(".")
+    if kind not in KINDS:
+        check_choice("key", name, Settings.model_fields)
+    component: Options | None = getattr(settings, kind)
+    if component is None:
+        raise InputError(f"{name}: expected no {kind}, since {settings.family} takes none; got one")
+    if options := list(component.values()):
+        check_choice(f"{name}: option of {kind} {component.name}", option, options)
+    raise InputError(f"{name}: expected no option, since {kind} {component.name} has none; got one")
 
 
 def _option_names(kind: str, name: str | None) -> Collection[str] | None:
     """Options of a component; None for code that is not known, which may have any."""
     if name is None:
         return ()
-    return options_of(chosen(kind, name)).model_fields.keys() - {"name"} if _is_known(kind, name) else None
+    return chosen(kind, name).options.model_fields.keys() - {"name"} if is_known(kind, name) else None

@@ -241,7 +241,7 @@ def load_sized_network(folder: str | Path, device: str = "cpu") -> tuple[nn.Modu
 
     Raises:
         InputError: no trained run there, a file that is damaged or another run's, or a network whose code was not named
-            in this process; see `tsnn_uq.experiments.components`.
+            in this process; see `tsnn_uq.components`.
     """
     folder = as_path(folder)
     if not (folder / WEIGHTS).exists():

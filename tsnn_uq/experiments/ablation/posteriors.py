@@ -16,11 +16,11 @@ from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
     posterior_of_run,
-    predict_draws,
     sparsity_of,
     without_masks,
 )
 from tsnn_uq.experiments.context import silent, use_threads
+from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.results.evaluate import measure_predictions
@@ -147,9 +147,9 @@ def _rows(
         drawn, splits = networks(), load_splits(config, data_dir)
         with use_threads(config.threads):
             predictions = Predictions(
-                Part(predict_draws(drawn, splits.test), splits.test.labels),
-                Part(predict_draws(drawn, splits.validation), splits.validation.labels),
-                {name: Part(predict_draws(drawn, foreign_set(of, data_dir))) for name, of in plan.foreign.items()},
+                Part(predict_each(drawn, splits.test), splits.test.labels),
+                Part(predict_each(drawn, splits.validation), splits.validation.labels),
+                {name: Part(predict_each(drawn, foreign_set(of, data_dir))) for name, of in plan.foreign.items()},
             )
         keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
     head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.data import CORRUPTIONS, Dataset, EventDataset, apply_shift
+from tsnn_uq.data import CORRUPTIONS, Dataset, EventDataset, Inputs, apply_shift
 from tsnn_uq.data.corruptions import KINDS
 from tsnn_uq.experiments.context import use_threads
-from tsnn_uq.experiments.inputs import Inputs
-from tsnn_uq.experiments.prediction import predict
+from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tsnn_uq.experiments.context import use_threads
-from tsnn_uq.experiments.prediction import predict
+from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies.inputs import foreign_inputs

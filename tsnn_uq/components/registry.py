@@ -16,30 +16,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import ModuleType, NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from types import ModuleType, NoneType
+from typing import Any, get_args, get_type_hints
 
 from tsnn_uq.checks import InputError, check_choice, describe
+from tsnn_uq.components.options import Options, model_of, parsed
+from tsnn_uq.training import REGULARIZERS
 
 __all__ = [
-    "HANDED",
     "KINDS",
     "Component",
-    "Options",
-    "Text",
-    "Unknown",
-    "Whole",
-    "explain",
     "find",
     "follow",
-    "follow_all",
     "followed",
-    "from_texts",
+    "is_known",
     "is_reference",
     "known",
-    "options_of",
+    "names_in",
     "refollow",
     "register",
     "typed",
@@ -54,7 +47,6 @@ HANDED = {
 }
 """By kind, the parameters that the runner hands over; all others are options."""
 KINDS = tuple(HANDED)
-Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 @dataclass(frozen=True)
@@ -76,6 +68,11 @@ class Component:
     make: Callable[..., Any]
     suits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     source: str = ""
+
+    @property
+    def options(self) -> type[Options]:
+        """The model of its options."""
+        return model_of(self.name, self.make, HANDED[self.kind])
 
     def takes(self, name: str) -> bool:
         """Whether it has a parameter of a name."""
@@ -104,27 +101,6 @@ class Component:
             raise InputError(f"{self.kind}: expected options that {self.name} takes; got {problem}") from error
 
 
-class Options(BaseModel):
-    """A chosen component's name, and values for all of its options."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
-    name: str
-
-    def values(self) -> dict[str, Any]:
-        """The options alone."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name != "name"}
-
-
-class Unknown(Options):
-    """The name and options of code that a file names and this process does not know."""
-
-    model_config = ConfigDict(extra="allow")
-
-    def values(self) -> dict[str, Any]:
-        """The options alone, as they are in the file."""
-        return dict(self.model_extra or {})
-
-
 _REGISTERED: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
 
 
@@ -144,18 +120,14 @@ def register(
         suits: settings that suit it; see `Component`.
 
     Raises:
-        InputError: an unknown kind, or a parameter that cannot be an option.
+        InputError: an unknown kind.
     """
     _add(Component(check_choice("kind", kind, KINDS), name, make, suits or {}))
 
 
 def _add(component: Component) -> Component:
-    if "name" in _parameters(component):
-        raise InputError(f"{component.name}: expected options that are not called name, which is the component's own")
     _REGISTERED[component.kind][component.name] = component
     if component.kind == "regularizer":  # sums of terms are read there
-        from tsnn_uq.training import REGULARIZERS
-
         REGULARIZERS[component.name] = component.make
     return component
 
@@ -184,22 +156,45 @@ def find(kind: str, name: str) -> Component:
     return _REGISTERED[kind][check_choice(kind, name, _REGISTERED[kind])]
 
 
-def follow(kind: str, name: str) -> str:
-    """Import the component that a user names, unless it is registered, and return the name that settings have for it.
+def names_in(kind: str, text: str) -> list[str]:
+    """The names of components in a text: one, or of a regularizer those of the terms of a sum, without weights."""
+    return [name for name, _ in _terms(kind, text)]
 
-    Of ``some/folder/mine.py:build`` that is ``mine.py:build``, so that runs may be moved.
+
+def _terms(kind: str, text: str) -> list[tuple[str, str]]:
+    terms = re.split(r"\+(?=\D)", text) if kind == "regularizer" else [text]  # not at the + of 1e+3
+    weights = [re.search(r"(:[\d.][\d.e+-]*)?$", term) for term in terms]
+    return [(term[: found.start()], found[0]) for term, found in zip(terms, weights, strict=True) if found]
+
+
+def is_known(kind: str, text: str) -> bool:
+    """Whether a text names registered components, or at least no code."""
+    return all(name in known(kind) or not is_reference(name) for name in names_in(kind, text))
+
+
+def follow(kind: str, text: str) -> str:
+    """Import the code that a user names, unless it is registered, and return the name that settings have for it.
+
+    Of ``some/folder/mine.py:build`` that is ``mine.py:build``, so that runs may be moved. Other names stay as they are.
+
+    Args:
+        kind: of component.
+        text: a name; of a regularizer also a sum of terms.
 
     Raises:
-        InputError: an unknown name, code that cannot be imported, or that has nothing callable of the name.
+        InputError: code that cannot be imported, or that has nothing callable of the name.
     """
+    return "+".join(_follow(kind, name) + weight for name, weight in _terms(kind, text))
+
+
+def _follow(kind: str, name: str) -> str:
     if name in _REGISTERED[kind] or not is_reference(name):
-        return find(kind, name).name
+        return name
     source, _, attribute = name.rpartition(":")
+    key = name
     if source.endswith(".py"):
         path = Path(source).expanduser().resolve()
         key, source = f"{path.name}:{attribute}", str(path)
-    else:
-        key = name
     before = _REGISTERED[kind].get(key)
     if before and before.source != source:
         raise InputError(f"{kind}: expected one {key}; got that of {source} after that of {before.source}")
@@ -209,20 +204,6 @@ def follow(kind: str, name: str) -> str:
             raise InputError(f"{kind}: expected a function or class {attribute} in {source}; got {describe(make)}")
         _add(Component(kind, key, make, getattr(make, "suits", {}), source))
     return key
-
-
-def follow_all(kind: str, text: str) -> str:
-    """`follow` for a text that may be a sum of terms with weights, as that of a regularizer is."""
-    if kind != "regularizer":
-        return follow(kind, text)
-    terms = []
-    for term in re.split(r"\+(?=\D)", text):
-        name, weight = term, ""
-        if re.fullmatch(r".*:[\d.e+-]+", term):
-            name, _, weight = term.rpartition(":")
-        name = follow(kind, name) if is_reference(name) and name not in _REGISTERED[kind] else name
-        terms.append(f"{name}:{weight}" if weight else name)
-    return "+".join(terms)
 
 
 @cache
@@ -264,129 +245,10 @@ def refollow(components: Sequence[tuple[str, str, str, Any]]) -> None:
             register(kind, name, make)
 
 
-@cache
-def options_of(component: Component) -> type[Options]:
-    """The model of a component's options, made from its signature and the ``Args`` of its docstring."""
-    about = _described(component.make)
-    fields: dict[str, Any] = {}
-    for name, parameter in _parameters(component).items():
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        if isinstance(default, list):
-            default = tuple(default)
-        kind = _field_type(parameter.annotation)
-        if kind is not None:
-            fields[name] = (kind, Field(default, description=about.get(name, "")))
-        elif default is ...:
-            raise InputError(f"{component.name}: expected options of plain types; got {name}: {parameter.annotation}")
-    return create_model(component.name, __base__=Options, **fields)
-
-
-@cache
-def _parameters(component: Component) -> dict[str, inspect.Parameter]:
-    """Those that are options, with hints in place of texts, and with hints of their defaults where they have none."""
-    make = component.make
-    try:
-        hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
-    except (AttributeError, NameError, TypeError):
-        hints = {}
-    found = {}
-    for name, parameter in inspect.signature(make).parameters.items():
-        if name in HANDED[component.kind] or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        guess = hints.get(name, Any if parameter.default in (None, parameter.empty) else type(parameter.default))
-        found[name] = parameter.replace(annotation=guess)
-    return found
-
-
-def _field_type(hint: Any) -> Any:
-    """The type of a field; None for what no text or TOML can say."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any or origin is Literal or hint in (str, float, bool):
-        return hint
-    if hint is int:
-        return Whole
-    if origin in (tuple, list, Sequence) or hint in (tuple, list):
-        item = _field_type(inner[0]) if inner else Any
-        return None if item is None else Annotated[tuple[item, ...], BeforeValidator(_as_tuple)]  # type: ignore[valid-type]
-    if origin in (Union, UnionType):
-        kinds = [_field_type(one) for one in inner if one is not NoneType]
-        return None if None in kinds else Union[(*kinds, *([None] if NoneType in inner else []))]
-    return None
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _described(make: Callable[..., Any]) -> dict[str, str]:
-    """What the ``Args`` of a Google docstring, of a class also of its bases, say of each parameter."""
-    found: dict[str, str] = {}
-    for one in reversed(inspect.getmro(make)) if inspect.isclass(make) else [make]:
-        _, _, args = (inspect.cleandoc(one.__doc__ or "")).partition("Args:\n")
-        section = re.split(r"\n(?=\S)", args)[0]
-        for entry in re.split(r"\n(?=    \w)", "\n" + section):
-            name, colon, text = entry.strip().partition(":")
-            if colon and name.isidentifier():
-                found[name] = " ".join(text.split()).rstrip(".")
-    return found
-
-
-class Text(str):
-    """A value as it was typed, to become what the option wants."""
-
-
-def from_texts(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values for a model's fields, those that were typed as what the fields want: numbers, lists with commas."""
-    fields = model.model_fields
-    return {
-        name: _parsed(fields[name].annotation, value) if isinstance(value, Text) and name in fields else value
-        for name, value in values.items()
-    }
-
-
 def typed(kind: str, target: str, value: Any, names: Sequence[str]) -> Any:
     """A value that was typed for the option ``kind.option``, as the first of some components wants it that has it."""
     option = target.partition(".")[2]
     for name in names:
-        if name in _REGISTERED[kind] and option in (model := options_of(find(kind, name))).model_fields:
-            return from_texts(model, {option: value})[option]
+        if name in _REGISTERED[kind] and option in (fields := find(kind, name).options.model_fields):
+            return parsed(fields[option].annotation, value)
     return value
-
-
-def _parsed(hint: Any, text: str) -> Any:
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _parsed(inner[0], text)
-    if origin is tuple:
-        return tuple(_parsed(inner[0], part.strip()) for part in text.split(",")) if text.strip() else ()
-    if origin in (Union, UnionType):
-        kinds = [one for one in inner if one is not NoneType]
-        return None if text in ("", "none") and NoneType in inner else _parsed(kinds[0], text)
-    if hint is bool:
-        return {"true": True, "false": False}.get(text.lower(), str(text))
-    for kind in {int: (int,), float: (int, float), Any: (int, float)}.get(hint, ()):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return str(text)
-
-
-def explain(error: ValidationError, where: str, names: Collection[str]) -> InputError:
-    """The first of pydantic's complaints as one line: which setting, what was expected, what came."""
-    first = error.errors()[0]
-    inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, InputError):
-        return inner
-    path = [str(part) for part in first["loc"]]
-    setting = ".".join([*([where] if where else []), *(path[:1] if first["type"] != "missing" else path)])
-    if first["type"] == "extra_forbidden":
-        options = [name for name in names if name != "name"]
-        try:
-            check_choice(f"{where}: option" if where else "setting", path[0], options)
-        except InputError as problem:
-            return problem
-    message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return InputError(f"{setting}: expected a value; got none")
-    return InputError(f"{setting}: expected {message}; got {describe(first['input'])}")

@@ -14,7 +14,7 @@ from torch import nn
 
 from tsnn_uq import data, networks, neurons, training
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.experiments.components import register
+from tsnn_uq.components.registry import register
 from tsnn_uq.neurons import LIFParameters, SRMParameters
 from tsnn_uq.quantization import PARTS, make_rule
 

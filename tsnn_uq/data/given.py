@@ -1,0 +1,128 @@
+"""Data as anybody has them: arrays or a torch Dataset for each part, made splits without loading what can wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from tsnn_uq.checks import InputError, check_labels, describe
+from tsnn_uq.data.images import Dataset
+from tsnn_uq.data.splits import Splits
+
+__all__ = ["Inputs", "Items", "as_splits"]
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs(Dataset):
+    """Labelled inputs of any shape: ``images`` [N, ...], ``labels`` [N]."""
+
+    def __post_init__(self) -> None:
+        labels = check_labels("labels", self.labels, self.classes, count=len(self.images))
+        object.__setattr__(self, "labels", labels)
+
+
+class Items(Dataset):
+    """Labelled inputs of a torch Dataset, float32, each loaded when it is needed.
+
+    Args:
+        items: a map-style Dataset of pairs of an input and a class number.
+        labels: class numbers [N].
+        name: what they are.
+        classes: number of classes.
+    """
+
+    items: Any
+
+    def __init__(self, items: Any, labels: Tensor, name: str, classes: int) -> None:
+        labels = check_labels("labels", labels, classes, count=len(items))
+        vars(self).update(items=items, labels=labels, name=name, classes=classes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:  # type: ignore[override]
+        """An input and its label."""
+        return _item(self.items[index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of one input."""
+        return tuple(self[0][0].shape)
+
+    @property
+    def images(self) -> Tensor:
+        """All inputs, loaded into one tensor [N, ...]."""
+        return torch.stack([self[index][0] for index in range(len(self))])
+
+    def loaded(self) -> Inputs:
+        """The same in tensors."""
+        return Inputs(self.images, self.labels, self.name, self.classes)
+
+    def select(self, indices: Tensor) -> Items:
+        """The inputs with these `indices` [M], in their order; none is loaded."""
+        return Items(Subset(self.items, indices.tolist()), self.labels[indices], self.name, self.classes)
+
+    def joined(self, other: Dataset) -> Items:
+        """These inputs and then those of `other`; none is loaded."""
+        labels = torch.cat([self.labels, other.labels])
+        return Items(ConcatDataset([self, other]), labels, self.name, self.classes)
+
+
+def as_splits(given: Any, name: str) -> Splits:
+    """Splits of what a function gives that loads a data set.
+
+    Args:
+        given: `Splits`, which are returned, or a dictionary of ``train``, ``validation`` and ``test``: each a pair of
+            inputs [N, ...] and class numbers [N], tensors or arrays, or a map-style Dataset of such pairs, which is
+            gone through once for its labels.
+        name: of the data set.
+
+    Raises:
+        InputError: something else, inputs of several shapes, or not as many labels as inputs.
+    """
+    if isinstance(given, Splits):
+        return given
+    if not isinstance(given, Mapping) or set(given) != set(PARTS):
+        what = sorted(given) if isinstance(given, Mapping) else describe(given)
+        raise InputError(f"data: expected tsnn_uq.data.Splits or a dictionary of {', '.join(PARTS)}; got {what}")
+    found = {part: _opened(part, given[part]) for part in PARTS}
+    classes = 1 + max(int(labels.max()) for _, labels, _ in found.values())
+    shapes = set().union(*(shapes for _, _, shapes in found.values()))
+    if len(shapes) > 1:
+        raise InputError(f"data: expected inputs of one shape; got {', '.join(map(str, sorted(shapes)))}")
+    made: dict[str, Dataset] = {
+        part: (Inputs if isinstance(inputs, Tensor) else Items)(inputs, labels, name, classes)
+        for part, (inputs, labels, _) in found.items()
+    }
+    return Splits(made["train"], made["validation"], made["test"], name)
+
+
+def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
+    """Inputs [N, ...] of a part, or a Dataset of pairs as it is; labels [N]; and which shapes inputs have.
+
+    A Dataset is gone through once for that.
+    """
+    part = part.tensors if isinstance(part, TensorDataset) else part
+    try:
+        if isinstance(part, tuple | list) and len(part) == 2 and hasattr(part[0], "shape"):
+            inputs, labels = torch.as_tensor(part[0]).float(), torch.as_tensor(part[1]).long()
+            count, shapes = len(inputs), {tuple(inputs.shape[1:])}
+        else:
+            inputs, count = part, len(part)
+            seen = [(tuple(one.shape), label) for one, label in (_item(part[index]) for index in range(count))]
+            labels, shapes = torch.tensor([label for _, label in seen]), {shape for shape, _ in seen}
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        wanted = "(inputs, labels) or a torch Dataset of inputs of one shape and labels"
+        raise InputError(f"data: expected as {name} {wanted}; got {describe(part)}: {error}") from error
+    if not count or count != len(labels):
+        raise InputError(f"data: expected inputs and as many labels in {name}; got {count} and {len(labels)}")
+    return inputs, labels, shapes
+
+
+def _item(pair: Any) -> tuple[Tensor, int]:
+    one, label = pair
+    return torch.as_tensor(one).float(), int(label)
