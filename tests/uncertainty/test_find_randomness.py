@@ -217,7 +217,7 @@ class Fused(nn.Module):
     ("module", "match"),
     [
         (Stubborn(), r"that of 'layers.0' \(Stubborn\) stays off in training mode \(make it an nn.Dropout\)"),
-        (Fused(), r"that of 'layers.0' \(Fused\) comes with statistics of the batch in training mode"),
+        (Fused(), r"that of 'layers.0' \(Fused\) uses batch statistics in training mode"),
     ],
 )
 def test_dropout_that_cannot_be_switched_on_alone_is_refused_by_name(module, match):

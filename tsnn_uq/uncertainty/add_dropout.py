@@ -1,4 +1,4 @@
-"""Put dropout or dropconnect on chosen layers of any network, and take it off again."""
+"""Add dropout or dropconnect to chosen layers of any network, and remove it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ CHILD = "input_dropout"
 
 
 class InputDropout(Dropout, Stateful):
-    """Dropout on the inputs of a layer, which is called with a step, with all steps, or with steps folded together.
+    """Dropout on the inputs of a layer, in any layout: one step, all steps, or steps folded into the batch.
 
-    A fixed mask is kept from call to call until `reset`, like that of SpikingJelly's dropout.
+    As in SpikingJelly's dropout, a fixed mask is kept across calls until `reset`.
 
     Args:
         p: probability with which an input is dropped.
@@ -35,8 +35,8 @@ class InputDropout(Dropout, Stateful):
         dims: axes of the layer's inputs for one step, [N, ...].
 
     Attributes:
-        timing: how the layer is called; None takes one axis more than `dims` for time, the first.
-        held: the masks that are kept, [1, N, ...], one for each place at which the layer is called.
+        timing: the layout of the layer's inputs; None reads one axis more than `dims` as a leading time axis.
+        held: the kept masks [1, N, ...], one for each place at which the layer is called.
     """
 
     timing: CallLayout | None = None
@@ -88,10 +88,10 @@ class InputDropout(Dropout, Stateful):
 
 
 class DroppedWeight(StochasticLayer, Stateful):
-    """Parametrization weight -> weight with some entries dropped, after a ternary one so that those are zeros.
+    """Parametrization that drops entries of a weight, applied after a ternary one.
 
-    One mask is one network: it serves all inputs, so samples are not folded into the batch. A fixed one is kept until
-    `reset`; otherwise each access of the weight draws anew.
+    One mask is one network: all inputs share it, so samples are not folded into the batch. A fixed mask is kept until
+    `reset`; otherwise each access of the weight draws a new one.
 
     Args:
         p: probability with which a weight is dropped.
@@ -119,7 +119,7 @@ class DroppedWeight(StochasticLayer, Stateful):
         if not self.active:
             return weight
         if self.held is None or self.mask == "per-step":
-            self.group_size(1)  # there is one generator, or this says what is missing
+            self.group_size(1)  # raises if no generator was set
             self.held = draw_masks(weight.shape, self.p, self.generators, weight)[0]
         return weight * self.held
 
@@ -127,29 +127,29 @@ class DroppedWeight(StochasticLayer, Stateful):
 def make_stochastic(
     model: nn.Module, kind: str = "dropout", *, p: float = 0.2, layers: Where = "all", mask: str = "fixed"
 ) -> list[str]:
-    """Put dropout or dropconnect on chosen layers, in place, so that `mc_predict` has something to draw.
+    """Add dropout or dropconnect to chosen layers, in place, for Monte Carlo prediction with `mc_predict`.
 
-    ``"dropout"`` drops inputs of a layer (Gal and Ghahramani, 2016): spikes of the layer before, or pixels where the
-    layer is the first. ``"dropconnect"`` drops its weights (Wan et al., 2013), the same ones for all inputs of a
-    sample; a dropped ternary weight is a zero, and 1 / (1 - p) joins the scale. Parameters stay as they are, as does
-    what the network computes in evaluation mode; `make_deterministic` undoes it. Like every parametrization,
-    dropconnect renames the weight in the ``state_dict``.
+    ``"dropout"`` drops inputs of a layer (Gal and Ghahramani, 2016): spikes of the previous layer, or pixels in the
+    first layer. ``"dropconnect"`` drops its weights (Wan et al., 2013), the same ones for all inputs of a sample; a
+    dropped ternary weight is zero, and the scale is multiplied by 1 / (1 - p). Parameters and outputs in evaluation
+    mode do not change. `make_deterministic` removes it. Like every parametrization, dropconnect renames the weight in
+    the ``state_dict``.
 
-    To train with it, call `set_generator` once, and `rest` before each batch: a fixed mask is kept until then.
+    To train with it, call `set_generator` once, and `rest` before each batch, which draws a new fixed mask.
 
     Args:
-        model: any network of fully connected and convolutional layers, ternary ones too.
+        model: any network with fully connected or convolutional layers, also ternary ones.
         kind: ``"dropout"`` or ``"dropconnect"``.
         p: probability with which an input or a weight is dropped, 0 <= p < 1.
         layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
         mask: ``"fixed"`` over the time steps of a sample or redrawn ``"per-step"``.
 
     Returns:
-        Names of the layers that are now stochastic.
+        Names of the chosen layers.
 
     Raises:
-        InputError: no layer matches, one drops something already or has a weight that cannot be dropped, or an unknown
-            kind, mask or probability. Nothing is changed then.
+        InputError: no layer matches, a layer already has dropout or has a weight that cannot be dropped, or `kind`,
+            `mask` or `p` is invalid. Nothing is changed in that case.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -170,13 +170,13 @@ def make_stochastic(
         if kind == "dropout":
             _drop_inputs(layer, InputDropout(p, mask, _dims(layer)))
         else:
-            # Unsafe is: without a trial, for which there is no generator yet.
+            # unsafe=True skips torch's trial call, for which there is no generator yet.
             parametrize.register_parametrization(layer, "weight", DroppedWeight(p, mask), unsafe=True)
     return list(chosen)
 
 
 def make_deterministic(model: nn.Module) -> list[str]:
-    """Take off all that `make_stochastic` put on, in place; returns the layers' names."""
+    """Remove everything that `make_stochastic` added, in place; returns the names of the layers."""
     names = []
     for name, layer in list(model.named_modules()):
         dropout = _dropout(layer)

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction over any data, block by block: each block of inputs is loaded once, for all networks."""
+"""Monte Carlo prediction over a data set in blocks; each block is loaded once for all networks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Predictions = TypeVar("Predictions")
 
 
 class Labelled(NamedTuple, Generic[Predictions]):
-    """Predictions for the inputs of a Dataset or a DataLoader, beside their labels.
+    """Predictions for the inputs of a Dataset or a DataLoader, with their labels.
 
     Attributes:
-        predictions: what was predicted for N inputs.
-        labels: class numbers [N], int64; None where the data have none.
+        predictions: predictions for N inputs.
+        labels: class numbers [N], int64; None if the data have none.
     """
 
     predictions: Predictions
@@ -39,17 +39,17 @@ def over_blocks(
     gather: Callable[[Passes], Predictions],
     merge: Callable[[list[Predictions]], Predictions],
 ) -> Labelled[list[Predictions]]:
-    """Predict for the inputs block by block, and keep of each block what `gather` makes of its passes.
+    """Predict block by block and keep what `gather` returns for each block.
 
     Args:
         model: a network, or several.
-        inputs: what they take.
+        inputs: their inputs.
         sampling: how samples are drawn.
-        gather: from the passes of a network over a block to what is kept of them.
-        merge: from that of each network to that of all.
+        gather: summarizes the passes of one network over a block.
+        merge: combines the summaries of all networks.
 
     Returns:
-        What was kept of each block, and the labels of all.
+        The summary of each block, and the labels of all blocks.
 
     Raises:
         InputError: see `tsnn_uq.uncertainty.mc_predict`.
@@ -64,7 +64,7 @@ def over_blocks(
     labels: list[Tensor | None] = []
     done = 0
     with ExitStack() as stack:
-        ready = []  # made random once for all blocks; those that share layers, for one block at a time
+        ready = []  # networks made random once for all blocks; networks that share layers take turns in each block
         if not _share_modules(networks):
             ready = [stack.enter_context(random_passes(member, member.bring(first.inputs))) for member in networks]
         for number, block in enumerate(chain([first], blocks)):

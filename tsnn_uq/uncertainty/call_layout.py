@@ -1,4 +1,4 @@
-"""How a layer sees time: a step at each call, all steps in one call, or steps folded into the batch."""
+"""Find the layout of a layer's inputs: one step per call, all steps in one call, or steps folded into the batch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tsnn_uq.seeds import global_seed
 
 __all__ = ["COUNTS", "CallLayout", "call_layouts", "time_and_batch_axes"]
 
-COUNTS = (2, 3)  # inputs to look on with: the batch is what grows from one to the other
+COUNTS = (2, 3)  # inputs in the two trial runs; the batch axis is the one that grows
 
 
 @dataclass(frozen=True)
 class CallLayout:
-    """How a layer of a network is called, for N inputs and T time steps.
+    """Layout of a layer's inputs for N inputs and T time steps.
 
     Attributes:
-        time_axis: it is given all steps at once, [T, N, ...].
-        folded: otherwise it is given this many steps at once, [T * N, ...] with time first; 1 is a step at each call.
-        places: at how many places of the network it is called in each step.
+        time_axis: whether one call receives all steps, [T, N, ...].
+        folded: without a time axis, the steps in one call, [T * N, ...] with time first; 1 for one step per call.
+        places: how many times the network calls the layer in each step.
     """
 
     time_axis: bool = False
@@ -33,11 +33,11 @@ class CallLayout:
 
     @property
     def one_step(self) -> bool:
-        """Whether a call holds one step."""
+        """Whether a call receives one step."""
         return not self.time_axis and self.folded == 1
 
     def over_time(self, inputs: Tensor) -> Tensor:
-        """The inputs of one call as [T, N, ...], with T = 1 where it holds one step."""
+        """The inputs of one call as [T, N, ...]; T = 1 if it receives one step."""
         return inputs if self.time_axis else inputs.unflatten(0, (self.folded, -1))
 
 
@@ -48,17 +48,17 @@ def call_layouts(
     batch_dim: int,
     reset: Callable[[], object],
 ) -> dict[str, CallLayout]:
-    """How each of `layers` is called in `model`; found by running it on two and on three inputs, nothing random.
+    """Find the layout of the inputs of each of `layers` by running `model` on two and on three inputs.
 
     Args:
-        model: in evaluation mode; its hidden state is not put back.
+        model: a network in evaluation mode; its hidden state is not restored.
         layers: layers of the model, by name.
-        inputs: what the model takes.
+        inputs: inputs of the model.
         batch_dim: the axis of `inputs` that counts inputs.
-        reset: puts hidden state to rest.
+        reset: resets hidden state.
 
     Raises:
-        InputError: a layer is never called, or its calls do not show where time and batch are.
+        InputError: a layer is never called, or the time and batch axes of its inputs cannot be determined.
     """
     few, more = (_Calls(model, layers) for _ in COUNTS)
     for calls, count in zip((few, more), COUNTS, strict=True):
@@ -88,10 +88,10 @@ def _timing(name: str, few: _Calls, more: _Calls) -> CallLayout:
 
 
 def time_and_batch_axes(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
-    """How time and batch lie in a tensor, from what it was for `COUNTS` inputs.
+    """The time and batch axes of a tensor, from its values for `COUNTS` inputs.
 
     Returns:
-        Whether there is a time axis, and how many steps are folded into the batch; None where neither can be told.
+        Whether there is a time axis, and how many steps are folded into the batch; None if this cannot be determined.
     """
     if few.dim() != more.dim():
         return None
@@ -105,7 +105,7 @@ def time_and_batch_axes(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
 
 
 def _time_first(few: Tensor, more: Tensor, folded: int) -> bool:
-    """Whether rows [T * N, ...] count inputs faster than steps, judged by the two inputs that both calls hold."""
+    """Whether rows [T * N, ...] have time first, judged by the two inputs that both calls share."""
 
     def alike(one: Tensor, other: Tensor) -> bool:
         return bool((one == other).double().mean() > 0.999)  # but for rounding
@@ -116,7 +116,7 @@ def _time_first(few: Tensor, more: Tensor, folded: int) -> bool:
 
 
 class _Calls:
-    """Context that notes what some layers of a model are given, and how often every other one is called."""
+    """Context that records the inputs of some layers of a model, and counts the calls of all others."""
 
     def __init__(self, model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
         self.layers = layers

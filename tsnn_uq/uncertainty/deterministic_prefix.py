@@ -1,4 +1,4 @@
-"""What a network computes before anything is random, once for all samples."""
+"""Split a network before its first random layer, so that the first part runs once for all samples."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def split_deterministic_prefix(
     *,
     single: bool = False,
 ) -> tuple[nn.Module, nn.Module, int]:
-    """Split a sequence of modules before the first of `layers`, where that is sure to change nothing.
+    """Split a sequence of modules before the first of `layers`, if that cannot change the outputs.
 
-    Sequences are ``nn.Sequential``, one in another too, and Norse's ``SequentialState``; subclasses, whose ``forward``
-    is unknown, and containers with hooks are not taken apart.
+    Sequences are ``nn.Sequential``, also nested, and Norse's ``SequentialState``. Subclasses, whose ``forward`` is
+    unknown, and containers with hooks are not split.
 
     Args:
         model: any module.
         layers: names of its random modules.
-        inputs: what the model takes.
+        inputs: inputs of the model.
         batch_dim: the axis of `inputs` that counts inputs.
-        reset: puts hidden state to rest.
-        single: whether it is to be run on one input, for which some layers leave the batch axis out.
+        reset: resets hidden state.
+        single: whether it will run on one input, for which some layers drop the batch axis.
 
     Returns:
-        What comes before, what comes after, and the axis that counts inputs in between.
+        The part before, the part from there on, and the batch axis between them.
     """
     whole = nn.Identity(), model, batch_dim
     stateful = _is_norse(model)
@@ -48,7 +48,7 @@ def split_deterministic_prefix(
         after: nn.Module = _Later(type(model)(*modules[first:]), first)
     else:
         before, after = nn.Sequential(*modules[:first]), nn.Sequential(*modules[first:])
-    if not set(before.modules()).isdisjoint(after.modules()):  # its state goes from one part to the other
+    if not set(before.modules()).isdisjoint(after.modules()):  # shared modules carry state to the second part
         return whole
     axis = _batch_axis(before, inputs, batch_dim, reset, single)
     return whole if axis is None else (before, after, axis)
@@ -87,7 +87,7 @@ class _Output(nn.Module):
 
 
 class _Later(nn.Module):
-    """The last part of a SequentialState; in its list of states those of the first part are None."""
+    """The last part of a SequentialState; its list of states has None for the modules of the first part."""
 
     def __init__(self, part: nn.Module, first: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Later(nn.Module):
 def _batch_axis(
     before: nn.Module, inputs: Tensor, batch_dim: int, reset: Callable[[], object], single: bool
 ) -> int | None:
-    """The axis that counts inputs in what `before` returns: the only one that grows with them."""
+    """The batch axis of the outputs of `before`: the only one that grows with the number of inputs."""
     counts = (1, 2, 3) if single else (2, 3)
     shapes: list[list[int]] = []
     for count in counts:

@@ -1,4 +1,4 @@
-"""Watch a network while it runs: which of its modules draw random numbers, and which skip a dropout of their own."""
+"""Monitor a running network: which modules draw random numbers, and which call a dropout that is switched off."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _DROPOUTS |= {f"{name}_" for name in _DROPOUTS}
 
 
 class DrawMonitor:
-    """Context in which is noted, for each module of a network, what it does with random numbers.
+    """Context that records how each module of a network uses random numbers.
 
-    What happens in a module's hooks counts as its own, what happens in its children does not.
+    A module's hooks count as its own code; its children do not.
 
     Args:
         model: a network.
-        closely: whether to watch every function and operator, which takes several times as long as the network alone.
-            Otherwise only those layers are watched that are known to draw one number for each element of their input;
-            they count as drawing in evaluation mode, too.
+        closely: whether to monitor every function and operator, which takes several times as long as the network.
+            Otherwise only layers that are known to draw one number per element of their input are monitored; they
+            count as drawing in evaluation mode, too.
 
     Attributes:
-        drew: whether numbers were drawn from torch's global generators, or from generators that modules keep.
+        drew: whether torch's global generators, or generators kept by modules, were used.
         draws: how many numbers each module drew, by its name.
-        skipped: names of modules that called a dropout function which was switched off.
-        batch_statistics: names of modules that called a function to normalize by the statistics of the batch.
+        skipped: names of modules that called a dropout function that was switched off.
+        batch_statistics: names of modules that normalized by batch statistics.
     """
 
     def __init__(self, model: nn.Module, *, closely: bool) -> None:
@@ -46,7 +46,7 @@ class DrawMonitor:
         self.draws: Counter[str] = Counter()
         self.skipped: set[str] = set()
         self.batch_statistics: set[str] = set()
-        self._running = [""]  # names of the modules that run now, the innermost last
+        self._running = [""]  # names of the running modules, innermost last
 
     def __enter__(self) -> DrawMonitor:
         self._generators = [*_global_generators(), *own_generators(self.model).values()]
@@ -75,21 +75,21 @@ class DrawMonitor:
         self._running.append(name)
 
     def _end(self, name: str, *_: object) -> None:
-        while self._running.pop() != name:  # a module did not end if it raised what another one caught
+        while self._running.pop() != name:  # a module that raised an exception never reached its end hook
             pass
 
     @property
     def module(self) -> str:
-        """The name of the module that runs now."""
+        """The name of the running module."""
         return self._running[-1]
 
 
 class _Operators(TorchDispatchMode):
-    """Counts the numbers that operators draw, whoever calls them."""
+    """Counts the random numbers that operators draw."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here; otherwise the first use would import the compiler, which takes seconds
+        return False  # otherwise the first use imports the compiler, which takes seconds
 
     def __init__(self, watch: DrawMonitor) -> None:
         super().__init__()
@@ -102,16 +102,16 @@ class _Operators(TorchDispatchMode):
         generators = [kwargs["generator"]] if kwargs.get("generator") else _global_generators()
         states = [generator.get_state() for generator in generators]
         result = func(*args, **kwargs)
-        # Attention and recurrent layers call such operators without dropout, too, and then they draw nothing.
+        # Attention and recurrent layers call such operators without dropout, too; those draw nothing.
         if _have_drawn(generators, states):
             drawn = next(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-            permutation = func.overloadpacket is torch.ops.aten.randperm  # one draw, however long it is
+            permutation = func.overloadpacket is torch.ops.aten.randperm  # one draw, whatever its length
             self.watch.draws[self.watch.module] += 1 if permutation else drawn.numel()
         return result
 
 
 class _Functions(TorchFunctionMode):
-    """Notes calls of functions that behave differently in training: no operator shows a dropout that is off."""
+    """Records calls of functions that behave differently in training; an inactive dropout calls no operator."""
 
     def __init__(self, watch: DrawMonitor) -> None:
         super().__init__()
@@ -130,17 +130,17 @@ class _Functions(TorchFunctionMode):
 
 
 def _global_generators() -> list[torch.Generator]:
-    """torch's own generators, on the devices that are in use."""
+    """torch's global generators on the devices in use."""
     return [torch.default_generator, *(torch.cuda.default_generators if torch.cuda.is_initialized() else ())]
 
 
 def _have_drawn(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> bool:
-    """Whether any of the generators is no longer in the state it was in."""
+    """Whether the state of any generator has changed."""
     return any(not torch.equal(one.get_state(), state) for one, state in zip(generators, states, strict=True))
 
 
 def own_generators(model: nn.Module) -> dict[str, torch.Generator]:
-    """The generators that modules keep as attributes, and draw from in place of torch's global one, by name."""
+    """The generators that modules keep as attributes, by name."""
     return {
         f"{name}.{key}": value
         for name, module in model.named_modules()

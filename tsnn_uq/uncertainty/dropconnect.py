@@ -17,10 +17,9 @@ __all__ = ["DropConnectLinear"]
 class DropConnectLinear(nn.Linear, StochasticLayer):
     """Linear layer over time, [T, N, in] to [T, N, out], with randomly dropped weights.
 
-    One mask [out, in] is drawn per generator and shared by its group of the batch: it is one network drawn
-    from the posterior, and costs [out, in] where a mask an input would cost [N, out, in]. With
-    ``per_input=True`` every input does get its own (worth it for small layers only). The mask comes after a
-    ternarized weight, so a dropped ternary weight is a zero and 1 / (1 - p) joins the scale.
+    One mask [out, in] is drawn per generator and shared by its group of the batch: one mask is one network drawn from
+    the posterior. ``per_input=True`` draws a mask for each input, which takes memory [N, out, in]. The mask is applied
+    after ternarization, so a dropped ternary weight is zero and the scale is multiplied by 1 / (1 - p).
 
     Args:
         in_features: inputs of the layer.
@@ -51,12 +50,12 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         return not self.per_input
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Weighted sums of `spikes` [T, N, in], or packed ones; an input that is held over time is multiplied once."""
+        """Weighted sums of `spikes` [T, N, in], or packed ones; input that is constant over time is multiplied once."""
         if spikes.dtype == torch.uint8:
             spikes = unpack_spikes(spikes, self.in_features, self.weight.dtype)
         if spikes.dim() != 3 or spikes.shape[-1] != self.in_features:
             raise InputError(f"spikes: expected shape [T, N, {self.in_features}]; got {describe(spikes)}")
-        weight = self.weight  # once, since a ternary one is computed at each access
+        weight = self.weight  # read once: a ternary weight is computed at each access
         if self.active and self.mask == "per-step":
             return torch.cat([self._weighted(step, weight) for step in spikes.split(1)])
         if is_constant(spikes):
@@ -70,7 +69,7 @@ class DropConnectLinear(nn.Linear, StochasticLayer):
         steps, batch, _ = spikes.shape
         size = self.group_size(batch)
         masks = draw_masks(self._mask_shape(size), self.p, self.generators, weight).flatten(0, -3)
-        if not self.per_input:  # a product for each group: its spikes are few, which a batched product does not use
+        if not self.per_input:  # one product per group: unlike a batched product, it exploits sparse spikes
             groups = zip(spikes.chunk(len(masks), dim=1), masks, strict=True)
             return torch.cat([linear(group, weight * mask, self.bias) for group, mask in groups], dim=1)
         inputs = spikes.unflatten(1, (len(masks), -1)).transpose(0, 1).flatten(1, 2)  # [N, T, in]

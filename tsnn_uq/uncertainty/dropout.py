@@ -13,9 +13,9 @@ __all__ = ["Dropout"]
 class Dropout(StochasticLayer):
     """Drop units at random: [T, N, ...] in and out.
 
-    With ``mask="fixed"`` (Lee et al., 2020, arXiv:1903.06379) an input keeps its mask for all T steps, so that
-    one mask is one network drawn from the posterior (Gal and Ghahramani, 2016). With ``mask="per-step"`` each
-    step draws anew (Sun et al., 2023); over T steps the draws average out, and the variance with them.
+    With ``mask="fixed"`` (Lee et al., 2020, arXiv:1903.06379) an input keeps its mask for all T steps, so that one
+    mask is one network drawn from the posterior (Gal and Ghahramani, 2016). With ``mask="per-step"`` each step draws a
+    new mask (Sun et al., 2023); averaging over T steps then reduces the variance.
     In evaluation mode it is the identity.
 
     Args:

@@ -1,4 +1,4 @@
-"""The networks of a Monte Carlo prediction: what is random in each, and its share of the samples."""
+"""The networks of a Monte Carlo prediction, with what is random in each and its share of the samples."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Member", "as_networks", "members"]
 
 @dataclass(frozen=True)
 class Member:
-    """One network of an ensemble, or the only one.
+    """One network of an ensemble, or a single network.
 
     Attributes:
-        network: the network, not compiled.
+        network: the network, uncompiled.
         randomness: what is random in it.
         sampling: how its share of the samples is drawn.
-        seed: of all its draws.
+        seed: seed of all its draws.
     """
 
     network: nn.Module
@@ -35,21 +35,21 @@ class Member:
     seed: int
 
     def bring(self, inputs: Tensor) -> Tensor:
-        """The inputs where the network is, or where they are if it has neither parameters nor buffers."""
+        """`inputs` on the network's device, or unchanged if it has neither parameters nor buffers."""
         return inputs.to(device_of(self.network, inputs.device), non_blocking=True)
 
 
 def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]:
-    """Each network of an ensemble with its share of the samples: S / M where all are random, one where none is.
+    """The networks of an ensemble with their shares of the samples: S / M if all are random, one each if none is.
 
     Args:
         model: a network, or M of them.
-        inputs: some of what they take.
-        sampling: the choices for all together.
+        inputs: some of their inputs.
+        sampling: the choices for the whole ensemble.
 
     Raises:
-        InputError: no networks, a single one that is not random, layers without weights, samples that cannot be shared
-            out, or some networks random and some not.
+        InputError: there are no networks, a single network is not random, layers have no weights, the samples cannot
+            be divided among the networks, or only some of the networks are random.
     """
     alone = isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList)
     networks = [uncompiled(network) for network in as_networks(model)]
@@ -75,7 +75,7 @@ def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]
 
 
 def as_networks(model: Networks) -> list[nn.Module]:
-    """The networks of an ensemble, or the only one."""
+    """The networks of an ensemble, or a single network, as a list."""
     if isinstance(model, nn.Module) and not isinstance(model, nn.ModuleList):
         return [model]
     networks = list(model) if isinstance(model, Sequence | nn.ModuleList) else []

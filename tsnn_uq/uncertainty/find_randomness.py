@@ -1,4 +1,4 @@
-"""Try a network on a few inputs, to find what is random in it and whether samples can be folded into the batch."""
+"""Run a network on a few inputs to find what is random in it, and whether samples can be folded into the batch."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tsnn_uq.uncertainty.stochastic_mode import only_stochastic_layers_train
 
 __all__ = ["Randomness", "find_randomness"]
 
-COUNTS = (2, 3)  # inputs to try it on: what belongs to an input grows from one to the other
+COUNTS = (2, 3)  # inputs in the two trial runs; whatever belongs to one input grows with them
 
 
 @dataclass(frozen=True)
 class Randomness:
-    """What is random in a network, and what that means for its samples; true if anything is.
+    """What is random in a network; true if anything is.
 
     Attributes:
         layers: names of modules that are random in training mode.
         noisy: names of other modules that draw random numbers in evaluation mode, such as encoders.
-        by_sample: whether a sample's draw is the same in whatever pass it is run, as with layers of ours alone.
-        foldable: whether samples may be folded into the batch: each input has draws of its own and sees no other.
-        writes: whether the network writes on its inputs.
+        by_sample: whether a sample's draw does not depend on the pass it runs in; true if all random layers are ours.
+        foldable: whether samples may be folded into the batch: inputs neither share draws nor affect each other.
+        writes: whether the network modifies its inputs.
     """
 
     layers: tuple[str, ...]
@@ -47,18 +47,18 @@ class Randomness:
 
 @torch.no_grad()
 def find_randomness(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Randomness:
-    """Run a network on two and on three inputs in evaluation mode; watch it once more where that leaves questions.
+    """Run a network on two and on three inputs in evaluation mode, and monitor it closely if that is inconclusive.
 
-    So dropout is found that is no layer, too: a function called in a module's ``forward``, or a number of a module's
-    own, such as ``drop_prob``. The training mode of that module alone switches it on.
+    This also finds dropout that is not a layer: a function called in a module's ``forward``, or a probability that a
+    module keeps, such as ``drop_prob``. Such dropout is switched on by the training mode of its module.
 
     Args:
         model: a network.
-        inputs: what it takes.
-        sampling: how inputs and outputs are laid out, and how hidden state is put to rest.
+        inputs: its inputs.
+        sampling: the layout of inputs and outputs, and how hidden state is reset.
 
     Raises:
-        InputError: a dropout that training mode does not switch on, or not alone.
+        InputError: training mode does not switch a dropout on, or changes more than the dropout.
     """
     with only_stochastic_layers_train(model, required=False) as layers:
         set_generator(model, torch.Generator(device=inputs.device).manual_seed(0))
@@ -75,7 +75,7 @@ def find_randomness(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Ran
         if plain.more.drew or suspects or unclear:
             for module in (*layers.values(), *suspects.values()):
                 module.training = True
-            # What training mode returns may be something else, which nobody reads.
+            # In training mode a model may return something else, so its outputs are not read.
             training = _Trial(model, inputs, replace(sampling, output=None), closely=True)
 
     switched = tuple(name for name, module in suspects.items() if _is_switched(name, module, still.more, training.more))
@@ -91,11 +91,11 @@ def find_randomness(model: nn.Module, inputs: Tensor, sampling: Sampling) -> Ran
 
 
 def _is_switched(name: str, module: nn.Module, still: _Run, training: _Run) -> bool:
-    """Whether training mode switches on dropout inside a module; all of it, and nothing else."""
+    """Whether training mode switches on the dropout inside a module, all of it and nothing else."""
     switched = name in still.skipped or training.draws[name] > still.draws[name]
     problem = "stays off in training mode" if name in training.skipped else None
     if switched and name in training.batch_statistics:
-        problem = "comes with statistics of the batch in training mode"
+        problem = "uses batch statistics in training mode"
     if problem:
         raise InputError(
             f"model: expected dropout that training mode alone switches on; that of {name!r} "
@@ -105,17 +105,17 @@ def _is_switched(name: str, module: nn.Module, still: _Run, training: _Run) -> b
 
 
 class _Trial:
-    """What a network did with a few inputs and with some more."""
+    """Two runs of a network, on a few inputs and on one more."""
 
     def __init__(self, model: nn.Module, inputs: Tensor, sampling: Sampling, *, closely: bool) -> None:
         try:
             self.few, self.more = (_Run(model, inputs, count, sampling, closely=closely) for count in COUNTS)
-        except Exception:  # it may be made for a certain number of inputs; otherwise, this raises the same once more
+        except Exception:  # it may need a fixed number of inputs; any other error is raised again here
             block = min(sampling.batch_size, inputs.shape[sampling.batch_dim])
             self.few = self.more = _Run(model, inputs, block, sampling, closely=closely)
 
     def grows(self, exempt: Collection[str]) -> bool:
-        """Whether each module but the `exempt` draws in proportion to the inputs."""
+        """Whether every module, except the `exempt`, draws in proportion to the number of inputs."""
         if self.few is self.more:
             return False
         names = set(self.few.draws | self.more.draws).difference(exempt)
@@ -123,7 +123,7 @@ class _Trial:
 
     @property
     def coupled(self) -> bool:
-        """Whether what comes out for an input depends on the others in the batch, by more than rounding."""
+        """Whether the output for an input depends on the other inputs in the batch, by more than rounding."""
         few, more = self.few.outputs, self.more.outputs
         if few is None or more is None or few is more:
             return False
@@ -134,11 +134,11 @@ class _Trial:
 
 
 class _Run(DrawMonitor):
-    """What a network, put to rest, did with the first inputs.
+    """One run of a network, after a reset, on the first inputs.
 
     Attributes:
-        outputs: what it returned, if that can be read as [T, N, C] or [N, C].
-        wrote: whether it wrote on its inputs.
+        outputs: its outputs, if they can be read as [T, N, C] or [N, C].
+        wrote: whether it modified its inputs.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, count: int, sampling: Sampling, *, closely: bool) -> None:

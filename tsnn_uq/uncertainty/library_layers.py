@@ -1,4 +1,4 @@
-"""What other libraries' layers need: which are random, and how long they keep a mask."""
+"""Random layers of any library: which layers are random, and how long each keeps its mask."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 
 
 def dropout_rates(module: nn.Module) -> list[float]:
-    """The dropout probabilities that `module` keeps as numbers of its own, such as ``p`` or ``drop_prob``."""
+    """The dropout probabilities that `module` has as attributes, such as ``p`` or ``drop_prob``."""
     numbers = [value for name, value in vars(module).items() if name == "p" or "drop" in name.lower()]
     return [value for value in numbers if isinstance(value, int | float) and not isinstance(value, bool)]
 
 
 def is_random(module: nn.Module) -> bool:
-    """Whether `module` itself, apart from its children, draws random numbers while in training mode.
+    """Whether `module` itself, without its children, draws random numbers in training mode.
 
-    Our stochastic layers and rate codings; every dropout of ``torch.nn``, and the dropout inside its attention and
-    recurrent layers; that of SpikingJelly's recurrent layers; and layers of any library that have "Drop" in their
-    name. A probability of zero draws nothing that matters, nor does dropout between the layers where there is one.
+    These are our stochastic layers and rate codings, the dropout layers of ``torch.nn`` and the dropout inside its
+    attention and recurrent layers, the dropout of SpikingJelly's recurrent layers, and any layer with "Drop" in its
+    name. Layers with probability zero do not count, nor do recurrent modules of one layer, which drop nothing.
     """
     if isinstance(module, Coding):
         return module.stochastic
@@ -51,9 +51,9 @@ def is_random(module: nn.Module) -> bool:
 
 
 def may_apply_dropout(module: nn.Module) -> bool:
-    """Whether `module`, which is not known to be random, may yet drop something by itself in training mode.
+    """Whether `module`, which `is_random` does not know, may apply dropout by itself in training mode.
 
-    It has a probability of its own above zero, or none at all and code that names both a dropout and the training mode.
+    It does if it has a dropout probability above zero, or has none but its code names both a dropout and ``training``.
     """
     if numbers := dropout_rates(module):
         return any(numbers)
@@ -64,7 +64,7 @@ def may_apply_dropout(module: nn.Module) -> bool:
 
 @cache
 def _names_in_code(kind: Any) -> set[str]:
-    """All names in the methods of a class and its bases, but for torch's."""
+    """All names in the methods of a class and its bases, except torch's."""
     names: set[str] = set()
     for base in kind.__mro__:
         if not base.__module__.startswith("torch.nn."):
@@ -80,8 +80,9 @@ def _names_in_code(kind: Any) -> set[str]:
 
 
 def one_draw_per_element(module: nn.Module) -> bool:
-    """Whether a random layer of another library is known to draw one number for each element of its input, or of as
-    many as there are elements for each input: its samples can be folded wherever its input has a batch axis.
+    """Whether a layer of another library draws a number of random values proportional to its input's elements.
+
+    Its samples can then be folded into the batch.
     """
     torchs = {nn.Dropout, nn.AlphaDropout, nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU}
     spiking = (
@@ -100,14 +101,14 @@ def _is_spiking_recurrent(module: nn.Module) -> TypeGuard[Any]:
 
 
 def mask_mode(layer: nn.Module) -> str:
-    """What a random layer of another library does by itself: SpikingJelly's keep a mask, all others redraw it."""
+    """Default mask mode of another library's layer: SpikingJelly's keep a mask, all others redraw it."""
     if _is_spiking_recurrent(layer):
         return "fixed" if layer.invariant_dropout_mask else "per-step"
     return "fixed" if hasattr(layer, "_memories") and getattr(layer, "invariant", True) else "per-step"
 
 
 def choose_mask(name: str, layer: nn.Module, mask: str) -> None:
-    """Let a layer keep or redraw its masks, if it can be told so; dropouts of other libraries are taken in steps.
+    """Set the mask mode of a layer that has one; dropout layers of other libraries are later run step by step.
 
     Args:
         name: the layer's name.
@@ -115,7 +116,7 @@ def choose_mask(name: str, layer: nn.Module, mask: str) -> None:
         mask: ``"fixed"`` or ``"per-step"``.
 
     Raises:
-        InputError: the layer draws its masks inside, and cannot keep them.
+        InputError: the layer draws its masks internally and cannot keep them.
     """
     if isinstance(layer, StochasticLayer):
         layer.mask = mask
@@ -129,15 +130,15 @@ def choose_mask(name: str, layer: nn.Module, mask: str) -> None:
 
 
 class StepwiseForward:
-    """Takes the place of a layer's ``forward``: steps one at a time, with one random draw for all or one for each.
+    """Replacement for a layer's ``forward`` that runs one time step at a time.
 
-    For a fixed mask each step of a sample draws from the same seed. So it works for any layer that draws from
-    torch's global generator, whatever it draws.
+    For a fixed mask each step of a sample draws from the same seed. This works for any layer that draws from torch's
+    global generator.
 
     Args:
         layer: the layer.
-        timing: how it is called.
-        fixed: whether all steps of a sample share a draw.
+        timing: the layout of its inputs.
+        fixed: whether all steps of a sample share one draw.
     """
 
     def __init__(self, layer: nn.Module, timing: CallLayout, *, fixed: bool) -> None:
@@ -146,16 +147,16 @@ class StepwiseForward:
         self.begin(0)
 
     def begin(self, seed: int) -> None:
-        """Start a pass whose draws come from `seed`."""
+        """Start a pass that draws from `seed`."""
         self.seed, self.calls = seed, 0
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """What the layer returns for the inputs of a call, in the layout in which they came."""
+        """Outputs of the layer, in the layout of `inputs`."""
         seed = derive_seed(self.seed, self.calls % self.timing.places)
         self.calls += 1
-        if is_constant(inputs):  # a layer that works in place must not write on all steps at once
+        if is_constant(inputs):  # an in-place layer must not write to all steps at once
             inputs = inputs.clone()
-        # A step keeps the time axis where there is one, since some layers insist on it.
+        # A step keeps its time axis, which some layers require.
         steps = inputs.split(1) if self.timing.time_axis else inputs.chunk(self.timing.folded)
         return torch.cat([self._step(step, seed, args, kwargs) for step in steps])
 

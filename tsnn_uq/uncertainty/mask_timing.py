@@ -1,4 +1,4 @@
-"""Masks fixed over the time steps of a sample, or redrawn at each, in layers that know of no time steps."""
+"""Keep masks fixed over the time steps of a sample, or redraw them at each step, in layers without a time axis."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def set_mask_timing(
     batch_dim: int,
     reset: Callable[[], object],
 ) -> dict[str, StepwiseForward]:
-    """Let all random layers keep or redraw their masks as asked, in a model lent by `only_stochastic_layers_train`.
+    """Make all random layers keep or redraw their masks; call it inside `only_stochastic_layers_train`.
 
     Args:
         model: a network.
         layers: its random layers, by name.
-        mask: ``"fixed"``, ``"per-step"``, or None for what each layer does by itself.
-        inputs: what the model takes.
+        mask: ``"fixed"``, ``"per-step"``, or None for each layer's own behaviour.
+        inputs: inputs of the model.
         batch_dim: the axis of `inputs` that counts inputs.
-        reset: puts hidden state to rest.
+        reset: resets hidden state.
 
     Returns:
-        The layers that are now called one step at a time, by name.
+        The layers that now run one step at a time, by name.
 
     Raises:
-        InputError: a layer cannot keep its masks, or it cannot be told how it is called.
+        InputError: a layer cannot keep its masks, or the layout of its inputs cannot be determined.
     """
     for name, layer in layers.items():
         if mask is not None:
@@ -63,14 +63,14 @@ def set_mask_timing(
 
 
 def _called(model: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    """What is called to make a random layer draw: the layer itself, or the one whose weights it drops."""
+    """The module whose call makes a random layer draw: the layer itself, or the owner of the weights it drops."""
     owner = name.rpartition("parametrizations.")[0].removesuffix(".")
     return model.get_submodule(owner) if isinstance(layer, DroppedWeight) else layer
 
 
 def _needs_timing(layer: nn.Module, mask: str | None) -> bool:
     if isinstance(layer, DroppedWeight):
-        return layer.mask == "per-step"  # a fixed mask serves all steps, however they come
+        return layer.mask == "per-step"  # one fixed mask is used at all steps, whatever the layout
     if isinstance(layer, StochasticLayer | Coding):
         return isinstance(layer, InputDropout)
     return mask is not None and mask != mask_mode(layer)

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction in bounded memory: statistics of S samples, which are never alive at once."""
+"""Monte Carlo prediction in bounded memory: running statistics of S samples."""
 
 from __future__ import annotations
 
@@ -45,39 +45,39 @@ def mc_moments(
     reset: Callable[[nn.Module], object] = rest,
     progress: Callable[[int], object] | None = None,
 ) -> Moments | Labelled[Moments]:
-    """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
+    """Statistics of the samples of `mc_predict`, in memory that does not grow with their number.
 
-    The draws are those of `mc_predict` from the same generator. At most 32 samples are alive at once, if `model` has
-    no random layers but ours; those of other libraries draw for a whole pass at once, and then the memory limit
-    alone is the bound.
+    The draws are those of `mc_predict` from the same generator. At most 32 samples are in memory at once if all random
+    layers of `model` are ours. Layers of other libraries draw for a whole pass at once; then only the memory limit
+    bounds the number.
 
-    With a `tolerance` each block of inputs stops by itself: at the first multiple of 8 samples at which the standard
-    error of the mean probability, estimated from the samples so far, is below the tolerance for all its inputs and
-    classes. The samples of a block that stopped are the first of those it would have had without (layers of other
-    libraries draw anew). Since it stops when the estimate happens to be low, the true error is a little larger.
+    With a `tolerance` each block of inputs stops separately: at the first multiple of 8 samples at which the estimated
+    standard error of the mean probability is below the tolerance for all its inputs and classes. The samples of a
+    block that stops early are the first of those drawn without a tolerance (except for layers of other libraries).
+    Stopping favours low estimates, so the true error is slightly larger.
 
     Args:
-        model: see `mc_predict`, as for all that is not said here.
-        inputs: what the model takes, N inputs along `batch_dim`; or a map-style Dataset, a DataLoader or a pair of
-            tensors, of which no more than a block, or a DataLoader's batch, is in memory.
-        samples: S, the number of draws; with a `tolerance`, the most.
-        generator: where the randomness comes from; each network advances it by one draw.
+        model: see `mc_predict`, also for everything not described here.
+        inputs: inputs of the model, N along `batch_dim`; or a map-style Dataset, a DataLoader or a pair of tensors, of
+            which only one block, or one batch of a DataLoader, is in memory.
+        samples: S, the number of draws; with a `tolerance`, the maximum.
+        generator: the source of randomness; each network advances it by one draw.
         tolerance: the standard error of a probability at which to stop, 0 < tolerance; None never stops.
         mask: ``"fixed"`` over the time steps of a sample, redrawn ``"per-step"``, or None.
         batch_dim: the axis of `inputs` that counts inputs.
         batch_size: inputs in a block.
-        memory_limit: bytes that the activations and masks of one pass may take, roughly; what fits into a processor's
-            caches is fastest there, a gigabyte or more on a GPU.
-        output: from what the model returns to outputs [T, N, C] or [N, C].
-        reset: puts `model`'s hidden state to rest before each pass.
+        memory_limit: approximate bytes for the activations and masks of one pass; on a CPU a size that fits into the
+            caches is fastest, on a GPU a gigabyte or more.
+        output: converts what the model returns to outputs [T, N, C] or [N, C].
+        reset: resets the hidden state of `model` before each pass.
         progress: called with the number of inputs done after each block.
 
     Returns:
-        Statistics of N inputs, among them how many samples each had; for other data than one tensor with the labels,
-        as ``(predictions, labels)``.
+        Statistics of N inputs, including the number of samples of each. Unless `inputs` is one tensor, they come with
+        the labels, as ``(predictions, labels)``.
 
     Raises:
-        InputError: as `mc_predict`; or the tolerance is not a positive number, or given for several networks.
+        InputError: as `mc_predict`; or the tolerance is not a positive number, or is given for several networks.
     """
     every = samples_at_once(tolerance)
     sampling = Sampling(samples, generator, mask, batch_dim, batch_size, memory_limit, output, reset, progress)

@@ -1,4 +1,4 @@
-"""Random passes over blocks of inputs: what every Monte Carlo prediction of a module shares."""
+"""Stochastic forward passes over blocks of inputs, shared by `mc_predict` and `mc_moments`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["Passes", "random_passes"]
 
 @contextmanager
 def random_passes(member: Member, example: Tensor) -> Iterator[Callable[[int, Tensor], Passes]]:
-    """Context in which a network is random, and after which it is as it was.
+    """Context in which the random layers of a network are active; the network is restored on leaving.
 
     Args:
         member: a network, what is random in it, and how samples are drawn.
-        example: some of what it takes.
+        example: some of its inputs.
 
     Yields:
-        From the number and the inputs of a block to its passes, which have to be run before those of the next.
+        A function from the number and the inputs of a block to its passes, to be run before those of the next block.
 
     Raises:
         InputError: see `tsnn_uq.uncertainty.mc_predict`.
@@ -64,7 +64,7 @@ def random_passes(member: Member, example: Tensor) -> Iterator[Callable[[int, Te
             before, after, axis = parts(count == 1)
             rested()
             with global_seed(member.seed, inputs.device):
-                shared = before(_repeat(inputs, 1, batch_dim, keep_held=not randomness.writes))
+                shared = before(_repeat(inputs, 1, batch_dim, keep_constant=not randomness.writes))
             return Passes(after, shared, axis, count, block, sampling, randomness, rested, sources)
 
         yield passes
@@ -75,15 +75,15 @@ class Passes:
     """The random passes over one block of inputs.
 
     Attributes:
-        model: what is run for each sample: the model, or what of it comes after the first random layer.
-        inputs: what it takes, for the inputs of the block.
+        model: what runs for each sample: the model, or its part from the first random layer on.
+        inputs: its inputs for the block.
         batch_dim: the axis of `inputs` that counts inputs.
         count: inputs in the block.
         block: number of the block.
         sampling: how samples are drawn.
         randomness: what is random in the whole model.
-        reset: puts hidden state to rest.
-        sources: what the whole model draws from.
+        reset: resets hidden state.
+        sources: the random generators of the whole model.
     """
 
     model: nn.Module
@@ -97,17 +97,17 @@ class Passes:
     sources: RandomSources
 
     def probabilities(self, every: int, read: Callable[[Tensor], Tensor] = logits) -> Iterator[Tensor]:
-        """Probabilities of all samples in order, those of a pass at a time.
+        """Probabilities of all samples in order, one pass at a time.
 
         Args:
-            every: a pass ends at each multiple of this many samples, if not before for want of memory.
-            read: from outputs to logits, [N, C] or [T, N, C].
+            every: a pass ends at each multiple of this many samples, or earlier if the memory limit requires it.
+            read: converts outputs to logits, [N, C] or [T, N, C].
 
         Yields:
             Probabilities [s, N, C] or [s, T, N, C], of s samples.
 
         Raises:
-            InputError: outputs are no logits, or not finite.
+            InputError: the outputs cannot be read as logits, or are not finite.
         """
         for outputs in self._run(every):
             probs = torch.stack([read(sample).softmax(-1) for sample in outputs])
@@ -120,14 +120,14 @@ class Passes:
             yield probs
 
     def _run(self, every: int) -> Iterator[list[Tensor]]:
-        """Outputs [T, N, C] or [N, C] of each sample; the first pass alone tells how much memory one takes."""
+        """Outputs [T, N, C] or [N, C] of each sample; the first pass runs one sample to measure its memory."""
         with _LargestTensor(self.model, self.count) as largest:
             first = self._fold(0, 1)
         yield first
         # An activation, its input, its mask and one temporary are alive together.
         together = max(1, int(self.sampling.memory_limit // max(4 * largest.bytes, 1)))
         if not self.randomness.foldable or self.sources.dropped_weights:
-            together = 1  # as a layer has one weight in a pass
+            together = 1  # a layer has only one weight in a pass
         start = 1
         while start < self.sampling.count:
             stop = min(start + together, self.sampling.count, (start // every + 1) * every)
@@ -151,22 +151,22 @@ class Passes:
 
 
 def _found(outputs: object) -> str:
-    """What a model returned in place of outputs, and what may help."""
+    """Describe what a model returned instead of outputs, with a remedy."""
     if isinstance(outputs, Tensor):
         return f"{describe(outputs)}; give an output= that turns it into such, or another batch_dim="
     several = f" of {len(outputs)}" if isinstance(outputs, tuple | list) else ""
     return f"a {type(outputs).__name__}{several}; say what to take, such as output=lambda returned: returned[0]"
 
 
-def _repeat(inputs: Tensor, samples: int, batch_dim: int, *, keep_held: bool = True) -> Tensor:
-    """A copy of `inputs` `samples` times over along the batch axis; input held over time stays held."""
-    if keep_held and batch_dim == 1 and is_constant(inputs):
+def _repeat(inputs: Tensor, samples: int, batch_dim: int, *, keep_constant: bool = True) -> Tensor:
+    """Repeat `inputs` `samples` times along the batch axis; input that is constant over time stays a view."""
+    if keep_constant and batch_dim == 1 and is_constant(inputs):
         return repeat_over_time(_repeat(single_step(inputs), samples, 0), len(inputs))
     return torch.cat([inputs] * samples, dim=batch_dim)
 
 
 class _LargestTensor:
-    """Context that notes the bytes of the largest tensor a module returns, or draws as a mask on its weights."""
+    """Context that records the bytes of the largest tensor that a module returns or draws as a weight mask."""
 
     def __init__(self, model: nn.Module, count: int) -> None:
         self.model, self.count, self.bytes = model, count, 0

@@ -1,4 +1,4 @@
-"""Mean, variance and entropies of Monte Carlo samples that are gathered one after the other, and not kept."""
+"""Running mean, variance and entropies of Monte Carlo samples, which are not kept."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from tsnn_uq.devices import widest_float
 __all__ = ["Moments", "gather_moments", "samples_at_once"]
 
 AT_ONCE = 32
-CHECK_EVERY = 8  # samples, and so the fewest whose standard error is trusted
+CHECK_EVERY = 8  # samples between checks, and the fewest from which a standard error is estimated
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    r"""Statistics of S class probabilities of each input that are enough for its uncertainty, all in float64.
+    r"""Sufficient statistics of the S class probabilities of each input, in float64.
 
-    On a device that does not have it they are in float32.
-
-    They equal, up to rounding, what the functions of their names in `tsnn_uq.metrics.functional` make of all samples
-    [S, N, C] with ``reduction="none"``; where all samples agree, variance and mutual information are exactly 0.
-    Two of them are merged by the update of Chan, Golub and LeVeque (1983, *The American Statistician* 37(3)), which
-    unlike sums of squares loses nothing where the variance is small beside the mean:
+    They are in float32 on devices without float64. Each property equals, up to rounding, the function of the same name
+    in `tsnn_uq.metrics.functional` on all samples [S, N, C] with ``reduction="none"``; if all samples agree, variance
+    and mutual information are exactly 0. Two of them are merged by the update of Chan, Golub and LeVeque (1983, *The
+    American Statistician* 37(3)), which avoids the cancellation of sums of squares:
 
     .. math:: \bar p = \bar p_a + \frac{S_b}{S} (\bar p_b - \bar p_a), \qquad
               Q = Q_a + Q_b + \frac{S_a S_b}{S} (\bar p_b - \bar p_a)^2, \qquad S = S_a + S_b
@@ -116,7 +114,7 @@ class Moments:
     @property
     def mutual_information(self) -> Tensor:
         """Predictive minus expected entropy in nats, 0 or more, [N]."""
-        # Class by class, as in the metric: samples that agree cancel exactly.
+        # Per class, as in the metric: equal samples then cancel exactly.
         return (torch.special.entr(self.mean) - self.surprise).sum(-1).clamp_min(0)
 
     @property
@@ -131,12 +129,12 @@ class Moments:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Mean over the first axis; exactly the sample itself where all samples agree, which a plain mean is not."""
+    """Mean over the first axis that is exact if all samples agree."""
     return values[0] + (values - values[0]).mean(0)
 
 
 def samples_at_once(tolerance: float | None) -> int:
-    """How many samples to draw before they are gathered, and compared with `tolerance` where there is one.
+    """How many samples to draw between updates, at which `tolerance` is checked if given.
 
     Raises:
         InputError: the tolerance is not a positive number.
@@ -148,17 +146,17 @@ def samples_at_once(tolerance: float | None) -> int:
 
 
 def gather_moments(chunks: Iterable[Tensor], tolerance: float | None = None) -> Moments:
-    """Statistics of samples that come a few at a time, until there are no more or they are precise enough.
+    """Accumulate the statistics of chunks of samples, until they end or the tolerance is reached.
 
-    Precision is looked at after each multiple of 8 samples only, where chunks end there, so that where it stops does
-    not hang on how much memory there is for a chunk.
+    The tolerance is checked only at multiples of 8 samples at which a chunk ends, so that the stopping point does not
+    depend on the memory available for a chunk.
 
     Args:
         chunks: probabilities [s, N, C] of s samples each, of the same inputs; at least one.
         tolerance: stop once the largest standard error of a mean probability is below it.
 
     Returns:
-        Statistics of all samples that were taken from `chunks`.
+        Statistics of all samples taken from `chunks`.
 
     Raises:
         InputError: there are no chunks.

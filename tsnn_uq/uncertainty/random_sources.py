@@ -1,4 +1,4 @@
-"""Where the random numbers of a network's passes come from."""
+"""Seed everything that a network draws random numbers from, for each pass."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["RandomSources"]
 
 @dataclass(frozen=True)
 class RandomSources:
-    """All that a network draws from, seeded anew for each pass.
+    """All sources of a network's random numbers, seeded for each pass.
 
     Attributes:
         seed: seed of all draws of a call.
         layers: the network's random layers, by name.
         noisy: names of other modules that draw.
-        stepped: layers that are called one step at a time, by name.
-        generators: what modules of other libraries draw from beside torch's global generator, by name.
-        device: where the network draws.
+        stepped: layers that run one step at a time, by name.
+        generators: generators of other libraries' modules besides torch's global one, by name.
+        device: the device of the draws.
     """
 
     seed: int
@@ -41,9 +41,9 @@ class RandomSources:
 
     @contextmanager
     def drawing(self, block: int, samples: range) -> Iterator[None]:
-        """Context of a pass that draws `samples` of a block of inputs."""
+        """Context of a pass that draws `samples` for a block of inputs."""
         for name, layer in self.layers.items():
-            # A mask on weights belongs to the sample alone; one on units to the sample and these inputs.
+            # A weight mask depends on the sample alone, a unit mask on the sample and the inputs.
             scope = "all" if getattr(layer, "shared_by_inputs", False) else block
             if isinstance(layer, StochasticLayer):
                 layer.begin([generator_for(self.seed, name, scope, s, device=self.device) for s in samples])
@@ -58,12 +58,12 @@ class RandomSources:
             yield
 
     def _weights_once(self) -> AbstractContextManager[None]:
-        """Context in which a ternary weight is computed once for all time steps, unless it is drawn for each."""
+        """Context that computes a ternary weight once for all time steps, unless each step draws a new one."""
         modes = [getattr(one, "mask", "per-step") for name, one in self.layers.items() if "parametrizations." in name]
         drawn_each_time = "per-step" in modes or any("parametrizations." in name for name in self.noisy)
         return nullcontext() if drawn_each_time else parametrize.cached()
 
     @property
     def dropped_weights(self) -> list[DroppedWeight]:
-        """The layers that drop weights of other layers."""
+        """The parametrizations that drop weights."""
         return [layer for layer in self.layers.values() if isinstance(layer, DroppedWeight)]

@@ -1,4 +1,4 @@
-"""How samples are drawn: one set of choices for every Monte Carlo prediction."""
+"""The sampling options that `mc_predict` and `mc_moments` share."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Sampling:
-    """The choices that every Monte Carlo prediction offers; `tsnn_uq.uncertainty.mc_predict` says what they mean.
+    """The options of a Monte Carlo prediction, described in `tsnn_uq.uncertainty.mc_predict`.
 
     Raises:
-        InputError: a choice that cannot be.
+        InputError: an option is out of range.
     """
 
     samples: int | None

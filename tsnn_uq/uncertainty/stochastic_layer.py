@@ -1,4 +1,4 @@
-"""Random masks drawn from explicit generators: one mask a generator, so one generator is one network drawn."""
+"""The base class of stochastic layers; masks are drawn from explicit generators, one mask per generator."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def draw_masks(shape: Sequence[int], p: float, generators: Sequence[torch.Genera
     Args:
         shape: shape of one mask.
         p: probability of a zero, 0 <= p < 1.
-        generators: G generators; the same one may stand there more than once.
-        like: a tensor whose dtype and device the masks take.
+        generators: G generators, possibly with repetitions.
+        like: a tensor with the dtype and device of the masks.
 
     Returns:
         Masks `[G, *shape]`.
@@ -36,11 +36,10 @@ def draw_masks(shape: Sequence[int], p: float, generators: Sequence[torch.Genera
 
 
 class StochasticLayer(nn.Module):
-    """What every layer of ours that draws random numbers has in common.
+    """Base class of our layers that draw random numbers.
 
-    The batch axis is split into ``len(generators)`` equal groups, in order; each group draws from its own
-    generator. In training there is one generator; Monte Carlo prediction folds S samples into the batch
-    and gives S of them.
+    The batch axis is split into ``len(generators)`` equal groups, in order; each group draws from its own generator.
+    Training uses one generator. Monte Carlo prediction folds S samples into the batch and uses S generators.
 
     Attributes:
         p: probability with which a unit or a weight is dropped.
@@ -53,18 +52,18 @@ class StochasticLayer(nn.Module):
     generators: tuple[torch.Generator, ...] = ()
 
     def set_masks(self, p: float, mask: str) -> None:
-        """Choose how often and how long units or weights are dropped."""
+        """Set the dropout probability and the mask mode."""
         check_fraction("p", p, below_one=True)
         check_choice("mask", mask, MASK_MODES)
         self.p, self.mask = p, mask
 
     def begin(self, generators: Sequence[torch.Generator]) -> None:
-        """Draw from `generators` from now on, starting with the next pass."""
+        """Draw from `generators`, starting with the next pass."""
         self.generators = tuple(generators)
 
     @property
     def active(self) -> bool:
-        """Whether a forward pass is random now."""
+        """Whether a forward pass is currently random."""
         return self.training and self.p > 0
 
     def group_size(self, batch: int) -> int:

@@ -1,4 +1,4 @@
-"""Switch on what is random in a model, and nothing else; leave the model exactly as it was found."""
+"""Put only the random layers of a model into training mode, and restore the model afterwards."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def stochastic_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def only_stochastic_layers_train(model: nn.Module, *, required: bool = True) -> Iterator[dict[str, nn.Module]]:
-    """Put stochastic layers into training mode and all others, BatchNorm too, into evaluation mode.
+    """Put stochastic layers into training mode and all others, including BatchNorm, into evaluation mode.
 
-    A stochastic layer's children are others: a block with dropout and BatchNorm keeps its statistics. In this context
-    nothing is fused or compiled that would pass over the layers inside: torch's transformer layers do without their
-    fast path, and compiled modules run as they were before.
+    The children of a stochastic layer count as others, so a block with dropout and BatchNorm keeps its statistics.
+    Fused and compiled code that would bypass the layers is switched off: torch's transformer layers do not take their
+    fast path, and compiled modules run uncompiled.
 
-    On leaving, mode, hidden state, buffers and generators of every module are again what they were.
+    On leaving, the mode, hidden state, buffers and generators of every module are restored.
 
     Args:
         model: any module.
-        required: whether there has to be a stochastic layer.
+        required: whether the model must have a stochastic layer.
 
     Raises:
-        InputError: nothing in the model is random, and something is required to be.
+        InputError: `required` is true and nothing in the model is random.
     """
     if required and not stochastic_layers(model):
         raise InputError("model: expected a stochastic layer, such as a Dropout with p > 0; found none")
@@ -64,7 +64,7 @@ def only_stochastic_layers_train(model: nn.Module, *, required: bool = True) -> 
 
 
 def uncompiled(module: Any) -> Any:
-    """What ``torch.compile`` was called with, if `module` is what it returned; otherwise `module`."""
+    """The original module if `module` comes from ``torch.compile``, otherwise `module` itself."""
     return module._orig_mod if is_instance_of(module, "torch._dynamo", "OptimizedModule") else module
 
 
@@ -79,12 +79,12 @@ def _without_fast_paths() -> Iterator[None]:
 
 
 def _without_compilation() -> AbstractContextManager[Any]:
-    """Context in which what was compiled runs as plain Python; unless torch's compiler is loaded, nothing was."""
+    """Context in which compiled functions run uncompiled; if torch's compiler is not loaded, there are none."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _lend_copies(module: nn.Module, copies: dict[int, Any]) -> dict[str, Any]:
-    """Give `module` copies of its hidden state and buffers to write on; returns the originals."""
+    """Replace the hidden state and buffers of `module` by copies; returns the originals."""
     originals = dict(vars(module))
     vars(module).update({name: _copy(value, copies) for name, value in originals.items()})
     return originals
@@ -94,13 +94,13 @@ _PLAIN = {bool, float, int, str, type(None)}
 
 
 def _copy(value: Any, copies: dict[int, Any]) -> Any:
-    """A copy of a tensor or a generator, or of a container with such; what is one thing in two places stays one.
+    """Copy a tensor, a generator or a container of such; objects that occur twice are copied once.
 
-    Parameters, modules and all that is neither stay themselves.
+    Parameters, modules and all other values are returned unchanged.
 
     Args:
-        value: what is to be copied.
-        copies: what was copied so far, by the ``id`` of the original.
+        value: the value to copy.
+        copies: earlier copies, by the ``id`` of the original.
     """
     kind = type(value)
     if kind in _PLAIN:  # most of what modules hold, so first
