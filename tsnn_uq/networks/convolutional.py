@@ -17,7 +17,7 @@ from tsnn_uq.uncertainty import Dropout
 
 __all__ = ["POOLINGS", "VOTERS", "plif", "vgg"]
 
-VOTERS = 10  # neurons of the last layer whose mean speaks for a class
+VOTERS = 10  # neurons of the last layer that are averaged for each class
 POOLINGS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
@@ -36,8 +36,8 @@ def plif(
 ) -> nn.Sequential:
     """Convolutional network of PLIF neurons (Fang et al., 2021, table 2: the one for MNIST), 13,198,464 weights.
 
-    c128k3-BN-PLIF-MP2 twice, then dropout-FC2048-PLIF-dropout-FC100-PLIF and the mean of 10 neurons a class. Without
-    biases; masks fixed over time, as in the original.
+    c128k3-BN-PLIF-MP2 twice, then dropout-FC2048-PLIF-dropout-FC100-PLIF and the mean of 10 neurons per class.
+    There are no biases, and masks are fixed over time, as in the original.
 
     Args:
         shape: channels, height and width of an image.
@@ -48,15 +48,15 @@ def plif(
         mask: dropout masks ``"fixed"`` over time or redrawn ``"per-step"``.
         coding: ``"constant"``, ``"rate"`` or ``"latency"``; see `tsnn_uq.coding`.
         readout: ``"spikes"`` of the last layer's neurons, as in the original, or the mean ``"current"`` into them.
-        pooling: ``"average"`` for networks that are to go to other libraries (`tsnn_uq.exchange`); by default the
-            maximum of four spikes, as in the original.
-        neuron: where all layers begin; see `tsnn_uq.neurons.PLIF`.
+        pooling: ``"max"``, as in the original, or ``"average"``, which can be exported to other libraries
+            (`tsnn_uq.exchange`).
+        neuron: initial parameters of all layers; see `tsnn_uq.neurons.PLIF`.
 
     Returns:
         A network that takes images `[N, *shape]` and gives outputs [T, N, C].
 
     Raises:
-        InputError: sizes that are no counts, or an image too small to be halved by every pooling.
+        InputError: a size is not a positive whole number, or the image is too small for the poolings.
     """
     check_choice("readout", readout, READOUTS)
     if pooling is not None:
@@ -88,11 +88,11 @@ def vgg(
     readout: str = "current",
     neuron: LIFParameters | None = None,
 ) -> nn.Sequential:
-    """Convolutional network of LIF neurons in the manner of VGG (Simonyan and Zisserman, 2015), 804,192 weights.
+    """Convolutional network of LIF neurons in the style of VGG (Simonyan and Zisserman, 2015), 804,192 weights.
 
-    Convolutions of 3 x 3, BatchNorm and LIF, with the sides halved after every second convolution and after the last;
-    then dropout, a fully connected layer with BatchNorm and LIF, dropout and the classes. Without biases. Only what
-    follows the first dropout is random, so that further Monte Carlo samples cost little.
+    Convolutions of 3 x 3, BatchNorm and LIF, with pooling after every second convolution and after the last; then
+    dropout, a fully connected layer with BatchNorm and LIF, dropout and the classes. There are no biases. Only the
+    layers after the first dropout are random, so further Monte Carlo samples cost little.
 
     Args:
         shape: channels, height and width of an image.
@@ -110,7 +110,7 @@ def vgg(
         A network that takes images `[N, *shape]` and gives outputs [T, N, C].
 
     Raises:
-        InputError: sizes that are no counts, or an image too small to be halved by every pooling.
+        InputError: a size is not a positive whole number, or the image is too small for the poolings.
     """
     check_choice("readout", readout, READOUTS)
     pool = POOLINGS[check_choice("pooling", pooling, POOLINGS)]
@@ -131,7 +131,7 @@ def vgg(
 
 
 def _checked(shape: Sequence[int], hidden: Sequence[int], halvings: int) -> tuple[int, int, int]:
-    """Channels, height and width of an image that poolings can halve so often."""
+    """Channels, height and width of an image, checked to be large enough for the poolings."""
     if len(hidden) < 2:
         raise InputError(f"hidden: expected channels of convolutions and then one width; got {list(hidden)}")
     for argument, sizes in (("shape", shape), ("hidden", hidden)):

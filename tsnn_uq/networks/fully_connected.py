@@ -18,7 +18,7 @@ from tsnn_uq.uncertainty import DropConnectLinear, Dropout
 __all__ = ["READOUTS", "dropconnect", "dropout"]
 
 READOUTS = ("current", "spikes")
-SPIKE_GAIN = 10.0  # a class that always spikes against silent ones: softmax 0.9996
+SPIKE_GAIN = 10.0  # one class that always spikes, among silent ones, has softmax 0.9996
 
 
 def dropout(
@@ -37,7 +37,7 @@ def dropout(
     """Fully connected LIF network with dropout after each hidden layer.
 
     Args:
-        sizes: pixels, hidden widths and classes, in place of the three that follow.
+        sizes: pixels, hidden widths and classes; replaces `shape`, `classes` and `hidden`.
         shape: shape of an input.
         classes: number of classes.
         hidden: widths of the hidden layers.
@@ -72,16 +72,16 @@ def dropconnect(
     readout: str = "current",
     neuron: LIFParameters | None = None,
 ) -> nn.Sequential:
-    """Fully connected LIF network whose weights are dropped at random.
+    """Fully connected LIF network with dropconnect: weights are dropped at random.
 
     Args:
-        sizes: as for `dropout`, and so are the others but `p`.
+        sizes: as for `dropout`, like all arguments except `p`.
         shape: shape of an input.
         classes: number of classes.
         hidden: widths of the hidden layers.
         steps: time steps T.
         p: probability of dropping a weight.
-        mask: masks of weights ``"fixed"`` over time or redrawn ``"per-step"``.
+        mask: weight masks ``"fixed"`` over time or redrawn ``"per-step"``.
         coding: ``"constant"``, ``"rate"`` or ``"latency"``; see `tsnn_uq.coding`.
         readout: ``"current"`` or ``"spikes"``.
         neuron: the LIF neuron of all layers.

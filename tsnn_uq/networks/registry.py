@@ -25,11 +25,11 @@ FAMILIES: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Module:
-    """Build a network of a family, its weights drawn from `generator`.
+    """Build a network of a family with initial weights drawn from `generator`.
 
     Args:
         family: a name in `FAMILIES`.
-        generator: where the initial weights come from.
+        generator: source of the initial weights.
         options: the family's own arguments, e.g. ``sizes`` and ``steps``.
 
     Raises:
@@ -42,7 +42,7 @@ def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Modu
 
 @contextmanager
 def drawn_from(generator: torch.Generator) -> Iterator[None]:
-    """Lend torch's global generator, from which its layers draw their initial weights, a seed from `generator`."""
+    """Context that seeds torch's global generator, which initializes its layers, from `generator`."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(drawn_seed(generator))
         yield

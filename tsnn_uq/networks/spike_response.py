@@ -32,8 +32,8 @@ def slayer(
 ) -> nn.Sequential:
     """Fully connected network of SRM neurons (Shrestha and Orchard, 2018: the one for N-MNIST, without biases).
 
-    Dropout after each hidden layer, which the original does not have, makes it random as the other families are.
-    Initial weights are those of a linear layer times the threshold, which is ten times that of a LIF neuron.
+    Unlike the original it has dropout after each hidden layer. Initial weights are those of a linear layer times the
+    threshold, which is ten times that of a LIF neuron.
 
     Args:
         shape: polarities, height and width of the events, or of an image.
@@ -50,7 +50,7 @@ def slayer(
         over time, the logits, are the numbers of output spikes.
 
     Raises:
-        InputError: sizes that are no counts.
+        InputError: a size is not a positive whole number.
     """
     params = neuron or SRMParameters()
     if not hidden:

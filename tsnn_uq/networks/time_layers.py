@@ -1,4 +1,4 @@
-"""Layers that see all time steps at once, and do constant input only once."""
+"""Layers over all time steps [T, N, ...]; input that is constant over time is computed once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Conv2d", "Linear", "OverTime", "flat_layers"]
 class Linear(nn.Linear):
     """Linear layer over time, [T, N, in] to [T, N, out]: one matrix product for all steps.
 
-    Input that is held over time (stride 0 on the first axis) is multiplied once, and so is the output held. Spikes may
-    come packed, eight to a byte; see `tsnn_uq.coding.pack_spikes`.
+    If the input is constant over time (stride 0 on the first axis), it is multiplied once, and the output is constant
+    too. Spikes may be packed, eight to a byte; see `tsnn_uq.coding.pack_spikes`.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """Convolution over time, [T, N, C, H, W] to [T, N, C', H', W']: all steps in one call; held input once."""
+    """Convolution over time, [T, N, C, H, W] to [T, N, C', H', W']: all steps in one call."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Convolve `inputs` [T, N, C, H, W]."""
@@ -43,12 +43,12 @@ class Conv2d(nn.Conv2d):
 
 
 class OverTime(nn.Module):
-    """A layer that knows no time, such as BatchNorm or pooling, applied to all steps [T, N, ...] in one call.
+    """Applies a layer without a time axis, such as BatchNorm or pooling, to all steps [T, N, ...] in one call.
 
-    Input that is held over time is computed once. BatchNorm sees the statistics of all steps together.
+    BatchNorm uses the statistics of all steps together.
 
     Args:
-        module: a layer of inputs [N, ...] that acts on each alone.
+        module: a layer for inputs [N, ...].
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -63,7 +63,7 @@ class OverTime(nn.Module):
 
 
 def _over_time(layer: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """Fold time into the batch, and out again."""
+    """Apply a layer with the time axis folded into the batch."""
     if is_constant(inputs):
         return repeat_over_time(layer(single_step(inputs)), len(inputs))
     return layer(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
@@ -77,7 +77,7 @@ def flat_layers(network: nn.Module, prefix: str = "", wrapped: bool = False) -> 
         ['0', '1.module']
     """
     if isinstance(network, nn.Sequential):
-        for name, child in zip(network._modules, network, strict=True):  # named_children leaves out repetitions
+        for name, child in zip(network._modules, network, strict=True):  # named_children skips repeated modules
             yield from flat_layers(child, f"{prefix}.{name}" if prefix else name, wrapped)
     elif isinstance(network, OverTime):
         yield from flat_layers(network.module, f"{prefix}.module", True)

@@ -1,4 +1,4 @@
-"""What a scan takes in: a current over time, read once where it is held."""
+"""The input current of a scan, reduced to one step if it is constant over time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["without_repeats"]
 
 
 def without_repeats(current: Tensor) -> Tensor:
-    """The current [T, N, ...] itself, or its one step [1, N, ...] if it is held over time.
+    """The current [T, N, ...], or one step of it [1, N, ...] if it is constant over time.
 
     Raises:
-        InputError: it is not [T, N, ...] floats.
+        InputError: `current` is not a floating-point tensor [T, N, ...].
     """
     if current.dim() < 2 or len(current) == 0 or not current.is_floating_point():
         raise InputError(f"current: expected floats of shape [T, N, ...] with T >= 1; got {describe(current)}")

@@ -13,16 +13,17 @@ __all__ = ["LI"]
 
 
 class LI(nn.Module):
-    """A layer of leaky integrators: current [T, N, ...] in, potentials [T, N, ...] out, no state left behind.
+    """A layer of leaky integrators: current [T, N, ...] in, potentials [T, N, ...] out, without state between calls.
 
-    v[t] = decay v[t-1] + gain x[t], from rest. In front of LIF neurons it is a synapse whose current decays.
+    v[t] = decay v[t-1] + gain x[t], with v = 0 before the first step. Before LIF neurons it models a synapse with a
+    decaying current.
 
     Args:
         decay: share of the potential left after one step (0 to 1).
         gain: factor on the current, any finite number.
 
     Raises:
-        InputError: a decay or gain out of range.
+        InputError: `decay` or `gain` is out of range.
 
     Example:
         >>> LI(decay=0.5)(torch.tensor([[1.0], [1.0], [0.0]])).flatten().tolist()

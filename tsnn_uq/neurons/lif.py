@@ -1,6 +1,6 @@
 """The leaky integrate-and-fire (LIF) neuron: one step, and all time steps at once.
 
-`lif_step` is the definition. `lif_scan` computes the same for a whole window [T, ...] as one autograd function whose
+`lif_step` is the definition. `lif_scan` computes the same for all time steps [T, ...] as one autograd function whose
 forward and backward pass are in `lif_reference` (PyTorch) and `tsnn_uq.fast.scans.lif` (compiled); tests compare both
 with the definition.
 """
@@ -33,7 +33,7 @@ def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -
 
     Args:
         current: input x of this step, any shape.
-        potential: membrane potential v after the last step, same shape; ``None`` is rest (zero).
+        potential: membrane potential v after the last step, same shape; ``None`` means zero.
         params: the neuron.
 
     Returns:
@@ -57,10 +57,10 @@ SCANS = {"numba": "tsnn_uq.fast.scans.lif", "triton": "tsnn_uq.fast.scans.lif_tr
 
 
 class _LIFScan(torch.autograd.Function):
-    """`lif_step` over T steps. A current of time length 1 is held for all `steps`.
+    """`lif_step` over T steps. A current of time length 1 is used in all `steps`.
 
-    A `decay` that is learned [] says once more what stands in `params`, and gets a gradient. Potentials are given out
-    beside the spikes if they are `watched`; only the plain scan takes a gradient of theirs.
+    A learned `decay` [] repeats the value in `params` and receives a gradient. If potentials are `watched`, they are
+    returned with the spikes; only the reference scan computes gradients through them.
     """
 
     @staticmethod
@@ -87,7 +87,7 @@ class _LIFScan(torch.autograd.Function):
 
 
 def _exact_sum(shares: Tensor) -> Tensor:
-    """The sum [] of many numbers, added up in double precision where the device has it; in pieces, to save memory."""
+    """The sum [] of many numbers in float64, if the device has it; computed in pieces to save memory."""
     dtype = widest_float(shares.device)
     size = PIECE if shares.device.type == "cpu" else LARGE_PIECE
     pieces = [piece.sum(dtype=dtype) for piece in shares.flatten().split(size)]
@@ -97,13 +97,12 @@ def _exact_sum(shares: Tensor) -> Tensor:
 def lif_scan(
     current: Tensor, params: LIFParameters, decay: Tensor | None = None, *, watch: PotentialHook | None = None
 ) -> Tensor:
-    """Run LIF neurons over a whole window, starting from rest.
+    """Run LIF neurons over all time steps, starting at potential zero.
 
     Args:
-        current: input over time, [T, ...]; one that is held over time (stride 0 on the first axis) is
-            read once.
+        current: input over time, [T, ...]; if it is constant over time (stride 0 on the first axis), it is read once.
         params: the neuron.
-        decay: a decay to take in place of that of `params`, and to learn: one number [], 0 to 1.
+        decay: a learned decay that replaces that of `params`: one number [], 0 to 1.
         watch: called with the membrane potentials before the reset [T, ...], which carry gradients.
 
     Returns:
@@ -122,7 +121,7 @@ def lif_scan(
 
 
 class LIF(WatchedNeuron):
-    """A layer of LIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
+    """A layer of LIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, without state between calls."""
 
     def __init__(self, params: LIFParameters | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a neuron is made of."""
+"""Parameters of the LIF neuron."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["LIFParameters"]
 
 @dataclass(frozen=True)
 class LIFParameters:
-    """What a LIF neuron is made of.
+    """Parameters of a LIF neuron.
 
     Attributes:
         decay: share of the membrane potential left after one step (0 to 1).
         threshold: potential at which a spike is fired.
         reset: ``"soft"`` subtracts the threshold after a spike, ``"hard"`` sets the potential to zero.
-        detach_reset: leave the reset out of the gradient (Zenke and Vogels, 2021).
+        detach_reset: exclude the reset from the gradient (Zenke and Vogels, 2021).
         surrogate: the surrogate gradient of the spike.
     """
 

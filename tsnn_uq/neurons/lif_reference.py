@@ -1,6 +1,6 @@
-"""The scan of LIF neurons in PyTorch: the readable twin of the kernels, and what runs where they cannot.
+"""The scan of LIF neurons in plain PyTorch: the reference for the compiled kernels, and their fallback.
 
-`tsnn_uq.neurons.lif_step` is the definition of both; the tests hold them to it, gradients too.
+Tests compare both, and their gradients, with the definition `tsnn_uq.neurons.lif_step`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ __all__ = ["backward", "decay_gradient", "forward"]
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Run neurons from rest over T steps.
+    """Run neurons over T steps, starting at potential zero.
 
     Args:
-        current: input [T, ...], or [1, ...] where it is held.
+        current: input [T, ...], or [1, ...] if it is constant.
         steps: T.
         params: the neuron.
         keep: whether `backward` will be called, which needs the potentials of all steps.
 
     Returns:
-        Membrane potentials before the reset and spikes, both [T, ...]; without `keep`, potentials [1, ...] that
-        mean nothing.
+        Membrane potentials before the reset and spikes, both [T, ...]. Without `keep` the potentials are a
+        placeholder [1, ...].
     """
     spikes = current.new_empty(steps, *current.shape[1:])
     charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
@@ -54,12 +54,13 @@ def backward(
         charged: potentials before the reset [T, ...].
         grad: gradient of the spikes [T, ...].
         params: the neuron.
-        held: whether one current served all steps.
-        learns: whether the gradient of the decay is wanted.
-        grad_potential: gradient of the potentials themselves [T, ...], where something else depends on them.
+        held: whether one current was used in all steps.
+        learns: whether to compute the gradient of the decay.
+        grad_potential: gradient of the potentials [T, ...], if the loss also depends on them.
 
     Returns:
-        [T, ...], or [1, ...] for a current that is held; and the share of each neuron in the decay's [...], or None.
+        The gradient of the current [T, ...], or [1, ...] if it is constant, and each neuron's contribution to the
+        gradient of the decay [...], or None.
     """
     slope = params.surrogate.derivative_(charged - params.threshold)  # ds/dh
     carry = None  # dv'/dh where it is not 1
@@ -82,7 +83,7 @@ def backward(
 
 
 def decay_gradient(charged: Tensor, grad_charged: Tensor, params: LIFParameters) -> Tensor:
-    """What each neuron adds to the gradient of the decay [...]: the sum over t of dL/dh[t] v[t - 1]."""
+    """Each neuron's contribution to the gradient of the decay [...]: the sum over t of dL/dh[t] v[t - 1]."""
     h = charged[:-1]
     fires = h >= params.threshold
     left = h.masked_fill(fires, 0) if params.reset == "hard" else h.sub(fires.to(h.dtype), alpha=params.threshold)

@@ -17,21 +17,21 @@ __all__ = ["PLIF"]
 
 
 class PLIF(WatchedNeuron):
-    """A layer of PLIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind.
+    """A layer of PLIF neurons: current [T, N, ...] in, spikes [T, N, ...] out, without state between calls.
 
     h[t] = v[t-1] + (x[t] - v[t-1]) / tau, with 1 / tau = sigmoid(a) and one learned `a` for the layer ("Incorporating
     Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks", ICCV 2021, equations 6 and 9): a
     LIF neuron of decay 1 - 1 / tau whose input current is divided by tau.
 
     Args:
-        params: the neuron; its decay is where learning starts, so that tau begins at 1 / (1 - decay). By default as in
-            the paper: decay 0.5 (tau = 2), threshold 1, reset to zero.
+        params: the neuron; its decay is the initial value, so that tau starts at 1 / (1 - decay). The default is that
+            of the paper: decay 0.5 (tau = 2), threshold 1, reset to zero.
 
     Attributes:
         a: the learned parameter [].
 
     Raises:
-        InputError: the decay is 0 or 1, which no finite `a` gives.
+        InputError: the decay is 0 or 1, which needs an infinite `a`.
     """
 
     def __init__(self, params: LIFParameters | None = None) -> None:

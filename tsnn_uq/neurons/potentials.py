@@ -1,4 +1,4 @@
-"""Membrane potentials for whoever asks, from the very pass that makes the spikes."""
+"""Hooks that receive the membrane potentials of the forward pass."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PotentialHook = Callable[[Tensor], object]
 
 
 class WatchedNeuron(nn.Module):
-    """A layer of neurons whose membrane potentials may be watched.
+    """A layer of neurons whose membrane potentials can be watched.
 
     Attributes:
-        watch: called in each forward pass with the potentials [T, N, ...]; None, and nothing is spent on it.
+        watch: called in each forward pass with the potentials [T, N, ...]; None switches it off at no cost.
     """
 
     watch: PotentialHook | None = None
@@ -30,16 +30,16 @@ class WatchedNeuron(nn.Module):
 def watch_potentials(model: nn.Module, see: PotentialHook) -> Iterator[None]:
     """Context in which `see` is called with the membrane potentials of each layer of LIF, PLIF and SRM neurons.
 
-    They come as distances from the threshold in thresholds, h / theta - 1 with the potential h before the reset: what
-    is 0 or more fires. Gradients flow through them as `tsnn_uq.neurons.lif_step` has it, and of SRM neurons through the
-    response to the input alone.
+    They are given as h / theta - 1, the distance from the threshold in units of it, with the potential h before the
+    reset; a neuron fires if it is 0 or more. Gradients flow through them as in `tsnn_uq.neurons.lif_step`, and for SRM
+    neurons only through the response to the input.
 
     Args:
         model: any module.
-        see: takes [T, N, ...], layer by layer in the order of the forward pass.
+        see: called with [T, N, ...] for each layer, in the order of the forward pass.
 
     Raises:
-        InputError: there are no such layers.
+        InputError: `model` has no such layers.
 
     Example:
         >>> import torch

@@ -31,9 +31,10 @@ SCANS = {"numba": "tsnn_uq.fast.scans.srm"}
 
 
 class _SRMScan(torch.autograd.Function):
-    """The scan over T steps. A current of time length 1 is held for all `steps`.
+    """The scan over T steps. A current of time length 1 is used in all `steps`.
 
-    Potentials are given out beside the spikes if they are `watched`; only the plain scan takes a gradient of theirs.
+    If potentials are `watched`, they are returned with the spikes; only the reference scan computes gradients through
+    them.
     """
 
     @staticmethod
@@ -56,14 +57,14 @@ class _SRMScan(torch.autograd.Function):
 
 
 def srm_scan(current: Tensor, params: SRMParameters, *, watch: PotentialHook | None = None) -> Tensor:
-    """Run SRM neurons over a whole window, starting from rest.
+    """Run SRM neurons over all time steps, starting at potential zero.
 
-    Backward, the spike's slope is the density of its escape rate, `rho(u) = exp(-|u - theta| / (tau_rho theta)) /
-    (tau_rho theta)`, and dL/dx[t] = sum over k of eps[k] dL/ds[t+k] rho(u[t+k]). Nothing flows back through the
-    refractory response, as in SLAYER's own implementation.
+    In the backward pass the derivative of the spike is the density of its escape rate, `rho(u) = exp(-|u - theta| /
+    (tau_rho theta)) / (tau_rho theta)`, and dL/dx[t] = sum over k of eps[k] dL/ds[t+k] rho(u[t+k]). No gradient flows
+    through the refractory response, as in SLAYER's own implementation.
 
     Args:
-        current: input over time, [T, N, ...]; one that is held over time (stride 0 on the first axis) is read once.
+        current: input over time, [T, N, ...]; read once if it is constant over time (stride 0 on the first axis).
         params: the neuron.
         watch: called with the potentials u [T, N, ...], which carry gradients.
 
@@ -95,7 +96,7 @@ def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tens
 
 
 class SRM(WatchedNeuron):
-    """A layer of SRM neurons: current [T, N, ...] in, spikes [T, N, ...] out, no state left behind."""
+    """A layer of SRM neurons: current [T, N, ...] in, spikes [T, N, ...] out, without state between calls."""
 
     def __init__(self, params: SRMParameters | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What an SRM neuron is made of."""
+"""Parameters of the SRM neuron."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["SRMParameters"]
 
 @dataclass(frozen=True)
 class SRMParameters:
-    """What an SRM neuron is made of; by default that of SLAYER's N-MNIST example.
+    """Parameters of an SRM neuron; the defaults are those of SLAYER's N-MNIST example.
 
     Attributes:
         threshold: potential theta at which a spike is fired.
         tau_s_ms: time constant of the response to an input spike, ms.
-        tau_r_ms: time constant of the refractory response to an own spike, ms.
+        tau_r_ms: time constant of the refractory response to the neuron's own spike, ms.
         refractory: size of the refractory response, in thresholds.
         tau_rho: how far from the threshold the gradient reaches, in thresholds.
         step_ms: length of a time step, ms.
 
     Raises:
-        InputError: one of them is not above zero.
+        InputError: a parameter is not above zero.
     """
 
     threshold: float = 10.0

@@ -1,8 +1,8 @@
-"""The scan of SRM neurons in PyTorch: the readable twin of the kernels, and what runs where they cannot.
+"""The scan of SRM neurons in plain PyTorch: the reference for the compiled kernels, and their fallback.
 
-An alpha kernel k a^k takes two states, so that no response is cut off and each step costs the same:
+An alpha kernel k a^k needs two states, so that no response is truncated and each step costs the same:
 p[t] = a p[t-1] + x[t] and q[t] = a (q[t-1] + p[t-1]) = sum over k of k a^k x[t-k].
-Products and sums are rounded one by one, as the kernels round them: a spike hangs on the last digit.
+Products and sums are rounded separately, as in the kernels, since a spike can depend on the last digit.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["backward", "forward"]
 
 
 def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Run neurons from rest over T steps.
+    """Run neurons over T steps, starting at potential zero.
 
     Args:
-        current: input [T, ...], or [1, ...] where it is held.
+        current: input [T, ...], or [1, ...] if it is constant.
         steps: T.
         params: the neuron.
-        keep: whether the potentials of all steps are wanted.
+        keep: whether to return the potentials of all steps.
 
     Returns:
-        Potentials u and spikes, both [T, ...]; without `keep`, potentials [1, ...] that mean nothing.
+        Potentials u and spikes, both [T, ...]. Without `keep` the potentials are a placeholder [1, ...].
     """
     spikes = current.new_empty(steps, *current.shape[1:])
     potentials = spikes.new_empty(steps if keep else 1, *current.shape[1:])
@@ -45,17 +45,17 @@ def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = Tru
 def backward(
     potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool, grad_potential: Tensor | None = None
 ) -> Tensor:
-    """Gradient of the current: the credit of each potential, dL/du = dL/ds rho(u), through eps backward in time.
+    """Gradient of the current: dL/du = dL/ds rho(u), filtered with eps backward in time.
 
     Args:
         potentials: u [T, ...].
         grad: gradient of the spikes [T, ...].
         params: the neuron.
-        held: whether one current served all steps.
-        grad_potential: gradient of the potentials themselves [T, ...], where something else depends on them.
+        held: whether one current was used in all steps.
+        grad_potential: gradient of the potentials [T, ...], if the loss also depends on them.
 
     Returns:
-        [T, ...], or [1, ...] for a current that is held.
+        The gradient of the current [T, ...], or [1, ...] if it is constant.
     """
     decay, gain = params.response
     credit = (potentials - params.threshold).abs_().mul_(-1 / params.width).exp_().mul_(1 / params.width).mul_(grad)

@@ -1,4 +1,4 @@
-"""Surrogate gradients: smooth stand-ins for the derivative of the spike's step function.
+"""Surrogate gradients: smooth replacements for the derivative of the spike's step function.
 
 A surrogate is a pair: a `primitive` that rises from 0 to 1 as the Heaviside step does, and its exact
 `derivative`, used in place of the step's own, which is zero almost everywhere (Neftci, Mostafa and
@@ -32,11 +32,11 @@ class Surrogate:
         return SURROGATES[self.name].primitive(x, self.alpha)
 
     def derivative(self, x: Tensor) -> Tensor:
-        """The slope that stands in for the step's; any shape."""
+        """The surrogate derivative; any shape."""
         return self.derivative_(x.clone())
 
     def derivative_(self, x: Tensor) -> Tensor:
-        """`derivative`, with `x` as scratch memory: a new tensor costs more than the arithmetic."""
+        """`derivative`, computed in place in `x`: allocating a tensor costs more than the arithmetic."""
         return SURROGATES[self.name].derivative(x, self.alpha)
 
 
@@ -88,7 +88,7 @@ def surrogate(name: str = "arctan", alpha: float | None = None) -> Surrogate:
 
     Args:
         name: ``"arctan"``, ``"sigmoid"`` or ``"triangle"``.
-        alpha: sharpness; ``None`` takes the usual one (2, 4 and 1).
+        alpha: sharpness; ``None`` uses the default (2, 4 and 1).
 
     Raises:
         InputError: unknown name, or `alpha` not above zero.
@@ -117,5 +117,5 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(x: Tensor, kind: Surrogate) -> Tensor:
-    """1 where x >= 0, else 0; backward, `kind.derivative(x)` stands in for the step's slope."""
+    """1 where x >= 0, else 0; backward, `kind.derivative(x)` replaces the derivative of the step."""
     return _Spike.apply(x, kind)

@@ -1,4 +1,4 @@
-"""What all recalibrations share: reading their inputs, and `fit` before `transform`."""
+"""The base class of recalibrators, and the checks of their inputs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Recalibrator", "log_probabilities", "mean_log_probabilities"]
 
 
 def log_probabilities(probs: Tensor, validate: bool = True) -> Tensor:
-    """Logarithms in float64 of probabilities [N, C] or [S, N, C]: logits, up to a constant a row.
+    """Logarithms in float64 of probabilities [N, C] or [S, N, C]: logits, up to a constant per row.
 
-    A probability that underflowed to 0 counts as the smallest normal number of its dtype, and exact zeros as that too.
+    Zeros count as the smallest normal number of their dtype, since a zero may be an underflow.
     """
     if validate:
         if not isinstance(probs, Tensor) or probs.dim() not in (2, 3):
@@ -26,7 +26,7 @@ def log_probabilities(probs: Tensor, validate: bool = True) -> Tensor:
 
 
 def mean_log_probabilities(logits: Tensor) -> Tensor:
-    """Log-probabilities [N, C] of the prediction of logits [N, C], or of the mean one of [S, N, C]."""
+    """Log-probabilities [N, C] of logits [N, C], or of the mean prediction of logits [S, N, C]."""
     logs = logits.log_softmax(-1)
     return logs if logs.dim() == 2 else logs.logsumexp(0) - torch.tensor(len(logs), dtype=logs.dtype).log()
 
@@ -34,8 +34,8 @@ def mean_log_probabilities(logits: Tensor) -> Tensor:
 class Recalibrator(ABC):
     """A map from probabilities to better calibrated ones, fitted on held-out inputs.
 
-    `fit` it on a validation split, never on the test inputs that are to be reported. Monte Carlo probabilities
-    [S, N, C] are mapped sample by sample, and fitted so that their *mean* prediction is likely, where a class says so.
+    Call `fit` on a validation split, never on the test inputs that are reported. Monte Carlo probabilities [S, N, C]
+    are mapped sample by sample; classes that support them are fitted to the likelihood of the *mean* prediction.
     """
 
     classes: int | None = None  #: C, once fitted
@@ -43,13 +43,13 @@ class Recalibrator(ABC):
     @property
     @abstractmethod
     def determined(self) -> bool:
-        """Whether the held-out inputs determine all that was fitted to them; False before `fit` was called."""
+        """Whether the held-out inputs determine all fitted parameters; False before `fit` was called."""
 
     def fit(self, probs: Tensor, target: Tensor, *, validate: bool = True) -> Any:
         """Fit to held-out predictions.
 
         Args:
-            probs: probabilities [N, C], or [S, N, C] where the class takes samples.
+            probs: probabilities [N, C], or [S, N, C] if the class supports samples.
             target: class numbers [N].
             validate: False skips the checks of the inputs.
 
@@ -57,10 +57,10 @@ class Recalibrator(ABC):
             The recalibrator itself.
 
         Raises:
-            InputError: `probs` holds no probabilities or has other axes, `target` no labels of their classes, or there
-                are no inputs.
+            InputError: `probs` are not probabilities or have another shape, `target` are not labels of their classes,
+                or there are no inputs.
         """
-        # Gradients are needed to fit, and what is fitted should be of use outside of a caller's inference mode.
+        # Fitting needs gradients, and fitted tensors must be usable outside a caller's inference mode.
         with torch.inference_mode(False), torch.no_grad():
             logs = log_probabilities(probs, validate)
             labels = class_numbers("target", target)
@@ -76,7 +76,7 @@ class Recalibrator(ABC):
         """Recalibrated probabilities, in the shape of `probs` [N, C] or [S, N, C] and in float32 or its wider dtype.
 
         Raises:
-            InputError: `fit` was not called, `probs` holds no probabilities, or of other classes than those fitted.
+            InputError: `fit` was not called, or `probs` are not probabilities or have another number of classes.
         """
         if self.classes is None:
             raise InputError(f"{type(self).__name__}: expected fit before transform; call it on held-out predictions")

@@ -1,4 +1,4 @@
-"""Temperature scaling with a posterior: how sure the validation split is of its temperature."""
+"""Temperature scaling with a posterior of the temperature given the validation split."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tsnn_uq.recalibration.temperature import Outcome, best_temperature, likelih
 __all__ = ["BayesianTemperatureScaling"]
 
 _REACH = 8.0  # standard deviations on either side of the mode
-_COARSE = 33  # points that find where the posterior lies
-_FINE = 20_001  # points at which its quantiles are read off
+_COARSE = 33  # grid points that locate the posterior
+_FINE = 20_001  # grid points for its quantiles
 
 
 class BayesianTemperatureScaling(Recalibrator):
@@ -25,19 +25,20 @@ class BayesianTemperatureScaling(Recalibrator):
               q = \int q(w) \, p(w \mid D) \, dw
 
     The model and the prior (tau = 10) are netcal's (Küppers et al. 2021, arXiv 2109.10092), which draws from the
-    posterior by NUTS or fits a Gaussian to it. With one parameter the posterior can be had on a grid instead: nothing
-    is random, and moments and predictions are right to the error of a quadrature on `points` points. It is spread over
-    the bulk of the posterior mass in log w. Monte Carlo probabilities [S, N, C] are fitted as by `TemperatureScaling`.
+    posterior by NUTS or fits a Gaussian to it. With one parameter the posterior can be computed on a grid instead:
+    nothing is random, and moments and predictions are exact up to the quadrature error of `points` points. The grid
+    covers the bulk of the posterior mass in log w. Monte Carlo probabilities [S, N, C] are fitted as by
+    `TemperatureScaling`.
 
     Args:
         prior_std: tau.
-        points: of the grid.
+        points: number of grid points.
 
     Attributes:
         inverse_temperatures: the grid of w [points], once fitted, else None.
         weights: posterior probability of each [points], float64, sum 1.
-        outcome: of `TemperatureScaling` on the same inputs. Unless it is "optimum" the likelihood leaves T open on
-            one side or on both, and there the posterior is that of the prior; its mean then says little.
+        outcome: that of `TemperatureScaling` on the same inputs. Unless it is "optimum", the likelihood does not bound
+            T on one side or on both; there the posterior equals the prior, and its mean is not informative.
 
     Example:
         >>> probs, target = torch.tensor([[0.9, 0.1]] * 400), torch.tensor([0, 0, 0, 1] * 100)
@@ -71,7 +72,7 @@ class BayesianTemperatureScaling(Recalibrator):
         low, high = math.log(1e-3), math.log(max(100.0, 1 + _REACH * self.prior_std))
         rounding = torch.finfo(probs.dtype).eps
         _, self.outcome = best_temperature(logs, target, math.exp(-high), math.exp(-low), rounding=rounding)
-        for _ in range(12):  # zoom in until the interval ends where the density does
+        for _ in range(12):  # zoom in until the interval ends where the density vanishes
             grid = torch.linspace(low, high, _COARSE, dtype=torch.float64)
             density = log_density(grid)
             inside = (density > density.max() - _REACH**2 / 2).nonzero().flatten()
@@ -108,11 +109,11 @@ class BayesianTemperatureScaling(Recalibrator):
         return self._quantiles(torch.rand(count, dtype=torch.float64, generator=generator))
 
     def _quantiles(self, shares: Tensor) -> Tensor:
-        """The T below which these shares of the posterior lie."""
+        """Quantiles of T under the posterior."""
         from scipy.interpolate import CubicSpline
 
         grid, weights = self._posterior()
-        # The log density is nearly a parabola in log w, so a spline through few points is close to it in between.
+        # The log density is nearly a parabola in log w, so a spline through few points interpolates it well.
         logs = weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
         low, high = grid.log()[[0, -1]].tolist()
         fine = torch.linspace(low, high, _FINE, dtype=torch.float64)
@@ -121,5 +122,5 @@ class BayesianTemperatureScaling(Recalibrator):
 
     def _posterior(self) -> tuple[Tensor, Tensor]:
         if self.inverse_temperatures is None or self.weights is None:
-            raise InputError("BayesianTemperatureScaling: expected fit before its posterior is asked for")
+            raise InputError("BayesianTemperatureScaling: expected fit to be called first; it was not")
         return self.inverse_temperatures, self.weights

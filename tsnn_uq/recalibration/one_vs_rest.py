@@ -1,7 +1,7 @@
-"""Recalibration of each class's probability by itself, without a formula: step functions of it.
+"""Non-parametric recalibration of each class's probability by itself: histogram binning and isotonic regression.
 
-Classes are calibrated one against the rest and then divided by their sum. Where all of them come out as 0, the row is
-left as it was (netcal divides by zero there); a class without a single held-out label keeps its own probability.
+Each class is calibrated one against the rest, and the results are divided by their sum. If all of them are 0, the row
+is left unchanged (netcal divides by zero there). A class without a held-out label keeps its probability.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["HistogramBinning", "IsotonicRegression"]
 
 
 class _OneVsRest(Recalibrator):
-    #: Which classes [C] have a held-out label, once fitted; the others keep their own probability.
+    #: Which classes [C] have a held-out label, once fitted; the others keep their probability.
     seen: Tensor | None = None
 
     @property
@@ -56,8 +56,8 @@ class HistogramBinning(_OneVsRest):
     """Replace a probability by how often the class was true among held-out inputs in its bin.
 
     (Zadrozny and Elkan 2001.) Bins of equal width are [lo, hi), the last one closed, as in `tsnn_uq.metrics`; an empty
-    one gives its middle. (netcal fits [lo, hi) but looks up (lo, hi], so a probability on an edge gets its neighbour's
-    value.)
+    one maps to its middle. (netcal fits [lo, hi) but looks up (lo, hi], so a probability on an edge gets the value of the
+    neighbouring bin.)
 
     Args:
         bins: number of bins of equal width on [0, 1].
@@ -92,9 +92,10 @@ class HistogramBinning(_OneVsRest):
 
 
 class IsotonicRegression(_OneVsRest):
-    """Replace a probability by the best rising function of it, by scikit-learn.
+    """Replace a probability by the best non-decreasing function of it (scikit-learn).
 
-    (Zadrozny and Elkan 2002.) It can only merge what the network orders, and it overfits small validation splits.
+    (Zadrozny and Elkan 2002.) It never reverses the order of a class's probabilities, and it overfits small validation
+    splits.
     """
 
     def _fit_classes(self, probs: Tensor, truth: Tensor) -> None:

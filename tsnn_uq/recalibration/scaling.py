@@ -1,4 +1,4 @@
-"""Scaling by more than one number: softmax regression on logarithms of probabilities, by maximum likelihood."""
+"""Vector, Dirichlet and beta scaling: softmax regression on log-probabilities, fitted by maximum likelihood."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor, lower: float | No
 
 
 def _separated(logs: Tensor, target: Tensor) -> Tensor:
-    """Which classes the log-probabilities [N, C] never mistake for another, nor others for them: bool [C].
+    """Which classes the log-probabilities [N, C] separate from all others without an error: bool [C].
 
-    A class told from the rest wrongly even once costs log 2 or more in all, as the probability is then 1/2 at best.
+    A single error costs a loss of at least log 2, since the probability of the true class is then at most 1/2.
     """
     of_class = torch.nn.functional.one_hot(target, logs.shape[-1]).bool()
     others = (-torch.expm1(logs.double())).clamp_min(torch.finfo(torch.float64).tiny).log()
@@ -44,11 +44,11 @@ def _separated(logs: Tensor, target: Tensor) -> Tensor:
 
 
 class _Scaling(Recalibrator):
-    """Logits that are linear in the parameters; a subclass says which."""
+    """Base class of maps whose logits are linear in the parameters."""
 
     parameters: Tensor | None = None  #: all in one vector, float64, once fitted
-    #: Which classes [C] the fitted map never mistakes for another on the held-out inputs, nor others for them, as where
-    #: a class has no label there: their parameters have no best value, and are as large as the optimizer made them.
+    #: Which classes [C] the fitted map separates without an error on the held-out inputs, for instance because a class
+    #: has no label there. Their parameters have no optimum and are as large as the optimizer made them.
     separated: Tensor | None = None
 
     @property
@@ -60,7 +60,7 @@ class _Scaling(Recalibrator):
         raise NotImplementedError
 
     def _start(self, classes: int) -> Tensor:
-        """The parameters that change nothing."""
+        """The parameters of the identity map."""
         raise NotImplementedError
 
     def _penalty(self, parameters: Tensor, classes: int) -> Tensor:
@@ -89,8 +89,8 @@ class VectorScaling(_Scaling):
 
     .. math:: q \propto \exp(w \odot \log p + b)
 
-    (Guo et al. 2017, arXiv 1706.04599, on logits; on logarithms of probabilities as in netcal, so that a constant
-    added to all logits does not matter.) 2 C numbers.
+    (Guo et al. 2017, arXiv 1706.04599, on logits; here on log-probabilities, as in netcal, so that a constant
+    added to all logits does not matter.) It has 2 C parameters.
 
     Example:
         >>> probs, target = torch.tensor([[0.9, 0.1], [0.1, 0.9]] * 4), torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
@@ -107,12 +107,13 @@ class VectorScaling(_Scaling):
 
 
 class DirichletScaling(_Scaling):
-    r"""A full matrix on the logarithms of the probabilities, and a bias.
+    r"""A full matrix applied to the log-probabilities, and a bias.
 
     .. math:: q \propto \exp(W \log p + b), \qquad
               \text{loss} + \frac{\lambda}{C (C - 1)} \sum_{i \ne j} w_{ij}^2 + \frac{\mu}{C} \sum_i b_i^2
 
-    (Kull et al. 2019, arXiv 1910.12656, with their off-diagonal and intercept regularization.) C (C + 1) numbers.
+    (Kull et al. 2019, arXiv 1910.12656, with their off-diagonal and intercept regularization.) It has C (C + 1)
+    parameters.
 
     Args:
         off_diagonal: lambda, 0 or more.
@@ -139,18 +140,18 @@ class DirichletScaling(_Scaling):
 
 
 class BetaScaling(_Scaling):
-    r"""Beta calibration of all classes together: two weights that are not negative and a bias for each class.
+    r"""Beta calibration of all classes together: two non-negative weights and a bias for each class.
 
     .. math:: q_c \propto \exp(a_c \log p_c - b_c \log(1 - p_c) + d_c), \qquad a_c, b_c \ge 0
 
-    (Kull et al. 2017, AISTATS, for two classes; with a softmax over the classes as in netcal.) 3 C numbers.
+    (Kull et al. 2017, AISTATS, for two classes; with a softmax over the classes as in netcal.) It has 3 C parameters.
     """
 
     @property
     def at_bound(self) -> Tensor:
         """Which of the weights a and b [2, C] ended at their bound 0."""
         if self.parameters is None or self.classes is None:
-            raise InputError("BetaScaling: expected fit before its bounds are asked for")
+            raise InputError("BetaScaling: expected fit to be called first; it was not")
         return self.parameters[: 2 * self.classes].unflatten(0, (2, -1)) <= 0
 
     def _start(self, classes: int) -> Tensor:
@@ -161,6 +162,6 @@ class BetaScaling(_Scaling):
 
     def _logits(self, logs: Tensor, parameters: Tensor) -> Tensor:
         rises, falls, bias = parameters.chunk(3)
-        # log(1 - p) is -inf at p = 1; expm1 keeps what precision there is beside it.
+        # log(1 - p) is -inf at p = 1; expm1 keeps full precision near it.
         others = (-torch.expm1(logs)).clamp_min(torch.finfo(logs.dtype).eps).log()
         return logs * rises - others * falls + bias

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that softens or sharpens all predictions and never changes a decision."""
+"""Temperature scaling: one parameter that softens or sharpens all predictions and never changes the decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Outcome", "TemperatureScaling", "best_temperature", "likelihood_loss
 
 Outcome = Literal["optimum", "flat", "lower bound", "upper bound"]
 """How a search for the most likely temperature ended."""
-_GRID = 17  # temperatures tried before the best of them is refined
+_GRID = 17  # temperatures tried before refining the best one
 _SAME = 1e-12  # relative difference of two mean losses that is rounding
 
 
@@ -29,7 +29,7 @@ def best_temperature(
 ) -> tuple[float, Outcome]:
     """The most likely temperature between two bounds, and how the search for it ended.
 
-    The least loss is bracketed on a grid of log T and is then where the derivative changes sign, to 1e-10.
+    The minimum is bracketed on a grid of log T; then the zero of the derivative is found to 1e-10.
 
     Args:
         logs: logits [N, C] or [S, N, C] in float64.
@@ -39,8 +39,8 @@ def best_temperature(
         rounding: relative rounding error of the probabilities that `logs` come from.
 
     Returns:
-        T and "optimum"; a bound, where the likelihood still rises towards it or is the same from there on; or, where
-        no temperature changes the likelihood of any input by more than rounding does, 1 and "flat".
+        T and "optimum"; or a bound and its name, if the likelihood still rises towards it or is constant from there on;
+        or 1 and "flat", if no temperature changes the likelihood of any input by more than rounding.
     """
     from scipy.optimize import brentq, minimize_scalar
 
@@ -69,7 +69,7 @@ def best_temperature(
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]
     if slope(low) < 0 < slope(high):
         return math.exp(brentq(slope, low, high, xtol=1e-10)), "optimum"
-    # Beside the best point the mean over samples may be level, so that no derivative shows the way.
+    # Near the best grid point the mean over samples may be flat, so its derivative may not bracket the minimum.
     return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x), "optimum"
 
 
@@ -79,13 +79,13 @@ class TemperatureScaling(Recalibrator):
     .. math:: q_c \propto p_c^{1 / T}, \qquad T = \arg\min_T -\sum_n \log \bar q_{n y_n}, \qquad
               \bar q_n = \frac1S \sum_s q_{sn}
 
-    (Guo et al. 2017, arXiv 1706.04599.) On [N, C] this is temperature scaling as usual. On Monte Carlo probabilities
-    [S, N, C] one temperature divides the logits of every sample, and it is the *mean* prediction that is made likely;
-    that is not the temperature of the mean's own logits, since averaging softens too.
+    (Guo et al. 2017, arXiv 1706.04599.) On [N, C] this is standard temperature scaling. On Monte Carlo probabilities
+    [S, N, C] one temperature divides the logits of every sample and maximizes the likelihood of the *mean* prediction.
+    This differs from the temperature of the mean's logits, since averaging also softens.
 
-    Held-out inputs need not determine T. Where all predictions are right the likelihood grows without end as T falls,
-    and T ends at the lower bound; where they are always wrong, at the upper one; where all are uniform the likelihood
-    is the same at every T, and T is 1. `outcome` tells, and no such T should be reported as a measurement.
+    Held-out inputs may not determine T. If all predictions are right, the likelihood grows as T falls, and T ends at
+    the lower bound; if all are wrong, it ends at the upper one; if all are uniform, the likelihood is constant, and T is 1.
+    `outcome` reports these cases; such a T is not a measurement.
 
     Args:
         lowest: lower bound of T.
@@ -93,7 +93,7 @@ class TemperatureScaling(Recalibrator):
 
     Attributes:
         temperature: T, once `fit` was called, else None.
-        outcome: "optimum" where held-out inputs determine T; else "flat", "lower bound" or "upper bound". None before
+        outcome: "optimum" if the held-out inputs determine T, else "flat", "lower bound" or "upper bound"; None before
             `fit` was called.
 
     Example:

@@ -1,4 +1,4 @@
-"""Stop a network over time when it is sure, with a promise about what that costs; knows predictions, not networks."""
+"""Early stopping over time with statistical guarantees; it works on predictions and knows no networks."""
 
 from tsnn_uq.stopping.base import Stopped, StoppingRule, Stream
 from tsnn_uq.stopping.conformal_stopping import ConformalStopping

@@ -1,4 +1,4 @@
-"""What all stopping rules share: reading predictions over time, and stopping inputs one time step at a time."""
+"""The base class of stopping rules, and streams of predictions that arrive one time step at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Stopped", "StoppingRule", "Stream"]
 
 
 class Stopped(NamedTuple):
-    """Where inputs stopped, and what was said of them there."""
+    """The step at which each input stopped, with its decision and its prediction set."""
 
     steps: Tensor  #: time steps used, int64 [N], from 1 to T
     decisions: Tensor  #: class numbers, int64 [N]
@@ -24,17 +24,17 @@ class Stopped(NamedTuple):
 
 
 class StoppingRule(ABC):
-    """A rule that stops each input at a time step of its own, calibrated on held-out predictions.
+    """A rule that stops each input at its own time step, calibrated on held-out predictions.
 
-    Predictions over time are `probs` [T, N, C]: after each time step, the class probabilities that would be the answer
-    if the network stopped there. The mean or the sum of the outputs so far makes them, through a softmax, or the mean
-    of the probabilities so far; `tsnn_uq.uncertainty.mc_predict` with ``per_step=True`` gives the first. Any choice is
-    valid, as long as calibration and use make the same one. With Monte Carlo samples, [S, T, N, C], the mean over
-    samples decides. Of equally probable classes the first is the decision.
+    Predictions over time are `probs` [T, N, C]: after each time step, the class probabilities the network would return
+    if it stopped there. They may be the softmax of the mean or the sum of the outputs so far, or the mean of the
+    probabilities so far; `tsnn_uq.uncertainty.mc_predict` with ``per_step=True`` returns the first. Any choice is valid
+    if calibration and use make the same one. With Monte Carlo samples, [S, T, N, C], the mean over samples decides. Of
+    equally probable classes the first one is the decision.
 
-    A promise holds for inputs that come from where the calibration inputs came from, through the same network, number
-    of steps and number of samples. Calibration inputs are held out: neither training nor the choice of the network has
-    seen them. Nothing is promised for shifted inputs, and no rule can notice by itself that inputs are shifted.
+    A guarantee holds for inputs from the distribution of the calibration inputs, with the same network, number of steps
+    and number of samples. Calibration inputs must not have been used for training or for choosing the network. There is
+    no guarantee for shifted inputs, and no rule detects a shift.
 
     Attributes:
         steps: T, once `fit` was called.
@@ -58,7 +58,7 @@ class StoppingRule(ABC):
             The rule itself.
 
         Raises:
-            InputError: `probs` holds no probabilities or has no time axis, `target` no labels of their classes, or
+            InputError: `probs` are not probabilities or have no time axis, `target` are not labels of their classes, or
                 there are no inputs.
         """
         runs = with_samples(probs)
@@ -76,15 +76,15 @@ class StoppingRule(ABC):
         """Stop each input of a batch whose predictions after all steps are known.
 
         Args:
-            probs: predictions after each step [T, N, C] or [S, T, N, C], of as many steps, classes and samples as those
-                that `fit` was given; [T, N, C] may be the mean over samples.
+            probs: predictions after each step [T, N, C] or [S, T, N, C], with the steps, classes and samples of those
+                given to `fit`; [T, N, C] may be the mean over samples.
             validate: False skips the checks of what `probs` holds.
 
         Returns:
             `Stopped`: steps from 1 to T, decisions and sets.
 
         Raises:
-            InputError: `fit` was not called, `probs` holds no probabilities, or has other steps, classes or samples.
+            InputError: `fit` was not called, or `probs` are not probabilities or have other steps, classes or samples.
         """
         runs = with_samples(probs)
         if runs.shape[1] != self.steps and self.steps is not None:
@@ -111,7 +111,7 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def _start(self, inputs: int) -> Tensor:
-        """What is remembered of each input, [N, ...], before the first step."""
+        """The initial memory of each input, [N, ...]."""
 
     @abstractmethod
     def _step(self, step: int, probs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,13 +119,11 @@ class StoppingRule(ABC):
 
 
 class Stream:
-    """A batch of inputs that get their predictions one time step at a time, and stop one by one.
-
-    `StoppingRule.stream` makes one.
+    """A batch of inputs whose predictions arrive one time step at a time; see `StoppingRule.stream`.
 
     Attributes:
         step: time steps taken so far.
-        running: numbers of the inputs that have not stopped, int64 [n], in order.
+        running: indices of the inputs that have not stopped, int64 [n], in order.
 
     Example:
         >>> from tsnn_uq.stopping import RiskControlledExit
@@ -148,17 +146,17 @@ class Stream:
         self._sets = torch.zeros(inputs, rule.classes, dtype=torch.bool, device=device)
 
     def update(self, probs: Tensor, *, validate: bool = True) -> Tensor:
-        """Take the next time step of the inputs that still run.
+        """Process the next time step of the running inputs.
 
         Args:
             probs: their predictions after this step [n, C] or [S, n, C], in the order of `running`.
             validate: False skips the checks of what `probs` holds.
 
         Returns:
-            Which of them stop here, bool [n]. All do after step T.
+            Which of them stop here, bool [n]; all of them after step T.
 
         Raises:
-            InputError: `probs` holds no probabilities, or those of another number of inputs, classes or samples.
+            InputError: `probs` are not probabilities, or have another number of inputs, classes or samples.
         """
         rule = self._rule
         if not isinstance(probs, Tensor) or probs.dim() not in (2, 3):
@@ -185,10 +183,10 @@ class Stream:
         return done
 
     def result(self) -> Stopped:
-        """Where all inputs stopped.
+        """The steps, decisions and sets of all inputs.
 
         Raises:
-            InputError: some have not.
+            InputError: some inputs are still running.
         """
         if len(self.running):
             raise InputError(f"Stream: expected all inputs to have stopped; got {len(self.running)} that still run")

@@ -1,4 +1,4 @@
-"""Conformal sets after each time step that hold the truth all at once, and a stop when they are small enough."""
+"""Conformal sets that are valid at all time steps at once; an input stops when its set is small enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Correction = Literal["max-rank", "bonferroni", "simes"]
 
 
 class ConformalStopping(StoppingRule):
-    r"""Stop when a conformal set of classes is small enough; sets hold the truth whenever inputs stop.
+    r"""Stop when a conformal set of classes is small enough; the sets are valid at any stopping time.
 
     This is SpikeCP (Chen, Park and Simeone 2025, arXiv 2305.11322) with sets that only shrink and, by default, a
     sharper correction for looking at K checkpoints. After each checkpoint t a class leaves the set of an input if its
@@ -28,14 +28,14 @@ class ConformalStopping(StoppingRule):
     most `size` classes, or after step T. The set is empty if every class left; it then counts as one that misses the
     truth.
 
-    **Promise.** If calibration inputs and a test input are exchangeable, then
+    **Guarantee.** If calibration inputs and a test input are exchangeable, then
 
     .. math:: P(\text{the true class is in the set after every checkpoint}) \ge 1 - \alpha,
 
-    so the set holds the truth with that probability at any stopping time, this rule's or any other (a battery that runs
-    out). The probability is over the draw of the calibration set and the test input together: over many calibration
-    sets the mean coverage is at least 1 - alpha, that of a single one varies around it. Nothing is promised for one
-    class, for one stopping time, or for the share of errors among sets of one class.
+    so the set holds the truth with that probability at any stopping time, by this rule or any other cause (such as an
+    empty battery). The probability is over the draw of the calibration set and the test input together: over many
+    calibration sets the mean coverage is at least 1 - alpha, that of a single one varies around it. There is no
+    guarantee for a single class, a single stopping time, or the share of errors among sets of one class.
 
     **Thresholds.** Let :math:`s_t(i)` be the score of the true class of calibration input i, from 1 to n, at checkpoint
     t, and :math:`k = \lfloor \alpha (n + 1) \rfloor`. The threshold :math:`q_t` is the v-th largest of the
@@ -60,9 +60,9 @@ class ConformalStopping(StoppingRule):
     each t, so at most Kv, which is at most k, have :math:`M(i) \le v`.
 
     **Heuristic.** "simes" removes a class once, for some r, r of its conformal p-values :math:`\#\{j \le n + 1: s_t(j)
-    \ge s_t(n + 1)\} / (n + 1)` so far are at most :math:`r \alpha / K` (Simes 1986). It keeps the promise under some
-    forms of positive dependence, which predictions of successive steps need not have, so it promises nothing.
-    It keeps K numbers of each class, and takes time for that.
+    \ge s_t(n + 1)\} / (n + 1)` so far are at most :math:`r \alpha / K` (Simes 1986). It is valid under some forms of
+    positive dependence, which predictions of successive steps need not have, so it has no guarantee here. It stores K
+    numbers per class and is slower.
 
     Args:
         alpha: the share of sets that may miss the true class, above 0 and below 1.

@@ -1,4 +1,4 @@
-"""Leave when the network is sure enough, at the least threshold whose risk was tested to be small."""
+"""Stop when the network is sure enough, at the lowest threshold whose risk passed a statistical test."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tsnn_uq.stopping.risks import RISKS, Losses, Risk, losses_by_step, p_values
 
 __all__ = ["RiskControlledExit"]
 
-PARTS = (0.25, 0.5, 0.75)  # of epsilon: what may be lost in proposals
+PARTS = (0.25, 0.5, 0.75)  # shares of epsilon that the proposed thresholds may lose
 
 
 class RiskControlledExit(StoppingRule):
-    r"""Stop when the network is sure enough; the threshold keeps a risk below a bound that was chosen.
+    r"""Stop when the network is sure enough; the threshold keeps a risk below a chosen bound.
 
     An input leaves after the first step at which its score reaches the threshold, or after step T. The scores, of the
     mean prediction unless said otherwise, are "confidence", the highest probability, "margin", its distance from the
-    second highest, "entropy", and "mutual-information" of the Monte Carlo samples; for the last two, low is sure. The
-    set of an input holds its decision and no other class.
+    second highest, "entropy", and "mutual-information" of the Monte Carlo samples; for the last two, low means sure.
+    The set of an input holds only its decision.
 
     **Risks.** The risk R is the mean loss over new inputs. The loss of an input is
 
@@ -35,27 +35,27 @@ class RiskControlledExit(StoppingRule):
     - "brier-gap": how much higher the Brier score is than after step T, at least 0, and halved to be at most 1;
     - "exited-error": 1 if the decision is wrong; R is the mean over those that leave before step T only.
 
-    **Promise.** If calibration inputs are independent draws from the distribution of the new inputs, then
+    **Guarantee.** If calibration inputs are independent draws from the distribution of the new inputs, then
 
     .. math:: P(R \le \epsilon) \ge 1 - \delta,
 
     where the probability is over the draw of the calibration set, whatever the distribution, the network and N. With
     `conditional`, the same holds for all risks :math:`R_t` of the inputs that leave by step t at once (Ringel et al.
-    2024, arXiv 2402.00857: accumulated time of leaving), so the loss is not all with those that leave first. If there
-    are too few inputs to show that any threshold is safe, none leaves early, and nothing is lost. N must be at least
+    2024, arXiv 2402.00857: accumulated time of leaving), so the loss is not concentrated on those that leave first. If
+    there are too few inputs to show that a threshold is safe, no input leaves early. N must be at least
     log(delta) / log(1 - epsilon), 299 for the defaults, and in practice a few times that.
 
     **Method.** Learn then Test (Angelopoulos et al. 2021, arXiv 2110.01052; for early exits Jazbec et al. 2024, arXiv
     2405.20915). Every threshold has the hypothesis R > epsilon and a p-value (`p_values`: the exact binomial tail for
     losses of 0 and 1, else Hoeffding-Bentkus). Thresholds are tested from high to low, all real numbers, and the last
-    one before the first p-value above delta is taken. There is no grid to choose.
+    one before the first p-value above delta is taken. No grid has to be chosen.
 
     *Proof.* Suppose that the threshold taken has R > epsilon. Let :math:`\lambda_j` be thresholds with R > epsilon that
     rise to the supremum of all of those (equal to it, if its R > epsilon). For j large enough the threshold taken is at
     most :math:`\lambda_j`, so :math:`\lambda_j` was accepted, which has probability at most delta. These events grow
     with j, so the probability of their union is at most delta, too.
 
-    The risk of those that left cannot be tested where hardly any input leaves, so for "exited-error" the sequence
+    The risk of those that left cannot be tested if hardly any input leaves, so for "exited-error" the sequence
     begins at the threshold of the smallest p-value among one half of the calibration inputs, and is tested on the other
     half.
 
@@ -66,16 +66,16 @@ class RiskControlledExit(StoppingRule):
     order up to the first p-value above delta. Of those accepted, the one with the fewest steps is taken.
 
     Args:
-        epsilon: the risk that is allowed, between 0 and 1.
+        epsilon: the allowed risk, between 0 and 1.
         delta: the probability of a calibration set that leads to a higher risk, between 0 and 1.
         score: "confidence", "margin", "entropy" or "mutual-information".
         risk: "accuracy-gap", "disagreement", "brier-gap" or "exited-error".
-        conditional: keep the promise for those that leave by step t, for every t.
-        seed: of the halves into which calibration inputs are split, where they are.
+        conditional: guarantee the risk of the inputs that leave by step t, for every t.
+        seed: seed of the split of the calibration inputs into halves, if they are split.
 
     Attributes:
         thresholds: float64 [T] of the score, negative for entropy and mutual information, once `fit` was called.
-            Infinite where no input leaves; minus infinity where all do, as after step T.
+            Infinite if no input leaves; minus infinity if all do, as after step T.
 
     Raises:
         InputError: an option is unknown or out of range; in `fit`, mutual information of fewer than two samples.
@@ -162,7 +162,7 @@ class RiskControlledExit(StoppingRule):
         return torch.cat([infinity, falling[ends]]).numpy(), p
 
     def _control_by_step(self, sure: Tensor, losses: Losses) -> Tensor:
-        """A threshold for each of the first T - 1 steps: the quickest of the sequences that are accepted."""
+        """A threshold for each of the first T - 1 steps: the fastest of the accepted sequences."""
         first, second = self._halves(sure.shape[1])
         proposals = torch.stack([_propose(sure[:, first], losses.of(first), self.epsilon * part) for part in PARTS])
         learned, tested = (

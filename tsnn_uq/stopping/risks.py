@@ -1,4 +1,4 @@
-"""What leaving early may cost, by name, and p-values of the hypothesis that it costs too much."""
+"""Losses of stopping early, and p-values of the hypothesis that their mean exceeds a bound."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RISKS = ("accuracy-gap", "disagreement", "brier-gap", "exited-error")
 
 
 class Losses(NamedTuple):
-    """What it costs each input to leave after each step."""
+    """The loss of each input for leaving after each step."""
 
     values: Tensor  #: float64 [T, N], in [0, 1]
     binary: bool  #: whether all are 0 or 1
-    early_only: bool = False  #: whether the risk is of those that leave before step T, and not of all inputs
+    early_only: bool = False  #: whether the risk averages only inputs that leave before step T
 
     def of(self, inputs: Tensor) -> Losses:
         """The losses of some inputs."""
@@ -29,7 +29,7 @@ class Losses(NamedTuple):
 
 
 def losses_by_step(risk: Risk, probs: Tensor, target: Tensor) -> Losses:
-    """The losses of a risk, of mean predictions [T, N, C] and labels [N]; `RiskControlledExit` says which."""
+    """The losses of a risk, of mean predictions [T, N, C] and labels [N]; see `RiskControlledExit`."""
     decisions = probs.argmax(-1)
     right = decisions == target
     if risk == "accuracy-gap":
@@ -54,7 +54,7 @@ def p_values(losses: ArrayLike, counts: ArrayLike, epsilon: float, *, binary: bo
 
     with :math:`h(a, b) = a \log(a / b) + (1 - a) \log((1 - a) / (1 - b))`. The first is the exact binomial tail, the
     second the Hoeffding-Bentkus bound (Bates et al. 2021, arXiv 2101.02703; Angelopoulos et al. 2021, arXiv 2110.01052,
-    proposition 1). Under the hypothesis, P(p <= u) <= u for every u. No losses are no evidence: p = 1.
+    proposition 1). Under the hypothesis, P(p <= u) <= u for every u. Without losses p = 1.
 
     Args:
         losses: sums of losses, of any shape.

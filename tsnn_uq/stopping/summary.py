@@ -1,4 +1,4 @@
-"""How a stopping rule does on test inputs: the steps it saves and what they cost."""
+"""Evaluate a stopping rule on test inputs: the steps it saves, and the accuracy it loses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["StoppingPoints", "StoppingSummary", "stopping_summary"]
 
 
 class StoppingPoints(NamedTuple):
-    """Where inputs stopped and how well they did, float64 scalars unless said otherwise."""
+    """Steps, accuracy and set sizes of stopped inputs; float64 scalars unless stated otherwise."""
 
     mean_steps: Tensor  #: mean number of time steps
     saved: Tensor  #: share of the T steps of all inputs that were not taken
@@ -57,19 +57,19 @@ def _points(table: Tensor) -> StoppingPoints:
 
 
 def stopping_summary(probs: Tensor, target: Tensor, rule: StoppingRule, *, validate: bool = True) -> StoppingPoints:
-    """Stop test inputs by a rule, and compare with the full run of T steps.
+    """Apply a stopping rule to test inputs and compare with all T steps.
 
     Args:
-        probs: predictions after each step [T, N, C] or [S, T, N, C], as `rule` was calibrated on.
+        probs: predictions after each step [T, N, C] or [S, T, N, C], of the kind that `rule` was calibrated on.
         target: class numbers [N].
-        rule: fitted, on other inputs.
+        rule: a rule fitted on other inputs.
         validate: False skips the checks of what the inputs hold.
 
     Returns:
         `StoppingPoints`.
 
     Raises:
-        InputError: `probs` or `target` do not fit, `rule` is not fitted, or there are no inputs.
+        InputError: `probs` or `target` are invalid, `rule` is not fitted, or there are no inputs.
 
     Example:
         >>> from tsnn_uq.stopping import ConformalStopping
@@ -85,7 +85,7 @@ class StoppingSummary(UncertaintyMetric):
     """Running `stopping_summary`; six sums are kept for each time step.
 
     Args:
-        rule: fitted.
+        rule: a fitted rule.
         validate: False skips the checks of the inputs.
         options: of `torchmetrics.Metric`.
     """
