@@ -1,4 +1,4 @@
-"""Uncertainty metrics as `torchmetrics.Metric` classes; the same as functions in `tsnn_uq.metrics.functional`."""
+"""Uncertainty metrics as `torchmetrics.Metric` classes; `tsnn_uq.metrics.functional` has them as functions."""
 
 from tsnn_uq.metrics import functional
 from tsnn_uq.metrics.aurc import Augrc, Aurc, ExcessAurc

@@ -1,4 +1,4 @@
-"""Areas under risk-coverage curves: one number for how well uncertainty ranks errors (order and ties: `selective`)."""
+"""Areas under risk-coverage curves, which measure how well uncertainty ranks errors (for ties see `selective`)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tens
 
 
 def excess_aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
-    """`aurc` minus that of the best order with as many errors, all of them last: 0 or more.
+    """`aurc` minus its minimum, which ranks all errors last: 0 or more.
 
-    (Geifman et al. 2019, arXiv 1805.08206, with the sum itself for the best order, not its integral.) Args and errors:
+    (Geifman et al. 2019, arXiv 1805.08206, with the sum, not its integral, for the best order.) Args and errors:
     `risk_coverage_curve`.
 
     Example:
@@ -43,7 +43,7 @@ def excess_aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) 
 
 
 def augrc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
-    r"""Area under the generalized risk-coverage curve: the mean risk of an error that nobody refused.
+    r"""Area under the generalized risk-coverage curve: the mean risk of an undetected error.
 
     .. math:: \int_0^1 \frac{e(c)}{N} \, dc = \frac1N \sum_{k=1}^N \frac{e_{k-1} + e_k}{2N}
 

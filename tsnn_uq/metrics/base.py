@@ -1,7 +1,7 @@
-"""What the metric classes share: their options and their running state.
+"""Base classes of the metrics: options and running state.
 
-A class holds one of three states: a sum over inputs (`PerInputMetric`), sums over bins (`BinnedMetric`), or everything
-it was given (`StoringMetric`). Accumulators are float64, so one batch or many give one number.
+A class keeps one of three states: a sum over inputs (`PerInputMetric`), sums over bins (`BinnedMetric`), or all inputs
+(`StoringMetric`). Accumulators are float64, so the result does not depend on how inputs are split into batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["PerInputMetric", "StoringMetric", "UncertaintyMetric"]
 
 
 class UncertaintyMetric(Metric):
-    """Ties a class to its `function`: what the function takes as options, the class takes too.
+    """Base class of all metrics; a class takes the options of its `function`.
 
     Args:
         options: of `function`, or of `torchmetrics.Metric`.
@@ -83,14 +83,14 @@ class UncertaintyMetric(Metric):
         super().add_state(name, default, dist_reduce_fx, persistent)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change what numbers that were gathered already depend on."""
+        """Refuse to change a setting on which the accumulated state depends."""
         if name in self.__dict__.get("_fixed", ()):
             hint = "make a new metric"
             raise InputError(f"{name}: expected to stay as the metric was made with; got {describe(value)} ({hint})")
         super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a batch, and return its own value; a batch that is refused leaves all as it was."""
+        """Add a batch and return its value; an invalid batch leaves the state unchanged."""
         lists = {name: list(state) for name, state in self.metric_state.items() if isinstance(state, list)}
         before = vars(self) | lists
         try:
@@ -100,10 +100,10 @@ class UncertaintyMetric(Metric):
             raise
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add what another metric of this class gathered.
+        """Add the state of another metric of this class.
 
         Raises:
-            InputError: with other settings.
+            InputError: the other metric has different settings.
         """
         if isinstance(incoming_state, UncertaintyMetric) and type(incoming_state) is type(self):
             ours, theirs = self._settings, incoming_state._settings
@@ -121,7 +121,7 @@ class UncertaintyMetric(Metric):
         should_sync: bool = True,
         distributed_available: Callable[[], bool] | None = None,
     ) -> None:
-        """Gather the states of all processes, of which some may not have seen any data."""
+        """Gather the states of all processes; some of them may have no data."""
         available = distributed_available or self.distributed_available_fn
         if should_sync and available():
             states = {name: state for name, state in self.metric_state.items() if name != self._mark}
@@ -132,12 +132,12 @@ class UncertaintyMetric(Metric):
 
     @contextmanager
     def sync_context(self, *args: Any, **kwargs: Any) -> Generator[None, None, None]:
-        """Gather the states of all processes for a while; afterwards, also after an error, they are one's own again."""
+        """Context with the states of all processes; the own states are restored afterwards, also after an error."""
         with super().sync_context(*args, **kwargs):
             try:
                 yield
             except Exception:
-                with suppress(TorchMetricsUserError):  # nothing was gathered
+                with suppress(TorchMetricsUserError):  # nothing was synchronized
                     self.unsync()
                 raise
 
@@ -151,10 +151,10 @@ class UncertaintyMetric(Metric):
 
 
 class PerInputMetric(UncertaintyMetric):
-    """A number per input, then its mean, sum or none; a subclass names the `function` [S, N, C] -> [N].
+    """A metric with one value per input, reduced by mean, sum or none; subclasses set the `function` [S, N, C] -> [N].
 
-    The function also takes `reduction`, `sample_dim` and `validate`. The state is a float64 sum and a count, whatever
-    the number of inputs; with ``reduction="none"`` all values are kept. `compute` returns float64 (with "none" the
+    The function also takes `reduction`, `sample_dim` and `validate`. The state is a float64 sum and a count; with
+    ``reduction="none"`` all values are kept. `compute` returns float64 (with "none" the
     dtype of the values).
 
     Args:
@@ -184,7 +184,7 @@ class PerInputMetric(UncertaintyMetric):
         self._add_states(states, self.options, function=of, sample_dim=sample_dim, validate=validate)
 
     def _try_options(self) -> None:
-        # Bad options fail here, not at the first batch. Any good sample_dim fits, as every axis is two long.
+        # Validate the options now, not at the first batch. Every axis has length 2, so any valid sample_dim fits.
         type(self).function(torch.full((2, 2, 2), 0.5), sample_dim=self.sample_dim, **self.options)
 
     def update(self, probs: Tensor, target: Tensor | None = None) -> None:
@@ -213,9 +213,9 @@ class PerInputMetric(UncertaintyMetric):
 
 
 class StoringMetric(UncertaintyMetric):
-    """A metric that needs all inputs at once: it keeps every batch, and memory grows with the inputs seen.
+    """A metric that keeps all inputs, so its memory grows with their number.
 
-    A subclass names its `function` and the tensors it keeps, in the order of the function's arguments.
+    A subclass sets its `function` and the names of the tensors it keeps, in the order of the function's arguments.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -232,7 +232,7 @@ class StoringMetric(UncertaintyMetric):
             getattr(self, name).append(tensor)
 
     def compute(self) -> Any:
-        """The function of all inputs seen, each batch of which was checked when it came."""
+        """The function of all inputs seen; batches were validated in `update`."""
         kept = [getattr(self, name) for name in self.names]
         self._require(all(len(batches) > 0 for batches in kept))
         return type(self).function(*map(dim_zero_cat, kept), **self.options, validate=False)

@@ -1,7 +1,7 @@
-"""Equal-width bins of confidence: sums over them, and the metric class that keeps these sums.
+"""Equal-width bins of confidence: sums over bins, and the base class of metrics that keep them.
 
 Bins are [lo, hi), the last one closed: numpy's and netcal's convention, in which confidence 0 and confidence 1 both
-belong to a bin. (Guo et al. 2017 bin (lo, hi] and lose 0; torchmetrics gives 1 a bin of its own.)
+belong to a bin. (Guo et al. 2017 bin (lo, hi] and lose 0; torchmetrics gives 1 a separate bin.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Of = Literal["predicted", "classes"]
 
 
 def bin_numbers(confidence: Tensor, bins: int) -> Tensor:
-    """Which bin each confidence belongs to, 0 to `bins` - 1, in the shape of `confidence`."""
+    """The bin of each confidence, 0 to `bins` - 1, in the shape of `confidence`."""
     # i / bins is correctly rounded, so the literal 0.3 opens the fourth of ten bins (numpy's linspace has 3 * 0.1).
     edges = torch.arange(1, bins, dtype=torch.float64, device=confidence.device) / bins
     return torch.bucketize(confidence.double(), edges, right=True)
@@ -37,7 +37,7 @@ def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
 
 
 def confidences_and_hits(probs: Tensor, target: Tensor, of: Of, validate: bool) -> tuple[Tensor, Tensor]:
-    """What is to be calibrated and the truth, [N, G] each: the predicted class alone (G = 1), or all C classes.
+    """Confidences and hits, [N, G] each, of the predicted class (G = 1) or of all C classes.
 
     The predicted class is the most probable one, of equally probable classes the first.
     """
@@ -70,11 +70,11 @@ def expected_gap(sums: Tensor) -> Tensor:
 
 
 class BinnedMetric(UncertaintyMetric):
-    """Sums over bins, whatever the number of inputs; a subclass names the statistic made of them.
+    """Base class of metrics that keep sums over bins; subclasses set the statistic of these sums.
 
     Args:
         bins: number of bins of equal width on [0, 1].
-        of: "predicted" or "classes", where the function has a choice.
+        of: "predicted" or "classes", if the function has this option.
         sample_dim: the axis of the samples in `probs` [S, N, C], whose mean is taken; `probs` [N, C] has none. With
             None, `probs` must be [N, C].
         validate: False skips the checks of the inputs.
@@ -89,10 +89,10 @@ class BinnedMetric(UncertaintyMetric):
     def __init__(self, bins: int = 15, *, sample_dim: int | None = 0, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.bins, self.sample_dim, self.validate = bins, sample_dim, validate
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         type(self).function(torch.full((1, 2), 0.5), torch.tensor([0]), bins, **self.options)
         self.of = self.options.pop("of", type(self).of)
-        # Where classes are kept apart, the first batch widens the second axis to their number.
+        # With a sum per class, the first batch widens the second axis to the number of classes.
         states = {"sums": torch.zeros(3, 1, bins, dtype=torch.float64)}
         self._add_states(states, {"bins": bins, "of": self.of}, sample_dim=sample_dim, validate=validate)
 

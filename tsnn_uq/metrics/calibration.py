@@ -1,6 +1,6 @@
 """Calibration errors over equal-width bins of confidence (see `bins`): of the predicted class, or of all classes.
 
-Every one depends on the number of bins and of inputs, and all but the debiased one are biased upward: report both.
+Their values depend on the numbers of bins and of inputs, and all but the debiased one are biased upward: report both.
 Values are float64. Metrics of the same bins share one state in a `torchmetrics.MetricCollection`.
 """
 
@@ -50,7 +50,7 @@ def _debiased(sums: Tensor, squared: bool = False) -> Tensor:
     count, _, hits = sums
     accuracy = hits / count.clamp_min(1)
     error = gap.square() - accuracy * (1 - accuracy) / (count - 1).clamp_min(1)
-    # One input tells nothing about the spread of its bin: such a bin counts as 0, as in the authors' code.
+    # A bin of one input has no variance estimate and counts as 0, as in the authors' code.
     total = (weight * error * (count > 1)).sum(-1).mean()
     return total if squared else total.clamp_min(0).sqrt()
 
@@ -62,21 +62,21 @@ def expected_calibration_error(
 
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
-    (Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599). Of Monte Carlo samples, give the mean prediction.
+    (Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599). For Monte Carlo samples, pass the mean prediction.
 
     Args:
         probs: probabilities [N, C].
         target: class numbers [N].
         bins: number of bins of equal width on [0, 1]; report it, and N, with every value.
-        of: "predicted" for the confidence in the predicted class, "classes" for the probabilities of all classes: the
-            mean over them (of squares where a root is taken), of `maximum_calibration_error` the largest.
+        of: "predicted" for the confidence in the predicted class, "classes" for the probabilities of all classes,
+            averaged over classes (before a root is taken); `maximum_calibration_error` takes the largest.
         validate: False skips the checks of the inputs.
 
     Returns:
         A float64 scalar between 0 and 1.
 
     Raises:
-        InputError: `probs` holds no probabilities, `target` no labels of their classes, `bins` is no positive whole
+        InputError: `probs` are not probabilities, `target` are not labels of their classes, `bins` is no positive whole
             number, or there are no inputs.
 
     Example:
@@ -94,7 +94,7 @@ def maximum_calibration_error(
 
     .. math:: \mathrm{MCE} = \max_{b: n_b > 0} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
-    (Naeini et al. 2015). A bin of one input weighs as much as any. Args, value and errors as for
+    (Naeini et al. 2015). A bin of one input counts as much as any other. Args, value and errors as for
     `expected_calibration_error`.
 
     Example:
@@ -138,7 +138,7 @@ def debiased_calibration_error(
               - \frac{\mathrm{acc}_b (1 - \mathrm{acc}_b)}{n_b - 1} \right]
 
     (Bröcker 2012; Ferro and Fricker 2012; Kumar et al. 2019, arXiv 1909.10155, there with equal-mass bins). The
-    *squared* error is what is debiased; it may come out negative. Bins of one input count as 0.
+    *squared* error is debiased; it may be negative. Bins of one input count as 0.
 
     Args:
         probs: probabilities [N, C].
@@ -163,12 +163,12 @@ def debiased_calibration_error(
 def overconfidence_error(
     probs: Tensor, target: Tensor, bins: int = 15, *, of: Of = "predicted", validate: bool = True
 ) -> Tensor:
-    r"""The part of `expected_calibration_error` that comes from bins that are surer than right.
+    r"""The part of `expected_calibration_error` that comes from overconfident bins.
 
     .. math:: \sum_b \frac{n_b}{N} \max(\mathrm{conf}_b - \mathrm{acc}_b, 0)
 
     With `underconfidence_error` it adds up to `expected_calibration_error`; the difference of the two is mean
-    confidence minus accuracy. (Thulasidasan et al. 2019, arXiv 1905.11001, weight each bin by its confidence too.)
+    confidence minus accuracy. (Thulasidasan et al. 2019, arXiv 1905.11001, also weight each bin by its confidence.)
     Args, value and errors as for `expected_calibration_error`.
 
     Example:
@@ -182,7 +182,7 @@ def overconfidence_error(
 def underconfidence_error(
     probs: Tensor, target: Tensor, bins: int = 15, *, of: Of = "predicted", validate: bool = True
 ) -> Tensor:
-    r"""The part of `expected_calibration_error` that comes from bins that are less sure than right.
+    r"""The part of `expected_calibration_error` that comes from underconfident bins.
 
     .. math:: \sum_b \frac{n_b}{N} \max(\mathrm{acc}_b - \mathrm{conf}_b, 0)
 

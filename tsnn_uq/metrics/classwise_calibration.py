@@ -1,4 +1,4 @@
-"""Calibration of the probabilities of all classes, not of the predicted one alone; and bins of equal mass."""
+"""Calibration errors of the probabilities of all classes, over bins of equal width or equal mass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def classwise_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *, validate: bool = True) -> Tensor:
-    r"""Calibration error of each class's probability against "is it that class", mean over the classes.
+    r"""Calibration error of each class's one-vs-rest probability, averaged over the classes.
 
     .. math:: \frac1C \sum_c \sum_b \frac{n_{bc}}{N} \left| \mathrm{freq}_{bc} - \mathrm{conf}_{bc} \right|
 
@@ -95,7 +95,7 @@ class AdaptiveCalibrationError(StoringMetric):
 
     def __init__(self, bins: int = 15, *, sample_dim: int | None = 0, **options: Any) -> None:
         super().__init__(bins=bins, **options)
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         adaptive_calibration_error(torch.full((1, 2), 0.5), torch.tensor([0]), **self.options)
         self.sample_dim = sample_dim
         self._add_lists(sample_dim=sample_dim)

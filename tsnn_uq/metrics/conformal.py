@@ -1,7 +1,7 @@
-"""Split conformal prediction: sets of classes that hold the truth with a chosen probability, whatever the network.
+"""Split conformal prediction: sets of classes that contain the true one with a chosen probability, for any network.
 
-A score says how badly a class conforms to a prediction. The threshold is a quantile of the scores of the true classes
-of held-out inputs, and a set holds the classes whose score is not above it. If calibration and test inputs are
+A score measures how badly a class conforms to a prediction. The threshold is a quantile of the scores of the true
+classes of held-out inputs, and a set holds the classes whose score is not above it. If calibration and test inputs are
 exchangeable, a set holds the true class with probability 1 - alpha at least, and at most 1 / (N + 1) above that where
 scores are distinct (Vovk et al. 2005). The probability is over both sets of inputs, not for each input or class.
 """
@@ -42,11 +42,11 @@ class ConformalClassifier:
 
     Args:
         alpha: the share of sets that may miss the true class, above 0 and below 1.
-        method: "lac" gives the smallest sets on average, "aps" and "raps" adapt more to how hard an input is.
+        method: "lac" gives the smallest sets on average; "aps" and "raps" adapt more to the difficulty of an input.
         penalty: lambda of "raps", for each class beyond the first k.
-        rank: k of "raps". Like `penalty`, not to be tuned on the inputs that `fit` is given.
-        randomized: of "aps" and "raps": draw u, for sets that are not larger than they need be.
-        allow_empty: False adds the predicted class to each set, which only raises the coverage.
+        rank: k of "raps". Do not tune it, or `penalty`, on the inputs passed to `fit`.
+        randomized: for "aps" and "raps": draw u, which avoids sets that are larger than necessary.
+        allow_empty: False adds the predicted class to each set, which can only raise the coverage.
 
     Attributes:
         threshold: a number once `fit` was called, else None.
@@ -86,13 +86,13 @@ class ConformalClassifier:
     def fit(
         self, probs: Tensor, target: Tensor, *, generator: torch.Generator | None = None, validate: bool = True
     ) -> ConformalClassifier:
-        """Set the threshold on held-out probabilities [N, C] and labels [N], which training has not seen.
+        """Set the threshold from held-out probabilities [N, C] and labels [N], which were not used in training.
 
         Returns:
             The classifier itself.
 
         Raises:
-            InputError: what `probs` and `target` hold does not fit, there are no inputs, or `randomized` lacks a
+            InputError: `probs` or `target` are invalid, there are no inputs, or a randomized classifier has no
                 generator.
         """
         probs, target = as_forecast(probs, target, validate)
@@ -105,7 +105,7 @@ class ConformalClassifier:
         return self
 
     def scores(self, probs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """How badly each class conforms: [N, C] -> float64 [N, C]."""
+        """The score of each class: [N, C] -> float64 [N, C]."""
         probs = probs.detach().double()
         if self.method == "lac":
             return 1 - probs
@@ -134,15 +134,15 @@ def conformal_sets(
     Args:
         probs: probabilities [N, C], from the network whose predictions `classifier` was fitted on; of Monte Carlo
             samples their mean, there as here.
-        classifier: fitted.
-        generator: of the draws, if `classifier` is randomized.
+        classifier: a fitted classifier.
+        generator: source of the draws, if `classifier` is randomized.
         validate: False skips the checks of `probs`.
 
     Returns:
         Whether each class is in the set, bool [N, C].
 
     Raises:
-        InputError: `probs` holds no probabilities, `classifier` is not fitted, or a generator is missing.
+        InputError: `probs` are not probabilities, `classifier` is not fitted, or a generator is missing.
     """
     if classifier.threshold is None:
         raise InputError("classifier: expected a fitted one; call fit on held-out inputs first")
@@ -156,7 +156,7 @@ def conformal_sets(
 
 
 class ConformalPoints(NamedTuple):
-    """How conformal sets do on test inputs, float64 scalars."""
+    """Coverage and size of conformal sets on test inputs, float64 scalars."""
 
     coverage: Tensor  #: share of sets that hold the true class
     mean_size: Tensor  #: mean number of classes in a set
@@ -167,15 +167,15 @@ class ConformalSets(UncertaintyMetric):
     """Running coverage and mean size of `conformal_sets`; three sums are kept.
 
     Args:
-        classifier: fitted.
-        generator: of the draws, if `classifier` is randomized.
+        classifier: a fitted classifier.
+        generator: source of the draws, if `classifier` is randomized.
         validate: False skips the checks of the inputs.
         options: of `torchmetrics.Metric`.
     """
 
     function = staticmethod(conformal_sets)
     higher_is_better = None
-    plot = Metric.plot  # several numbers
+    plot = Metric.plot  # the value is several numbers
     sums: Tensor
     count: Tensor
 
@@ -188,9 +188,9 @@ class ConformalSets(UncertaintyMetric):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        # A copy: if the classifier is fitted anew, what was measured is still of one threshold.
+        # A copy, so that refitting the classifier does not mix thresholds.
         self.classifier, self.generator, self.validate = copy(classifier), generator, validate
-        conformal_sets(torch.full((1, 2), 0.5), classifier, generator=generator)  # fails here if it does at all
+        conformal_sets(torch.full((1, 2), 0.5), classifier, generator=generator)  # validates both arguments now
         states = {"sums": torch.zeros(3, dtype=torch.float64), "count": torch.tensor(0)}
         draws = None if generator is None else crc32(generator.get_state().numpy().tobytes())
         self._add_states(states, {"classifier": vars(self.classifier)}, generator=draws, validate=validate)

@@ -1,4 +1,4 @@
-"""How far the predicted classes of the Monte Carlo samples differ, whatever their probabilities."""
+"""Disagreement of the classes that the Monte Carlo samples predict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def variation_ratio(
         A scalar or [N].
 
     Raises:
-        InputError: `probs` holds no probabilities, an option is unknown, or the mean of no inputs is asked for.
+        InputError: `probs` are not probabilities, an option is unknown, or the mean of no inputs is requested.
 
     Example:
         >>> variation_ratio(torch.tensor([[[0.9, 0.1]], [[0.6, 0.4]], [[0.2, 0.8]], [[0.7, 0.3]]]))

@@ -1,7 +1,7 @@
-"""States of several processes in one form, before they are gathered.
+"""Give the states of several processes one dtype and shape, before torchmetrics gathers them.
 
-torchmetrics gathers tensors of one dtype and of as many axes, adds up those of equal shape, and takes an empty list for
-float32 [0]. So one process without data would stop all of them, where the others keep int64 or one row for each class.
+torchmetrics gathers tensors of equal dtype and number of axes, sums those of equal shape, and treats an empty list as
+float32 [0]. A process without data would therefore fail if the others keep int64 or one row per class.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tsnn_uq.checks import InputError
 __all__ = ["State", "align_states"]
 
 State = Tensor | list[Tensor]
-"""A sum over inputs, or a list of what was kept of them, inputs along the first axis."""
-_AXES = 6  # of a state, at most
+"""A sum over inputs, or a list of tensors with the inputs along the first axis."""
+_AXES = 6  # maximum number of axes of a state
 _DTYPES = (
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -28,15 +28,15 @@ _DTYPES = (
 def align_states(
     states: Mapping[str, State], gather: Callable[[Tensor], Sequence[Tensor]], device: torch.device
 ) -> dict[str, State]:
-    """The states of this process in the form that those with data have in all processes.
+    """The states of this process, in the dtype and shape of the processes that have data.
 
     Args:
         states: by name; the names and their order are the same in all processes.
-        gather: hands out a tensor of equal shape from each process, and returns them all.
-        device: of what is gathered.
+        gather: gathers tensors of equal shape from all processes.
+        device: device of the gathered tensors.
 
     Raises:
-        InputError: shapes differ between processes with data, as where they saw other numbers of classes.
+        InputError: shapes differ between processes with data, for instance in the number of classes.
     """
     forms = torch.stack([_form(state) for state in states.values()]).to(device)
     of_all = torch.stack([*gather(forms)]).tolist()  # [processes, states, form]
@@ -60,7 +60,7 @@ def _form(state: State) -> Tensor:
 
 
 def _formed(name: str, state: State, forms: Sequence[list[int]], device: torch.device) -> State:
-    """The state in the form that those have which hold data."""
+    """The state in the form of the states that hold data."""
     full = [form for form in forms if form[0]]
     if not full:
         if isinstance(state, list):

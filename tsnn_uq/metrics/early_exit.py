@@ -1,4 +1,4 @@
-"""How many time steps a decision needs: until it no longer changes, or until the network is sure enough."""
+"""How many time steps a decision needs: until it no longer changes, or until the network is confident enough."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Score = Literal["confidence", "margin", "entropy", "mutual-information"]
 
 
 def _margin(samples: Tensor) -> Tensor:
-    """Highest minus second highest mean probability; one class has no rival, as if that had probability 0."""
+    """Highest minus second highest mean probability; with a single class, the highest."""
     highest = mean_of_samples(samples).topk(min(2, samples.shape[-1])).values
     return highest[..., 0] - highest[..., 1:].sum(-1)
 
@@ -37,7 +37,7 @@ _SURENESS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def sureness(probs: Tensor, score: Score) -> Tensor:
-    """How sure each prediction is; higher is surer.
+    """The score of each prediction; higher means more certain.
 
     "confidence" is the highest mean probability and "margin" its distance from the second highest. "entropy" is the
     negative entropy of the mean prediction and "mutual-information" the negative mutual information of the samples,
@@ -51,7 +51,7 @@ def sureness(probs: Tensor, score: Score) -> Tensor:
         [...], in float32 or the wider dtype of `probs`.
 
     Raises:
-        InputError: `score` is unknown, or mutual information is asked of a single sample.
+        InputError: `score` is unknown, or mutual information is requested for a single sample.
     """
     check_choice("score", score, _SURENESS)
     if score == "mutual-information" and len(probs) < 2:
@@ -83,8 +83,8 @@ def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate:
         Whole numbers [N] (int64), or a float64 scalar.
 
     Raises:
-        InputError: `probs` holds no probabilities or has no time axis, an option is unknown, or the mean of no inputs
-            is asked for.
+        InputError: `probs` are not probabilities or have no time axis, an option is unknown, or the mean of no inputs
+            is requested.
 
     Example:
         >>> first_stable_step(torch.tensor([[[0.6, 0.4], [0.6, 0.4]], [[0.3, 0.7], [0.8, 0.2]]]))
@@ -97,7 +97,7 @@ def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate:
 
 
 class EarlyExitPoints(NamedTuple):
-    """Where inputs leave, and how well they do there."""
+    """The steps at which inputs leave, and the accuracy there."""
 
     steps: Tensor  #: time steps used by each input [N], int64, 1 to T
     mean_steps: Tensor  #: their mean, a float64 scalar
@@ -120,10 +120,10 @@ def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, valida
     steps, inputs, classes = samples.shape[1:]
     if validate:
         target = check_labels("target", target, classes=classes, count=inputs)
-    uncertain = score in ("entropy", "mutual-information")  # low is sure
+    uncertain = score in ("entropy", "mutual-information")  # low means sure
     sure = sureness(samples, score) >= (-threshold if uncertain else threshold)
     reached = sure.any(0)
-    last = torch.where(reached, sure.long().argmax(0), steps - 1)  # argmax is the first step that is sure
+    last = torch.where(reached, sure.long().argmax(0), steps - 1)  # argmax returns the first sure step
     decision = mean_of_samples(samples).argmax(-1).gather(0, last[None])[0]
     return last + 1, decision == target.long(), reached
 
@@ -133,15 +133,15 @@ def early_exit(
 ) -> EarlyExitPoints:
     """Stop each input at the first time step at which the network is sure enough.
 
-    Sure enough is a confidence (the highest mean probability) or a margin (its distance from the second highest) of at
-    least `threshold`, or an entropy of the mean prediction or a mutual information of the samples, in nats, of at most
-    `threshold` (entropy as in BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). What never gets there leaves
-    after step T. Nothing is promised of those that leave; `tsnn_uq.stopping` chooses thresholds that keep a promise.
+    It is sure enough if the confidence (the highest mean probability) or the margin (its distance from the second
+    highest) is at least `threshold`, or if the entropy of the mean prediction or the mutual information of the samples,
+    in nats, is at most `threshold` (entropy as in BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). All other
+    inputs leave after step T. This has no guarantee; `tsnn_uq.stopping` chooses thresholds that have one.
 
     Args:
         probs: predictions after each step [T, N, C] or [S, T, N, C].
         target: class numbers [N].
-        threshold: on the score.
+        threshold: threshold of the score.
         score: "confidence", "margin", "entropy" or, with several samples, "mutual-information".
         validate: False skips the checks of the inputs.
 
@@ -149,8 +149,8 @@ def early_exit(
         `EarlyExitPoints`.
 
     Raises:
-        InputError: `probs` holds no probabilities or has no time axis, `target` no labels of their classes, an option
-            is unknown, or there are no inputs.
+        InputError: `probs` are not probabilities or have no time axis, `target` are not labels of their classes, an
+            option is unknown, or there are no inputs.
 
     Example:
         >>> probs = torch.tensor([[[0.6, 0.4], [0.9, 0.1]], [[0.2, 0.8], [0.9, 0.1]]])
@@ -184,12 +184,12 @@ class EarlyExit(UncertaintyMetric):
 
     function = staticmethod(early_exit)
     higher_is_better = None
-    plot = Metric.plot  # several numbers
+    plot = Metric.plot  # the value is several numbers
 
     def __init__(self, threshold: float, score: Score = "confidence", *, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self.threshold, self.score, self.validate = threshold, score, validate
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         early_exit(torch.full((2, 1, 1, 2), 0.5), torch.tensor([0]), threshold, score)
         settings = {"threshold": threshold, "score": score}
         self._add_states(dict.fromkeys(("steps", "correct", "reached")), settings, validate=validate)

@@ -27,10 +27,10 @@ def surprise(probs: Tensor) -> Tensor:
 
 
 def nats_per_unit(base: float | None, normalize: bool, classes: int) -> float:
-    """What a value in nats is divided by: 1, log `base`, or log `classes` if `normalize`.
+    """The divisor of a value in nats: 1, log `base`, or log `classes` if `normalize`.
 
     Raises:
-        InputError: `base` is no logarithm's base, or one class is to be normalized (log 1 = 0).
+        InputError: `base` is not a valid base, or `normalize` is set with one class (log 1 = 0).
     """
     if base is not None:
         check_positive("base", base)
@@ -67,10 +67,10 @@ def predictive_entropy(
         validate: False skips the checks of `probs`.
 
     Returns:
-        A scalar or [N], in nats unless `base` or `normalize` say otherwise; float32 or the dtype of `probs` if wider.
+        A scalar or [N], in nats unless `base` or `normalize` is given; float32 or the dtype of `probs` if wider.
 
     Raises:
-        InputError: `probs` holds no probabilities, an option is unknown, or the mean of no inputs is asked for.
+        InputError: `probs` are not probabilities, an option is unknown, or the mean of no inputs is requested.
 
     Example:
         >>> predictive_entropy(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), base=2)
@@ -97,7 +97,7 @@ def expected_entropy(
     Args and errors are those of `predictive_entropy`.
 
     Returns:
-        A scalar or [N], in nats unless `base` or `normalize` say otherwise.
+        A scalar or [N], in nats unless `base` or `normalize` is given.
 
     Example:
         >>> expected_entropy(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]), base=2)

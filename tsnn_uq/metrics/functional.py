@@ -1,4 +1,4 @@
-"""The metrics as pure functions; each stands beside its class in the file named after its idea."""
+"""The metrics as pure functions; each is defined in the same module as its class."""
 
 from tsnn_uq.metrics.aurc import augrc, aurc, excess_aurc
 from tsnn_uq.metrics.calibration import (

@@ -1,4 +1,4 @@
-"""Does a network doubt where people doubt: its predictions against the answers that many people gave to each input."""
+"""Compare predictions with the class labels that many people gave to each input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DoubtCorrelation", "HumanCrossEntropy", "doubt_correlation", "human_
 
 
 def _shares(counts: Tensor, inputs: int, validate: bool) -> Tensor:
-    """Which share of the answers each class has, float64 [N, C]."""
+    """The share of each class among the answers, float64 [N, C]."""
     if validate:
         check_dims("counts", counts, "[N, C]")
         if len(counts) != inputs:
@@ -35,13 +35,13 @@ def human_cross_entropy(
 
     .. math:: -\sum_c h_c \log p_c, \qquad h_c = n_c / \sum_{c'} n_{c'}
 
-    (Peterson et al. 2019, arXiv 1908.07086.) It is the `negative_log_likelihood` of an answer drawn from the people's,
-    and least, their entropy, where p = h. Nothing is clipped: keep probabilities in float32, since float16 makes those
-    below 3e-8 zero.
+    (Peterson et al. 2019, arXiv 1908.07086.) It is the expected `negative_log_likelihood` of a person's answer, and at
+    least the entropy of the answers, reached if p = h. Nothing is clipped: keep probabilities in float32, since float16
+    rounds those below 3e-8 to zero.
 
     Args:
         probs: probabilities [N, C].
-        counts: how often each class was chosen [N, C], at least one answer to each input; shares do as well.
+        counts: how often each class was chosen [N, C], at least one answer per input; shares are also accepted.
         reduction: over the inputs: "mean", "sum", or "none" for a value per input [N].
         validate: False skips the checks of the inputs.
 
@@ -49,7 +49,8 @@ def human_cross_entropy(
         A scalar or [N]; infinite where a class that someone chose has probability 0.
 
     Raises:
-        InputError: `probs` holds no probabilities, `counts` no answers to the same inputs, or an unknown reduction.
+        InputError: `probs` are not probabilities, `counts` are not counts of the same inputs, or the reduction is
+            unknown.
 
     Example:
         >>> human_cross_entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([[30, 20], [50, 0]]))
@@ -69,7 +70,7 @@ def doubt_correlation(uncertainty: Tensor, counts: Tensor, *, validate: bool = T
 
     .. math:: \rho = \mathrm{corr}(\mathrm{rank}(u_n), \mathrm{rank}(H[h_n]))
 
-    with the mean of ranks for equal values. 1 where the network ranks inputs by doubt as people do.
+    with mean ranks for ties. It is 1 if the network and people rank the inputs alike.
 
     Args:
         uncertainty: a number per input [N], high where the network is unsure, such as `predictive_entropy`, or its
@@ -81,7 +82,7 @@ def doubt_correlation(uncertainty: Tensor, counts: Tensor, *, validate: bool = T
         A float64 scalar from -1 to 1; NaN where all inputs are equally uncertain, to the network or to people.
 
     Raises:
-        InputError: NaN among the uncertainties, `counts` holds no answers to the same inputs, or there are none.
+        InputError: `uncertainty` contains NaN, `counts` are not counts of the same inputs, or there are no inputs.
 
     Example:
         >>> doubt_correlation(torch.tensor([0.1, 0.5, 0.3]), torch.tensor([[50, 0], [25, 25], [40, 10]]))
@@ -92,7 +93,7 @@ def doubt_correlation(uncertainty: Tensor, counts: Tensor, *, validate: bool = T
     shares = _shares(counts, len(uncertainty), validate)
     if len(uncertainty) == 0:
         raise InputError("uncertainty: expected at least one input; got none")
-    entropy = torch.special.entr(shares.sort(-1).values).sum(-1)  # sorted, so that equal answers give equal bits
+    entropy = torch.special.entr(shares.sort(-1).values).sum(-1)  # sorted: equal answers give equal bits
     ranks = torch.stack([_ranks(uncertainty), _ranks(entropy)])
     centred = ranks - ranks.mean(1, keepdim=True)
     first, second = centred
@@ -100,7 +101,7 @@ def doubt_correlation(uncertainty: Tensor, counts: Tensor, *, validate: bool = T
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """From 1 on, float64; equal values share their mean rank."""
+    """Ranks from 1 in float64; ties share their mean rank."""
     _, group, counts = torch.unique(values.detach(), return_inverse=True, return_counts=True)
     return (counts.cumsum(0) - (counts - 1) / 2).double()[group]
 

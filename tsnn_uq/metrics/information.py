@@ -1,4 +1,4 @@
-"""Information that the samples carry about the network: mutual information and expected pairwise divergence."""
+"""Epistemic uncertainty: mutual information and expected pairwise divergence of Monte Carlo samples."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def mutual_information(
     `tsnn_uq.metrics.functional.predictive_entropy`.
 
     Returns:
-        A scalar or [N], in nats unless `base` or `normalize` say otherwise.
+        A scalar or [N], in nats unless `base` or `normalize` is given.
 
     Example:
         >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), base=2)
         tensor(1.)
     """
     samples = as_samples(probs, sample_dim, validate)
-    # The difference is taken class by class: equal samples then cancel exactly, in whatever order classes are summed.
+    # The difference is taken per class, so that equal samples cancel exactly in any order of summation.
     gain = surprise(mean_of_samples(samples)) - mean_of_samples(surprise(samples))
     information = gain.sum(-1).clamp_min(0)
     return reduce_inputs(information / nats_per_unit(base, normalize, samples.shape[-1]), reduction)
@@ -56,15 +56,15 @@ def expected_pairwise_kl(
     .. math:: K = \frac1{S(S-1)} \sum_{i \ne j} \sum_c p_{ic} \log \frac{p_{ic}}{p_{jc}}
                 = \sum_c \frac1{S-1} \sum_i (p_{ic} - \bar p_c)(\log p_{ic} - \overline{\log p}_c)
 
-    (Malinin and Gales 2021, arXiv 2002.07650, there over all pairs). The right-hand side, a covariance, is what is
-    computed: S terms instead of S^2, and no cancellation. S = 1 gives 0.
+    (Malinin and Gales 2021, arXiv 2002.07650, there over all pairs). The right-hand side, a covariance, is computed:
+    it has S terms instead of S^2, and no cancellation. S = 1 gives 0.
 
-    Zeros are taken at their word: 0 log 0 = 0, and a class with probability 0 in one sample and more in another
-    makes the value infinite, and so the mean over inputs. Nothing is smoothed. Args and errors are those of
+    Zeros are not smoothed: 0 log 0 = 0, and a class with probability 0 in one sample and more in another makes the
+    value, and the mean over inputs, infinite. Args and errors are those of
     `tsnn_uq.metrics.functional.predictive_entropy` (no `normalize`: there is no upper bound to divide by).
 
     Returns:
-        A scalar or [N], in nats unless `base` says otherwise; 0 or more, possibly infinite.
+        A scalar or [N], in nats unless `base` is given; 0 or more, possibly infinite.
 
     Example:
         >>> expected_pairwise_kl(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))

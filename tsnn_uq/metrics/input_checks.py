@@ -1,4 +1,4 @@
-"""Reading the inputs of the metrics, averaging over samples and ties, and reducing over inputs."""
+"""Validate the inputs of metrics, average over samples and ties, and reduce over inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 def at_least_float32(probs: Tensor) -> Tensor:
-    """Half precision widened to float32; wider types as they are."""
+    """Convert half precision to float32; wider types are unchanged."""
     return probs.float() if probs.dtype in (torch.float16, torch.bfloat16) else probs
 
 
@@ -34,7 +34,7 @@ def as_samples(probs: Tensor, sample_dim: int = 0, validate: bool = True) -> Ten
     """Monte Carlo probabilities as [S, N, C], in float32 or better, checked unless `validate` is off.
 
     Raises:
-        InputError: wrong number of axes, no samples, or values that are no probabilities.
+        InputError: wrong number of axes, no samples, or values that are not probabilities.
     """
     if validate:
         check_dims("probs", probs, "[S, N, C]")
@@ -62,14 +62,14 @@ def check_uncertainty(argument: str, uncertainty: Tensor) -> None:
 
 
 def mean_of_samples(samples: Tensor) -> Tensor:
-    """Mean over the first axis; exactly the sample itself where all samples agree, which a plain mean is not."""
+    """Mean over the first axis that is exact if all samples agree."""
     return samples[0] + (samples - samples[0]).mean(0)
 
 
 def mean_prediction(probs: Tensor, sample_dim: int | None, validate: bool = True) -> Tensor:
     """The mean prediction [N, C]: `probs` itself if it is [N, C], else the mean of [S, N, C] over its `sample_dim`.
 
-    Without a `sample_dim` there are no samples, and `probs` is returned whatever its shape.
+    With `sample_dim=None` there are no samples, and `probs` is returned unchanged.
     """
     if sample_dim is None or (isinstance(probs, Tensor) and probs.dim() == 2):
         return probs
@@ -96,8 +96,8 @@ def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:
 def average_ties(keys: Tensor, values: Tensor) -> Tensor:
     """`values` [N] with each one replaced by the float64 mean over the inputs of equal `keys` [N].
 
-    Whatever is then cumulated in the order of the keys no longer hangs on the order of the rows; a cumulated sum
-    is its expectation over all orders of the tied inputs.
+    A cumulative sum in the order of the keys then does not depend on the order of the rows; it is the expectation over
+    all orders of the tied inputs.
     """
     group = torch.unique(keys, return_inverse=True)[1]
     return (torch.bincount(group, values.double()) / torch.bincount(group))[group]

@@ -15,11 +15,11 @@ __all__ = ["McnemarResult", "McnemarTest", "mcnemar_test"]
 
 
 class McnemarResult(NamedTuple):
-    """What McNemar's test found."""
+    """The result of McNemar's test."""
 
     p_value: Tensor  #: two-sided, a float64 scalar
-    only_first: Tensor  #: inputs that the first model alone has right, int64
-    only_second: Tensor  #: inputs that the second model alone has right, int64
+    only_first: Tensor  #: number of inputs that only the first model classifies correctly, int64
+    only_second: Tensor  #: number of inputs that only the second model classifies correctly, int64
 
 
 def _check_pair(first_correct: Tensor, second_correct: Tensor) -> None:
@@ -33,7 +33,7 @@ def _check_pair(first_correct: Tensor, second_correct: Tensor) -> None:
 
 
 def _discordant(first_correct: Tensor, second_correct: Tensor, validate: bool) -> Tensor:
-    """How many inputs the first alone and the second alone has right, int64 [2]."""
+    """Numbers of inputs that only the first, and only the second, model classifies correctly, int64 [2]."""
     if validate:
         _check_pair(first_correct, second_correct)
     first, second = first_correct.bool(), second_correct.bool()
@@ -45,7 +45,7 @@ def _result(counts: Tensor, mid_p: bool = False) -> McnemarResult:
 
     fewer, total = int(counts.min()), int(counts.sum())
     tail = bdtr(fewer, total, 0.5)
-    if mid_p:  # half the probability of what was seen
+    if mid_p:  # half the probability of the observed counts
         tail -= (tail - (bdtr(fewer - 1, total, 0.5) if fewer else 0.0)) / 2
     p_value = torch.tensor(min(1.0, 2 * float(tail)), dtype=torch.float64, device=counts.device)
     return McnemarResult(p_value, *counts)
@@ -54,17 +54,17 @@ def _result(counts: Tensor, mid_p: bool = False) -> McnemarResult:
 def mcnemar_test(
     first_correct: Tensor, second_correct: Tensor, *, mid_p: bool = False, validate: bool = True
 ) -> McnemarResult:
-    r"""Exact test of whether two classifiers have the same accuracy, from the inputs on which they differ.
+    r"""Exact test of equal accuracy of two classifiers, from the inputs on which they differ.
 
     .. math:: p = \min\Big(1, \, 2 \sum_{k=0}^{\min(b, c)} \binom{b + c}{k} 2^{-(b + c)}\Big)
 
-    with b inputs that the first alone has right, c that the second alone has right: if accuracies are equal, each of
-    the b + c is as likely to be of the one kind as of the other (McNemar 1947). 1 where the models never differ.
+    where b inputs are correct only for the first and c only for the second classifier. If the accuracies are equal,
+    each of the b + c inputs is equally likely to be of either kind (McNemar 1947). It is 1 if the models never differ.
 
     Args:
         first_correct: whether the first model is right [N]: bool, or 0 and 1.
         second_correct: the same of the second model.
-        mid_p: count only half the probability of the counts seen, which makes the test less conservative (Fagerland
+        mid_p: count only half the probability of the observed counts, which makes the test less conservative (Fagerland
             et al. 2013).
         validate: False skips the checks of the inputs.
 
@@ -91,7 +91,7 @@ class McnemarTest(UncertaintyMetric):
 
     function = staticmethod(mcnemar_test)
     higher_is_better = None
-    plot = Metric.plot  # several numbers
+    plot = Metric.plot  # the value is several numbers
     counts: Tensor
     count: Tensor
 

@@ -1,7 +1,7 @@
-"""Telling out-of-distribution inputs from in-distribution ones by their uncertainty.
+"""Out-of-distribution detection by uncertainty: AUROC, AUPR and FPR95.
 
-Out-of-distribution is the positive class. Inputs of equal uncertainty stand on the same side of every threshold, so the
-order of the rows never matters. Values are float64; infinite uncertainties are ranked, NaN is refused.
+Out-of-distribution is the positive class. Inputs of equal uncertainty are on the same side of every threshold, so the
+order of the rows does not matter. Values are float64; infinite uncertainties are ranked, NaN is an error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def ood_auroc(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool
         A float64 scalar between 0 and 1; 0.5 for guessing.
 
     Raises:
-        InputError: NaN among the uncertainties, or no inputs of either kind.
+        InputError: an uncertainty is NaN, or there are no inputs of one kind.
 
     Example:
         >>> ood_auroc(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.3]))
@@ -75,7 +75,7 @@ def ood_auroc(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool
 def ood_aupr_out(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool = True) -> Tensor:
     """Average precision of finding out-of-distribution inputs by high uncertainty.
 
-    The sum over thresholds of precision times gain in recall (no trapezoids), as scikit-learn's. Guessing gives the
+    The sum over thresholds of precision times gain in recall (no trapezoids), as in scikit-learn. Guessing gives the
     share of out-of-distribution inputs. Args and errors: `ood_auroc`.
 
     Example:
@@ -102,8 +102,8 @@ def ood_aupr_in(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bo
 def fpr_at_tpr(in_uncertainty: Tensor, out_uncertainty: Tensor, tpr: float = 0.95, *, validate: bool = True) -> Tensor:
     """Share of in-distribution inputs flagged when at least `tpr` of the out-of-distribution ones are (FPR95).
 
-    Out-of-distribution is positive; Liang et al. 2018 (ODIN) count the other way round. The threshold is the highest
-    that catches enough. Args and errors: `ood_auroc`, with 0 < `tpr` <= 1.
+    Out-of-distribution is positive; Liang et al. 2018 (ODIN) use the opposite convention. The threshold is the
+    highest that flags enough. Args and errors: `ood_auroc`, with 0 < `tpr` <= 1.
 
     Example:
         >>> fpr_at_tpr(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.3, 0.5]))
@@ -124,12 +124,12 @@ class _OodMetric(StoringMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         type(self).function(torch.zeros(1), torch.ones(1), **self.options)
         self._add_lists()
 
     def update(self, in_uncertainty: Tensor, out_uncertainty: Tensor) -> None:
-        """Keep both, [N] and [M]; a batch of one kind comes with an empty tensor for the other."""
+        """Keep both, [N] and [M]; either may be empty."""
         if self.validate:
             _check_pair(in_uncertainty, out_uncertainty)
         self._keep(in_uncertainty, out_uncertainty)

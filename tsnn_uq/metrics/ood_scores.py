@@ -1,6 +1,6 @@
-"""Uncertainty of an input from one forward pass, as the `ood` and `selective` metrics take it: high is unsure.
+"""Uncertainty scores from one forward pass, for the `ood` and `selective` metrics; high means uncertain.
 
-Of Monte Carlo samples, give the mean prediction, or use `predictive_entropy`, `mutual_information` and the like with
+For Monte Carlo samples, pass the mean prediction, or use `predictive_entropy`, `mutual_information` and the like with
 ``reduction="none"``.
 """
 
@@ -51,7 +51,7 @@ def maximum_softmax_score(probs: Tensor, *, reduction: Reduction = "none", valid
         [N] or a scalar, between 0 and 1 - 1 / C.
 
     Raises:
-        InputError: `probs` holds no probabilities, an option is unknown, or the mean of no inputs is asked for.
+        InputError: `probs` are not probabilities, an option is unknown, or the mean of no inputs is requested.
 
     Example:
         >>> maximum_softmax_score(torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
@@ -82,11 +82,11 @@ def maximum_logit_score(logits: Tensor, *, reduction: Reduction = "none", valida
 def energy_score(
     logits: Tensor, temperature: float = 1.0, *, reduction: Reduction = "none", validate: bool = True
 ) -> Tensor:
-    r"""Free energy of the logits: low where any class has a high one.
+    r"""Free energy of the logits: low if any class has a high logit.
 
     .. math:: E = -T \log \sum_c e^{z_c / T}
 
-    (Liu et al. 2020, arXiv 2010.03759.) Not invariant to a constant added to all logits, so probabilities do not do.
+    (Liu et al. 2020, arXiv 2010.03759.) It is not invariant to a constant added to all logits, so it needs logits.
 
     Args:
         logits: [N, C].
@@ -98,8 +98,8 @@ def energy_score(
         [N] or a scalar; at most `maximum_logit_score`, and at least that minus T log C.
 
     Raises:
-        InputError: `logits` has other axes or holds NaN, an option is out of range, or the mean of no inputs is asked
-            for.
+        InputError: `logits` has other axes or holds NaN, an option is out of range, or the mean of no inputs is
+            requested.
 
     Example:
         >>> energy_score(torch.tensor([[0.0, 0.0], [2.0, -1.0]]))
@@ -112,7 +112,7 @@ def energy_score(
 
 class _PredictionScore(PerInputMetric):
     def _try_options(self) -> None:
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         type(self).function(torch.full((1, 2), 0.5), **self.options)
 
 
@@ -127,7 +127,7 @@ class MaximumSoftmaxScore(_PredictionScore):
 
 
 class _LogitScore(_PredictionScore):
-    """Of logits [N, C], which have no sample axis."""
+    """Base class of scores of logits [N, C], which have no sample axis."""
 
     plot_lower_bound = None
 

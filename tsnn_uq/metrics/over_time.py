@@ -33,10 +33,10 @@ def with_samples(probs: Tensor) -> Tensor:
 
 
 def time_as_samples(probs: Tensor) -> Tensor:
-    """The predictions of all time steps as so many Monte Carlo samples: [T, N, C] or [S, T, N, C] -> [S * T, N, C].
+    """Treat the predictions of all time steps as Monte Carlo samples: [T, N, C] or [S, T, N, C] -> [S * T, N, C].
 
     (Sun et al. 2023, arXiv 2304.10191: dropout with a new mask at each step makes one run over time a Monte Carlo
-    sample of size T.) The predictions should be those of each step's own output; running means are no samples.
+    sample of size T.) Pass the predictions from each step's own output; running means are not samples.
     """
     return with_samples(probs).flatten(0, 1)
 
@@ -47,7 +47,7 @@ def average_over_time(probs: Tensor) -> Tensor:
     .. math:: \bar p = \frac1{ST} \sum_s \sum_t p_{st}
 
     Args:
-        probs: the prediction of each time step's own output, [T, N, C] or [S, T, N, C].
+        probs: the predictions from each step's own output, [T, N, C] or [S, T, N, C].
 
     Returns:
         Probabilities [N, C].
@@ -60,14 +60,14 @@ def average_over_time(probs: Tensor) -> Tensor:
 
 
 def _takes_samples(metric: Callable[..., Any]) -> bool:
-    """Whether a metric is of Monte Carlo predictions [S, N, C]: such a one has a `sample_dim`."""
+    """Whether a metric takes Monte Carlo predictions [S, N, C], that is, has a `sample_dim`."""
     if isinstance(metric, Metric):
         return getattr(metric, "sample_dim", None) is not None
     return "sample_dim" in inspect.signature(metric).parameters
 
 
 def _step(probs: Tensor, step: int, samples: bool, as_samples: bool) -> Tensor:
-    """What a metric is given after `step` (from 0) of [S, T, N, C]: [S, N, C], or the mean over it, [N, C]."""
+    """The input of a metric after `step` (from 0) of [S, T, N, C]: [S, N, C], or its mean [N, C]."""
     now = probs[:, : step + 1].flatten(0, 1) if as_samples else probs[:, step]
     return now if samples else mean_of_samples(now)
 
@@ -88,23 +88,23 @@ def over_time(
 ) -> Any:
     """A metric of the predictions after each time step: anytime curves.
 
-    A metric of Monte Carlo predictions (one that has a `sample_dim`) is given [S, N, C] after each step, S = 1 if
-    `probs` has no samples; any other is given their mean [N, C].
+    A metric with a `sample_dim` receives [S, N, C] after each step, with S = 1 if `probs` has no samples; any other
+    metric receives the mean [N, C].
 
     Args:
-        metric: a function of this collection, or any other of [N, C], e.g. `accuracy` or `predictive_entropy`.
+        metric: a function of this package, or any other function of [N, C], e.g. `accuracy` or `predictive_entropy`.
         probs: predictions after each step [T, N, C] or [S, T, N, C]; those of `mc_predict` with ``per_step=True``
             come from the running mean of the outputs.
-        target: class numbers [N], where the metric wants them.
-        as_samples: after step t the predictions of *all* steps up to t are Monte Carlo samples, [S * t, N, C], as in
+        target: class numbers [N], if the metric takes them.
+        as_samples: use the predictions of *all* steps up to t as Monte Carlo samples, [S * t, N, C]; see
             `time_as_samples`.
-        options: of the metric, e.g. ``bins=10`` or ``reduction="none"``.
+        options: options of the metric, e.g. ``bins=10`` or ``reduction="none"``.
 
     Returns:
-        [T, ...]: what the metric returns after each step, stacked; a tuple of such where it returns several.
+        [T, ...]: the values after each step, stacked; a tuple if the metric returns several tensors.
 
     Raises:
-        InputError: `probs` without a time axis, no steps, or what the metric refuses.
+        InputError: `probs` have no time axis or no steps, or are invalid for the metric.
 
     Example:
         >>> from tsnn_uq.metrics.functional import accuracy
@@ -121,12 +121,12 @@ def over_time(
 class OverTime(WrapperMetric):
     """A running metric after each of T time steps; `compute` stacks the values of the steps.
 
-    A metric of this collection that has a `sample_dim` is given [S, N, C] after each step, any other the mean over
-    samples [N, C].
+    A metric of this package with a `sample_dim` receives [S, N, C] after each step, any other the mean over samples
+    [N, C].
 
     Args:
-        metric: a metric of this collection, or any other with `update(probs [N, C], target)`; it is copied T times.
-        steps: T.
+        metric: a metric of this package, or any other with `update(probs [N, C], target)`; it is copied T times.
+        steps: number of time steps T.
         as_samples: as in `over_time`.
         options: of `torchmetrics.Metric`.
     """
@@ -141,7 +141,7 @@ class OverTime(WrapperMetric):
         self._samples, self._labels = _takes_samples(metric), "target" in inspect.signature(metric.update).parameters
 
     def _arguments(self, probs: Tensor, target: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
-        """What the metric of each step is given; a collection may hand labels to one that wants none."""
+        """The arguments for the metric of each step; a collection may pass labels to a metric that takes none."""
         probs = with_samples(probs)
         if probs.shape[1] != len(self.metrics):
             raise InputError(f"probs: expected {len(self.metrics)} time steps; got {probs.shape[1]}")
@@ -150,7 +150,7 @@ class OverTime(WrapperMetric):
             yield _step(probs, step, self._samples, self.as_samples), *labels
 
     def update(self, probs: Tensor, target: Tensor | None = None) -> None:
-        """Add predictions [T, N, C] or [S, T, N, C] and, where the metric wants them, `target` [N]."""
+        """Add predictions [T, N, C] or [S, T, N, C] and, if the metric takes them, `target` [N]."""
         for metric, arguments in zip(self.metrics, self._arguments(probs, target), strict=True):
             metric.update(*arguments)
 
@@ -159,7 +159,7 @@ class OverTime(WrapperMetric):
         return _stack([metric.compute() for metric in self.metrics])
 
     def forward(self, probs: Tensor, target: Tensor | None = None) -> Any:
-        """Add a batch, and return its own values."""
+        """Add a batch, and return its values."""
         pairs = zip(self.metrics, self._arguments(probs, target), strict=True)
         return _stack([metric(*arguments) for metric, arguments in pairs])
 

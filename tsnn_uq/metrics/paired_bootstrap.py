@@ -1,4 +1,4 @@
-"""Two models on the same inputs: is the difference between them more than the luck of the test set?"""
+"""Bootstrap confidence interval of the difference between two models on the same inputs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tsnn_uq.metrics.base import UncertaintyMetric
 
 __all__ = ["BootstrapInterval", "PairedBootstrap", "paired_bootstrap", "percentile_interval", "resampled_rows"]
 
-_INDICES = 2**21  # drawn at a time
+_INDICES = 2**21  # drawn at once
 
 
 class BootstrapInterval(NamedTuple):
-    """A difference and how sure it is, float64; scalars, or the shape of the metric's value."""
+    """A difference with its confidence interval, float64; scalars, or the shape of the metric's value."""
 
     difference: Tensor  #: the metric of the first model minus that of the second
     low: Tensor  #: lower end of the interval
@@ -57,30 +57,30 @@ def paired_bootstrap(
     level: float = 0.95,
     **options: Any,
 ) -> BootstrapInterval:
-    """Percentile interval of the difference of a metric between two models, by resampling inputs in pairs.
+    """Bootstrap percentile interval of the difference of a metric between two models on the same inputs.
 
-    Both models are measured on the same resampled inputs, so what is hard for both cancels (Efron and Tibshirani 1993,
-    chapters 13 and 8). A metric that is a mean over inputs (one that has a `reduction`) is measured once, and only its
-    values are resampled; any other is measured on each resample. The interval is for new *inputs*; seeds of training
-    are another source of chance.
+    Both models are measured on the same resampled inputs, so inputs that are hard for both cancel (Efron and Tibshirani
+    1993, chapters 13 and 8). A metric that is a mean over inputs (one with a `reduction`) is computed once, and its
+    values are resampled; any other metric is computed on each resample. The interval covers the choice of *inputs*, not
+    the variation over training seeds.
 
     Args:
-        metric: a function of this collection, or any that returns a tensor, called as ``metric(*first, *shared)``.
-        first: what the metric is given of the first model: a tensor, or several, such as (uncertainty, correct).
+        metric: a function of this package, or any that returns a tensor, called as ``metric(*first, *shared)``.
+        first: arguments of the metric for the first model: a tensor, or several, such as (uncertainty, correct).
         second: the same of the second model, for the same inputs in the same order.
-        shared: what both share, e.g. the labels [N]; the inputs are on the first axis.
-        generator: of the resamples; on the CPU, so that every device draws the same.
+        shared: arguments for both models, e.g. the labels [N]; the inputs are on the first axis.
+        generator: source of the resamples, on the CPU, so that every device draws the same.
         input_dim: the axis of the inputs in `first` and `second`: 0, or 1 of Monte Carlo probabilities [S, N, C].
-        resamples: how often to resample.
+        resamples: number of resamples.
         level: coverage of the interval, above 0 and below 1.
         options: of the metric.
 
     Returns:
-        `BootstrapInterval`: 0 outside of it speaks for a difference.
+        `BootstrapInterval`; if it excludes 0, the models differ.
 
     Raises:
-        InputError: the models' inputs differ in number, there are none, an option is out of range, the metric's value
-            is not finite, or what the metric refuses.
+        InputError: the numbers of inputs differ or are zero, an option is out of range, the metric is not finite, or
+            it rejects its arguments.
 
     Example:
         >>> from tsnn_uq.metrics.functional import accuracy
@@ -120,7 +120,7 @@ def paired_bootstrap(
 def percentile_interval(draws: Tensor, level: float) -> tuple[Tensor, Tensor]:
     """Lower and upper end of the bootstrap's percentile interval of draws [R, ...].
 
-    Infinite draws have no value between them: with any, each end is the nearest draw.
+    With infinite draws, which cannot be interpolated, each end is the nearest draw.
     """
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype, device=draws.device)
     low, high = draws.quantile(ends, dim=0, interpolation="linear" if draws.isfinite().all() else "nearest")
@@ -148,7 +148,7 @@ def _on_rows(
 
 
 class PairedBootstrap(UncertaintyMetric):
-    """Running `paired_bootstrap` of one tensor a model; all inputs are kept, as every resample needs them.
+    """Running `paired_bootstrap` of one tensor per model; all inputs are kept.
 
     Args:
         metric: a function, as in `paired_bootstrap`.
@@ -158,7 +158,7 @@ class PairedBootstrap(UncertaintyMetric):
 
     function = staticmethod(paired_bootstrap)
     higher_is_better = None
-    plot = Metric.plot  # several numbers
+    plot = Metric.plot  # the value is several numbers
     first: Any
     second: Any
     target: Any
@@ -172,11 +172,11 @@ class PairedBootstrap(UncertaintyMetric):
         self._add_states(dict.fromkeys(("first", "second", "target")), {}, input_dim=input_dim)
 
     def update(self, first: Tensor, second: Tensor, target: Tensor | None = None) -> None:
-        """Keep what the metric is given of both models, and the labels [N] where it wants them."""
+        """Keep the arguments of both models, and the labels [N] if the metric takes them."""
         axis = self.options.get("input_dim", 0)
         parts = {"first": _as_arguments("first", first, axis), "second": _as_arguments("second", second, axis)}
         parts["target"] = [] if target is None else [target if target.is_floating_point() else target.long()]
-        if len(parts["first"][0]) > 0:  # an empty batch is none
+        if len(parts["first"][0]) > 0:  # skip an empty batch
             _check_lengths([*parts.values()])
         for name, part in parts.items():
             getattr(self, name).extend(part)

@@ -1,4 +1,4 @@
-"""Sets of classes as predictions, whoever made them: how often they hold the truth, and how large they are."""
+"""Coverage and size of prediction sets, from any method."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def set_coverage(sets: Tensor, target: Tensor, *, reduction: Reduction = "mean",
         A float64 scalar or [N].
 
     Raises:
-        InputError: `sets` is not bool [N, C], `target` no labels, or the mean of no inputs is asked for.
+        InputError: `sets` is not bool [N, C], `target` are not labels, or the mean of no inputs is requested.
 
     Example:
         >>> set_coverage(torch.tensor([[True, True], [False, True]]), torch.tensor([0, 0]))

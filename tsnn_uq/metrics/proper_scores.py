@@ -1,4 +1,4 @@
-"""Proper scoring rules, negative log-likelihood and Brier score; and accuracy."""
+"""Proper scoring rules (negative log-likelihood, Brier score) and accuracy."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def negative_log_likelihood(
 
     .. math:: -\log p_y
 
-    (Good 1952). A true class of probability 0 costs infinity, and makes the mean infinite: nothing is clipped. Keep
-    probabilities in float32, since float16 makes those below 3e-8 zero. Of Monte Carlo samples, score the mean
+    (Good 1952). A true class of probability 0 makes the value and the mean infinite; nothing is clipped. Keep
+    probabilities in float32, since float16 rounds those below 3e-8 to zero. For Monte Carlo samples, pass the mean
     prediction.
 
     Args:
@@ -41,8 +41,8 @@ def negative_log_likelihood(
         A scalar or [N], in nats, 0 or more.
 
     Raises:
-        InputError: `probs` holds no probabilities, `target` no labels of their classes, or the mean of no inputs is
-            asked for.
+        InputError: `probs` are not probabilities, `target` are not labels of their classes, or the mean of no inputs is
+            requested.
 
     Example:
         >>> negative_log_likelihood(torch.tensor([[0.5, 0.5], [0.25, 0.75]]), torch.tensor([0, 0]), reduction="none")
@@ -57,8 +57,8 @@ def brier_score(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean",
 
     .. math:: \sum_c (p_c - [y = c])^2
 
-    (Brier 1950). Others divide by C, or take one class of two, which halves it. Of Monte Carlo samples, score the
-    mean prediction; the mean of the samples' scores is higher by the `predictive_variance`.
+    (Brier 1950). Other definitions divide by C, or use one class of two, which halves it. For Monte Carlo samples,
+    pass the mean prediction; the mean of the samples' scores is higher by the `predictive_variance`.
 
     Args and errors are those of `negative_log_likelihood`.
 

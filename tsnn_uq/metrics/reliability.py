@@ -1,4 +1,4 @@
-"""What the bins show: the reliability curve, and the parts of the Brier score."""
+"""The reliability curve, and the decomposition of the Brier score."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = [
 
 
 class ReliabilityBins(NamedTuple):
-    """The points of a reliability curve, float64 [bins] each; empty bins hold NaN and count 0."""
+    """The points of a reliability curve, float64 [bins] each; empty bins have NaN and count 0."""
 
     edges: Tensor  #: [bins + 1]
     confidence: Tensor  #: mean confidence
     accuracy: Tensor  #: share of hits
-    count: Tensor  # type: ignore[assignment]  #: number of inputs (int64); tuple.count is no loss
+    count: Tensor  # type: ignore[assignment]  #: number of inputs (int64); replaces tuple.count
     low: Tensor  #: lower end of the accuracy's Wilson interval
     high: Tensor  #: upper end
 
@@ -38,7 +38,7 @@ class ReliabilityBins(NamedTuple):
 def _reliability(sums: Tensor, level: float = 0.95) -> ReliabilityBins:
     check_fraction("level", level, below_one=True)
     check_positive("level", level)
-    weights_and_gaps(sums)  # refuses N = 0
+    weights_and_gaps(sums)  # raises if N = 0
     count, confidence, hits = sums.squeeze(1)
     accuracy = hits / count  # NaN in an empty bin, and so is all that follows
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -52,7 +52,7 @@ def _reliability(sums: Tensor, level: float = 0.95) -> ReliabilityBins:
 def reliability_curve(
     probs: Tensor, target: Tensor, bins: int = 15, *, level: float = 0.95, validate: bool = True
 ) -> ReliabilityBins:
-    """Accuracy against confidence of the predicted class, with an interval that says how sure each bin is.
+    """Accuracy against confidence of the predicted class, with a confidence interval for each bin.
 
     The interval is Wilson's (1927) for a binomial share; the confidence is a mean, not the middle of the bin.
 
@@ -64,7 +64,7 @@ def reliability_curve(
         validate: False skips the checks of the inputs.
 
     Returns:
-        `ReliabilityBins`; empty bins are NaN, so that no plot shows them as perfect.
+        `ReliabilityBins`; empty bins are NaN, so that plots do not show them as calibrated.
 
     Raises:
         InputError: as `expected_calibration_error`; also a `level` outside (0, 1).
@@ -80,9 +80,9 @@ class BrierParts(NamedTuple):
     """`brier_score` = reliability - resolution + uncertainty + within_bins, as float64 scalars."""
 
     reliability: Tensor  #: miscalibration of the binned forecast, 0 at best
-    resolution: Tensor  #: how far the bins' frequencies lie from the overall ones, `uncertainty` at best
+    resolution: Tensor  #: variance of the bins' frequencies around the overall ones, `uncertainty` at best
     uncertainty: Tensor  #: of the labels alone
-    within_bins: Tensor  #: what binning hides, of either sign; 0 where forecasts agree within each bin
+    within_bins: Tensor  #: the part that binning hides, of either sign; 0 if forecasts agree within each bin
 
 
 def _parts(sums: Tensor, score: Tensor) -> BrierParts:
@@ -98,7 +98,7 @@ def _parts(sums: Tensor, score: Tensor) -> BrierParts:
 
 
 def brier_decomposition(probs: Tensor, target: Tensor, bins: int = 15, *, validate: bool = True) -> BrierParts:
-    r"""The Brier score in Murphy's (1973) parts, over equal-width bins of each class's probability.
+    r"""Murphy's (1973) decomposition of the Brier score, over equal-width bins of each class's probability.
 
     .. math:: \mathrm{BS} = \sum_c \Big[ \sum_b \frac{n_{bc}}{N} (\bar p_{bc} - \bar o_{bc})^2
               - \sum_b \frac{n_{bc}}{N} (\bar o_{bc} - \bar o_c)^2 + \bar o_c (1 - \bar o_c) \Big] + W
@@ -127,7 +127,7 @@ class ReliabilityCurve(BinnedMetric):
     function = staticmethod(reliability_curve)
     statistic = staticmethod(_reliability)
     higher_is_better = None
-    plot = Metric.plot  # a curve is not one number
+    plot = Metric.plot  # the value is a curve
 
 
 class BrierDecomposition(BinnedMetric):
@@ -136,7 +136,7 @@ class BrierDecomposition(BinnedMetric):
     function = staticmethod(brier_decomposition)
     of = "classes"
     higher_is_better = None
-    plot = Metric.plot  # four numbers
+    plot = Metric.plot  # the value is four numbers
     score: Tensor
 
     def __init__(self, bins: int = 15, **options: Any) -> None:

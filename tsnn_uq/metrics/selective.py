@@ -1,7 +1,7 @@
-"""Selective prediction: the error that remains when the most uncertain inputs are refused.
+"""Selective prediction: the error that remains if the most uncertain inputs are rejected.
 
-Inputs are accepted in the order of rising uncertainty. Inputs of equal uncertainty come in random order, and every
-value is the expectation over these orders, so the order of the rows never matters. Values are float64.
+Inputs are accepted in order of increasing uncertainty. Inputs of equal uncertainty come in random order, and every
+value is the expectation over these orders, so the order of the rows does not matter. Values are float64.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def risk_coverage_curve(uncertainty: Tensor, correct: Tensor, *, validate: bool 
         `RiskCoveragePoints`.
 
     Raises:
-        InputError: NaN among the uncertainties, `correct` of other values or length, or no inputs.
+        InputError: an uncertainty is NaN, `correct` has other values or another length, or there are no inputs.
 
     Example:
         >>> risk_coverage_curve(torch.tensor([0.1, 0.3, 0.2, 0.4]), torch.tensor([1, 1, 0, 0])).risk
@@ -121,7 +121,7 @@ def coverage_at_risk(uncertainty: Tensor, correct: Tensor, risk: float = 0.05, *
 
 
 class SelectiveMetric(StoringMetric):
-    """Keeps uncertainties and whether predictions were right; a subclass names the `function` of both."""
+    """Base class that keeps uncertainties and correctness; subclasses set the `function` of both."""
 
     names = ("uncertainty", "correct")
     plot_lower_bound = 0.0
@@ -129,7 +129,7 @@ class SelectiveMetric(StoringMetric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         type(self).function(torch.zeros(1), torch.ones(1), **self.options)
         self._add_lists()
 
@@ -145,7 +145,7 @@ class RiskCoverageCurve(SelectiveMetric):
 
     function = staticmethod(risk_coverage_curve)
     higher_is_better = None
-    plot = Metric.plot  # a curve is not one number
+    plot = Metric.plot  # the value is a curve
 
 
 class AccuracyAtCoverage(SelectiveMetric):

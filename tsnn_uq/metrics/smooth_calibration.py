@@ -1,9 +1,9 @@
-"""Calibration error without bins: residuals smoothed by a Gaussian kernel whose width the error itself sets.
+"""Smooth calibration error: residuals are smoothed by a Gaussian kernel whose width equals the error.
 
 The kernel is reflected at 0 and 1, so it is diagonal in the cosines cos(pi k t): smoothing multiplies the k-th
-coefficient of the residuals by exp(-(pi k width)^2 / 2). All that has to be kept of the inputs are the sums of
-residual * cos(pi k confidence) over them, for k below 4096, in float64. They determine the error at every width above
-0.0005 to rounding; narrower ones come up where N is above some hundred million, or where nearly all residuals are 0.
+coefficient of the residuals by exp(-(pi k width)^2 / 2). The state is the sum over inputs of
+residual * cos(pi k confidence) for k below 4096, in float64. It determines the error at every width above 0.0005 up to
+rounding. Smaller widths occur only with some hundred million inputs, or if nearly all residuals are 0.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["SmoothCalibrationError", "smooth_calibration_error"]
 
 _FINE, _COARSE = 64, 64  # k = fine + 64 coarse
 _TERMS = _FINE * _COARSE
-_CELLS = 2 * _TERMS  # of the grid on which the smoothed residuals are integrated
-_STEPS = 40  # to the width, at most; ten are common
+_CELLS = 2 * _TERMS  # cells of the grid on which the smoothed residuals are integrated
+_STEPS = 40  # maximum iterations for the width; usually ten suffice
 
 
 def _cosine_sums(confidence: Tensor, hit: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _mean_absolute(coefficients: Tensor, width: Tensor) -> Tensor:
     sines = damped[:, 1:] / (math.pi * k[1:])
     sines = torch.nn.functional.pad(torch.complex(torch.zeros_like(sines), -sines), (1, 0))
     integral = torch.fft.irfft(sines, n=2 * _CELLS, norm="forward")[:, : _CELLS + 1]
-    # Exact where the sign stays the same within a cell of the grid; as of a straight line where it changes.
+    # Exact in cells without a sign change; linear interpolation in the others.
     exact = (integral.diff(dim=-1) + damped[:, :1] / _CELLS).abs()
     left, right = smoothed[:, :-1], smoothed[:, 1:]
     line = (left**2 + right**2) / (2 * (left.abs() + right.abs()).clamp_min(1e-300)) / _CELLS
@@ -80,7 +80,7 @@ def _root(coefficients: Tensor) -> Tensor:
         middle = torch.where(drop > 0, (high * above - low * below) / drop.clamp_min(1e-300), low)
         value = _mean_absolute(coefficients, middle) - middle
         rises = value > 0
-        # An end that stays for the second time counts half, so that both close in.
+        # Halve the value of an end that stays twice, so that both ends converge.
         above = torch.where(rises, value, torch.where(rose < 0, above / 2, above))
         below = torch.where(rises, torch.where(rose > 0, below / 2, below), value)
         low, high = torch.where(rises, middle, low), torch.where(rises, high, middle)
@@ -97,8 +97,8 @@ def smooth_calibration_error(probs: Tensor, target: Tensor, *, of: Of = "predict
               \qquad \mathrm{smECE} = \sigma^* \text{ with } \mathrm{smECE}_{\sigma^*} = \sigma^*
 
     with confidence f, whether it is right y, and the Gaussian kernel K of standard deviation sigma, reflected at 0 and
-    1 (Blasiok and Nakkiran 2023, arXiv 2309.12236). Neither bins nor a width are to be chosen, and the value moves
-    continuously with the predictions. It is computed from 4096 cosine sums, right to about 1e-6 of itself.
+    1 (Blasiok and Nakkiran 2023, arXiv 2309.12236). No bins and no width have to be chosen, and the value is a
+    continuous function of the predictions. It is computed from 4096 cosine sums, with a relative error of about 1e-6.
 
     Args:
         probs: probabilities [N, C]; of Monte Carlo samples their mean.
@@ -111,8 +111,8 @@ def smooth_calibration_error(probs: Tensor, target: Tensor, *, of: Of = "predict
         A float64 scalar between 0 and 1.
 
     Raises:
-        InputError: `probs` holds no probabilities, `target` no labels of their classes, an option is unknown, or there
-            are no inputs.
+        InputError: `probs` are not probabilities, `target` are not labels of their classes, an option is unknown, or
+            there are no inputs.
 
     Example:
         >>> probs, target = torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1])
@@ -124,7 +124,7 @@ def smooth_calibration_error(probs: Tensor, target: Tensor, *, of: Of = "predict
 
 
 class SmoothCalibrationError(UncertaintyMetric):
-    """Running `smooth_calibration_error`; 4096 sums are kept (of each class), whatever the number of inputs.
+    """Running `smooth_calibration_error`; 4096 sums are kept (for each class).
 
     Args:
         of: "predicted" or "classes".
@@ -144,9 +144,9 @@ class SmoothCalibrationError(UncertaintyMetric):
     ) -> None:
         super().__init__(of=of, **options)
         self.sample_dim, self.validate = sample_dim, validate
-        # Bad options fail here, not at the first batch.
+        # Validate the options now, not at the first batch.
         confidences_and_hits(torch.full((1, 2), 0.5), torch.tensor([0]), validate=True, **self.options)
-        # Where classes are kept apart, the first batch widens the first axis to their number.
+        # With a sum per class, the first batch widens the first axis to the number of classes.
         states = {"sums": torch.zeros(1, _TERMS, dtype=torch.float64), "count": torch.tensor(0)}
         self._add_states(states, {"of": of}, sample_dim=sample_dim, validate=validate)
 

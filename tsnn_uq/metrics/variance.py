@@ -57,7 +57,7 @@ def predictive_variance(
         A scalar or [N]; [C] or [N, C] with ``of="classes"``. At most 1, unless `unbiased`.
 
     Raises:
-        InputError: `probs` holds no probabilities, an option is unknown, `unbiased` with one sample, or the mean of
+        InputError: `probs` are not probabilities, an option is unknown, `unbiased` with one sample, or the mean of
             no inputs is asked for.
 
     Example:

@@ -56,8 +56,8 @@ class HistogramBinning(_OneVsRest):
     """Replace a probability by how often the class was true among held-out inputs in its bin.
 
     (Zadrozny and Elkan 2001.) Bins of equal width are [lo, hi), the last one closed, as in `tsnn_uq.metrics`; an empty
-    one maps to its middle. (netcal fits [lo, hi) but looks up (lo, hi], so a probability on an edge gets the value of the
-    neighbouring bin.)
+    one maps to its middle. (netcal fits [lo, hi) but looks up (lo, hi], so a probability on an edge gets the value of
+    the neighbouring bin.)
 
     Args:
         bins: number of bins of equal width on [0, 1].

@@ -84,8 +84,8 @@ class TemperatureScaling(Recalibrator):
     This differs from the temperature of the mean's logits, since averaging also softens.
 
     Held-out inputs may not determine T. If all predictions are right, the likelihood grows as T falls, and T ends at
-    the lower bound; if all are wrong, it ends at the upper one; if all are uniform, the likelihood is constant, and T is 1.
-    `outcome` reports these cases; such a T is not a measurement.
+    the lower bound; if all are wrong, it ends at the upper one; if all are uniform, the likelihood is constant, and T
+    is 1. `outcome` reports these cases; such a T is not a measurement.
 
     Args:
         lowest: lower bound of T.
