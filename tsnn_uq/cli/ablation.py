@@ -34,14 +34,13 @@ def screen(
     Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it goes on
     where it was.
     """
+    from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening
 
     rows = screening(
         Plan(out, seeds, SCREENING | {"device": device}),
         methods=names(methods),
-        jobs=jobs,
-        data_dir=data_dir,
-        told=_say,
+        context=Context(data_dir, jobs, progress=_say),
     )
     console.print(chosen_weights(rows).to_string(index=False), highlight=False)
     console.print(f"wrote {out / 'screening.csv'}", highlight=False, soft_wrap=True)
@@ -65,6 +64,7 @@ def compete(
 
     Writes finals.csv into --out. Killed and called again, it goes on where it was.
     """
+    from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals
 
     texts = finalists(names(terms), screening)
@@ -73,9 +73,7 @@ def compete(
         Plan(out, seeds, FINALS | {"device": device}),
         texts,
         families=names(families),
-        jobs=jobs,
-        data_dir=data_dir,
-        told=_say,
+        context=Context(data_dir, jobs, progress=_say),
     )
     console.print(f"wrote {out / 'finals.csv'}", highlight=False, soft_wrap=True)
 
@@ -93,11 +91,12 @@ def infer(
 
     Writes posteriors.csv into --out. Killed and called again, it goes on where it was.
     """
+    from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import FINALS, Plan, posteriors
 
-    posteriors(Plan(out, seeds, FINALS | {"device": device}), jobs=jobs, data_dir=data_dir, told=_say)
+    posteriors(Plan(out, seeds, FINALS | {"device": device}), context=Context(data_dir, jobs, progress=_say))
     console.print(f"wrote {out / 'posteriors.csv'}", highlight=False, soft_wrap=True)
 
 
-def _say(name: str, done: int, total: int) -> None:
+def _say(name: str, stage: str, done: int, total: int) -> None:
     console.print(f"{done}/{total} {name}", highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tests.experiments.ablation.test_stages import quick
+from tsnn_uq.experiments import Context
 from tsnn_uq.experiments.ablation import posteriors
 from tsnn_uq.files import read_json
 
@@ -27,7 +28,7 @@ def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
     pd.testing.assert_frame_equal(written, table)
 
     told = []
-    again = posteriors(plan, **options, told=lambda name, *_: told.append(name))
+    again = posteriors(plan, **options, context=Context(progress=lambda name, *_: told.append(name)))
     pd.testing.assert_frame_equal(again, table)
     ternary = table[table["method"] == "ensemble of 3 direct"]
     assert (ternary["sparsity"] > 0.1).all()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.experiments import Context
 from tsnn_uq.experiments.ablation import CANDIDATES, Plan, finals, screening, stages
 from tsnn_uq.experiments.ablation.measures import is_measured, measure_run
 from tsnn_uq.training import REGULARIZERS
@@ -57,15 +58,15 @@ def test_screening_goes_on_where_it_was(tmp_path):
     (tmp_path / "one" / "screening.csv").unlink()
     gone = tmp_path / "one" / "runs" / "variance-5" / "dropout-all-direct-0" / "uncertainty.json"
     gone.unlink()
-    again = screening(quick(tmp_path / "one", seeds=2), told=lambda *message: told.append(message))
+    again = screening(quick(tmp_path / "one", seeds=2), context=Context(progress=lambda *message: told.append(message)))
     pd.testing.assert_frame_equal(again, rows)  # times too: nothing was trained anew
-    assert told == [("variance-5/dropout-all-direct-0", 1, 1)]
+    assert told == [("variance-5/dropout-all-direct-0", "measure", 1, 1)]
 
 
 def test_a_missing_foreign_set_is_told_before_anything_is_trained(tmp_path):
     plan = replace(quick(tmp_path / "out"), foreign={"emnist": "emnist-letters"})
     with pytest.raises(InputError, match="emnist-letters: expected"):
-        screening(plan, data_dir=tmp_path)
+        screening(plan, context=Context(tmp_path))
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -93,7 +94,8 @@ def test_finals_have_both_methods_with_and_without(tmp_path):
 @pytest.mark.slow
 def test_rows_do_not_depend_on_how_many_are_done_at_a_time(tmp_path):
     one, two = (
-        finals(quick(tmp_path / str(jobs)), ["variance:5"], families=("dropout",), jobs=jobs) for jobs in (1, 2)
+        finals(quick(tmp_path / str(jobs)), ["variance:5"], families=("dropout",), context=Context(jobs=jobs))
+        for jobs in (1, 2)
     )
     pd.testing.assert_frame_equal(without_time(one), without_time(two))
 
@@ -114,4 +116,4 @@ def test_what_one_run_raises_is_told_when_the_others_are_done(tmp_path, monkeypa
 
 def test_no_jobs_are_refused(tmp_path):
     with pytest.raises(InputError, match="jobs: expected"):
-        finals(quick(tmp_path), ["variance:5"], jobs=0)
+        finals(quick(tmp_path), ["variance:5"], context=Context(jobs=0))

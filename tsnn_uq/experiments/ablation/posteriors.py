@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from tsnn_uq.experiments import Context, Settings, load_network
+from tsnn_uq.experiments import Settings, load_network
 from tsnn_uq.experiments.ablation.measures import foreign_set, is_measured, keep_measured, read_measured
 from tsnn_uq.experiments.ablation.plan import Plan
-from tsnn_uq.experiments.ablation.stages import Told, do_and_measure
+from tsnn_uq.experiments.ablation.stages import do_and_measure
 from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
@@ -19,7 +20,7 @@ from tsnn_uq.experiments.bayesian import (
     sparsity_of,
     without_masks,
 )
-from tsnn_uq.experiments.context import silent, use_threads
+from tsnn_uq.experiments.context import Context, silent, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.files import csv_text, write_text
@@ -42,9 +43,7 @@ def posteriors(
     temperatures: Sequence[float] = TEMPERATURES,
     members: int = MEMBERS,
     settings: dict[str, Any] | None = None,
-    jobs: int = 1,
-    data_dir: str | Path | None = None,
-    told: Told = silent,
+    context: Context = Context(),
 ) -> DataFrame:
     """Ternary posterior, Laplace and SWAG of each float network, and ensembles of float and of ternary ones.
 
@@ -57,9 +56,7 @@ def posteriors(
         temperatures: to choose from.
         members: of an ensemble; as many seeds are trained.
         settings: of all posteriors, see `PosteriorSettings`.
-        jobs: runs side by side, each in its own process; posteriors are inferred one after the other.
-        data_dir: where the data lie.
-        told: of each finished run or posterior.
+        context: where and how; posteriors are inferred one after the other.
 
     Returns:
         Two rows for each, as the finals have them, with ``"none"`` as the term.
@@ -73,14 +70,14 @@ def posteriors(
         [plan.run(FAMILY, method, seed=seed) for seed in range(max(members, plan.seeds))]
         for method in ("float", "direct")
     )
-    do_and_measure(plan, [*sources, *ternary], jobs=jobs, data_dir=data_dir, told=told)
+    do_and_measure(plan, [*sources, *ternary], context)
     common = {"samples": sources[0].samples, **(settings or {})}
     of_seed = [
         {temperature: PosteriorSettings("ternary", temperature, seed=seed, **common) for temperature in temperatures}
         for seed in range(plan.seeds)
     ]
     losses = {
-        temperature: _infer(plan, sources[0], wanted, data_dir, told)["validation_nll"]
+        temperature: _infer(plan, sources[0], wanted, context)["validation_nll"]
         for temperature, wanted in of_seed[0].items()
     }
     best = min(losses, key=losses.__getitem__)
@@ -88,10 +85,10 @@ def posteriors(
     for seed in range(plan.seeds):
         kinds = [of_seed[seed][best], *(PosteriorSettings(kind, seed=seed, **common) for kind in ("laplace", "swag"))]
         for wanted in kinds:
-            _infer(plan, sources[seed], wanted, data_dir, told)
-            rows += _measured(plan, sources[seed], wanted, data_dir)
+            _infer(plan, sources[seed], wanted, context)
+            rows += _measured(plan, sources[seed], wanted, context)
     for networks in (sources, ternary):
-        rows += _ensemble(plan, networks[:members], data_dir)
+        rows += _ensemble(plan, networks[:members], context)
     table = pd.DataFrame(rows)
     write_text(plan.out / "posteriors.csv", csv_text(table))
     return table
@@ -102,28 +99,24 @@ def _place(plan: Plan, wanted: PosteriorSettings) -> Path:
     return plan.out / "posteriors" / f"{wanted.kind}{heat}-{wanted.seed}"
 
 
-def _infer(
-    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None, told: Told
-) -> dict[str, Any]:
+def _infer(plan: Plan, config: Settings, wanted: PosteriorSettings, context: Context) -> dict[str, Any]:
     place = _place(plan, wanted)
-    values = posterior_of_run(plan.place(config), wanted, place, Context(data_dir))
-    told(place.name, 1, 1)
+    values = posterior_of_run(plan.place(config), wanted, place, replace(context, progress=silent))
+    context.progress(place.name, "measure", 1, 1)
     return values
 
 
-def _measured(
-    plan: Plan, config: Settings, wanted: PosteriorSettings, data_dir: str | Path | None
-) -> list[dict[str, Any]]:
+def _measured(plan: Plan, config: Settings, wanted: PosteriorSettings, context: Context) -> list[dict[str, Any]]:
     place = _place(plan, wanted)
     heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
 
     def networks() -> list[nn.Module]:
         return load_draws_of(plan.place(config), place, config.device)
 
-    return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, data_dir)
+    return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, context)
 
 
-def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: str | Path | None) -> list[dict[str, Any]]:
+def _ensemble(plan: Plan, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
     """Rows of networks that differ in nothing but their seed; their masks play no part."""
     method = members[0].method.name
 
@@ -131,7 +124,7 @@ def _ensemble(plan: Plan, members: Sequence[Settings], data_dir: str | Path | No
         return [without_masks(load_network(plan.place(config), config.device)) for config in members]
 
     place = plan.out / "posteriors" / f"ensemble-{method}"
-    return _rows(plan, members[0], place, f"ensemble of {len(members)} {method}", networks, data_dir)
+    return _rows(plan, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
 
 
 def _rows(
@@ -140,16 +133,19 @@ def _rows(
     place: Path,
     method: str,
     networks: Callable[[], list[nn.Module]],
-    data_dir: str | Path | None,
+    context: Context,
 ) -> list[dict[str, Any]]:
     """What `measure_predictions` gives of networks, measured once and kept in their folder."""
     if not is_measured(place):
-        drawn, splits = networks(), load_splits(config, data_dir)
+        drawn, splits = networks(), load_splits(config, context.data_dir)
         with use_threads(config.threads):
             predictions = Predictions(
                 Part(predict_each(drawn, splits.test), splits.test.labels),
                 Part(predict_each(drawn, splits.validation), splits.validation.labels),
-                {name: Part(predict_each(drawn, foreign_set(of, data_dir))) for name, of in plan.foreign.items()},
+                {
+                    name: Part(predict_each(drawn, foreign_set(of, context.data_dir)))
+                    for name, of in plan.foreign.items()
+                },
             )
         keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
     head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}

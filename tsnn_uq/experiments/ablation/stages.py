@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsnn_uq.checks import check_positive
-from tsnn_uq.experiments import Context, Settings
+from tsnn_uq.experiments import Settings
 from tsnn_uq.experiments.ablation.measures import (
     foreign_set,
     is_measured,
@@ -19,35 +19,28 @@ from tsnn_uq.experiments.ablation.measures import (
 )
 from tsnn_uq.experiments.ablation.plan import Plan
 from tsnn_uq.experiments.ablation.selection import chosen_weights
-from tsnn_uq.experiments.context import RunProgress, silent
+from tsnn_uq.experiments.context import Context, RunProgress
 from tsnn_uq.experiments.runner import Row, Task, do_runs, raised
 from tsnn_uq.files import csv_text, require_writable, write_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Told", "do_and_measure", "finals", "screening"]
-
-Told = Callable[[str, int, int], object]
-"""Called with the name of a run that was finished, how many are, and how many there are in this part of the stage."""
+__all__ = ["do_and_measure", "finals", "screening"]
 
 
 def screening(
     plan: Plan,
     *,
     methods: Sequence[str] = ("direct", "distill"),
-    jobs: int = 1,
-    data_dir: str | Path | None = None,
-    told: Told = silent,
+    context: Context = Context(),
 ) -> DataFrame:
     """Every term at four weights with one seed, then the chosen weights with all seeds, on 10,000 images of MNIST.
 
     Args:
         plan: its settings, usually `SCREENING`; ``screening.csv`` is written into its folder at the end.
         methods: ternary methods.
-        jobs: runs side by side, each in its own process.
-        data_dir: where the data lie.
-        told: of each finished run.
+        context: where and how; progress is that of a part of the stage, a unit for each run.
 
     Returns:
         Two rows a run, as `measure_run` gives them, with ``family, method, term, regularizer, seed`` before them and
@@ -57,7 +50,7 @@ def screening(
         InputError: missing data, or what a run raises.
     """
     every = range(plan.seeds)
-    do = partial(_rows, plan, jobs=jobs, data_dir=data_dir, told=told)
+    do = partial(_rows, plan, context=context)
     entries = [("none", plan.run("dropout", "float", seed=seed)) for seed in every]
     do(entries)
     entries += [("none", plan.run("dropout", method, seed=seed)) for method in methods for seed in every]
@@ -86,9 +79,7 @@ def finals(
     texts: Sequence[str],
     *,
     families: Sequence[str] = ("dropout", "dropconnect"),
-    jobs: int = 1,
-    data_dir: str | Path | None = None,
-    told: Told = silent,
+    context: Context = Context(),
 ) -> DataFrame:
     """No term and the best ones with direct ternary networks, no term and the best with float ones, on all of MNIST.
 
@@ -96,9 +87,7 @@ def finals(
         plan: its settings, usually `FINALS`; ``finals.csv`` is written into its folder at the end.
         texts: of the terms with their weights, the best first, as `best_terms` gives them.
         families: network families.
-        jobs: runs side by side, each in its own process.
-        data_dir: where the data lie.
-        told: of each finished run.
+        context: as for `screening`.
 
     Returns:
         Two rows a run, as `screening` gives them, without ``chosen``.
@@ -113,7 +102,7 @@ def finals(
         for method, text in kinds
         for seed in range(plan.seeds)
     ]
-    rows = _rows(plan, entries, jobs=jobs, data_dir=data_dir, told=told)
+    rows = _rows(plan, entries, context)
     write_text(plan.out / "finals.csv", csv_text(rows))
     return rows
 
@@ -123,21 +112,13 @@ def _term(text: str) -> str:
     return "+".join(part.partition(":")[0] for part in text.split("+"))
 
 
-def do_and_measure(
-    plan: Plan,
-    configs: Sequence[Settings],
-    *,
-    jobs: int = 1,
-    data_dir: str | Path | None = None,
-    told: Told = silent,
-) -> None:
-    """Do and measure those of a plan's runs that were not yet, `jobs` at a time.
+def do_and_measure(plan: Plan, configs: Sequence[Settings], context: Context) -> None:
+    """Do and measure those of a plan's runs that are not measured yet.
 
     Raises:
         InputError: before any run is begun, if one cannot be or a foreign set is missing; else, after all others are
             done, what a run raised.
     """
-    check_positive("jobs", jobs, integer=True)
     require_writable(plan.out)
     tasks = [
         Task(config, plan.place(config).parent, f"{plan.place(config).parent.name}/")
@@ -146,23 +127,23 @@ def do_and_measure(
     ]
     if tasks:
         for name in plan.foreign.values():
-            foreign_set(name, data_dir)  # so that a missing one is known before hours of training
+            foreign_set(name, context.data_dir)  # so that a missing one is known before hours of training
     finished = count(1)
 
     def tell(name: str, stage: str, done: int, total: int) -> None:
         if stage == "measure":
-            told(name, next(finished), len(tasks))
+            context.progress(name, stage, next(finished), len(tasks))
 
-    measure = partial(_measure, foreign=dict(plan.foreign), data_dir=data_dir)
-    for result in do_runs(tasks, Context(data_dir, jobs, progress=tell), after=measure).values():
+    measure = partial(_measure, foreign=dict(plan.foreign), data_dir=context.data_dir)
+    for result in do_runs(tasks, replace(context, progress=tell), after=measure).values():
         raised(result)
 
 
-def _rows(plan: Plan, entries: Sequence[tuple[str, Settings]], **options: Any) -> DataFrame:
+def _rows(plan: Plan, entries: Sequence[tuple[str, Settings]], context: Context) -> DataFrame:
     """Two rows for each run, in the order of `entries` (its term, the run), which are done where they were not."""
     import pandas as pd
 
-    do_and_measure(plan, [config for _, config in entries], **options)
+    do_and_measure(plan, [config for _, config in entries], context)
     rows: list[dict[str, Any]] = []
     for term, config in entries:
         head = {"family": config.family, "method": config.method.name, "seed": config.seed}
