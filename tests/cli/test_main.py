@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 import tsnn_uq
 from tests.helpers.experiments import FILES
 from tsnn_uq.cli import main
+from tsnn_uq.files import read_json
 
 TINY = ["--hidden=8", "--steps=2", "--epochs=2", "--batch-size=32", "--train-limit=64", "--samples=2"]
 COLUMNS = ["accuracy", "nll", "brier", "ece", "predictive_entropy", "mutual_information", "energy_pj"]
@@ -55,7 +57,10 @@ def test_train_then_evaluate(call, tmp_path):
     for name in ("digits", "digits:noise=0.5"):
         code, text, _ = call("evaluate", folder, "--data", name)
         assert code == 0
-        assert "accuracy" in text
+        assert re.search(r"accuracy +│ +\d+\.\d\d %", text)
+    values = json.loads(call("--json", "evaluate", folder)[1])
+    assert values["accuracy"] == read_json(folder / "result.json")["row"]["accuracy"]
+    assert call("--quiet", "evaluate", folder)[:2] == (0, "")
 
 
 def test_compare_and_again_from_its_configuration(call, tmp_path):

@@ -98,7 +98,7 @@ def test_each_command_works_where_the_code_is_named(compared, call, tmp_path):
     row = read_row(folder)
     status, text, _ = call("evaluate", folder, *code, "--data", f"{MINE}:load")
     assert status == 0
-    assert f"{row['nll']:.6g}" in text
+    assert f"{row['nll']:.4f} nats" in text
     assert call("cost", folder, *code)[0] == 0
     words = ["--kind", "laplace", "--samples", "2", "--out", tmp_path / "draws"]
     assert call("posterior", folder, *words, *code, "--data", f"{MINE}:load")[0] == 0

@@ -13,7 +13,7 @@ from tsnn_uq.cli.options import Network, follow_names
 __all__ = ["export"]
 
 
-@app.command()
+@app.command(epilog="Example: tsnn-uq export runs/dropout-all-direct-0 --out net.nir")
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from tsnn_uq.cli.options import (
 from tsnn_uq.cli.output import OutputConsole, accept_any_text
 from tsnn_uq.files import require_writable
 
-__all__ = ["CORES", "app", "console", "main", "print_values", "run_command"]
+__all__ = ["CORES", "app", "console", "main", "print_json", "print_values", "run_command"]
 
 app = typer.Typer(
     name="tsnn-uq",
@@ -68,7 +69,7 @@ def _guard(command: typer.Typer) -> None:
         sys.exit(INTERRUPTED)
 
 
-@app.command(**takes_settings())
+@app.command(**takes_settings("tsnn-uq compare --data mnist --methods float,direct --seeds 3 --out mnist"))
 def compare(
     ctx: typer.Context,
     *,
@@ -129,9 +130,11 @@ def compare(
         console.print(table)
     for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    print_json(results.rows)
+    console.print(f"next: tsnn-uq report {out} --out report.html", highlight=False, soft_wrap=True)
 
 
-@app.command(**takes_settings())
+@app.command(**takes_settings("tsnn-uq train --data digits --method direct --epochs 10 --out runs"))
 def train(
     ctx: typer.Context,
     *,
@@ -157,7 +160,7 @@ def train(
     print_values(f"{out / settings.name}", row)
 
 
-@app.command()
+@app.command(epilog="Example: tsnn-uq evaluate runs/dropout-all-direct-0 --data digits:rotate=30")
 def evaluate(
     folder: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder of a trained run, name of a shipped one, or FILE.nir.")
@@ -202,7 +205,7 @@ def evaluate(
     print_values(f"{folder}", values)
 
 
-@app.command("cost")
+@app.command("cost", epilog="Example: tsnn-uq cost runs/dropout-all-direct-0 --samples 32")
 def cost_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or name of a shipped one.")],
     samples: Annotated[int, typer.Option(help="Monte Carlo samples S of one prediction.")] = 1,
@@ -223,7 +226,7 @@ def cost_command(
     console.print(render_cost(*cost_of_run(find_run(folder), samples=samples, accounting=accounting)))
 
 
-@app.command("data")
+@app.command("data", epilog="Example: tsnn-uq data mnist")
 def data_command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Fetch and verify this data set.")] = "",
     data_dir: DataDir = None,
@@ -249,18 +252,36 @@ def data_command(
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was measured as JSON, in the units of results.csv, and no more.")
+    ] = False,
 ) -> None:
     """Options of the command itself."""
+    console.quiet, console.as_json = quiet or as_json, as_json
     if version:
         console.print(__version__, highlight=False)
         raise typer.Exit
 
 
+def print_json(values: Any) -> None:
+    """Print what was measured as JSON, where the user asks for it."""
+    if console.as_json:
+        print(json.dumps(values))
+
+
 def print_values(title: str, values: dict[str, Any]) -> None:
-    """Show named values, a row each."""
+    """Show what was measured, a row each, with its unit."""
     from rich.table import Table
 
+    from tsnn_uq.results.measures import MEASURES
+
+    print_json(values)
     table = Table("quantity", "value", title=title)
     for name, value in values.items():
-        table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+        number = f"{value:.6g}" if isinstance(value, float) else str(value)
+        measure = MEASURES.get(name)
+        if measure and value is not None:
+            name, number = measure.title, measure.text_in_best_unit(value)
+        table.add_row(name, number)
     console.print(table)

@@ -140,9 +140,10 @@ class SettingsCommand(TyperCommand):
         print_settings(self.words, own)
 
 
-def takes_settings() -> dict[str, Any]:
-    """What makes a command one that takes settings, for ``@app.command``."""
-    return {"cls": SettingsCommand, "context_settings": {"ignore_unknown_options": True, "allow_extra_args": True}}
+def takes_settings(example: str) -> dict[str, Any]:
+    """What makes a command one that takes settings, for ``@app.command``; its help ends with an example."""
+    context = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return {"cls": SettingsCommand, "context_settings": context, "epilog": f"Example: {example}"}
 
 
 def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:

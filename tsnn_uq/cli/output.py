@@ -37,6 +37,8 @@ def accept_any_text() -> None:
 class OutputConsole(Console):
     """A console whose tables stay aligned where the encoding lacks a character: replaced before they are laid out."""
 
+    as_json = False  # whether what was measured is printed as JSON in place of all else
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Markup as text, of characters that the console's encoding has."""
         return super().render_str(text.encode(self.encoding, HANDLER).decode(self.encoding), **options)

@@ -13,7 +13,7 @@ from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Networ
 __all__ = ["posterior"]
 
 
-@app.command()
+@app.command(epilog="Example: tsnn-uq posterior runs/dropout-none-float-0 --kind laplace --out laplace")
 def posterior(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     *,

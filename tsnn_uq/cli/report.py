@@ -13,7 +13,7 @@ from tsnn_uq.cli.options import Data, DataDir, Device, Network, Reference, Sourc
 __all__ = ["report"]
 
 
-@app.command()
+@app.command(epilog="Example: tsnn-uq report mnist --out mnist.html")
 def report(
     sources: Sources,
     *,

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import CORES, app, console
+from tsnn_uq.cli.main import CORES, app, console, print_json
 from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Log, RunDevice, names
 from tsnn_uq.files import require_writable
 
 __all__ = ["reproduce"]
 
 
-@app.command()
+@app.command(epilog="Example: tsnn-uq reproduce --out table --budget quick")
 def reproduce(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the tables and, below it, all comparisons.")],
@@ -74,6 +74,7 @@ def reproduce(
         console.print(table)
     for path in made.files:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    print_json(made.rows)
     if made.failures:
         from rich.table import Table
 

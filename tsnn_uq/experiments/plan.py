@@ -322,8 +322,9 @@ def plan_parts(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of comparisons: tables to look at, files, and the runs that could not be done."""
+    """What came of comparisons: rows, tables to look at, files, and the runs that could not be done."""
 
+    rows: tuple[Row, ...]
     tables: tuple[Table, ...]
     files: tuple[Path, ...]
     failures: tuple[Failure, ...] = ()
@@ -406,7 +407,7 @@ def write_tables(
     for regularizer in filter(None, tables):
         note = ": small networks on subsets, to see that everything works" if budget == "quick" else ""
         tables[regularizer].title = f"regularizer {regularizer}, {budget} budget{note}"
-    return Comparison(tuple(tables.values()), tuple(files))
+    return Comparison(tuple(row for own in done.values() for row in own), tuple(tables.values()), tuple(files))
 
 
 def _with_columns(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
