@@ -25,8 +25,9 @@ def main(
     bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
 ) -> Drawing:
     """Draw anytime curves: what fewer samples and fewer time steps cost, with fixed masks and with redrawn ones."""
-    shown = {"masks": names(masks), "outlier": outlier, "inputs": inputs or None}
-    table = anytime_curves(source, **shown, repeats=repeats, bins=bins)
+    table = anytime_curves(
+        source, masks=names(masks), outlier=outlier, inputs=inputs or None, repeats=repeats, bins=bins
+    )
     return anytime_figure(table), table
 
 
