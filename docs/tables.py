@@ -120,6 +120,12 @@ WORKS = {
     "mc-dropout-S32": "`mc_predict`, S = 32, batch 256",
     "ternary-batch256": "ternary inference, batch 256",
     "ternary-batch1": "ternary inference, batch 1",
+    "ternary-stopping": "ternary inference, batch 256, stopping early",
+    "mc-ternary-stopping-S32": "ternary Monte Carlo, stopping early",
+    "ternary-plif-batch32": "ternary PLIF network, batch 32",
+    "ternary-plif-batch1": "ternary PLIF network, batch 1",
+    "ternary-vgg-batch32": "ternary VGG for CIFAR-10, batch 32",
+    "ternary-vgg-batch1": "ternary VGG for CIFAR-10, batch 1",
     "mc-ternary-dropout-S32": "ternary Monte Carlo, dropout",
     "mc-ternary-dropconnect-S32": "ternary Monte Carlo, dropconnect",
 }
@@ -130,19 +136,26 @@ PEERS = {
     "matmul floor": "products alone",
     "tsnn-uq dense": "ours, dense",
     "tsnn-uq float": "ours, float path",
+    "tsnn-uq all steps": "ours, all steps",
+    "snntorch compiled": "snnTorch, compiled",
+    "spikingjelly compiled": "SpikingJelly, compiled",
+    "tsnn-uq float compiled": "ours, float path, compiled",
 }
 
 
 def speed() -> str:
-    """Times of other libraries as multiples of ours."""
-    rows = read_table(ROOT / "tests" / "benchmarks" / "results.csv").set_index(["work", "contender"])
+    """Times of other libraries as multiples of ours, of the works and contenders that were measured."""
+    rows = read_table(ROOT / "tests" / "benchmarks" / "results.csv")
+    peers = {name: title for name, title in PEERS.items() if name in set(rows["contender"])}
+    works = {name: title for name, title in WORKS.items() if name in set(rows["work"])}
+    rows = rows.set_index(["work", "contender"])
     table = []
-    for work, title in WORKS.items():
+    for work, title in works.items():
         seconds = rows.loc[(work, "tsnn-uq"), "median_seconds"]
         ours = f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-        ratios = [rows["ratio"].get((work, peer)) for peer in PEERS]
+        ratios = [rows["ratio"].get((work, peer)) for peer in peers]
         table.append([title, ours, *("" if ratio is None else f"{ratio:.3g}" for ratio in ratios)])
-    return markdown(["", "ours", *PEERS.values()], table)
+    return markdown(["", "ours", *peers.values()], table)
 
 
 def figures() -> str:

@@ -133,12 +133,12 @@ def ternary_inference(family: str, batch: int, setting: Setting) -> Work:
     freeze(network)
     fire_as(network.eval(), images, RATES[family])
     engine = Engine(network, SHAPES[family])
-    models = {"tsnn-uq float": network, "spikingjelly": SpikingJellyTwin(network).eval()}
-    calls = {name: partial(logits_of, model, images) for name, model in models.items()}
-    require_agreement(engine.logits(images), {name: call() for name, call in calls.items()})
+    twins = {"tsnn-uq float": network, "spikingjelly": SpikingJellyTwin(network).eval()}
+    require_agreement(engine.logits(images), {name: logits_of(each, images) for name, each in twins.items()})
     some = images[:batch]
-    calls = {name: partial(logits_of, model, some) for name, model in models.items()}
-    return Work({OURS: partial(engine.logits, some), **with_compiled(calls, models, some)}, turn_seconds=0.2)
+    models = {name: (each, some) for name, each in twins.items()}
+    calls = {name: partial(logits_of, *model) for name, model in models.items()}
+    return Work({OURS: partial(engine.logits, some), **with_compiled(calls, models)}, turn_seconds=0.2)
 
 
 @torch.no_grad()

@@ -23,30 +23,42 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.stopping import RiskControlledExit, Stopped
 
-__all__ = ["dense_and_peers", "logits_of", "single", "stopping", "whole_batch", "with_compiled", "with_dense_products"]
+__all__ = [
+    "dense_and_peers",
+    "float_models",
+    "logits_of",
+    "single",
+    "stopping",
+    "whole_batch",
+    "with_compiled",
+    "with_dense_products",
+]
 
 Result = TypeVar("Result")
 
 
-def dense_and_peers(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """Logits [N, C] from our own network in float32, dense and as it is, and from snnTorch's and SpikingJelly's."""
+def float_models(network: nn.Sequential, images: Tensor) -> dict[str, tuple[nn.Module, Tensor]]:
+    """Our own network in float32, snnTorch's and SpikingJelly's, with their inputs."""
     held = constant_current(images.flatten(1), network[0].steps)
-    models: dict[str, tuple[nn.Module, Tensor]] = {
-        "tsnn-uq float": (network, images),
+    return {
+        "tsnn-uq float": (network.eval(), images),
         "snntorch": (peer("snntorch", network, 0.0), held),
         "spikingjelly": (peer("spikingjelly", network, 0.0), held.contiguous()),
     }
-    calls = {name: partial(logits_of, model.eval(), inputs) for name, (model, inputs) in models.items()}
+
+
+def dense_and_peers(network: nn.Sequential, images: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """Logits [N, C] from these models, and from our own with dense products."""
+    calls = {name: partial(logits_of, *model) for name, model in float_models(network, images).items()}
     return {"tsnn-uq dense": partial(with_dense_products, calls["tsnn-uq float"]), **calls}
 
 
 def with_compiled(
-    calls: dict[str, Callable[[], Tensor]], models: Mapping[str, nn.Module], inputs: Tensor
+    calls: Mapping[str, Callable[[], Tensor]], models: Mapping[str, tuple[nn.Module, Tensor]]
 ) -> dict[str, Callable[[], Tensor]]:
     """The calls, and those of the models that `torch.compile` can do, as ``"... compiled"``."""
     found = dict(calls)
-    for name, model in models.items():
-        torch._dynamo.reset()
+    for name, (model, inputs) in models.items():
         call = partial(logits_of, torch.compile(model), inputs)
         try:
             same = torch.allclose(call(), calls[name](), rtol=1e-3, atol=1e-3)
@@ -78,14 +90,16 @@ def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def whole_batch(setting: Setting) -> Work:
     """256 images at once."""
-    return Work(_checked(setting.network(), setting.test_images))
+    network, images = setting.network(), setting.test_images
+    return Work(with_compiled(_checked(network, images), float_models(network, images)))
 
 
 def single(setting: Setting) -> Work:
     """One image at once; what is checked are 256."""
     network, images = setting.network(), setting.test_images
     _checked(network, images)
-    return Work(_calls(network, images[:1]), turn_seconds=0.2)
+    one = images[:1]
+    return Work(with_compiled(_calls(network, one), float_models(network, one)), turn_seconds=0.2)
 
 
 def stopping(setting: Setting, samples: int | None = None) -> Work:

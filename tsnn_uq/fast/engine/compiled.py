@@ -109,9 +109,9 @@ class Compiled:
         keep = np.stack(masks) if len(masks) else None
         count = len(inputs) if isinstance(inputs, np.ndarray) else inputs.shape[1]
         shape = (max(1, len(masks)), 1 if mean else steps, count, self.layers[-1].outputs)
-        outputs = torch.zeros(shape)
-        self._propagate(inputs, steps, keep, NO_WORDS, outputs.numpy())
-        return vote(outputs, self.layers[-1])
+        outputs = np.zeros(shape, np.float32)
+        self._propagate(inputs, steps, keep, NO_WORDS, outputs)
+        return vote(torch.from_numpy(outputs), self.layers[-1])
 
     def begin(self, inputs: Tensor | Words, steps: int, masks: Sequence[Words] = ()) -> CompiledSteps:
         """Run the layers one time step at a time; arguments as of `outputs`."""

@@ -98,7 +98,8 @@ class Engine:
 
     def logits(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
         """Logits [N, C]: the mean of the outputs over time."""
-        return self._whole.outputs(self._code(images, generator), self._steps(images), mean=True)[0, 0]
+        outputs: Tensor = self._whole.outputs(self._code(images, generator), self._steps(images), mean=True)
+        return outputs.flatten(0, 2)
 
     def mc_predict(
         self,
@@ -319,13 +320,16 @@ class Engine:
         if self._program.random_input and generator is None:
             raise InputError("generator: expected a torch.Generator, from which the rate coding draws spikes; got None")
         images = self._checked(images).float()
-        if coding is not None and coding.kind == "constant":  # the usual case in fewer calls, which count for one image
-            inputs = (images if coding.gain == 1 else coding.gain * images).unsqueeze(0)
+        # The usual case, and one row and column, in few calls of torch, which count for a single image.
+        if coding is not None and coding.kind == "constant":
+            inputs, leading = images if coding.gain == 1 else coding.gain * images, (1, len(images))
         else:
             inputs = images if coding is None else coding.code(images, () if generator is None else (generator,))
             inputs = inputs[:1] if is_constant_over_time(inputs) else inputs
-        maps = inputs.reshape(*inputs.shape[:2], window.channels, window.height, window.width)
-        return maps.permute(0, 1, 3, 4, 2)
+            leading = inputs.shape[0], inputs.shape[1]
+        if window.height == window.width == 1:
+            return inputs.reshape(*leading, 1, 1, window.channels)
+        return inputs.reshape(*leading, *window.size).movedim(2, -1)
 
     def _checked(self, images: Tensor) -> Tensor:
         axes, shape = self._batch_axis + 1, self._shape
