@@ -20,7 +20,7 @@ CALLS = [
     ("corruption", [*NAMED, "--kinds", "fog,contrast", "--samples", "2"], ""),
     ("differences", [], "seeds"),
     ("digits", NAMED, ""),
-    ("doubt", NAMED, "expected runs on cifar10"),
+    ("doubt", NAMED, "expected predictions of cifar10"),
     ("entropy", [*NAMED, "--outlier", f"{MINE}:load:rotate=90"], ""),
     ("foreign", NAMED, "near, far: expected names"),
     ("foreign", [*NAMED, "--near", f"{MINE}:load:rotate=90", "--scores", "entropy,energy,mahalanobis"], ""),

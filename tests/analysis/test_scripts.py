@@ -76,7 +76,7 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
 def test_people_answered_to_cifar_alone(comparison, tmp_path, call):
     code, _, error = call(ROOT / "analysis" / "doubt.py", comparison, "--out", tmp_path)
     assert code == 2
-    assert error.startswith("tsnn-uq: data: expected runs on cifar10")
+    assert error.startswith("tsnn-uq: data: expected predictions of cifar10")
 
 
 @pytest.mark.parametrize("script", OF_RUNS, ids=lambda path: path.stem)
