@@ -32,11 +32,19 @@ check: setup    ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup     ## all tests, doctests and README examples
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+# Slow tests come first, and those of one file go to one worker.
+SIDE_BY_SIDE = -n 2 --dist loadgroup --no-loadscope-reorder
 
-quick: setup    ## all but the slow tests
-	$(BIN)/python -m pytest -q -n 2 -m 'not slow'
+test: setup     ## all tests, doctests and README examples
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(PYTEST)
+
+# What is computed of arrays and single layers; not what trains, draws, kills processes or opens a browser.
+QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization recalibration stopping uncertainty) \
+        $(wildcard tests/test_*.py)
+NOT_QUICK = tests/test_docs.py tests/test_kill.py tests/test_readme.py
+
+quick: setup    ## the quick tests, in a minute and a half
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)
 
 bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; a quarter of an hour)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -50,7 +50,6 @@ def layers(draw: st.DrawFn) -> tuple[nn.Module, torch.Size | None]:
     return getattr(nn, f"{kind}{axes}d")(*channels, **sizes), torch.Size([3] * axes)
 
 
-@settings(max_examples=60, deadline=None)
 @given(layers(), st.integers(0, 99))
 def test_operations_are_the_entries_of_the_matrix_that_spikes_meet(
     case: tuple[nn.Module, torch.Size | None], seed: int
@@ -65,7 +64,6 @@ def test_operations_are_the_entries_of_the_matrix_that_spikes_meet(
     assert (found.operations[0].tolist(), found.nonzero[0].tolist()) == wanted(layer, spikes)
 
 
-@settings(max_examples=30, deadline=None)
 @given(layers())
 def test_numbers_that_are_no_spikes_meet_all_weights(case: tuple[nn.Module, torch.Size | None]) -> None:
     layer, size = case

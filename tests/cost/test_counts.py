@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -61,7 +61,6 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
     return layer, torch.randn(layer.in_channels, *sizes, generator=generator)
 
 
-@settings(max_examples=30, deadline=None)
 @given(convolutions())
 def test_macs_of_a_convolution_are_its_multiplications(case: tuple[nn.Module, Tensor]) -> None:
     layer, image = case
@@ -111,7 +110,6 @@ def spread_and_count(layer: nn.Module, image: Tensor) -> tuple[Tensor, int]:
     return out[(slice(None), *margins)], multiplications
 
 
-@settings(max_examples=30, deadline=None)
 @given(transposed())
 def test_macs_of_a_transposed_convolution_are_its_multiplications(case: tuple[nn.Module, Tensor]) -> None:
     layer, image = case

@@ -92,19 +92,6 @@ def test_other_settings_are_refused_and_nothing_is_touched(made):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-@pytest.fixture
-def quick_figures(monkeypatch):
-    """Figures that are there, and empty."""
-
-    def save(_, path):
-        files = tuple(path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png"))
-        for file in files:
-            file.touch()
-        return files
-
-    monkeypatch.setattr("tsnn_uq.results.figures.save_figure", save)
-
-
 def test_a_grid_may_grow_in_its_folder(quick_figures, tmp_path):
     compare(replace(GRID, methods=("float",), seeds=1), tmp_path)
     assert names_in(tmp_path) == sorted([*TABLES, *figures("dropout"), "runs"])

@@ -6,7 +6,6 @@ import math
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -37,7 +36,6 @@ RANGES = {
 }
 
 
-@hypothesis_settings(max_examples=30)
 @given(st.fixed_dictionaries(RANGES))
 def test_they_come_back_from_toml_and_from_plain_values(tmp_path_factory, given):
     settings = make_settings(given)

@@ -37,7 +37,7 @@ def test_machine_code_is_found_again_for_the_same_sources_alone(tmp_path):
         call = [sys.executable, str(script), change]
         return int(subprocess.run(call, env=variables, capture_output=True, text=True, check=True).stdout)
 
-    assert [hits(change) for change in ("", "", "changed", "")] == [0, 1, 0, 1]
+    assert [hits(change) for change in ("", "changed", "")] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -16,7 +16,6 @@ from tests.metrics.test_selective import expected_risks
 from tsnn_uq.metrics.functional import augrc, aurc, excess_aurc
 
 
-@settings(max_examples=50)
 @given(selective_inputs(max_inputs=6))
 def test_against_all_orders(inputs: tuple[Tensor, Tensor]) -> None:
     risks, n = expected_risks(*inputs), len(inputs[0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -397,27 +395,3 @@ def test_plot_draws_a_number_and_a_history() -> None:
     assert len(axes.lines[0].get_ydata()) == 2
     with pytest.raises(NotImplementedError):
         M.ReliabilityCurve().plot()
-
-
-_REPORT = """
-import sys, time
-import torchmetrics
-from torch import Tensor
-from torchmetrics import Metric, MetricCollection
-loaded, start = set(sys.modules), time.process_time()
-import tsnn_uq.metrics
-print(time.process_time() - start)
-print(*sorted({name.split(".")[0] for name in set(sys.modules) - loaded}))
-"""
-
-
-def test_import_is_lean_and_quick() -> None:
-    """Over torchmetrics, which itself imports matplotlib where it finds it, the room costs next to nothing."""
-    runs = [
-        subprocess.run([sys.executable, "-c", _REPORT], capture_output=True, text=True, check=True) for _ in range(2)
-    ]
-    seconds = min(float(run.stdout.splitlines()[0]) for run in runs)
-    loaded = set(runs[0].stdout.splitlines()[1].split())
-    assert not loaded & {"pyro", "netcal", "matplotlib", "pandas", "sklearn", "scipy", "gpytorch"}
-    assert "tsnn_uq" in loaded
-    assert seconds < 0.3

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -37,7 +37,6 @@ def expected_risks(uncertainty: Tensor, correct: Tensor) -> np.ndarray:
     return np.mean(risks, axis=0)
 
 
-@settings(max_examples=50)
 @given(selective_inputs(max_inputs=6))
 def test_curve_is_the_mean_over_all_orders_of_the_ties(inputs: tuple[Tensor, Tensor]) -> None:
     curve = risk_coverage_curve(*inputs)

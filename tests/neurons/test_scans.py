@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsnn_uq.fast import compilers
@@ -51,7 +51,6 @@ def test_compiled_and_plain_are_twins(params, dtype, tolerance, shape):
     assert_twins(kernels, *case(shape, dtype), params, tolerance)
 
 
-@settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(1, 5000), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.1, 1.0, 3.0]))
 def test_any_number_of_neurons_and_steps(steps, neurons, decay, threshold):
     params = LIFParameters(decay, threshold)

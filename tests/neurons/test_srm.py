@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsnn_uq.checks import InputError
@@ -117,7 +117,6 @@ def test_gradient_is_autograds_through_the_convolutions(params):
     torch.testing.assert_close(ours, torch.autograd.grad(expected, leaf, grad)[0], rtol=0, atol=1e-12)
 
 
-@settings(max_examples=40)
 @given(
     st.integers(1, 25),
     st.sampled_from([1, 3, 1023, 1025, 2500]),

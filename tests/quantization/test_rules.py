@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -91,7 +91,6 @@ def test_ties_are_spread_over_rows_and_columns(sparsity, shape):
         assert (mean - sparsity).abs().max() <= max(0.1, 2 / zeros.shape[axis])
 
 
-@settings(max_examples=50)
 @given(weights(), st.sampled_from(ARGUMENTS), st.sampled_from(SCALES), st.floats(0, 0.99))
 def test_a_ternary_weight_keeps_its_codes_where_it_has_the_zeros_already(weight, rule, scale, sparsity):
     codes, factor = ternary_codes(weight, make_rule(*rule), scale)
@@ -108,7 +107,6 @@ HALVES = [torch.float16, torch.bfloat16]
 
 
 @given(weights(), st.sampled_from([*ARGUMENTS, ("mean-fraction", {"factor": 1.17})]), st.sampled_from(SCALES))
-@settings(max_examples=50)
 def test_weights_in_half_precision_have_the_codes_of_the_same_weights_in_float32(weight, rule, scale):
     for dtype in HALVES:
         half = weight.to(dtype)

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -156,7 +156,6 @@ def test_an_optimum_beside_a_bound_is_one(temperature: float) -> None:
     assert scaling.temperature == pytest.approx(temperature, rel=1e-6)
 
 
-@settings(max_examples=30)
 @given(mc_probabilities(), st.randoms(use_true_random=False))
 def test_no_temperature_is_likelier_whatever_the_outcome(probs: Tensor, random) -> None:
     """Against all temperatures of a fine grid; a bound or a flat likelihood is told from an optimum by it."""
@@ -175,7 +174,6 @@ def test_no_temperature_is_likelier_whatever_the_outcome(probs: Tensor, random) 
         assert losses[0] <= min(losses) * (1 + 1e-9) + 1e-9
 
 
-@settings(max_examples=30)
 @given(forecasts())
 def test_awkward_inputs(forecast: tuple[Tensor, Tensor]) -> None:
     """Zeros, ones, ties, one class: a finite temperature, probabilities, and the same decisions."""

@@ -70,7 +70,7 @@ def trained(way, seed=0, **options):
 @pytest.mark.parametrize("way", WAYS)
 def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, way):
     whole, history = trained(way, validation=images(5, seed=1))
-    for step in range(1, STEPS + 1):
+    for step in (1, STEPS // 2, STEPS):
         options = {"validation": images(5, seed=1), "checkpoint": tmp_path / f"{step}", "checkpoint_seconds": 0}
         with pytest.raises(Stop):
             trained(way, progress=stop_at(step), **options)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch import Tensor, nn
 
 from tests.helpers.spiking import Case, connected, convolutional, fill, seeded
@@ -48,7 +48,6 @@ def coded(case: Case, layer: Layer) -> Tensor:
     return held.reshape(*held.shape[:2], *shape).permute(0, 1, 3, 4, 2)
 
 
-@settings(max_examples=60)
 @given(CASES)
 def test_outputs_are_those_of_the_reference(case):
     compiled, reference = both(case)
@@ -60,7 +59,6 @@ def test_outputs_are_those_of_the_reference(case):
     torch.testing.assert_close(mean, outputs.mean(0))
 
 
-@settings(max_examples=40)
 @given(CASES)
 def test_spikes_of_every_layer_are_those_of_the_reference(case):
     program = translate(case.network, case.shape)
@@ -72,7 +70,6 @@ def test_spikes_of_every_layer_are_those_of_the_reference(case):
             assert torch.equal(bits(words, expected), expected)
 
 
-@settings(max_examples=40)
 @given(CASES)
 def test_other_weights_take_the_place_of_the_first(case):
     """Ternary ones by input and by output, and floats; the first runner keeps its own."""
@@ -91,7 +88,6 @@ def test_other_weights_take_the_place_of_the_first(case):
     assert (changed.layers, runner.layers) == (tuple(fewer), tuple(layers))
 
 
-@settings(max_examples=40)
 @given(CASES)
 def test_a_network_may_be_cut_behind_any_spikes(case):
     program = translate(case.network, case.shape)
@@ -102,7 +98,6 @@ def test_a_network_may_be_cut_behind_any_spikes(case):
         assert torch.equal(Compiled(program.layers[number:]).outputs(words, steps), whole)
 
 
-@settings(max_examples=25)
 @given(CASES)
 def test_predictions_with_masks_are_those_of_the_reference(case):
     compiled, reference = both(case)

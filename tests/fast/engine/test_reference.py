@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -71,7 +71,6 @@ class Neurons:
         return spikes
 
 
-@settings(max_examples=25)
 @given(
     reset=st.sampled_from(["soft", "hard"]),
     decay=st.sampled_from([0.5, 0.0, 1.0]),
@@ -129,7 +128,6 @@ def run_in_double(case: Case) -> list[Seen]:
     return layers
 
 
-@settings(max_examples=40)
 @given(connected() | convolutional())
 def test_currents_are_those_of_the_network_in_double_precision(case):
     """Scale and bias are rounded to single precision, then the product and the sum: at most four times half an ulp.
@@ -147,7 +145,6 @@ def test_currents_are_those_of_the_network_in_double_precision(case):
         assert ((found - expected).abs() <= 4 * HALF_ULP * (expected.abs() + 2 * bias) + 1e-13).all()
 
 
-@settings(max_examples=40)
 @given(connected() | convolutional())
 def test_spikes_are_those_in_double_precision_but_at_the_threshold(case):
     for layer, seen in zip(translate(case.network, case.shape).layers, run_in_double(case), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.spiking import fill, seeded
@@ -23,7 +23,6 @@ def uniform(seed: int, *shape: int) -> torch.Tensor:
     return torch.empty(shape).uniform_(generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=50)
 @given(SEEDS, st.integers(1, 3 * torch_rng.SIZE))
 def test_numbers_are_those_of_torch(seed, count):
     assert torch.equal(torch.from_numpy(torch_rng.uniform(seed, count)), uniform(seed, count))
@@ -33,7 +32,6 @@ def test_the_installed_torch_is_followed():
     assert torch_rng.follows_torch()
 
 
-@settings(max_examples=50)
 @given(SEEDS, PROBABILITIES, st.integers(1, 70), st.integers(1, 40), st.integers(1, 9))
 def test_weights_are_dropped_where_a_number_is_below_p(seed, p, outputs, channels, places):
     words = torch_rng.dropped_weights(seed, p, outputs, channels, places)
@@ -42,7 +40,6 @@ def test_weights_are_dropped_where_a_number_is_below_p(seed, p, outputs, channel
     assert torch.equal(torch.from_numpy(words.view("i4")), expected)
 
 
-@settings(max_examples=50)
 @given(SEEDS, PROBABILITIES, st.integers(1, 3), st.integers(1, 5), st.integers(1, 70), st.integers(1, 9))
 def test_spikes_stay_where_a_number_is_not_below_p(seed, p, steps, count, channels, pixels):
     words = torch_rng.kept_spikes(seed, p, steps, count, channels, pixels)

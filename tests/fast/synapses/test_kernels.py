@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsnn_uq.fast.synapses.bits import mark, transposed
@@ -25,7 +25,6 @@ def case(rows, inputs, outputs, share, seed):
     return active * values.float(), weight, grad
 
 
-@settings(max_examples=40)
 @given(st.integers(1, 200), st.integers(1, 90), st.integers(1, 140), st.floats(0, 1), st.integers(0, 9))
 def test_lists_add_up_what_is_active(rows, inputs, outputs, share, seed):
     values, weight, grad = case(rows, inputs, outputs, share, seed)
@@ -49,7 +48,6 @@ def test_only_zeros_are_not_listed(size):
     )
 
 
-@settings(max_examples=60)
 @given(
     st.integers(1, 150),
     st.integers(1, 90),

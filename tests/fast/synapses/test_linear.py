@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -86,7 +86,6 @@ def with_junk(spikes):
 
 
 @pytest.mark.usefixtures("any_size")
-@settings(max_examples=60)
 @given(
     st.integers(1, 70),
     st.sampled_from([1, 7, 8, 9, 31, 32, 33, 70]),
