@@ -75,6 +75,20 @@ def test_a_reproduction_has_a_table_for_each_regularizer(comparison, unrendered,
     assert "Quick budget" in root.all("p", class_="warning")[0].text()
 
 
+def test_what_was_trained_run_by_run_is_reported_too(comparison, unrendered, tmp_path):
+    """A folder with runs in it, and that of a single run."""
+    shutil.copytree(comparison / "runs", tmp_path / "trained")
+    write_report(tmp_path / "trained", tmp_path / "report.html")
+    root = parse((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert len(shown(root, "Size and cost")) == 2
+    single = tmp_path / "trained" / "dropout-all-direct-1"
+    assert read_contents(single).count("finished") == 1
+    write_report(single, tmp_path / "report.html")
+    root = parse((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert len(shown(root, "Size and cost")) == 1
+    assert root.all("code")[0].text() == (single / "config.toml").read_text(encoding="utf-8")
+
+
 def test_bad_folders_are_refused(comparison, tmp_path):
     with pytest.raises(InputError, match="expected the folder of a comparison with finished runs"):
         read_contents(tmp_path / "absent")

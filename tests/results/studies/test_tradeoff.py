@@ -88,4 +88,4 @@ def test_samples_cost_their_number_and_are_averaged_over_groups(tmp_path):
                 assert found.loc[column, "value"] == pytest.approx(sum(values) / groups)
     assert table["value_std"].isna().all()  # one seed
     with pytest.raises(InputError, match="expected the folder of a comparison, with finished runs; found none"):
-        energy_curves(tmp_path / "runs")
+        energy_curves(tmp_path / "none")

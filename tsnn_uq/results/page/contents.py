@@ -1,4 +1,4 @@
-"""What lies in a folder that `tsnn-uq compare` or `reproduce` wrote: comparisons, their runs, how far they are."""
+"""What is in a folder that `tsnn-uq compare` or `reproduce` wrote: comparisons, their runs, how far they are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.plan import Axes, read_axes
+from tsnn_uq.experiments.plan import read_axes
 from tsnn_uq.experiments.settings import run_name
 from tsnn_uq.experiments.storage import is_begun, is_finished, read_config, read_predictions, read_row
 from tsnn_uq.files import read_toml, visible
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import PARTS
+from tsnn_uq.results.studies.run_selection import find_runs, is_run
 from tsnn_uq.results.tables import read_table, summarize
 from tsnn_uq.training import METHODS
 
@@ -41,12 +42,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Compared:
-    """One comparison: a folder with ``config.toml`` and ``runs``.
+    """One comparison: a folder with ``config.toml`` and ``runs``, or runs that `tsnn-uq train` wrote.
 
     Args:
-        folder: its folder.
+        folder: its folder; that of a single run for that run alone.
+        runs: where the runs' folders are.
         name: its path below the folder of the report; empty where it is that folder itself.
-        axes: what was to be run.
         data: name of the data set.
         seeds: of each kind of network, planned or there, its seeds by state (a key of `STATES`).
         rows: of each finished run, in the order of the seeds.
@@ -54,8 +55,8 @@ class Compared:
     """
 
     folder: Path
+    runs: Path
     name: str
-    axes: Axes
     data: str
     seeds: dict[Kind, dict[str, list[int]]]
     rows: list[dict[str, Any]]
@@ -69,12 +70,13 @@ class Compared:
     @property
     def first_run(self) -> Path:
         """Folder of its first finished run; there has to be one."""
-        return next(self.folder / "runs" / kind.run(seed) for kind, of in self.seeds.items() for seed in of["finished"])
+        return next(self.runs / kind.run(seed) for kind, of in self.seeds.items() for seed in of["finished"])
 
     @property
     def config(self) -> str:
         """The text of its settings."""
-        return (self.folder / "config.toml").read_text(encoding="utf-8")
+        own = self.folder / "config.toml"
+        return (own if own.exists() else self.first_run / "config.toml").read_text(encoding="utf-8")
 
     def within(self, name: str) -> str:
         """A file of its folder, by the path below the folder of the report."""
@@ -147,12 +149,14 @@ class Contents:
 
 
 def read_contents(folder: Path) -> Contents:
-    """Read what lies in a folder.
+    """Read what is in a folder: of one comparison, of several in folders of their own, or of `tsnn-uq train`.
 
     Raises:
-        InputError: no comparison there, none with a finished run, or a damaged file.
+        InputError: no run there, none that is finished, or a damaged file.
     """
     found = [compared for pattern in ("runs", "*/runs", "*/*/runs") for compared in _read_all(folder, pattern)]
+    if not found and find_runs(folder):
+        found = [_read_runs(folder)]
     if not any(compared.rows for compared in found):
         wanted = "the folder of a comparison with finished runs, as tsnn-uq compare or reproduce makes it"
         problem = "one in which no run is finished" if found else "a folder without one" if folder.is_dir() else "none"
@@ -168,24 +172,34 @@ def _read_all(root: Path, pattern: str) -> Iterator[Compared]:
 
 
 def _read(folder: Path, root: Path) -> Compared:
+    """A comparison, with the runs that it planned."""
     axes, data = read_axes(folder / "config.toml")
-    there = {_found(path) for path in visible(folder / "runs") if is_begun(path)}
+    there = _kinds(folder / "runs")
     quantizing = {kind.method for kind, _ in there if kind.part != "none"}
     planned = {(Kind(*kind), seed) for kind in axes.kinds(quantizing) for seed in range(axes.seeds)}
-    seeds: dict[Kind, dict[str, list[int]]] = {}
-    for kind, seed in sorted(planned | there, key=lambda run: (_rank(run[0]), run[1])):
-        state = _state(folder / "runs" / kind.run(seed))
-        seeds.setdefault(kind, {name: [] for name in STATES})[state].append(seed)
-    done = [folder / "runs" / kind.run(seed) for kind, of in seeds.items() for seed in of["finished"]]
-    rows = [read_row(run) for run in done]
     name = folder.relative_to(root).as_posix()
-    return Compared(folder, "" if name == "." else name, axes, data, seeds, rows, _tabled(folder / "results.csv"))
+    return _compared(folder, folder / "runs", "" if name == "." else name, data, planned | there)
 
 
-def _found(run: Path) -> tuple[Kind, int]:
-    """Kind and seed of a run by the settings in its folder."""
-    config = read_config(run)
-    return Kind(config["network"], config.get("method.layers", "none"), config["method"]), config["seed"]
+def _read_runs(folder: Path) -> Compared:
+    """Runs without a plan: one, or those in a folder."""
+    data = read_config(find_runs(folder)[0].folder)["data"]
+    return _compared(folder, folder.parent if is_run(folder) else folder, "", data, _kinds(folder))
+
+
+def _kinds(folder: Path) -> set[tuple[Kind, int]]:
+    """Kind and seed of each run in a folder by the settings in its own."""
+    return {(Kind(run.family, run.part, run.method), run.seed) for run in find_runs(folder)}
+
+
+def _compared(folder: Path, runs: Path, name: str, data: str, wanted: set[tuple[Kind, int]]) -> Compared:
+    seeds: dict[Kind, dict[str, list[int]]] = {}
+    for kind, seed in sorted(wanted, key=lambda run: (_rank(run[0]), run[1])):
+        state = _state(runs / kind.run(seed))
+        seeds.setdefault(kind, {name: [] for name in STATES})[state].append(seed)
+    done = [runs / kind.run(seed) for kind, of in seeds.items() for seed in of["finished"]]
+    rows = [read_row(run) for run in done]
+    return Compared(folder, runs, name, data, seeds, rows, _tabled(folder / "results.csv"))
 
 
 def _rank(kind: Kind) -> tuple[tuple[int, str], int, tuple[int, str]]:

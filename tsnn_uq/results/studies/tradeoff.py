@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
-from tsnn_uq.files import as_path, visible
+from tsnn_uq.files import as_path
 from tsnn_uq.results.evaluate import evaluate
 from tsnn_uq.results.measures import COSTS, QUALITY
+from tsnn_uq.results.studies.run_selection import find_runs
 from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
 
     shown = [MEASURES[check_choice("measures", name, MEASURES)] for name in dict.fromkeys(measures)]
     rows: list[dict[str, Any]] = []
-    for run in visible(as_path(folder) / "runs"):
+    for run in (found.folder for found in find_runs(as_path(folder))):
         if is_finished(run):
             bins, row = read_config(run)["bins"], read_row(run)
             names = {name: row[name] for name in ("family", "quantized_part", "method", "seed")}
