@@ -133,6 +133,8 @@ MAY_IMPORT = {
     "experiments": BELOW_EXPERIMENTS,
     "results.studies": BELOW_EXPERIMENTS | {"experiments"},
     "results.page": BELOW_EXPERIMENTS | {"experiments", "results.studies"},
+    # compare: networks in memory, by what runs and files are compared by
+    "compare": BELOW_EXPERIMENTS | {"results.page"},
     "cli": BELOW_EXPERIMENTS | {"experiments", "results.studies", "results.page"},
 }
 

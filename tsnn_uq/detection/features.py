@@ -32,7 +32,7 @@ class Features(NamedTuple):
 
 def hidden_features(
     network: nn.Module,
-    data: Data,
+    data: Data | Source,
     layer: str | None = None,
     *,
     batch_dim: int = 0,
