@@ -1,4 +1,4 @@
-"""What a network costs: first count its layers and how active they are, then price the counts."""
+"""The cost of a network: count its layers and their activity, then compute storage, FLOPs and energy."""
 
 from tsnn_uq.cost.activity import LayerActivity, count_activity
 from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales

@@ -1,4 +1,4 @@
-"""How often the weights of a network meet an input that is not zero, at each time step of each input."""
+"""Count the synaptic operations of a network at each time step of each input."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LayerActivity:
     Attributes:
         name: path of the module in the network.
         spiking: whether its inputs are spikes: zero, or the same number for all.
-        operations: int64 [T, N]. Of spikes, how many times a spike meets a weight: spikes times fan-out. A layer whose
-            inputs are other numbers meets all of them with its weights, zeros too.
-        nonzero: int64 [T, N], those of the operations whose weight is not zero.
+        operations: int64 [T, N]. For spikes, spikes times fan-out. For other inputs, all pairs count, including zero
+            inputs.
+        nonzero: int64 [T, N], the operations whose weight is not zero.
     """
 
     name: str
@@ -42,22 +42,23 @@ class LayerActivity:
 def count_activity(model: nn.Module, inputs: Tensor, *, batch_size: int | None = None) -> tuple[LayerActivity, ...]:
     """Count the synaptic operations of each layer, at each time step of each input.
 
-    The network runs in evaluation mode, without random masks. Fan-out is exact: a spike at the edge of a map meets
-    fewer weights of a convolution than one in its middle, and padding holds no spikes. A layer whose input is held over
-    time, such as the first one under a constant current, computes once; its operations are those of the first step. A
-    layer that is called several times in each step does the operations of all its calls.
+    The network runs in evaluation mode, without random masks. Fan-out is exact: a spike at the edge of a map reaches
+    fewer weights of a convolution than one in its middle. A layer with constant input, such as the first one under a
+    constant current, computes once, in the first step. The calls of a layer that runs several times in each step are
+    added up.
 
     Args:
-        model: a module that gives outputs [T, N, C], or [N, C] of one step. It may run its layers once a step, on
+        model: a module that gives outputs [T, N, C], or [N, C] of one step. It may run its layers once per step, on
             [N, ...], or once for all steps, on [T, N, ...] or [T * N, ...].
-        inputs: what `model` is called with.
-        batch_size: inputs [N, ...] in a call; all of them by default, whichever axis counts them.
+        inputs: inputs of `model`.
+        batch_size: number of inputs [N, ...] in a call; by default all.
 
     Returns:
         The counts, in the order of ``model.named_modules()``.
 
     Raises:
-        InputError: other outputs, no layer to count, or a layer that ran neither once nor at each step.
+        InputError: the outputs have another shape, there is no layer to count, or a layer ran neither once nor at each
+            step.
 
     Example:
         >>> layer = nn.Linear(3, 5)
@@ -95,11 +96,11 @@ def count_activity(model: nn.Module, inputs: Tensor, *, batch_size: int | None =
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of a layer on places [...], such as [T, N]."""
+    """One call of a layer, with leading axes [...] such as [T, N]."""
 
     value: float | None  #: of all spikes; None if inputs differ, 0 if all are zero
-    by_spikes: Tensor | None  #: all operations of spikes, and those of weights that are not zero, int64 [..., 2]
-    dense: Tensor  #: the same of inputs that are no spikes
+    by_spikes: Tensor | None  #: all operations of spikes, and those with nonzero weights, int64 [..., 2]
+    dense: Tensor  #: the same for inputs that are not spikes
 
 
 LayerCalls = tuple[list[_Call], tuple[int, int]]
@@ -134,10 +135,10 @@ def _spike_value(inputs: Tensor) -> float | None:
 
 
 def _uses(layer: Any, active: Tensor, weight: Tensor) -> Tensor:
-    """How many of the weights that are 1, of `weight` of 0 and 1, meet inputs [n, ...] that are 1: float64 [n]."""
+    """Number of pairs of a one in `weight` and a one in inputs [n, ...], both binary: float64 [n]."""
     if not is_conv("", layer):
         return active.double() @ weight.sum(0, dtype=torch.float64)
-    # All output channels of a group read the same inputs: one channel that has the sum of their kernels does as well.
+    # All output channels of a group read the same inputs, so their kernels can be summed.
     if isinstance(layer, TRANSPOSED):
         transposed = getattr(functional, f"conv_transpose{len(layer.kernel_size)}d")
         sizes = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
@@ -172,7 +173,7 @@ def _by_step(name: str, calls: Sequence[Tensor | None], steps: int, count: int) 
             raise InputError(f"model: expected {wanted}; got a run on {places}")
     if single and len(single) % steps == 0:
         total += torch.stack(single).reshape(steps, -1, count, 2).sum(1)
-    elif len(single) < steps:  # what does not change over time is computed once
+    elif len(single) < steps:  # constant input is computed once
         total[0] += sum(single)
     else:
         raise InputError(f"model: expected layer {name!r} to run as often in each step; got {len(single)} runs")

@@ -23,14 +23,14 @@ __all__ = ["LayerCount", "count_layers", "ternary_scales"]
 
 @dataclass(frozen=True)
 class LayerCount:
-    """What one layer stores, and does for one input in one time step.
+    """Storage of one layer, and its operations for one input in one time step.
 
-    Made by `count_layers`, or by hand for a network of which only the geometry is known.
+    Returned by `count_layers`, or built by hand for a network of which only the geometry is known.
 
     Args:
         name: path of the module in the network.
         kind: ``"conv"``, ``"fc"``, or ``"other"`` for a module that stores numbers but is counted without MACs.
-        weights: number of weights that it stores, without biases; 0 if they are those of an earlier layer.
+        weights: number of stored weights without biases; 0 if an earlier layer stores them.
         macs: multiply-accumulates for one input and one time step if nothing is skipped.
         sparsity: share of the weights that are zero.
         ternary: whether the weights are -s, 0 and +s.
@@ -61,7 +61,7 @@ class LayerCount:
 
 
 def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: int = 0) -> tuple[LayerCount, ...]:
-    """Count every layer of `model`, sizes found by one forward pass in evaluation mode.
+    """Count every layer of `model`; sizes come from one forward pass in evaluation mode.
 
     MACs come from geometry: ``weights`` for a linear layer, ``weights x output positions`` for a convolution (a
     weight meets every output position once; groups, stride, dilation and padding are in that product), ``weights x
@@ -70,20 +70,20 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
     (`tsnn_uq.cost.layer_calls` tells the two cases apart). A linear layer is assumed to act once on each input, not
     along a further axis of tokens.
 
-    What layers share is stored once: a layer that is the same at several places is listed once, by its first name, and
-    a weight or bias that belongs to several layers is counted with the first of them.
+    Shared tensors are stored once: a layer that is used at several places is listed once, by its first name, and a
+    weight or bias that several layers share is counted with the first of them.
 
     Besides `nn.Linear` and the convolutions of `torch.nn` with their subclasses, all other modules that own parameters
-    are listed as ``"other"``: they are stored but cost no MACs. Of a batch normalization these are the two numbers a
-    channel that are left when its running statistics are folded in.
+    are listed as ``"other"``: they are stored but cost no MACs. For batch normalization these are two numbers per
+    channel, since its running statistics can be folded in.
 
-    Parametrized weights are read as the layer uses them. The training mode of every module is restored; a network that
-    keeps state between calls is put to rest before and after.
+    Parametrized weights are read as the layer uses them. The training mode of every module is restored; the state of
+    the network is reset before and after.
 
     Args:
         model: any module.
-        example_input: what `model` is called with, e.g. [N, ...] or [T, N, ...]; its N and T do not matter. Of a
-            Dataset or a DataLoader the first two inputs are taken.
+        example_input: inputs of `model`, e.g. [N, ...] or [T, N, ...]; N and T do not matter. Of a Dataset or a
+            DataLoader the first two inputs are used.
         batch_dim: the axis along which items of a Dataset are stacked.
 
     Returns:
@@ -108,12 +108,12 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
     with evaluation_mode(model):
         positions = positions_per_step(model, layers, example_input)
         counts: list[LayerCount] = []
-        stored: dict[Tensor, list[Tensor]] = {}  # by parameter, what layers make of it
+        stored: dict[Tensor, list[Tensor]] = {}  # parameter -> the tensors that layers compute from it
         inside_layers: set[nn.Module] = set()
         for name, module in model.named_modules():
             shown = shown_name(name, module)
             if name in layers:
-                inside_layers.update(module.modules())  # among them the originals of parametrized weights
+                inside_layers.update(module.modules())  # including the originals of parametrized weights
                 counts.append(_count_layer(shown, module, positions[name], stored))
             elif module not in inside_layers:
                 counts.extend(_count_other(shown, module, stored))
@@ -121,7 +121,7 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
 
 
 def _is_new(stored: dict[Tensor, list[Tensor]], parameter: Tensor | None, values: Tensor) -> bool:
-    """Whether no earlier layer stores these values, made of the same parameter; from now on one does."""
+    """Whether no earlier layer stores the same values of the same parameter; registers them."""
     before = stored.setdefault(values if parameter is None else parameter, [])
     new = not any(torch.equal(values, others) for others in before)
     before.append(values)
@@ -131,9 +131,9 @@ def _is_new(stored: dict[Tensor, list[Tensor]], parameter: Tensor | None, values
 def ternary_scales(weight: Tensor) -> int:
     """Number of scales with which `weight` is ternary; 0 if it is not.
 
-    What is ternary is said by `tsnn_uq.quantization.rules.ternary_parts`, with one exception: a weight that would need
-    as many scales as it has elements, such as the float weight of a layer with a single input, is not counted as
-    ternary, since there is nothing to gain from codes. A weight of zeros only has one scale.
+    This follows `tsnn_uq.quantization.rules.ternary_parts`, with one exception: a weight that would need as many scales
+    as it has elements, such as the float weight of a layer with a single input, does not count as ternary. A weight of
+    zeros has one scale.
 
     Args:
         weight: [out, ...], at least two axes.
@@ -170,7 +170,7 @@ def _count_layer(name: str, layer: Any, positions: int, stored: dict[Tensor, lis
 def _count_other(name: str, module: nn.Module, stored: dict[Tensor, list[Tensor]]) -> Iterator[LayerCount]:
     parameters = list(module.parameters(recurse=False))
     for parameter in parameters:
-        # Two axes longer than one: most likely a matrix to multiply with, and calling that free would be wrong.
+        # Two axes longer than one: most likely a weight matrix, whose MACs must not be counted as zero.
         if sum(size > 1 for size in parameter.shape) > 1:
             problem = f"{describe(parameter.data)} in {name!r}, a {type(module).__name__}"
             raise InputError(f"model: expected weights in nn.Linear or nn.Conv layers; got {problem}; count it by hand")

@@ -1,16 +1,16 @@
-r"""What a decision costs: the energy of a spiking network step by step, and of the network that does not spike.
+r"""Energy of a decision: of a spiking network step by step, and of the equivalent network without spikes.
 
 Three accountings answer different questions, all with the numbers of Horowitz (ISSCC 2014) for 45 nm:
 
 - ``"fetch-all"``: every weight is fetched from memory at every step, as in `tsnn_uq.cost.cost` and Wu et al. (Frontiers
   of Computer Science, doi:10.1007/s11704-025-51519-1). Silent inputs save nothing.
 - ``"operations"``: memory is free, and only synaptic operations count, spikes times fan-out (Rueckauer et al. 2017,
-  doi:10.3389/fnins.2017.00682): 0.9 pJ an addition and 4.6 pJ a multiplication with addition, float32, as most of the
-  literature has it (Rathi and Roy 2020, arXiv 2008.03658, for one). A weight that is zero is added like others.
+  doi:10.3389/fnins.2017.00682): 0.9 pJ an addition and 4.6 pJ a multiplication with addition, float32, as in most of
+  the literature (e.g. Rathi and Roy 2020, arXiv 2008.03658). Zero weights are added like others.
 - ``"fetch-spikes"``: a weight is fetched and added once for every input that spiked, and not at all otherwise.
 
-No accounting has membrane potentials, which are read and written at every step and which a network without spikes does
-not have, nor the routing of spikes. All three flatter the spiking network in that.
+None of them includes the reads and writes of membrane potentials at every step, which a network without spikes does not
+have, or the routing of spikes. In this respect all three favour the spiking network.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ def step_energy(
               \text{operations: } o_{tn} e, \qquad
               \text{fetch-spikes: } o'_{tn} (640 b / 32 + e) \text{ pJ}.
 
-    A layer of floats skips no zeros: z = 0 and :math:`o' = o`. An operation takes :math:`e` = 0.9 pJ, or 4.6 pJ where
-    it multiplies, which is where neither the inputs are spikes nor the weights ternary.
+    A layer of floats skips no zeros: z = 0 and :math:`o' = o`. An operation takes :math:`e` = 0.9 pJ, or 4.6 pJ if
+    neither the inputs are spikes nor the weights ternary, since it then multiplies.
 
     Args:
         layers: from `count_layers`.
-        activity: from `count_activity`, of the same network.
+        activity: from `count_activity` for the same network.
         accounting: ``"fetch-all"``, ``"operations"`` or ``"fetch-spikes"``; see `tsnn_uq.cost.decision_energy`.
-        add_pj: energy of an addition, but for ``"fetch-all"``. Where spikes add up ternary weights, sums are whole
-            numbers, and one of int32 takes 0.1 pJ.
+        add_pj: energy of an addition, unused by ``"fetch-all"``. Sums of ternary weights over spikes are whole
+            numbers, and an int32 addition takes 0.1 pJ.
 
     Returns:
         pJ, float64 [T, N].
@@ -115,17 +115,17 @@ def step_energy(
 
 
 def decision_energy(energy: Tensor, steps: Tensor) -> Tensor:
-    """Energy until each input stops: the sum of its first steps.
+    """Energy until each input stops: the sum over its first steps.
 
     Args:
         energy: of each step, [T, N].
-        steps: time steps used, from 1 to T, [N]; those of `tsnn_uq.stopping.Stopped`, for one.
+        steps: time steps used, from 1 to T, [N]; e.g. those of `tsnn_uq.stopping.Stopped`.
 
     Returns:
         [N].
 
     Raises:
-        InputError: shapes that do not fit, or a number of steps out of range.
+        InputError: the shapes do not match, or a number of steps is out of range.
 
     Example:
         >>> decision_energy(torch.tensor([[1.0, 1.0], [2.0, 5.0]]), torch.tensor([1, 2]))
@@ -139,16 +139,16 @@ def decision_energy(energy: Tensor, steps: Tensor) -> Tensor:
 
 
 def conventional_energy(layers: Sequence[LayerCount], bits: int, accounting: str) -> float:
-    """Energy of one inference of the network of the same shape that does not spike: it runs once, and not T times.
+    """Energy of one inference of the network of the same shape without spikes, which runs once instead of T times.
 
     Each MAC fetches its weight of `bits` bits (not with ``"operations"``) and takes 4.6 pJ with 32 bits (float32), 0.3
     pJ with 8 (8-bit product, 32-bit sum) and 0.1 pJ with 2 (ternary: an 8-bit activation is added to a 32-bit sum). Two
     bits skip the zeros that a ternary layer of `layers` has, as `step_energy` does and under the same accountings.
-    Activations that are zero are not skipped, of which a ReLU network has many.
+    Zero activations, of which a ReLU network has many, are not skipped.
 
     Args:
         layers: from `count_layers`, of the spiking network.
-        bits: 8 or 2 bits a weight; 32 is what spiking networks are usually compared with.
+        bits: 8 or 2 bits a weight; spiking networks are usually compared with 32.
         accounting: as in `step_energy`; ``"fetch-all"`` and ``"fetch-spikes"`` are the same here.
 
     Returns:
@@ -171,16 +171,16 @@ def conventional_energy(layers: Sequence[LayerCount], bits: int, accounting: str
 
 
 def break_even_rate(layers: Sequence[LayerCount], steps: float, bits: int, accounting: str) -> float:
-    """The share of inputs that may spike in each step, for a decision to cost as much as without spikes.
+    """The firing rate at which a decision costs as much energy as without spikes.
 
-    A network that fires more loses against `conventional_energy`. All inputs of all layers are taken to be spikes, at
-    the same rate, and the edges of a map for its middle. Above 1, it wins however much it fires. With a model of memory
-    and routing, Yan et al. (2024, arXiv 2409.08290) find 5.7 % for T = 5.
+    A network that fires more often needs more than `conventional_energy`. All inputs of all layers are assumed to be
+    spikes of the same rate, and edges of a map to be like its middle. Above 1, the spiking network always needs less.
+    With a model of memory and routing, Yan et al. (2024, arXiv 2409.08290) find 5.7 % for T = 5.
 
     Args:
         layers: from `count_layers`, of the spiking network.
         steps: time steps until the decision; need not be whole.
-        bits: of the network that does not spike.
+        bits: bits per weight of the network without spikes.
         accounting: ``"operations"`` or ``"fetch-spikes"``.
 
     Raises:
@@ -208,5 +208,5 @@ def break_even_rate(layers: Sequence[LayerCount], steps: float, bits: int, accou
 
 
 def _weighted(layers: Sequence[LayerCount]) -> list[LayerCount]:
-    """The layers that compute."""
+    """The layers with MACs."""
     return [layer for layer in layers if layer.kind != "other"]

@@ -49,29 +49,29 @@ class Cost:
 
 
 def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accounting: str = "layer") -> Cost:
-    """Price a network whose layers were counted.
+    """Storage, FLOPs and energy of a network, from the counts of its layers.
 
     For a layer with weights of ``bits`` bits (32 float, 2 ternary) of whose MACs the share ``skipped`` is skipped:
 
         flops  = MACs (1 - skipped) x (2 float: multiply and add; 1 ternary: add)            one time step
         energy = samples x steps x MACs (1 - skipped) x (640 bits / 32 + 0.9) pJ              the whole inference
 
-    A weight is fetched from DRAM at every use; the energy of the multiplication and of a bias is left out, and inputs
-    that do not spike save nothing. This is how the numbers of Wu et al. (Frontiers of Computer Science,
-    doi:10.1007/s11704-025-51519-1) come about, with the constants of Horowitz (ISSCC 2014).
+    A weight is fetched from DRAM at every use; the energy of the multiplication and of a bias is left out, and silent
+    inputs save nothing. This reproduces the numbers of Wu et al. (Frontiers of Computer Science,
+    doi:10.1007/s11704-025-51519-1), with the constants of Horowitz (ISSCC 2014).
 
-    ``accounting="layer"`` counts each layer by itself: a ternary layer skips its zeros, a float layer nothing. Stored
-    are 32 bits a float weight, 2 bits a ternary weight (whole bytes a layer), 32 bits a scale and 32 bits for each
-    bias or other parameter.
+    ``accounting="layer"`` counts each layer by itself: a ternary layer skips its zeros, a float layer nothing. It
+    stores 32 bits per float weight, 2 bits per ternary weight (whole bytes per layer), 32 bits per scale and 32 bits
+    for each bias or other parameter.
 
     ``accounting="paper"`` is the paper's: the sparsity of the whole network is skipped in every layer, and only weights
-    are stored, neither scales nor biases. In a partly ternary network this credits float layers with zeros that they do
-    not have. The number of steps is an effective one and need not be whole.
+    are stored, neither scales nor biases. In a partly ternary network this credits float layers with zeros they do not
+    have. The number of steps may be an effective, fractional one.
 
     Args:
         layers: from `count_layers`, or made by hand.
         steps: time steps of one pass.
-        samples: passes of one Monte Carlo prediction, S; multiplies the energy and nothing else.
+        samples: passes of one Monte Carlo prediction, S; multiplies only the energy.
         accounting: ``"layer"`` or ``"paper"``.
 
     Raises:
@@ -111,7 +111,7 @@ def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accoun
 
 
 def fetch_pj(bits: int) -> float:
-    """Energy of fetching a weight of so many bits from DRAM, in pJ."""
+    """Energy of fetching a weight of `bits` bits from DRAM, in pJ."""
     return DRAM_FETCH_PJ * bits / 32
 
 

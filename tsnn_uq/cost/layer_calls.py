@@ -17,30 +17,30 @@ __all__ = ["positions", "positions_per_step", "shown_name"]
 
 
 def shown_name(name: str, module: nn.Module) -> str:
-    """The path of a module in its network; of the network itself its class."""
+    """The path of a module in its network, or the class name of the network itself."""
     return name or type_before_parametrizations(module).__name__
 
 
 def positions(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
-    """At how many positions a layer's weights are used for one input in one call; see `positions_per_step`."""
+    """Number of positions at which a layer's weights are used for one input in one call; see `positions_per_step`."""
     axes = len(getattr(layer, "kernel_size", ()))
     where = inputs if isinstance(layer, TRANSPOSED) else output
     return math.prod(where.shape[where.dim() - axes :])
 
 
 def positions_per_step(model: nn.Module, layers: Mapping[str, nn.Module], example_input: Tensor) -> dict[str, int]:
-    """At how many positions each layer's weights are used for one input in one time step, over all its calls in it.
+    """Number of positions at which each layer's weights are used for one input in one time step, over all its calls.
 
-    A linear layer has one position a call, a convolution those of its output, a transposed one those of its input. A
-    network that loops over its time steps calls everything once a step: of the numbers of calls of other modules that
-    divide those of the layer, the largest is taken for the number of steps. Modules that have several names are not
-    asked, since they may be called several times a step themselves; where there are no others, the layer is taken to be
-    called once under each of its names.
+    A linear layer has one position per call, a convolution those of its output, a transposed one those of its input. A
+    network that loops over its time steps calls every module once per step. The number of steps is therefore taken as
+    the largest number of calls of another module that divides that of the layer. Modules with several names are left
+    out, since they may be called several times per step; if there are no others, the layer is assumed to be called once
+    under each of its names.
 
     Args:
         model: a network in evaluation mode, which is run once.
         layers: its layers, by name.
-        example_input: what `model` is called with.
+        example_input: inputs of `model`.
 
     Raises:
         InputError: a layer did not run, or had other sizes in one step than in the next.

@@ -1,4 +1,4 @@
-"""What neurons keep from one time step to the next, for each input: memory that ternary weights do not save."""
+"""Memory for the state of neurons between time steps, which ternary weights do not reduce."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FLOAT_BYTES = 4
 
 
 def neuron_state_bytes(model: nn.Module, example_input: Tensor) -> int:
-    """Bytes of the potentials that a network keeps for one input while it runs step by step, in float32.
+    """Bytes of the float32 state that a network keeps for one input while it runs step by step.
 
     A LIF, PLIF or LI neuron keeps one number, an SRM neuron four: two for its response to the input and two for its
-    refractory response. Neurons of snnTorch and SpikingJelly keep what they hold after a call. Each further input of a
-    batch, and each Monte Carlo sample that runs beside others, takes as much again.
+    refractory response. For neurons of snnTorch and SpikingJelly the state after a call is counted. Each further
+    input of a batch, and each Monte Carlo sample that runs at the same time, takes the same amount.
 
     Args:
         model: any module.
-        example_input: what `model` is called with for one input, e.g. [1, ...] or [T, 1, ...].
+        example_input: an input of `model`, e.g. [1, ...] or [T, 1, ...].
 
     Example:
         >>> import torch
@@ -38,7 +38,7 @@ def neuron_state_bytes(model: nn.Module, example_input: Tensor) -> int:
     def record(module: Any, _: Any, output: Any) -> None:
         if isinstance(module, WatchedNeuron | LI):
             numbers = (4 if isinstance(module, SRM) else 1) * output[0].numel()
-            kept[module] = kept.get(module, 0) + numbers  # one call a place, for all steps
+            kept[module] = kept.get(module, 0) + numbers  # one call per place, for all steps
         else:
             kept[module] = sum(value.numel() for value in _held(module) if isinstance(value, Tensor))
 
@@ -56,7 +56,7 @@ def neuron_state_bytes(model: nn.Module, example_input: Tensor) -> int:
 
 
 def _held(module: Any) -> list[Any]:
-    """What a neuron of snnTorch or SpikingJelly keeps from call to call."""
+    """The state that a neuron of snnTorch or SpikingJelly keeps between calls."""
     if hasattr(module, "_memories"):
         return [value for name, value in module._memories.items() if not name.endswith("_seq")]
     return [getattr(module, name) for name in module._non_persistent_buffers_set]

@@ -1,9 +1,9 @@
-"""Where a layer's weight has its output channels.
+"""The output channels of a layer's weight.
 
 Rules, files and counts take weights [out, in / groups, ...], as linear layers and convolutions have them. A transposed
-convolution has [in, out / groups, ...]: output channel j of group g meets the inputs of that group alone, so its
-weights are [g in / groups : (g + 1) in / groups, j]. To exchange the two axes within each group turns one form into the
-other, and back.
+convolution has [in, out / groups, ...]: output channel j of group g reads only the inputs of that group, so its weights
+are [g in / groups : (g + 1) in / groups, j]. Exchanging the two axes within each group converts one form into the
+other.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def transposed_groups(layer: nn.Module) -> int:
 
 
 def outputs_first(weight: Tensor, groups: int) -> Tensor:
-    """The weight [in, out / groups, ...] of a transposed convolution as [out, in / groups, ...]; also the way back.
+    """The weight [in, out / groups, ...] of a transposed convolution as [out, in / groups, ...], or the reverse.
 
     Args:
-        weight: of any layer.
-        groups: `transposed_groups` of the layer; with 0 the weight stays as it is.
+        weight: the weight of any layer.
+        groups: `transposed_groups` of the layer; 0 returns the weight unchanged.
 
     Example:
         >>> layer = nn.ConvTranspose2d(4, 6, 3, groups=2)

@@ -1,4 +1,4 @@
-"""Make ternary weights the layers' own, when there is nothing left to train."""
+"""Replace ternary parametrizations by plain ternary weights after training."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["freeze"]
 def freeze(model: nn.Module) -> list[str]:
     """Replace every ternary parametrization by its ternary weight, in place.
 
-    Nothing else changes: other parametrizations, such as dropconnect, stay on the layer, and no mask of theirs gets
-    into the weight, whatever the mode. A parameter that several layers share stays shared where they agree on it.
+    Nothing else changes. Other parametrizations, such as dropconnect, are kept, and their masks do not enter the weight
+    in any mode. A parameter that several layers share stays shared if its ternary weight is the same in all of them.
 
     Returns:
         The layers' names.
 
     Raises:
-        InputError: something else than a mask comes before the ternary step, so that the weight could not stay what it
-            is. Nothing is changed then.
+        InputError: a parametrization other than a mask precedes the ternary one, so the weight would change. Nothing
+            is changed in that case.
     """
     found: list[tuple[str, nn.Module, str]] = []
-    frozen: dict[int, list[tuple[Any, Tensor]]] = defaultdict(list)  # by the parameter: what holds it, what it becomes
+    frozen: dict[int, list[tuple[Any, Tensor]]] = defaultdict(list)  # parameter -> its owners and their frozen weights
     for name, module in model.named_modules():
         for tensor in getattr(module, "parametrizations", ()):
             if any(isinstance(step, Ternary) for step in weight_steps(module, tensor)):
@@ -40,7 +40,7 @@ def freeze(model: nn.Module) -> list[str]:
     holders = Counter(id(parameter) for module in model.modules() for parameter in module._parameters.values())
     for (first, weight), *others in frozen.values():
         if holders[id(first.original)] <= len(others) + 1 and all(torch.equal(weight, other) for _, other in others):
-            first.original.set_(weight)  # the parameter that the optimizer knows
+            first.original.set_(weight)  # keep the parameter object that an optimizer holds
         else:
             for holder, own in ((first, weight), *others):
                 holder.original = nn.Parameter(own, holder.original.requires_grad)

@@ -1,4 +1,4 @@
-"""Which layers are meant: all of a kind, all but the outer ones, those of some names, or what a predicate picks."""
+"""Select layers of a network: by kind, by name, by a predicate, or all but the first and the last."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def is_conv(name: str, module: nn.Module) -> bool:
-    """Whether `module` is a convolution (a subclass too)."""
+    """Whether `module` is a convolution, including subclasses."""
     return isinstance(module, _CONV)
 
 
 def is_fc(name: str, module: nn.Module) -> bool:
-    """Whether `module` is a fully connected layer (a subclass too)."""
+    """Whether `module` is a fully connected layer, including subclasses."""
     return isinstance(module, nn.Linear)
 
 
@@ -45,11 +45,11 @@ PARTS: dict[str, Choice] = {
     "conv": _where(is_conv),
     "fc": _where(is_fc),
 }
-"""Name -> those that it means of a network's layers with weights, which are in the order of their registration."""
+"""Name -> function that selects from a network's layers with weights, in the order of registration."""
 
 
 def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Module]:
-    """The layers of `model` that are meant, by name.
+    """The selected layers of `model`, by name.
 
     Args:
         model: any module.
@@ -57,7 +57,7 @@ def select_layers(model: nn.Module, layers: Where = "all") -> dict[str, nn.Modul
             them), ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
 
     Raises:
-        InputError: nothing matches, or a name is not a layer with weights; lists the layers there are.
+        InputError: nothing matches, or a name is not a layer with weights; the message lists the available layers.
     """
     found = {name: module for name, module in model.named_modules() if is_weight_layer(name, module)}
     listing = (

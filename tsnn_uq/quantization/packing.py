@@ -1,6 +1,6 @@
-"""Four ternary codes to a byte, two bits a code, for the file and for counting storage.
+"""Pack ternary codes into two bits each, four to a byte.
 
-The codes of a tensor are taken in row-major order, the first one into the lowest bits (little end first):
+The codes of a tensor are packed in row-major order, the first one in the lowest bits (little-endian):
 
     bit      7 6   5 4   3 2   1 0
     byte 0   c[3]  c[2]  c[1]  c[0]
@@ -11,13 +11,13 @@ A code is its two's complement in two bits:
     code    0    +1    -1    none
     bits   00    01    11     10
 
-So the low bit says "not zero" and the high bit "minus": counting the ones of ``byte & 0b01010101`` counts the weights
-that cost an addition, and a sign extension gives the integer back. Zero is the zero byte, so a pruned layer compresses
-to nothing and padding needs no special value. The pattern 10 is never written: finding it, or a padding bit that is
-set, means that the file is damaged, and that is an error rather than a wrong weight.
+The low bit means "not zero" and the high bit "negative": the ones of ``byte & 0b01010101`` count the weights that
+cost an addition, and sign extension recovers the integer. Four zeros are the zero byte, so sparse layers compress well
+and padding needs no special value. The pattern 10 is never written: it, or a padding bit that is set, raises an error,
+since the file must be damaged.
 
-Given up: base 3 would hold five codes in a byte (1.6 bits a code), but needs divisions to read and leaves a code's bits
-at no fixed place; two bits is also what the cost model counts.
+Base 3 would fit five codes into a byte (1.6 bits a code), but needs divisions to unpack, and codes would not have fixed
+bit positions. The cost model also counts two bits.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def pack(codes: Tensor) -> Tensor:
         codes: int8 tensor of any shape, values -1, 0 and +1; n of them.
 
     Returns:
-        uint8 tensor [ceil(n / 4)] on the device of `codes`, laid out as the head of this file draws it.
+        uint8 tensor [ceil(n / 4)] on the device of `codes`, in the layout above.
 
     Raises:
         InputError: `codes` is not int8 or holds another value.
@@ -75,7 +75,7 @@ def pack(codes: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
-    """Give back the codes that `pack` packed.
+    """Unpack the codes that `pack` packed.
 
     Args:
         packed: uint8 tensor [ceil(n / 4)].
@@ -85,7 +85,7 @@ def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
         int8 tensor of `shape` with values -1, 0 and +1, on the device of `packed`.
 
     Raises:
-        InputError: `packed` is no uint8 vector, its length does not fit `shape`, or its bits are damaged.
+        InputError: `packed` is not a uint8 vector, its length does not fit `shape`, or its bits are damaged.
 
     Example:
         >>> unpack(torch.tensor([0b11110001, 0b00000001], dtype=torch.uint8), (2, 3))
@@ -112,13 +112,13 @@ def unpack(packed: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def unpack_weight(packed: Tensor, shape: Sequence[int], scale: Tensor, groups: int = 0) -> Tensor:
-    """The weight of packed codes: scale * code, bit for bit the one that was taken apart; errors as `unpack`.
+    """The weight scale * code of packed codes, bit for bit the original; errors as for `unpack`.
 
     Args:
         packed: as for `unpack`.
-        shape: of the codes, output channels first.
-        scale: one, or one for each output channel, such that it broadcasts against the codes.
-        groups: of a transposed convolution, which has its output channels elsewhere; 0 for any other layer.
+        shape: shape of the codes, output channels first.
+        scale: one, or one for each output channel, broadcastable to the codes.
+        groups: groups of a transposed convolution; 0 for any other layer.
     """
     weight = unpack(packed, shape).to(scale.dtype) * scale
     if groups and (len(shape) < 2 or shape[0] % groups):

@@ -1,4 +1,4 @@
-"""The steps that make a layer's weight out of its parameter: which there are, and how some of them come off."""
+"""Inspect and remove the parametrizations of a layer's weight."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def weight_steps(layer: nn.Module, name: str = "weight") -> list[nn.Module]:
 
 
 def float_parameter(layer: nn.Module, name: str = "weight") -> Tensor | None:
-    """The parameter that a layer's tensor is, or is made of; None if there are several or none."""
+    """The parameter of a layer's tensor, plain or parametrized; None if there are several or none."""
     if not weight_steps(layer, name):
         return (layer._parameters | layer._buffers).get(name)
     steps: Any = layer.parametrizations
@@ -37,11 +37,11 @@ def parameter_name(layer: nn.Module) -> str:
 
 
 def check_weights(layers: Mapping[str, nn.Module]) -> None:
-    """Raise unless each layer has a floating-point weight of its own, plain or parametrized.
+    """Raise unless each layer has a floating-point weight, plain or parametrized.
 
     Raises:
-        InputError: names the first layer whose weight a hook makes anew before each call (`torch.nn.utils.prune`, and
-            ``weight_norm`` and ``spectral_norm`` of `torch.nn.utils`), or is not there yet, or holds no floats.
+        InputError: names the first layer whose weight a hook recomputes before each call (`torch.nn.utils.prune`, and
+            ``weight_norm`` and ``spectral_norm`` of `torch.nn.utils`), is not initialized, or is not floating-point.
     """
     for name, layer in layers.items():
         if weight_steps(layer):
@@ -61,7 +61,7 @@ def check_weights(layers: Mapping[str, nn.Module]) -> None:
 
 @torch.no_grad()
 def is_mask(step: nn.Module, parameter: Tensor | None) -> bool:
-    """Whether a parametrization leaves a weight as it is in evaluation mode, as dropconnect does."""
+    """Whether a parametrization does not change a weight in evaluation mode, like dropconnect."""
     if parameter is None:
         return False
     modes = [(module, module.training) for module in step.modules()]
@@ -74,7 +74,7 @@ def is_mask(step: nn.Module, parameter: Tensor | None) -> bool:
 
 
 def remove_steps(layer: nn.Module, kind: type[nn.Module], name: str = "weight") -> bool:
-    """Take the parametrizations of one kind off a layer's tensor, in place; the others stay, as does the parameter.
+    """Remove the parametrizations of one kind from a layer's tensor, in place; the others and the parameter are kept.
 
     Returns:
         Whether there were any.
@@ -88,10 +88,10 @@ def remove_steps(layer: nn.Module, kind: type[nn.Module], name: str = "weight") 
             del steps[name][place]
         return True
     order = list(layer._parameters)
-    # A deep copy shares this class, and torch is about to take the property from it.
+    # Deep copies share this class, and torch removes the property from it.
     shared = type(layer)
     layer.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
     parametrize.remove_parametrizations(layer, name, leave_parametrized=False)
     for other in order:
-        layer._parameters[other] = layer._parameters.pop(other)  # the tensor comes first, as optimizers count them
+        layer._parameters[other] = layer._parameters.pop(other)  # keep it first, as optimizers count
     return True

@@ -2,8 +2,8 @@
 
 A rule is a threshold: weights whose magnitude is above it become their sign, the others zero. Thresholds
 and scales are computed per *group*: the whole tensor (one scale a layer) or each output channel (axis 0; see
-`tsnn_uq.quantization.channels` for layers that have them elsewhere). Means, sums and counts are taken in float32 or
-better, whatever the weights are: float16 ends at 65,504, and eight bits of bfloat16 count to 256.
+`tsnn_uq.quantization.channels` for layers with another axis). Means, sums and counts are computed in float32 or better
+for all dtypes: float16 overflows at 65,504, and bfloat16 counts exactly only to 256.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 SCALES = ("layer", "channel", "none")
 Rule = Callable[[Tensor], Tensor]
-"""From magnitudes |w| [groups, weights] to thresholds of at least 0 for each group [groups, 1] or each weight."""
+"""Maps magnitudes |w| [groups, weights] to thresholds of at least 0, per group [groups, 1] or per weight."""
 
 
 def mean_fraction(factor: float = 0.7) -> Rule:
@@ -49,7 +49,8 @@ def mean_fraction(factor: float = 0.7) -> Rule:
 def mean_rounding() -> Rule:
     """Round w / mean|w| to the nearest of -1, 0, +1: a factor of 1/2.
 
-    These are the codes of BitNet b1.58 (Ma et al., 2024); its scale is mean|w|, ours the best for the codes.
+    These are the codes of BitNet b1.58 (Ma et al., 2024); its scale is mean|w|, ours is the least-squares scale of the
+    codes.
     """
     return mean_fraction(0.5)
 
@@ -57,9 +58,9 @@ def mean_rounding() -> Rule:
 def quantile(sparsity: float = 0.5) -> Rule:
     """Threshold at a quantile of the magnitudes, so that a share `sparsity` of the weights becomes zero.
 
-    Exactly ``round(sparsity * n)`` of the n weights of a group become zero, or as many as are zero already if those are
-    more. Of weights that have the same magnitude at the threshold, those that become zero are always the same ones, and
-    are spread over the group: the first ones in a row would be all weights of some neurons.
+    Exactly ``round(sparsity * n)`` of the n weights of a group become zero, or all that are already zero if those are
+    more. Ties at the threshold are broken deterministically and spread over the group, since zeroing the first ones
+    would remove all weights of some neurons.
     """
     check_fraction("sparsity", sparsity, below_one=True)
 
@@ -69,7 +70,7 @@ def quantile(sparsity: float = 0.5) -> Rule:
         if zeros == 0:
             return torch.zeros_like(magnitude[:, :1])
         cut = magnitude.kthvalue(zeros, dim=1, keepdim=True).values
-        if _holds(((magnitude <= cut).sum(1) <= zeros).all()):  # no ties to break: half of the time is saved
+        if _holds(((magnitude <= cut).sum(1) <= zeros).all()):  # no ties to break; this halves the time
             return cut
         tied = magnitude == cut
         wanted = zeros - (magnitude < cut).sum(1, keepdim=True)
@@ -81,7 +82,7 @@ def quantile(sparsity: float = 0.5) -> Rule:
 
 
 def _holds(condition: Tensor) -> bool:
-    """Whether a condition is known to hold: not while a graph is traced, nor under `torch.func.vmap`."""
+    """Whether a condition is known to hold; False while tracing a graph or under `torch.func.vmap`."""
     try:
         return not torch.compiler.is_compiling() and bool(condition)
     except RuntimeError:
@@ -89,7 +90,7 @@ def _holds(condition: Tensor) -> bool:
 
 
 def _spread(count: int) -> Tensor:
-    """All of 0 .. `count` - 1, in steps near the golden section of `count`, so that the first few lie far apart."""
+    """A permutation of 0 .. `count` - 1 in golden-section steps, so that the first few are far apart."""
     step = next(step for step in itertools.count(round(0.618 * count)) if math.gcd(step, count) == 1)
     return torch.arange(count) * step % count
 
@@ -105,7 +106,7 @@ def make_rule(name: str, options: Mapping[str, float] | None = None) -> Rule:
     """A rule by name with its own options.
 
     Raises:
-        InputError: unknown rule, or an option it does not take.
+        InputError: unknown rule or option.
     """
     factory = RULES[check_choice("rule", name, RULES)]
     try:
@@ -133,20 +134,20 @@ def fit_scale(weight: Tensor, codes: Tensor, scale: str = "layer") -> Tensor:
         scale: ``"layer"``, ``"channel"`` or ``"none"``.
 
     Returns:
-        Scales of the dtype of `weight` that broadcast against it: one, or one a channel.
+        Scales of the dtype of `weight` that broadcast against it: one, or one per channel.
     """
     shape = (-1, *[1] * (weight.dim() - 1))
     if scale == "none":
         return weight.new_ones(1).reshape(shape)
     products = by_group(weight.detach() * codes, scale).sum(1)
-    # A group of zeros only stays one, whatever its scale.
+    # The scale of a group of zeros does not matter.
     return (products / by_group(codes.abs(), scale).sum(1).clamp_(min=1)).reshape(shape).to(weight.dtype)
 
 
 def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Tensor, Tensor]:
     """Ternarize: codes = sign(w) where `|w| > threshold`, else 0, and the best scale for these codes.
 
-    The scale minimizes `||w - scale * codes||^2`: the mean magnitude of the weights that stay
+    The scale minimizes `||w - scale * codes||^2`: the mean magnitude of the nonzero weights
     (Li et al., 2016, eq. 5). For ``"none"`` it is one.
 
     Args:
@@ -155,7 +156,7 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
         scale: ``"layer"``, ``"channel"`` or ``"none"``.
 
     Returns:
-        Codes of the shape and dtype of `weight`, and scales that broadcast against it: one, or one a channel.
+        Codes of the shape and dtype of `weight`, and scales that broadcast against it: one, or one per channel.
 
     Example:
         >>> codes, scale = ternary_codes(torch.tensor([[-0.9, 0.1, 0.7]]), mean_fraction(0.7))
@@ -164,19 +165,19 @@ def ternary_codes(weight: Tensor, rule: Rule, scale: str = "layer") -> tuple[Ten
     """
     groups = by_group(weight.detach(), scale)
     magnitude = groups.abs()
-    # In place, and with 0 and 1 as floats: a new tensor or a product with booleans costs more than all the rest.
+    # In place, with 0 and 1 as floats: a new tensor or a boolean product would dominate the time.
     kept = torch.gt(magnitude, rule(magnitude)).to(magnitude.dtype)
     count = kept.sum(1)
     total = magnitude.mul_(kept).sum(1)
     codes = kept.mul_(groups).sign_()
-    # The mean of what is kept is what `fit_scale` gives, since w * sign(w) = |w|. A weight that is NaN shows in both.
+    # The mean of the kept magnitudes equals `fit_scale`, since w * sign(w) = |w|; NaN propagates to both.
     fitted = 1 + 0 * total if scale == "none" else total / count.clamp(min=1)
     shape = (-1, *[1] * (weight.dim() - 1))
     return codes.reshape(weight.shape).to(weight.dtype), fitted.reshape(shape).to(weight.dtype)
 
 
 def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Take a ternary weight apart into codes and scales, the inverse of scale * codes.
+    """Split a ternary weight into codes and scales, the inverse of scale * codes.
 
     A weight is ternary if each output channel (axis 0) holds at most one magnitude besides zero; the
     comparison is exact.
@@ -185,8 +186,8 @@ def ternary_parts(weight: Tensor) -> tuple[Tensor, Tensor] | None:
         weight: [out, ...], at least two axes.
 
     Returns:
-        Codes (int8, of its shape) and scales that broadcast against them: one where all channels share it,
-        else one a channel. ``None`` if it is not ternary.
+        Codes (int8, of its shape) and scales that broadcast against them: one if all channels share it,
+        else one per channel. ``None`` if it is not ternary.
 
     Example:
         >>> codes, scale = ternary_parts(torch.tensor([[0.5, -0.5], [0.0, 0.5]]))

@@ -1,8 +1,8 @@
 """Ternary weights in any module, trained by the straight-through gradient.
 
-`ternarize` puts a parametrization on the weights: forward and backward see the ternary weight, the
-gradient goes unchanged to the float copy (Bengio et al., 2013). `tsnn_uq.quantization.freeze` makes the ternary
-weights the module's own. Nothing else of the module changes, whichever library it is from.
+`ternarize` parametrizes the weights: forward and backward use the ternary weight, and the gradient is
+passed unchanged to the float copy (Bengio et al., 2013). `tsnn_uq.quantization.freeze` replaces the parametrization by
+the ternary weights. Nothing else in the module changes, and it may be from any library.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ __all__ = ["LearnedTernary", "Ternary", "check_quantizable", "float_weights", "t
 
 
 def _straight_through(weight: Tensor, factor: Tensor | None, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
-    """The ternary weight, whose gradient goes to `weight` as it is, and the scale, which has none.
+    """The ternary weight, whose gradient is passed unchanged to `weight`, and the scale, which has no gradient.
 
     Args:
         weight: [out, ...].
-        factor: times the threshold of the rule; None for 1.
+        factor: multiplies the threshold of the rule; None for 1.
         rule: see `tsnn_uq.quantization.rules`.
         scale: see there.
     """
-    if torch.compiler.is_compiling():  # knows no Function with a `jvp`, and fuses what would be two passes more
+    if torch.compiler.is_compiling():  # which does not support a Function with `jvp`, and fuses the extra passes
         ternary, fitted = _StraightThrough.forward(weight.detach(), factor, rule, scale)
         return ternary + (weight - weight.detach()), fitted
     return _StraightThrough.apply(weight, factor, rule, scale)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Forward scale * codes and the scale, computed in here since what comes in could not go out without a copy."""
+    """Forward scale * codes and the scale; computed inside, since returning an input would copy it."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(weight: Tensor, factor: Tensor | None, rule: Rule, scale: str) -> tuple[Tensor, Tensor]:
-        # The factor is no part of the rule, since the transforms of torch.func see tensors that are arguments alone.
+        # The factor is a separate argument, since torch.func only transforms tensors that are arguments.
         scaled = rule if factor is None else lambda magnitude: factor * rule(magnitude)
         codes, fitted = ternary_codes(weight, scaled, scale)
         return codes.mul_(fitted), fitted
@@ -73,7 +73,7 @@ class Ternary(nn.Module):
         groups: `tsnn_uq.quantization.channels.transposed_groups` of the layer.
 
     Attributes:
-        lent: how many contexts of `float_weights` are open; above 0 it gives the float weight instead.
+        lent: number of open `float_weights` contexts; above 0 the float weight is returned.
     """
 
     lent = 0
@@ -86,28 +86,28 @@ class Ternary(nn.Module):
         self.groups = groups
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but `lent`: a copy made within the context of `float_weights` is not lent, since nobody would end it."""
+        """All but `lent`: no context would reset a copy made inside `float_weights`."""
         return {name: value for name, value in vars(self).items() if name != "lent"}
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The ternary weight that stands for the float one, or the float one where it is lent."""
+        """The ternary weight, or the float one inside `float_weights`."""
         return weight if self.lent else self.ternary(weight)
 
     def ternary(self, weight: Tensor) -> Tensor:
-        """The ternary weight that stands for the float one."""
+        """The ternary weight of a float one."""
         return outputs_first(self._ternary(outputs_first(weight, self.groups)), self.groups)
 
     def _ternary(self, weight: Tensor) -> Tensor:
-        """The same of a weight [out, ...]."""
+        """The ternary weight of a weight [out, ...]."""
         ternary, _ = _straight_through(weight, None, self.rule, self.scale)
         return ternary
 
 
 class LearnedTernary(Ternary):
-    """As `Ternary`, with a threshold that is learned: `factor` times the mean magnitude.
+    """`Ternary` with a learned threshold: `factor` times the mean magnitude.
 
     The gradient of the factor is that of a smooth step in place of the hard one, `sign(w) scale
-    S(|w| / mean|w| - factor)` where S rises over [-1, 1] with the slope `1 - |x|`; the scale is taken as given.
+    S(|w| / mean|w| - factor)` where S rises over [-1, 1] with the slope `1 - |x|`; the scale is held constant.
     """
 
     def __init__(self, factor: float = 0.7, scale: str = "layer", groups: int = 0) -> None:
@@ -116,7 +116,7 @@ class LearnedTernary(Ternary):
         self.factor = nn.Parameter(torch.tensor(float(factor)))
 
     def _ternary(self, weight: Tensor) -> Tensor:
-        factor = self.factor.detach().clamp(min=1e-3)  # a step of the optimizer may push it to zero and below
+        factor = self.factor.detach().clamp(min=1e-3)  # an optimizer step may make it negative
         ternary, scale = _straight_through(weight, factor, self.rule, self.scale)
         groups = by_group(weight.detach(), self.scale)
         magnitude = groups.abs()
@@ -128,10 +128,10 @@ class LearnedTernary(Ternary):
 
 
 def check_quantizable(layers: Mapping[str, nn.Module]) -> None:
-    """Raise unless each layer's weight can be made ternary: it is a parameter of floats, and at most masked.
+    """Raise unless each layer's weight can be made ternary: a floating-point parameter with at most a mask.
 
     Raises:
-        InputError: names the first layer of which that is not so.
+        InputError: names the first layer for which this does not hold.
     """
     check_weights(layers)
     for name, layer in layers.items():
@@ -144,7 +144,7 @@ def check_quantizable(layers: Mapping[str, nn.Module]) -> None:
 def ternarize(
     model: nn.Module, layers: Where = "all", *, rule: str = "mean-fraction", scale: str = "layer", **options: float
 ) -> list[str]:
-    """Make the weights of chosen layers ternary, in place; biases stay as they are.
+    """Make the weights of chosen layers ternary, in place; biases do not change.
 
     Afterwards ``layer.weight`` is ternary in every forward pass, and
     ``layer.parametrizations.weight.original`` is the float copy that an optimizer updates. Build the
@@ -155,16 +155,16 @@ def ternarize(
         layers: ``"all"``, ``"inner"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool;
             see `tsnn_uq.quantization.select_layers`.
         rule: ``"mean-fraction"`` (option ``factor``, default 0.7), ``"mean-rounding"``, ``"quantile"`` (option
-            ``sparsity``, default 0.5) or ``"learned"`` (option ``factor``, where it starts).
+            ``sparsity``, default 0.5) or ``"learned"`` (option ``factor``, its initial value).
         scale: one scale per ``"layer"``, per output ``"channel"``, or ``"none"`` (weights -1, 0, +1).
-        options: the rule's own.
+        options: options of the rule.
 
     Returns:
         Names of the layers that are now ternary.
 
     Raises:
-        InputError: no layer matches, a layer is ternary already, its weight cannot be replaced, or an unknown rule,
-            scale or option. Nothing is changed then.
+        InputError: no layer matches, a layer is already ternary, its weight cannot be replaced, or the rule, scale or
+            option is unknown. Nothing is changed in that case.
 
     Example:
         >>> layer = nn.Linear(4, 2)
@@ -178,7 +178,7 @@ def ternarize(
     check_quantizable(chosen)
     made = [_parametrization(rule, scale, layer, options) for layer in chosen.values()]
     for layer, ternary in zip(chosen.values(), made, strict=True):
-        if weight_steps(layer):  # a mask, which comes after it, so that what is dropped is a zero
+        if weight_steps(layer):  # a mask: apply it after the ternary step, so that dropped weights are zero
             stepwise: Any = layer.parametrizations
             stepwise["weight"].insert(0, ternary.train(layer.training))
         else:
@@ -198,13 +198,13 @@ def _parametrization(rule: str, scale: str, layer: nn.Module, options: dict[str,
 
 @contextmanager
 def float_weights(model: nn.Module) -> Iterator[None]:
-    """Context in which layers that `ternarize` made ternary compute with the float copies of their weights.
+    """Context in which ternarized layers use the float copies of their weights.
 
-    Gradients reach the float copies as those of any weight. Contexts may be nested and overlap: a layer is ternary
-    again when the last one of it ends.
+    Gradients flow to the float copies as for any weight. Contexts may be nested and overlap; a layer is ternary again
+    when its last context ends.
 
     Raises:
-        InputError: there are none; `freeze` drops them, and the indirect methods keep none.
+        InputError: there are no float copies; `freeze` drops them, and the indirect methods keep none.
 
     Example:
         >>> from tsnn_uq.quantization import float_weights, ternarize

@@ -1,9 +1,9 @@
-"""Save and load networks, ternary weights at two bits each.
+"""Save and load networks, with ternary weights in two bits each.
 
-In the file, a ternary weight ``fc.weight`` stands as ``fc.weight.codes`` (packed, uint8) and ``fc.weight.scale`` (in
-its own dtype, one value or one an output channel); all else as it is. Both have the output channels first, also those
-of a transposed convolution (`tsnn_uq.quantization.channels`), whose groups are in the header. The weight that comes
-back is scale * code, which is bit for bit the weight that was saved.
+A ternary weight ``fc.weight`` is stored as ``fc.weight.codes`` (packed, uint8) and ``fc.weight.scale`` (in the dtype of
+the weight, one value or one per output channel); all other tensors are stored unchanged. Both have the output channels
+first, also for transposed convolutions (`tsnn_uq.quantization.channels`), whose groups are in the header. The loaded
+weight is scale * code, bit for bit the saved one.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def save_weights(
     Args:
         path: the file, ``.safetensors``.
         model: the network, its ternary weights frozen (`tsnn_uq.quantization.freeze`).
-        ternary: names of the layers whose weights are packed two bits each; by default all whose weights are ternary.
-        header: what else to keep, JSON-able.
+        ternary: names of the layers whose weights are packed; by default all layers with ternary weights.
+        header: further values to store, JSON-serializable.
 
     Raises:
-        InputError: a layer said to be ternary is not there, is not frozen, or has other weights.
+        InputError: a layer named in `ternary` does not exist, is not frozen, or is not ternary.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -84,7 +84,7 @@ def _is_ternary(layer: nn.Module) -> bool:
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_weights` wrote, as (state dict, header); ternary weights are unpacked to floats.
+    """Read a file of `save_weights` as (state dict, header); ternary weights are unpacked to floats.
 
     Raises:
         InputError: the file is missing, damaged or of another kind.
