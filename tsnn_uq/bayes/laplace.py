@@ -53,7 +53,7 @@ class LastLayerLaplace(Posterior):
             with large margins on all its training images, that is close to 0, and draws are far apart.
         batch_size: images at a time; a DataLoader has its own.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
-        output: from what the network returns to outputs [T, N, C] or [N, C], where it returns something else.
+        output: converts what the network returns to outputs [T, N, C] or [N, C], if it returns something else.
 
     Attributes:
         prior_precision: the prior's precision.

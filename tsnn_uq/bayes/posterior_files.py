@@ -35,7 +35,7 @@ def save_draws(path: str | Path, networks: Sequence[nn.Module], *, header: Mappi
     Args:
         path: the file, ``.safetensors``.
         networks: networks of the same shape, e.g. ``posterior.samples(32, generator)``.
-        header: what else to keep, JSON-able.
+        header: further values to store, JSON-serializable.
 
     Raises:
         InputError: no networks, or of different shapes.
@@ -123,7 +123,7 @@ def save_posterior(
     Args:
         path: the file, ``.safetensors``.
         posterior: the posterior.
-        header: what else to keep, JSON-able.
+        header: further values to store, JSON-serializable.
     """
     built = {
         "family": posterior.family,

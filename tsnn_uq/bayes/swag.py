@@ -193,7 +193,7 @@ class CollectSwag(Method):
         return inner | {f"swag.{name}": value for name, value in self.swag.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the state of an interrupted run."""
+        """Restore the state of an interrupted run."""
         parts: dict[str, dict[str, Tensor]] = {"method": {}, "swag": {}}
         for name, value in state.items():
             part, rest = name.split(".", 1)

@@ -70,7 +70,7 @@ class Variational(Method):
         return {"progress": torch.tensor(self.progress, dtype=torch.float64)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the state of an interrupted run."""
+        """Restore the state of an interrupted run."""
         self.progress = state["progress"].item()
 
 

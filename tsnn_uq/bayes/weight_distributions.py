@@ -25,7 +25,7 @@ class WeightFamily(nn.Module):
     """Independent weights of one layer, initialized from weights `weight` [out, ...].
 
     Attributes:
-        options: the arguments that are not learned, JSON-able.
+        options: the arguments that are not learned, JSON-serializable.
     """
 
     options: dict[str, Any]

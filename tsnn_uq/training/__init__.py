@@ -1,4 +1,4 @@
-"""One training loop; methods and regularizers are small objects put into it."""
+"""The training loop, and the training methods and regularizers that plug into it."""
 
 from tsnn_uq.training.accuracy import accuracy
 from tsnn_uq.training.batch_layout import Forward

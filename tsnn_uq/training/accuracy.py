@@ -1,4 +1,4 @@
-"""The share of right answers of a network in which nothing is random."""
+"""Accuracy of a network with dropout and dropconnect switched off."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def accuracy(
     output: Callable[[Any], Tensor] | None = None,
     workers: int = 0,
 ) -> float:
-    """Share of inputs whose most likely class is right, with no dropout or dropconnect.
+    """Share of inputs whose most likely class is right, without dropout or dropconnect.
 
-    The network is put to rest before each batch, and left at rest; each module is left in its mode.
+    The state of the network is reset before each batch and at the end; the mode of each module is restored.
 
     Args:
         model: a network that gives outputs [T, N, C] or [N, C].
         images: inputs [N, ...], with `labels`; or both as (inputs, labels), a Dataset or a DataLoader.
         labels: classes [N].
-        batch_size: inputs at a time; a DataLoader has its own.
+        batch_size: inputs per batch; a DataLoader has its own.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
-        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
+        output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
         workers: processes that load the items of a Dataset; 0 for this one.
 
     Raises:
-        InputError: no images, or not as many as labels.
+        InputError: there are no images, or the number of labels differs.
     """
     data = images if labels is None else (images, labels)
     source = open_data("images", data, batch_dim=batch_dim, labelled=True, finite=True, workers=workers)

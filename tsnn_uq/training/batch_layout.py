@@ -1,13 +1,13 @@
-"""Which input is in which row of a batch, and what one forward pass over it gave.
+"""The layout of inputs in a batch, and the results of one forward pass over it.
 
-A regularizer of stochastic passes does not need them of every image, nor one with inputs of its own as many as there
-are images. So a batch is M equal groups, one for each draw of the masks (`tsnn_uq.uncertainty.set_generator`):
+A regularizer may need stochastic passes over some of the images only, and may add fewer inputs than there are images. A
+batch therefore has M equal groups, one for each draw of the masks (`tsnn_uq.uncertainty.set_generator`):
 
     [ images 0 .. n-1 | part of the others | part of the extra ] [ images 0 .. n-1 | part of the others | ...
 
-where the others are the other N - n images, once, and the extra are the regularizer's own inputs, of which there may be
-several kinds. A dropconnect mask is shared by a group, so it is another one for each pass of an image; and extra inputs
-that stand there M times, copy after copy, have one copy in each group.
+where "the others" are the remaining N - n images, which occur once, and "the extra" are inputs of the regularizer, of
+one or several kinds. A group shares a dropconnect mask, so each pass of an image has a different mask. Extra inputs
+that are repeated M times have one copy in each group.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Forward", "Layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """Which input is in which row of a batch.
+    """The layout of inputs in a batch.
 
     Attributes:
         passes: M, the number of groups.
         repeated: n, the first images, which are in every group.
         single: N - n, the other images.
-        extra: k of each kind of inputs that are no images of the batch.
+        extra: k of each kind of extra inputs.
     """
 
     passes: int
@@ -47,14 +47,14 @@ class Layout:
 
     def gather(self, images: Tensor, extras: Sequence[Tensor], dim: int = 0) -> Tensor:
         """The batch of images and extra inputs, N and k of each kind along axis `dim`."""
-        if dim == 1 and is_constant(images) and not extras:  # one step in memory stays one
+        if dim == 1 and is_constant(images) and not extras:  # keep constant input a view
             return repeat_over_time(self.gather(single_step(images), extras), len(images))
         repeated, single = images.split([self.repeated, self.single], dim)
         parts = [part.tensor_split(self.passes, dim) for part in (single, *extras)]
         return torch.cat([part for group in zip(*parts, strict=True) for part in (repeated, *group)], dim)
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """What belongs to the repeated images [M, n, ...], the others [N - n, ...] and each kind of extra [k, ...]."""
+        """Split rows into the repeated images [M, n, ...], the others [N - n, ...] and each kind of extra [k, ...]."""
         groups = rows.unflatten(0, (self.passes, -1))
         sizes = [length // self.passes for length in (self.single, *self.extra)]
         repeated, *parts = groups.split([self.repeated, *sizes], dim=1)
@@ -64,21 +64,21 @@ class Layout:
 
 @dataclass(frozen=True)
 class Forward:
-    """What one forward pass gave.
+    """The results of one forward pass.
 
     Attributes:
         model: the network.
         images: N inputs.
         target: labels [N].
-        layout: which rows of the batch were whose.
+        layout: the layout of the batch.
         mc_logits: logits [M, n, C] of M stochastic passes over the first n images.
         single_logits: logits [N - n, C] of the other images.
         extras: logits [k, C] of each kind of extra inputs.
-        seen: what the regularizer's `watch` saw.
-        again: runs the batch once more with the same masks, and gives new `mc_logits`; BatchNorm's running statistics
-            and the generators are afterwards as if it had not been run.
+        seen: what the regularizer's `watch` recorded.
+        again: runs the batch again with the same masks and returns new `mc_logits`; BatchNorm's running statistics and
+            the generators are restored afterwards.
         indices: positions of the images in the training set [N].
-        seed: of this step, for what else is random.
+        seed: seed of this step, for anything else that is random.
         over_time: the rows of `all_logits` at each of the times at which the loss is taken, [K, M n + N - n, C]; None
             for the mean over time alone.
     """
@@ -108,15 +108,15 @@ class Forward:
 
     @property
     def all_logits(self) -> Tensor:
-        """Logits [M n + N - n, C] of all passes over images; `of_all` says whose."""
+        """Logits [M n + N - n, C] of all passes over images, in the order of `of_all`."""
         return torch.cat([self.mc_logits.flatten(0, 1), self.single_logits])
 
     @property
     def loss_logits(self) -> Tensor:
-        """Logits [K, M n + N - n, C] of which the loss is the mean: those of all passes at K times, or over all."""
+        """Logits [K, M n + N - n, C] over which the loss is averaged: of all passes, at K times or over all time."""
         return self.all_logits[None] if self.over_time is None else self.over_time
 
     def of_all(self, values: Tensor) -> Tensor:
-        """`values` [N, ...] of the images as `all_logits` has them."""
+        """`values` [N, ...] of the images, repeated in the order of `all_logits`."""
         repeated = self.layout.repeated
         return torch.cat([*[values[:repeated]] * self.layout.passes, values[repeated:]])

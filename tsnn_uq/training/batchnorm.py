@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics, taken anew for weights that have changed since."""
+"""Recompute BatchNorm's running statistics for weights that have changed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def batch_norms(network: nn.Module) -> list[Any]:
 
 @torch.no_grad()
 def refresh_batch_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Set the running statistics of BatchNorm to their plain means over batches, as the weights now are.
+    """Set the running statistics of BatchNorm to their means over batches, with the current weights.
 
-    All other modules stay in the mode in which they are, so that dropout may be on or off.
+    All other modules keep their mode, so dropout may be on or off.
 
     Args:
-        network: any module; it is put to rest before each batch.
+        network: any module; its state is reset before each batch.
         batches: inputs.
     """
     norms = batch_norms(network)

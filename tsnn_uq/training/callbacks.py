@@ -1,4 +1,4 @@
-"""What a training tells of itself, and who may listen."""
+"""The history of a training, and callbacks that receive its measurements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Callback", "CsvLog", "History", "TensorBoardLog", "listening"]
 
 @dataclass
 class History:
-    """What a training tells of itself: one entry an epoch, and the seconds it took in all."""
+    """The history of a training: one entry per epoch, and the total time in seconds."""
 
     loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
@@ -24,33 +24,33 @@ class History:
 
 
 class Callback:
-    """Is told what `tsnn_uq.training.fit` measures. All methods do nothing here.
+    """Receives the measurements of `tsnn_uq.training.fit`. The methods of this base class do nothing.
 
-    Steps and epochs are counted from 1. A run that was killed and goes on from a checkpoint tells of the steps since
-    that checkpoint again.
+    Steps and epochs are counted from 1. A run that resumes from a checkpoint reports the steps after that checkpoint
+    again.
     """
 
     def start(self, step: int, history: History) -> None:
-        """Before the first step of a call.
+        """Called before the first step.
 
         Args:
-            step: steps that are done already, where a run goes on.
-            history: the epochs that are done.
+            step: steps that are already done, if a run resumes.
+            history: the finished epochs.
         """
 
     def after_step(self, step: int, measured: Mapping[str, float]) -> None:
-        """After each step: its ``loss``, ``learning_rate`` and, where it is clipped, ``gradient_norm``."""
+        """Called after each step with its ``loss``, ``learning_rate`` and, if it is clipped, ``gradient_norm``."""
 
     def after_epoch(self, epoch: int, measured: Mapping[str, float]) -> None:
-        """After each epoch: its mean ``loss`` and, with a validation set, ``validation_accuracy``."""
+        """Called after each epoch with its mean ``loss`` and, with a validation set, ``validation_accuracy``."""
 
     def stop(self) -> None:
-        """After the last step, or when the call fails."""
+        """Called after the last step, or if the call fails."""
 
 
 @contextmanager
 def listening(callbacks: Sequence[Callback], step: int, history: History) -> Iterator[None]:
-    """Context of a call of `fit`, in which callbacks are started, and stopped whatever happens."""
+    """Context of a call of `fit` that starts the callbacks, and stops them also after an error."""
     for callback in callbacks:
         callback.start(step, history)
     try:
@@ -61,7 +61,7 @@ def listening(callbacks: Sequence[Callback], step: int, history: History) -> Ite
 
 
 class CsvLog(Callback):
-    """Writes the history as CSV, a row an epoch; the file is whole at any moment.
+    """Writes the history as CSV, one row per epoch; the file is replaced atomically.
 
     Args:
         path: the file.
@@ -72,7 +72,7 @@ class CsvLog(Callback):
         self.rows: list[Mapping[str, float]] = []
 
     def start(self, step: int, history: History) -> None:
-        """Take up the epochs that are done."""
+        """Start with the finished epochs."""
         columns = {"loss": history.loss, "validation_accuracy": history.validation_accuracy}
         filled = {name: values for name, values in columns.items() if values}
         self.rows = [dict(zip(filled, row, strict=True)) for row in zip(*filled.values(), strict=True)]
@@ -86,12 +86,12 @@ class CsvLog(Callback):
 
 
 class TensorBoardLog(Callback):
-    """Writes what is measured for TensorBoard, under ``step/`` and ``epoch/``, against the number of steps.
+    """Writes the measurements for TensorBoard, under ``step/`` and ``epoch/``, against the number of steps.
 
     It needs the package ``tensorboard`` (``pip install 'tsnn-uq[tensorboard]'``).
 
     Args:
-        folder: of the event files; give each run its own.
+        folder: folder of the event files; use one per run.
 
     Raises:
         InputError: the package is missing.
@@ -108,7 +108,7 @@ class TensorBoardLog(Callback):
         self.step = 0
 
     def start(self, step: int, history: History) -> None:
-        """Open an event file; what was written of later steps, before a kill, is hidden."""
+        """Open an event file; entries of later steps, from before an interruption, are hidden."""
         self.writer, self.step = self.make(self.folder, purge_step=step + 1), step
 
     def after_step(self, step: int, measured: Mapping[str, float]) -> None:
@@ -121,7 +121,7 @@ class TensorBoardLog(Callback):
         self._write("epoch", measured)
 
     def stop(self) -> None:
-        """Write what is left, and close the file."""
+        """Flush and close the file."""
         self.writer.close()
 
     def _write(self, group: str, measured: Mapping[str, float]) -> None:

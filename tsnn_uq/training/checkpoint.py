@@ -1,7 +1,7 @@
-"""Checkpoints from which a run goes on exactly: one safetensors file, replaced atomically.
+"""Checkpoints from which a run resumes exactly: one safetensors file, replaced atomically.
 
-It holds the weights, the state of the optimizer, of the scaler of its gradients and of the method, the mask generator
-and the loop's counters, and the fingerprint of the settings they belong to.
+It holds the weights, the states of the optimizer, the gradient scaler and the method, the mask generator, the loop's
+counters, and the fingerprint of the settings.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def save_checkpoint(
         optimizer: its optimizer.
         method: its method.
         generator: source of the masks.
-        header: the loop's own part, JSON-able, with the ``"fingerprint"`` that `load_checkpoint` compares.
-        scaler: of the gradients, where there is one.
+        header: the loop's own part, JSON-serializable, with the ``"fingerprint"`` that `load_checkpoint` compares.
+        scaler: the gradient scaler, if there is one.
 
     Raises:
         InputError: the optimizer keeps something that is neither a tensor nor a number.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    plain: dict[str, Any] = {}  # what is no tensor
+    plain: dict[str, Any] = {}  # values that are not tensors
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
             (tensors if isinstance(value, Tensor) else plain)[f"optimizer.{index}.{slot}"] = value
@@ -69,7 +69,7 @@ def load_checkpoint(
     fingerprint: dict[str, Any],
     scaler: torch.amp.GradScaler | None = None,
 ) -> dict[str, Any]:
-    """Put the state of an interrupted run back in place.
+    """Restore the state of an interrupted run.
 
     Args:
         path: the file.
@@ -77,8 +77,8 @@ def load_checkpoint(
         optimizer: its optimizer, without steps.
         method: its method, started.
         generator: source of the masks.
-        fingerprint: what the header's ``"fingerprint"`` has to equal.
-        scaler: of the gradients, where there is one.
+        fingerprint: expected value of ``"fingerprint"`` in the header.
+        scaler: the gradient scaler, if there is one.
 
     Returns:
         The loop's header.

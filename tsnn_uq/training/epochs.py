@@ -1,4 +1,4 @@
-"""The batches of a training, epoch after epoch, in an order that comes from the seed."""
+"""The batches of a training, epoch by epoch, in an order derived from the seed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tsnn_uq.seeds import derive_seed, generator_for
 __all__ = ["Augment", "Epochs"]
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""From a batch of inputs to one of as many inputs."""
+"""Maps a batch of inputs to a batch of the same size."""
 
 
 class Epochs(Source):
     """Batches for the steps of a training, on the network's device.
 
     Args:
-        source: where they come from.
+        source: the source of the batches.
         batch_size: inputs in a step; a DataLoader has its own.
-        seed: of the order, of what items of a Dataset draw, and of `augment`.
-        device: where batches go.
+        seed: seed of the order, of the random numbers that items of a Dataset draw, and of `augment`.
+        device: device of the batches.
         augment: changes each batch of inputs, with a generator on that device.
 
     Attributes:
         steps: batches in an epoch.
         joined: whether a last batch of one input is part of the batch before it.
-        tensors: all inputs, where every epoch sees them as they are.
+        tensors: all inputs, if they are tensors that are not augmented.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Epochs(Source):
 
     @property
     def ends_alone(self) -> bool:
-        """Whether the last batch of an epoch has one input, and others come before it."""
+        """Whether the last batch of an epoch has one input and is not the only batch."""
         return isinstance(self.source, Indexed) and self.steps > 1 and self.count % self.batch_size == 1
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -64,18 +64,18 @@ class Epochs(Source):
         return (batch.to(self.device) for batch in self.source.in_order(batch_size))
 
     def can_go_on(self, step: int) -> bool:
-        """Whether `batches` can begin at a step; with a DataLoader, at the first of an epoch alone."""
+        """Whether `batches` can start at a step; with a DataLoader only at the first of an epoch."""
         return isinstance(self.source, Indexed) or step % self.steps == 0
 
     def batches(self, step: int, epochs: int) -> Iterator[Batch]:
-        """The batches of all steps from `step` on, to the end of so many epochs."""
+        """The batches of all steps from `step` to the end of the last epoch."""
         take = self._taken if isinstance(self.source, Indexed) else self._loaded
         for number, batch in enumerate(take(step, epochs), start=step):
             moved = batch.to(self.device)
             yield moved if self.augment is None else moved._replace(inputs=self._augmented(moved.inputs, number))
 
     def check_labels(self, batch: Batch, classes: int) -> None:
-        """Raise where labels are no classes: once those of all tensors, otherwise those of the batch."""
+        """Raise if labels are not classes: checked once for tensors, otherwise per batch."""
         if self._checked:
             return
         self._checked = self.source.tensors is not None

@@ -14,31 +14,31 @@ from tsnn_uq.training.losses import check_loss_times
 __all__ = ["PRECISIONS", "FitSettings"]
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""What forward passes may compute in where that is safe (``torch.autocast``)."""
+"""Precision of forward passes by name (``torch.autocast``)."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The budget and the optimizer, by default AdamW.
+    """Budget and optimizer options of `fit`; the default optimizer is AdamW.
 
     Args:
         epochs: passes over the training set.
         batch_size: inputs in a step; the last of an epoch may have fewer. A DataLoader has its own.
-        learning_rate: of AdamW, at the peak of the schedule.
-        weight_decay: of AdamW, decoupled: times the learning rate in each step.
+        learning_rate: peak learning rate of AdamW.
+        weight_decay: decoupled weight decay of AdamW, multiplied by the learning rate in each step.
         regularizer_weight: factor of the regularizer in the loss.
         regularizer_warm_up: share of the training over which that factor grows from 0, linearly.
-        clip_norm: largest norm of the gradient of all parameters together; a longer one is made that long.
-        precision: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` where forward passes may use it; weights and their
-            updates stay as they are.
-        loss_over_time: when the loss is taken: of the mean over time (default, empty); ``"every"``, of each step's own
-            outputs, and averaged (temporal efficient training, Deng et al., 2022); or the steps, counted from 1, after
-            which it is taken of what the network has said so far.
-        batchnorm_inputs: about how many training inputs BatchNorm's running statistics are taken from once more when
-            the weights are final, dropout and augmentation included; 0 leaves the running means of the training.
+        clip_norm: maximum norm of the gradient of all parameters together; larger gradients are scaled down.
+        precision: ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for forward passes under autocast; weights and
+            their updates keep their precision.
+        loss_over_time: where the loss is computed: on the mean output over time (default, empty); with ``"every"``, on
+            each step's output, averaged over steps (temporal efficient training, Deng et al., 2022); or on the running
+            mean after the given steps, counted from 1.
+        batchnorm_inputs: approximate number of training inputs from which BatchNorm's running statistics are recomputed
+            with the final weights, with dropout and augmentation; 0 keeps the running means of the training.
 
     Raises:
-        InputError: a value out of range.
+        InputError: a value is out of range.
     """
 
     epochs: int = 15

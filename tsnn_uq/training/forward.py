@@ -1,4 +1,4 @@
-"""One forward pass over a batch that serves the loss and the regularizer: each input as often as it is needed."""
+"""One forward pass over a batch, with all passes and extra inputs that the regularizer needs."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def forward_batch(
     output: Callable[[Any], Tensor] | None = None,
     loss_over_time: str | Sequence[int] = (),
 ) -> Forward:
-    """Run a network on a batch as a regularizer needs it; it is put to rest before.
+    """Run a network on a batch for the loss and a regularizer, after resetting its state.
 
-    In a loop of one's own, with any regularizer, also a sum::
+    In your own training loop, with any regularizer::
 
         set_generator(model, *[generator] * regularizer.passes)  # before the first step, for our layers that draw masks
         forward = forward_batch(model, images, target, regularizer, seed=0, step=step)
         loss = cross_entropy(forward.all_logits, forward.of_all(target)) + weight * regularizer.term(forward)
 
     Args:
-        model: gives outputs [T, R, C] or [R, C] for R inputs; layers that draw masks need ``regularizer.passes``
-            generators, or as many times the same one. Passes are folded into one batch, but for dropconnect of
-            `tsnn_uq.uncertainty.make_stochastic`, which has one mask in a run: there each pass is a run.
+        model: a network that returns [T, R, C] or [R, C] for R inputs. Layers that draw masks need
+            ``regularizer.passes`` generators, possibly repetitions of one. Passes are folded into one batch, except
+            with dropconnect from `tsnn_uq.uncertainty.make_stochastic`, where each pass is a separate run.
         images: inputs, N of them along `batch_dim`.
         target: labels [N].
-        regularizer: says how many passes over how many images it wants, and has extra inputs.
-        seed: seed of the run, from which extra inputs and the masks of other libraries' layers come.
+        regularizer: sets the number of passes, their share of the images, and the extra inputs.
+        seed: seed of the run, for extra inputs and the masks of other libraries' layers.
         step: number of the step.
-        indices: positions of the images in the training set [N], where a method asks for them.
+        indices: positions of the images in the training set [N], if a method needs them.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
-        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
-        loss_over_time: when the loss is taken; see `tsnn_uq.training.FitSettings`.
+        output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
+        loss_over_time: where the loss is computed; see `tsnn_uq.training.FitSettings`.
 
     Raises:
-        InputError: the model gives something else; it normalizes by batch, and the batch is one input; or the
-            regularizer makes inputs of its own, and they are over time.
+        InputError: the outputs have another shape, the model uses BatchNorm and the batch has one input, or the
+            regularizer adds inputs and the inputs are over time.
     """
     target = class_numbers("target", target)
     passes, count = regularizer.passes, images.shape[batch_dim]
@@ -119,12 +119,12 @@ def forward_batch(
 
 
 class LoneInputError(InputError):
-    """A network that normalizes by batch was given a batch of one input."""
+    """A network with BatchNorm received a batch of one input."""
 
 
 @contextmanager
 def naming_lone_inputs() -> Iterator[None]:
-    """Context in which torch's refusal to normalize one input by batch is a `LoneInputError`."""
+    """Context that converts torch's error for BatchNorm on one input to a `LoneInputError`."""
     try:
         yield
     except ValueError as error:
@@ -145,9 +145,9 @@ def takes_one_input(call: Callable[[], object]) -> bool:
 
 
 def _at_rest(model: nn.Module, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Parts of a batch, for each of which the model is put to rest and draws from the generators of that part.
+    """Split a batch into the parts that run separately, each after a reset and with its own generators.
 
-    One run serves all groups of a batch, unless a layer has one weight in a run.
+    All groups of a batch share one run, unless a layer has one weight mask per run.
     """
     sources: list[tuple[Any, Any]] = [(module, module.generators) for module in model.modules() if _draws(module)]
     try:

@@ -1,4 +1,4 @@
-"""The indirect method, with and without a teacher: quantize a growing share of the weights while training goes on."""
+"""The indirect method, with and without a teacher: quantize a growing share of the weights during training."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ __all__ = ["Distill", "Indirect"]
 class Indirect(Method):
     """Full-precision training alternating with quantization of a growing share of the weights.
 
-    Incremental quantization (Zhou et al., 2017), surest codes first, with scales that go on learning:
+    Incremental quantization (Zhou et al., 2017) that starts with the most certain codes and keeps training the scales:
 
     1. Train all weights in full precision for the first `start` of the steps.
-    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer: find the
-       codes of the weights that are still free by the threshold rule, and the scale that fits all codes, old
-       and new, best (least squares). Then fix the free weights that lie farthest from the threshold, above
-       it or below, until the next share in `shares` is fixed. Their codes are the surest; among them are the
-       largest weights, which change most, while there is still time to make up for it.
-    3. In between, and after the last one, the optimizer goes on. Free weights make up for what the fixed ones
-       lost; fixed weights keep their codes, and are put back after each step to scale * code with the scale
-       that fits where the step took them best: so the scale follows the gradient of all its weights.
-    4. The last share is 1: the network is ternary, without a projection at the end that nothing follows.
+    2. At each of the quantizations, spread evenly from `start` to `end` of the steps, for each layer: compute the
+       codes of the free weights by the threshold rule, and the least-squares scale of all codes, old and new.
+       Then fix the free weights farthest from the threshold, above or below it, until the next share in
+       `shares` is fixed. Their codes are the most certain; they include the largest weights, which change most,
+       while training can still compensate.
+    3. In between, and after the last one, training continues. Free weights compensate for the error of the fixed
+       ones. After each step fixed weights are reset to scale * code, with the least-squares scale of the updated
+       weights, so that the scale follows the gradient of all its weights.
+    4. The last share is 1, so the network is ternary without a final projection.
 
     Args:
         layers: which layers are quantized, see `tsnn_uq.quantization.select_layers`.
         rule: threshold rule.
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
         start: share of the training before the first quantization.
-        end: share of the training at the last one.
-        shares: growing shares of the weights that are fixed, the last one 1.
-        options: the rule's own, e.g. ``factor``.
+        end: share of the training at the last quantization.
+        shares: increasing shares of fixed weights, ending with 1.
+        options: options of the rule, e.g. ``factor``.
 
     Raises:
-        InputError: a share or moment out of range, or a rule that is unknown or learned.
+        InputError: a share or time is out of range, or the rule is unknown or learned.
     """
 
     name = "indirect"
@@ -88,13 +88,13 @@ class Indirect(Method):
         self.codes: dict[str, Tensor] = {}  # per layer: their codes, 0 for those that are free
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Find the layers; one that is not there, or cannot be made ternary, is an error now."""
+        """Find the layers; raises if one does not exist or cannot be made ternary."""
         self.done, self.fixed, self.codes = 0, {}, {}
         check_quantizable(select_layers(model, self.layers))
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Quantize the next share if its moment has come; put fixed weights back."""
+        """Quantize the next share if it is due; reset fixed weights."""
         due = self.done < len(self.shares) and progress >= self.moments[self.done]
         if not due and not self.fixed:
             return
@@ -109,13 +109,13 @@ class Indirect(Method):
         self.done += due
 
     def _fix(self, name: str, weight: Tensor, share: float) -> None:
-        """Fix the weights of one layer whose codes are surest, `share` of all, at the scale that fits all codes."""
+        """Fix the most certain weights of one layer, up to `share` of all, at the least-squares scale of all codes."""
         fixed = self.fixed.get(name, torch.zeros_like(weight, dtype=torch.bool))
         codes, _ = ternary_codes(weight, self.rule, self.scale)
         codes = torch.where(fixed, self.codes.get(name, codes), codes)
         magnitude = by_group(weight, self.scale).abs()
         margin = (magnitude - self.rule(magnitude)).abs_().reshape(weight.shape)
-        margin.masked_fill_(fixed, math.inf)  # what is fixed stays fixed
+        margin.masked_fill_(fixed, math.inf)  # fixed weights stay fixed
         free = weight.numel() - max(1, round(share * weight.numel()))
         least = margin.flatten().kthvalue(free).values if free else -1.0
         self.fixed[name] = margin > least
@@ -124,18 +124,18 @@ class Indirect(Method):
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> None:
-        """Quantize what is left, where training was too short for all moments to come."""
+        """Quantize the remaining weights, if the training was too short for all quantizations."""
         while self.done < len(self.shares):
             self.after_step(model, 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Which weights are fixed, with what codes, and how many quantizations there were."""
+        """The fixed weights with their codes, and the number of quantizations done."""
         state = {f"fixed.{name}": mask for name, mask in self.fixed.items()}
         state |= {f"codes.{name}": codes for name, codes in self.codes.items()}
         return state | {"done": torch.tensor(self.done)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the state of an interrupted run."""
+        """Restore the state of an interrupted run."""
         self.done = int(state["done"])
         self.fixed = {name.removeprefix("fixed."): mask for name, mask in state.items() if name.startswith("fixed.")}
         self.codes = {name.removeprefix("codes."): codes for name, codes in state.items() if name.startswith("codes.")}
@@ -150,17 +150,17 @@ class Distill(Indirect):
     """The indirect method with a float teacher: ternarization-aware distillation.
 
     The loss is (1 - weight) * criterion + weight * `tsnn_uq.training.losses.distillation`; as a growing
-    share of the weights is ternary, the teacher tells the free ones what the whole network should still say.
-    The last shares are finer than those of `Indirect`: what is fixed last is least sure, and changes most.
+    share of the weights becomes ternary, the teacher guides the free ones. The last shares are finer than those of
+    `Indirect`, since the weights fixed last are the least certain.
 
     Args:
-        teacher: a trained float network. It is asked about the very batch that the student sees, but once for all where
-            every epoch sees the same tensors; then one with random input coding needs its generator set.
+        teacher: a trained float network. It predicts each batch that the student sees; if every epoch sees the same
+            tensors, it predicts them once, and a teacher with random input coding needs its generator set.
         temperature: softens both predictions.
         weight: share of the distillation term in the loss, 0 to 1.
         shares: as in `Indirect`.
-        output: from what the teacher returns to outputs [T, N, C] or [N, C], where it returns something else.
-        settings: the others of `Indirect`.
+        output: converts what the teacher returns to outputs [T, N, C] or [N, C], if it returns something else.
+        settings: further arguments of `Indirect`.
     """
 
     name = "distill"
@@ -182,21 +182,21 @@ class Distill(Indirect):
         self.wanted: Tensor | None = None
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Ask the teacher about every training image where they stay the same, with nothing random switched on."""
+        """Compute the teacher's logits of all training images once, if every epoch sees the same images."""
         super().start(model, images)
         source = open_data("images", images)
         self.wanted = None
         if source.tensors is not None:
-            with global_seed(0, device_of(self.teacher)):  # of layers of others that are random in evaluation too
+            with global_seed(0, device_of(self.teacher)):  # for layers that are random in evaluation mode
                 self.wanted = torch.cat([self._ask(batch.inputs) for batch in source.in_order(500)])
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
-        """The criterion and distillation, mixed, where the teacher was asked about every image."""
+        """Mix of criterion and distillation, with the teacher's precomputed logits."""
         assert self.wanted is not None
         return self._mixed(mc_logits, target, indices, self.wanted[indices])
 
     def term(self, forward: Forward) -> Tensor:
-        """The criterion and distillation, mixed."""
+        """Mix of criterion and distillation."""
         if self.wanted is not None:
             return super().term(forward)
         set_generator(self.teacher, generator_for(forward.seed, "teacher", device=device_of(self.teacher)))

@@ -1,4 +1,4 @@
-"""The one training loop. Methods and regularizers are objects put into it."""
+"""The training loop, into which methods and regularizers plug."""
 
 from __future__ import annotations
 
@@ -58,47 +58,46 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> History:
-    """Train a network, in place; with a method that quantizes, its weights are ternary afterwards.
+    """Train a network in place; with a quantizing method, its weights are ternary afterwards.
 
-    The network may be of any library, with state or without: it is put to rest before each batch. It stays where it is,
-    and batches are moved there.
+    The network may come from any library; its state is reset before each batch. Batches are moved to its device.
 
-    All randomness comes from `seed`: the order of the data, `augment`, the masks and what a regularizer draws. With a
-    `checkpoint` path, an interrupted call made again goes on from the last checkpoint and ends with the same numbers,
-    bit for bit, as one that was not interrupted. A DataLoader has an order of its own. Its generators and the global
-    ones are seeded for each epoch, samplers with ``set_epoch`` are told the epoch, and checkpoints are written at the
-    end of an epoch alone. What samplers draw from elsewhere, or items in persistent workers, does not repeat.
+    All randomness comes from `seed`: the order of the data, `augment`, the masks and the draws of a regularizer. With a
+    `checkpoint` path, repeating an interrupted call resumes from the last checkpoint and ends with the same numbers,
+    bit for bit, as an uninterrupted one. A DataLoader has its own order: its generators and the global ones are seeded
+    for each epoch, ``set_epoch`` is called on samplers that have it, and checkpoints are written only at the end of an
+    epoch. Draws of samplers from other sources, and of items in persistent workers, are not reproducible.
 
-    Where the last batch of an epoch has one input and the network, since it normalizes by batch, cannot train on one,
-    that input joins the batch before.
+    If the last batch of an epoch has one input and the network cannot train on one because of BatchNorm, that input is
+    added to the batch before.
 
     Args:
-        model: a network that gives outputs [T, N, C] or [N, C].
-        train: images [N, ...] and labels [N]; a map-style Dataset of such pairs; or a DataLoader that gives batches.
+        model: a network that returns [T, N, C] or [N, C].
+        train: images [N, ...] and labels [N], a map-style Dataset of such pairs, or a DataLoader of batches.
         seed: seed of the run.
         method: `Float` (default), `Direct`, `Indirect` or `Distill`.
-        regularizer: a term of the loss, added with ``settings.regularizer_weight``. Images that it takes through
-            several passes count in the method's loss as often.
+        regularizer: a term of the loss, added with ``settings.regularizer_weight``. Images with several
+            passes count once per pass in the method's loss.
         settings: budget and optimizer.
-        augment: changes each batch, (inputs, generator) -> inputs, as many; a teacher sees the same.
+        augment: transforms each batch, (inputs, generator) -> inputs of the same number; a teacher sees the same.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first, [T, N, ...]. Items of a
-            Dataset are stacked along it; batches of a DataLoader are taken as they are.
-        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
-        workers: processes that load the items of a Dataset; 0 for this one. They change no number.
-        optimizer: from parameters to an optimizer, in place of AdamW with the settings' rate and decay.
-        schedule: from the share of the training that is done to the factor of all learning rates.
-        validation: images and labels, as `train`, whose accuracy is noted after each epoch; nothing is chosen by it.
-        checkpoint: where to write checkpoints; ``None`` for none.
-        checkpoint_seconds: least time between two checkpoints; 0 for one after each step.
-        fingerprint: what else a checkpoint must agree with to be taken up, JSON-able.
-        callbacks: are told what is measured, such as `TensorBoardLog` and `CsvLog`.
-        progress: called with (steps done, steps in all) after each step.
+            Dataset are stacked along it; batches of a DataLoader are not changed.
+        output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
+        workers: processes that load the items of a Dataset; 0 for this one. Results do not depend on it.
+        optimizer: builds an optimizer from parameters; replaces AdamW and its settings.
+        schedule: maps the finished share of the training to the factor of all learning rates.
+        validation: images and labels, like `train`, whose accuracy is recorded after each epoch; nothing depends on it.
+        checkpoint: path of the checkpoint; ``None`` for none.
+        checkpoint_seconds: minimum time between two checkpoints; 0 for one after each step.
+        fingerprint: further settings that a checkpoint must match to be resumed, JSON-serializable.
+        callbacks: receive the measurements, such as `TensorBoardLog` and `CsvLog`.
+        progress: called with (steps done, total steps) after each step.
 
     Returns:
         The loss and validation accuracy of each epoch, and the seconds taken.
 
     Raises:
-        InputError: data that does not fit, a foreign or damaged checkpoint, or a loss that is not finite.
+        InputError: the data are invalid, the checkpoint is damaged or of another run, or the loss is not finite.
     """
     settings = settings or FitSettings()
     method = method or Float()
@@ -110,7 +109,7 @@ def fit(
     data = Epochs(source, settings.batch_size, seed, device, augment)
     run = partial(forward_batch, regularizer=regularizer, seed=seed, batch_dim=batch_dim, output=output)
 
-    # What the run's state is: fresh, or resumed.
+    # Start a new run, or resume one.
     method.start(model, data)
     data.joined = data.ends_alone and not _learns_from_one(model, run, data, regularizer.passes)
     total, times = settings.epochs * data.steps, settings.loss_over_time
@@ -143,7 +142,7 @@ def fit(
                     weight = settings.regularizer_weight * warmed_up(step / total, settings.regularizer_warm_up)
                     loss = loss + weight * regularizer.term(forward)
             if not math.isfinite(value := loss.item()):
-                if checkpoint is not None:  # nothing good comes of going on from there
+                if checkpoint is not None:  # a checkpoint of a diverged run is of no use
                     checkpoint.unlink(missing_ok=True)
                 raise InputError(f"loss: expected a finite number; got {value} at step {step}; lower the learning rate")
             optim.zero_grad()
@@ -157,7 +156,7 @@ def fit(
             step += 1
             method.after_step(model, step / total)
 
-            # Once in a while: evaluate, save, tell.
+            # At the end of an epoch or after some time: evaluate, save, call back.
             for callback in callbacks:
                 callback.after_step(step, measured)
             loss_sum += value
@@ -167,7 +166,7 @@ def fit(
                 measured = {"loss": history.loss[-1]}
                 loss_sum = 0.0
                 if validation is not None:
-                    # A random input coding draws in evaluation too, and is not to shift the masks.
+                    # A random input coding also draws in evaluation; this must not shift the masks.
                     set_generator(model, generator_for(seed, "validation", epoch - 1, device=device))
                     with global_seed(derive_seed(seed, "validation of others", epoch), device):
                         history.validation_accuracy.append(accuracy(model, validation, output=output, **forms))
@@ -219,7 +218,7 @@ def _check(settings: FitSettings, regularizer: Regularizer, checkpoint_seconds: 
 
 
 def _identity(settings: FitSettings, seed: int, parts: Sequence[object], inputs: int, more: object) -> dict[str, Any]:
-    """What a checkpoint has to agree with, as it comes back from JSON (where a tuple is a list)."""
+    """The settings that a checkpoint must match, converted as by JSON (tuples become lists)."""
     values = {
         "settings": asdict(settings),
         "seed": seed,

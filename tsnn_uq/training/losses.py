@@ -1,4 +1,4 @@
-"""Loss functions on logits or spike counts that are more than one call of torch."""
+"""Loss functions on logits or spike counts, beyond those of torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY = "every"
 
 
 def check_loss_times(times: str | Sequence[int]) -> None:
-    """Raise unless `times` is what `logits_for_loss` takes."""
+    """Raise unless `times` is valid for `logits_for_loss`."""
     if isinstance(times, str):
         if times and times != EVERY:
             raise InputError(f"loss_over_time: expected {EVERY!r} or numbers of steps; got {times!r}")
@@ -28,7 +28,7 @@ def check_loss_times(times: str | Sequence[int]) -> None:
 
 
 def logits_for_loss(outputs: Tensor, times: str | Sequence[int]) -> Tensor:
-    """The K predictions of a network over time of which the loss is taken.
+    """The K predictions over time on which the loss is computed.
 
     Args:
         outputs: [T, N, C].
@@ -40,7 +40,7 @@ def logits_for_loss(outputs: Tensor, times: str | Sequence[int]) -> Tensor:
         Logits [K, N, C].
 
     Raises:
-        InputError: outputs without a time axis, or a step that is not among theirs.
+        InputError: the outputs have no time axis, or a step is out of range.
 
     Example:
         >>> import torch
@@ -58,10 +58,10 @@ def logits_for_loss(outputs: Tensor, times: str | Sequence[int]) -> Tensor:
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """How far a student's softened prediction is from its teacher's (Hinton, Vinyals and Dean, 2015).
+    """Distillation loss between student and teacher (Hinton, Vinyals and Dean, 2015).
 
     temperature^2 * KL(softmax(teacher / temperature) || softmax(student / temperature)), mean over inputs;
-    the square keeps the gradient's size as the temperature changes.
+    the square keeps the size of the gradient independent of the temperature.
 
     Args:
         student: logits [N, C].
@@ -91,22 +91,22 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def spike_count(counts: Tensor, target: Tensor, wanted: tuple[float, float]) -> Tensor:
-    """How far the output neurons' spike counts are from those wanted (Shrestha and Orchard, 2018: SLAYER).
+    """Squared error of the output neurons' spike counts (Shrestha and Orchard, 2018: SLAYER).
 
     1/2 sum over classes of (counts - wanted)^2, mean over inputs. SLAYER's own code ("numSpikes") spreads each error
-    evenly over the T steps, which is this divided by T, and sums over inputs; it also sends the errors back through the
-    response kernel once more, which is another factor but in the last few time constants.
+    evenly over the T steps, which is this divided by T, and sums over inputs; it also filters the errors once more
+    with the response kernel, which is a further factor except in the last few time constants.
 
     Args:
         counts: spikes of each output neuron over the window [N, C].
         target: class numbers [N].
-        wanted: spikes wanted of the right class, and of each other class.
+        wanted: target counts of the right class, and of each other class.
 
     Returns:
         Scalar, squared spikes.
 
     Raises:
-        InputError: the shapes do not fit, a label is no class, or the right class is not to spike more than the others.
+        InputError: the shapes do not match, a label is not a class, or the target of the right class is not the higher.
 
     Example:
         >>> import torch

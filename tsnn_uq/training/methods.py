@@ -1,7 +1,7 @@
-"""Training methods: small objects with hooks into the one loop (`tsnn_uq.training.fit`).
+"""Training methods: objects with hooks into the training loop (`tsnn_uq.training.fit`).
 
-A method says what happens to the weights before the first step, around each step and after the last one,
-and which terms it adds to the loss. All of a method's memory is in `state_dict`, so a run can be resumed.
+A method defines what happens to the weights before the first step, around each step and after the last one, and the
+loss. Its state is in `state_dict`, so that a run can be resumed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ __all__ = ["Direct", "Float", "Method"]
 
 
 class Method:
-    """Plain full-precision training, and the hooks that the other methods fill.
+    """Full-precision training, and the hooks that other methods override.
 
-    `progress` is the share of all optimizer steps that are done, 0 to 1.
+    `progress` is the share of finished optimizer steps, 0 to 1.
 
     Attributes:
-        criterion: the loss (logits [N, C], target [N]) -> scalar, mean over inputs; cross-entropy (nats) unless another
-            is put there.
+        criterion: the loss (logits [N, C], target [N]) -> scalar, mean over inputs; cross-entropy in nats by
+            default.
     """
 
     name = "float"
     criterion: Callable[[Tensor, Tensor], Tensor] = staticmethod(functional.cross_entropy)
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Before the optimizer is built; `images` are the training set, to be opened by `tsnn_uq.batches.open_data`."""
+        """Called before the optimizer is built; open the training set `images` with `tsnn_uq.batches.open_data`."""
 
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """After each step of the optimizer."""
+        """Called after each step of the optimizer."""
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
         """The loss of a batch: `criterion`, mean over passes and inputs.
@@ -44,7 +44,7 @@ class Method:
         Args:
             mc_logits: logits [M, N, C] of M stochastic passes, or at M times.
             target: labels [N].
-            indices: positions of the inputs in the training set [N]; of a DataLoader, in the epoch.
+            indices: positions of the inputs in the training set [N]; for a DataLoader, in the epoch.
         """
         return self.criterion(mc_logits.flatten(0, 1), target.repeat(len(mc_logits)))
 
@@ -53,14 +53,14 @@ class Method:
         return self.loss(forward.loss_logits, forward.of_all(forward.target), forward.of_all(forward.indices))
 
     def finish(self, model: nn.Module) -> None:
-        """After the last step."""
+        """Called after the last step."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a resumed run needs, as tensors."""
+        """The state that a resumed run needs, as tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up the state of an interrupted run; called after `start`."""
+        """Restore the state of an interrupted run; called after `start`."""
 
 
 class Float(Method):
@@ -74,7 +74,7 @@ class Direct(Method):
         layers: which layers are quantized, see `tsnn_uq.quantization.select_layers`.
         rule: threshold rule.
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
-        options: the rule's own, e.g. ``factor``.
+        options: options of the rule, e.g. ``factor``.
     """
 
     name = "direct"
@@ -85,7 +85,7 @@ class Direct(Method):
         self.layers, self.rule, self.scale, self.options = layers, rule, scale, options
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Put the straight-through ternary parametrization on the weights."""
+        """Add the straight-through ternary parametrization to the weights."""
         ternarize(model, self.layers, rule=self.rule, scale=self.scale, **self.options)
 
     def finish(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Ternary versions of a network that is trained already: without further training, and by fine-tuning."""
+"""Ternary versions of a trained network: by post-training quantization, and by fine-tuning."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def ternarize_trained(
 ) -> list[str]:
     """Make the weights of a trained network ternary without training it further, in place.
 
-    Ternary weights change the means and variances of what the layers give, so the running statistics of BatchNorm are
-    taken anew, from training inputs, with dropout on as in training. No labels are used. Afterwards the network is at
-    rest and in evaluation mode.
+    Ternary weights change the means and variances of the layers' outputs, so the running statistics of BatchNorm are
+    recomputed from training inputs, with dropout on as in training. Labels are not used. Afterwards the network is
+    reset and in evaluation mode.
 
     Args:
         model: a network of any library.
@@ -57,7 +57,7 @@ def ternarize_trained(
         batch_size: inputs in a batch; a DataLoader has its own.
         batch_dim: the axis that counts inputs: 0, or 1 with time first.
         seed: of the order of the inputs and of dropout.
-        options: the rule's own, e.g. ``factor``.
+        options: options of the rule, e.g. ``factor``.
 
     Returns:
         Names of the layers that are now ternary.
@@ -119,9 +119,9 @@ def quantize_trained(
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
         settings: of the fine-tuning; by default 5 epochs, and BatchNorm's statistics taken from 2048 inputs at the end.
         batch_dim: the axis that counts inputs: 0, or 1 with time first.
-        output: from what the model returns to outputs [T, N, C] or [N, C], where it returns something else.
+        output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
         progress: called with (method, steps done, steps in all) after each step of a fine-tuning.
-        options: the rule's own, e.g. ``factor``.
+        options: options of the rule, e.g. ``factor``.
 
     Returns:
         The networks by method, in evaluation mode, their ternary weights frozen.

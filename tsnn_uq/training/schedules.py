@@ -1,4 +1,4 @@
-"""What changes with the progress of a training: the learning rate, and the weight of a regularizer."""
+"""Schedules of the learning rate and of the weight of a regularizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uncertainty regularizers, to add to any loss: ``weight * regularizer.term(forward_batch(...))``, all of them."""
+"""Uncertainty regularizers for any loss; add ``weight * regularizer.term(forward_batch(...))``."""
 
 from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
 from tsnn_uq.training.regularizers.calibration_loss import (

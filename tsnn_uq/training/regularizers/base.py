@@ -1,4 +1,4 @@
-"""What a regularizer is, and the weighted sum of several."""
+"""Base classes of regularizers, and the weighted sum of several."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["Regularizer", "WeightedSum"]
 
 
 class Regularizer:
-    """Adds nothing, from one pass: the base of all regularizers.
+    """Base class of all regularizers; its term is zero, from one pass.
 
-    Every one of them gives ``regularizer.term(forward)``, where `forward` is what `tsnn_uq.training.forward_batch`
-    returns; see there for the loss. Most are functions of the stochastic logits alone, and also give
-    ``regularizer(mc_logits, target)`` of logits that come from elsewhere; one that needs more overrides `term`.
+    Every regularizer has ``regularizer.term(forward)``, where `forward` is the result of
+    `tsnn_uq.training.forward_batch`. Most depend only on the stochastic logits and can also be called as
+    ``regularizer(mc_logits, target)``; one that needs more overrides `term`.
 
     Attributes:
-        passes: stochastic forward passes M that it wants.
-        share: share of a batch's images, at least, that get all passes; the others get one.
-        extra_share: inputs of its own, as a share of the batch's images; see `extra_inputs`.
-        extra_everywhere: whether each of them gets all passes, or one.
+        passes: number of stochastic forward passes M.
+        share: minimum share of a batch's images that get all passes; the others get one.
+        extra_share: number of extra inputs, as a share of the batch's images; see `extra_inputs`.
+        extra_everywhere: whether each extra input gets all passes, or one.
     """
 
     passes = 1
@@ -38,7 +38,7 @@ class Regularizer:
     extra_everywhere: bool = False
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
-        """The term to add to the loss, before its weight.
+        """The unweighted term of the loss.
 
         Args:
             mc_logits: logits [M, N, C] of M stochastic passes.
@@ -53,7 +53,7 @@ class Regularizer:
 
     @property
     def kinds(self) -> int:
-        """How many tensors `extras` gives."""
+        """The number of tensors that `extras` returns."""
         return int(self.extra_share > 0)
 
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
@@ -61,10 +61,10 @@ class Regularizer:
         return images[:0]
 
     def extras(self, images: Tensor, generator: Generator, passes: int) -> list[Tensor]:
-        """What of `extra_inputs` goes into a batch of so many passes, one tensor; none where there are none.
+        """The rows of `extra_inputs` for a batch of `passes` passes, as one tensor, or none.
 
-        Its length is a multiple of `passes`: each input gets one pass, or, with `extra_everywhere`, stands there once
-        for each pass.
+        Its length is a multiple of `passes`: each input gets one pass, or, with `extra_everywhere`, is repeated for
+        each pass.
         """
         if not self.extra_share:
             return []
@@ -72,7 +72,7 @@ class Regularizer:
         return [torch.cat([extra] * passes) if self.extra_everywhere else extra[: len(extra) // passes * passes]]
 
     def watch(self, model: nn.Module) -> AbstractContextManager[Any]:
-        """Context around the forward pass; `term` finds what it gave in ``forward.seen``."""
+        """Context around the forward pass; its value is passed to `term` as ``forward.seen``."""
         return nullcontext()
 
     def probabilities(self, mc_logits: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Regularizer:
 
 
 class WholePassRegularizer(Regularizer):
-    """One that logits and labels are not enough for."""
+    """Base class of regularizers that need more than logits and labels."""
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
         """Raises: call `term`."""
@@ -96,10 +96,10 @@ class WholePassRegularizer(Regularizer):
 
 
 class LayersRegularizer(WholePassRegularizer):
-    """A mean over images and layers: its `watch` gives, for each layer and run, the value of each row [R]."""
+    """Base class of means over images and layers; its `watch` records a value per row [R] for each layer and run."""
 
     def term(self, forward: Forward) -> Tensor:
-        """The mean, a scalar; of images alone."""
+        """The mean over images, a scalar."""
         runs = forward.layout.rows // len(forward.seen[0])
         layers = len(forward.seen) // runs
         rows = torch.cat([torch.stack(forward.seen[run * layers :][:layers], 1) for run in range(runs)])  # [R, layers]
@@ -108,32 +108,32 @@ class LayersRegularizer(WholePassRegularizer):
 
 
 class OwnInputsRegularizer(WholePassRegularizer):
-    """One with inputs that it makes of the batch's images, `extra_share` of them; a base for dataclasses."""
+    """Base class of regularizers with extra inputs made from the batch's images, for dataclasses."""
 
     def __post_init__(self) -> None:
         check_fraction("extra_share", self.extra_share)
         check_positive("extra_share", self.extra_share)
 
     def make_inputs(self, images: Tensor, generator: Generator) -> Tensor:
-        """Inputs made of images [k, ...], as many; raises `InputError` if they are no images."""
+        """Inputs made from images [k, ...], one each; raises `InputError` if they are not images."""
         raise NotImplementedError
 
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
-        """Those of the batch's first images."""
+        """Inputs made from the batch's first images."""
         return self.make_inputs(images[: math.ceil(self.extra_share * len(images))], generator)
 
 
 @dataclass(frozen=True)
 class WeightedSum(Regularizer):
-    """Several regularizers as one: sum of weight * term, from one forward pass.
+    """Weighted sum of several regularizers, from one forward pass.
 
-    One that wants fewer passes, or a smaller share of the images, than the others gets what they get.
+    Each part gets the largest number of passes and the largest share of images that any part needs.
 
     Args:
         parts: pairs of a weight above 0 and a regularizer.
 
     Raises:
-        InputError: nothing to sum, or a weight out of range.
+        InputError: there are no parts, or a weight is out of range.
 
     Example:
         >>> from tsnn_uq.training import OutlierExposure, VarianceRegularizer
@@ -152,12 +152,12 @@ class WeightedSum(Regularizer):
 
     @property
     def passes(self) -> int:  # type: ignore[override]
-        """The most that a part wants."""
+        """The maximum over the parts."""
         return max(part.passes for _, part in self.parts)
 
     @property
     def share(self) -> float:  # type: ignore[override]
-        """The most that a part with several passes wants."""
+        """The maximum over the parts with several passes."""
         return max((part.share for _, part in self.parts if part.passes > 1), default=Regularizer.share)
 
     @property
@@ -171,11 +171,11 @@ class WeightedSum(Regularizer):
         return sum(part.kinds for _, part in self.parts)
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
-        """The sum, where logits and labels are enough for every part."""
+        """The sum, if logits and labels suffice for every part."""
         return sum((weight * part(mc_logits, target) for weight, part in self.parts), mc_logits.new_zeros(()))
 
     def term(self, forward: Forward) -> Tensor:
-        """The sum, each part with what it saw."""
+        """The sum; each part gets its own record."""
         extras, terms = iter(forward.extras), []
         for (weight, part), seen in zip(self.parts, forward.seen, strict=True):
             own = tuple(islice(extras, part.kinds))
@@ -188,6 +188,6 @@ class WeightedSum(Regularizer):
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[list[Any]]:
-        """Context of all parts; gives a list of what each gives."""
+        """Context of all parts; its value is the list of their values."""
         with ExitStack() as stack:
             yield [stack.enter_context(part.watch(model)) for _, part in self.parts]

@@ -1,7 +1,7 @@
-"""Calibration errors with a gradient: does the confidence, or the entropy, of a prediction go with its being right?
+"""Differentiable calibration errors, as loss terms.
 
-They are functions of one prediction per input, the mean of the passes; one pass is enough, and all images of a batch
-have that, which they need: 128 are few to see calibration by.
+They depend on one prediction per input, the mean of the passes. One pass suffices, so they use all images of a batch;
+even 128 are few to estimate calibration.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AccuracyUncertaintyRegularizer(Regularizer):
             between the mean entropies of right and wrong inputs after some epochs without the loss.)
 
     Raises:
-        InputError: threshold out of range.
+        InputError: the threshold is out of range.
     """
 
     threshold: float = 0.3
@@ -65,10 +65,10 @@ class SoftBinnedRegularizer(Regularizer):
 
     Args:
         bins: number of bins of equal width.
-        temperature: how soft they are, in squared confidence; at 0.01 a bin reaches as far as its neighbours.
+        temperature: softness of the bins, in squared confidence; at 0.01 a bin reaches its neighbours.
 
     Raises:
-        InputError: a number out of range.
+        InputError: an argument is out of range.
     """
 
     bins: int = 15
@@ -84,7 +84,7 @@ class SoftBinnedRegularizer(Regularizer):
         middles = (torch.arange(self.bins).to(confidence) + 0.5) / self.bins
         membership = (-((confidence[:, None] - middles) ** 2) / self.temperature).softmax(-1)
         excess = (membership * (right.to(confidence) - confidence)[:, None]).sum(0)  # m (A - C)
-        mass = membership.sum(0).clamp_min(torch.finfo(confidence.dtype).eps ** 2)  # less adds nothing but overflow
+        mass = membership.sum(0).clamp_min(torch.finfo(confidence.dtype).eps ** 2)  # smaller values would overflow
         return _root((excess**2 / mass).sum() / len(confidence))
 
 
@@ -93,15 +93,15 @@ class KernelCalibrationRegularizer(Regularizer):
     """Maximum mean calibration error (MMCE; Kumar, Sarawagi and Jain, 2018), with a Laplacian kernel.
 
     `(sum over pairs of e_i e_j exp(-|c_i - c_j| / width))^(1/2)` with e_i = (a_i - c_i) / N, of confidence c and a = 1
-    where the prediction is right, else 0. No bins, and 0 only if confidence and accuracy agree everywhere.
+    where the prediction is right, else 0. It has no bins and is 0 only if confidence and accuracy agree everywhere.
 
     Args:
-        width: of the kernel, in confidence; the authors' is 0.4.
-        weighted: divide e_i by the number of right inputs for those and by that of wrong ones for these, in place of N
-            (the authors' MMCE_w): the few wrong ones of a network that is often right then count as much.
+        width: width of the kernel, in confidence; the authors use 0.4.
+        weighted: divide e_i by the number of right inputs for those and by that of wrong ones for these, instead of N
+            (the authors' MMCE_w), so that the few wrong inputs of an accurate network count as much.
 
     Raises:
-        InputError: width not above 0.
+        InputError: the width is not above 0.
     """
 
     width: float = 0.4

@@ -1,4 +1,4 @@
-"""Consistency: two draws of the network should agree, above all on what is hard, and on what the image itself says."""
+"""Consistency of stochastic passes over warped images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ __all__ = ["ConsistencyRegularizer"]
 
 @dataclass(frozen=True)
 class ConsistencyRegularizer(OwnInputsRegularizer):
-    """How far stochastic passes over warped images are apart, and how far from what the image itself gives.
+    """Disagreement of stochastic passes over warped images, and their distance from the prediction of the image itself.
 
-    A network soon knows its training images by heart, and then its passes agree on them: there is nothing left to
-    learn agreement from. Turned, scaled, sheared and moved (`tsnn_uq.data.warps`), the same images are as hard as new
-    ones. No label is used:
+    A network soon memorizes its training images; its passes then agree on them, and no signal is left. Rotated, scaled,
+    sheared and shifted (`tsnn_uq.data.warps`), the same images are as hard as new ones. Labels are not used:
 
         I(y; network | warped x) + fidelity * mean_m KL(p(y | x) || p_m(y | warped x)),
 
-    both mean over inputs, in nats: mutual information of M passes, and divergence from the prediction of the image as
-    it is, which counts as given. Agreement of draws on changed images is the idea of Sajjadi, Javanmardi and Tasdizen
-    (2016) and of Laine and Aila (2017), the divergence that of Xie et al. (2020). Images only, no events.
+    both mean over inputs, in nats: mutual information of M passes, and divergence from the prediction of the unwarped
+    image, which gets no gradient. Agreement of draws on transformed images is the idea of Sajjadi, Javanmardi and
+    Tasdizen (2016) and of Laine and Aila (2017), the divergence that of Xie et al. (2020). It needs images, not events.
 
     Args:
         passes: stochastic passes M.
@@ -36,13 +35,13 @@ class ConsistencyRegularizer(OwnInputsRegularizer):
         extra_share: warped images, as a share of the batch's images, above 0.
 
     Raises:
-        InputError: too few passes, or a number out of range.
+        InputError: there are too few passes, or an argument is out of range.
     """
 
     passes: int = 2
     fidelity: float = 0.03
     extra_share: float = 0.25
-    share = 0.0  # of the images themselves one pass is enough
+    share = 0.0  # one pass over the images themselves suffices
     extra_everywhere = True
 
     def __post_init__(self) -> None:

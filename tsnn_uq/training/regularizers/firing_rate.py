@@ -1,4 +1,4 @@
-"""Few spikes: each costs energy where it arrives."""
+"""A penalty on firing rates, since each spike costs energy."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["RateRegularizer"]
 
 @dataclass(frozen=True)
 class RateRegularizer(LayersRegularizer):
-    """How much more often than wanted the neurons of LIF, PLIF and SRM layers spike.
+    """Excess of the firing rate of LIF, PLIF and SRM layers over a target.
 
     max(0, r - target) with the rate r, the mean over steps and neurons of a layer; then the mean over inputs and
     layers. Gradients go through the surrogate of each spike.
 
     Args:
-        target: rate up to which spikes cost nothing, spikes of a neuron and step.
+        target: rate without a penalty, in spikes per neuron and step.
 
     Raises:
         InputError: `target` is not from 0 to 1.
@@ -37,7 +37,7 @@ class RateRegularizer(LayersRegularizer):
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[list[Tensor]]:
-        """Context that gives, for each layer, the value of each row of the batch."""
+        """Context that records, for each layer, the value of each row of the batch."""
         seen: list[Tensor] = []
 
         def see(_layer: nn.Module, _inputs: Any, spikes: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Membrane potentials away from the threshold, where noise decides about a spike."""
+"""A penalty on membrane potentials near the threshold, where noise decides about a spike."""
 
 from __future__ import annotations
 
@@ -40,22 +40,21 @@ def spike_variance(distance: Tensor, width: float) -> Tensor:
 class MembraneRegularizer(LayersRegularizer):
     """The `spike_variance` of the neurons of LIF, PLIF and SRM layers, half for potentials that fire, half for others.
 
-    Of each input and layer: the mean of its mean over steps and neurons that fire, and that over those that do not;
-    then the mean over inputs and layers. A mean over all at once falls silent: spikes are rare, and most potentials are
-    below the threshold and pull the weights down with them. A large weight still silences a network; try 0.1, and warm
-    it up.
+    For each input and layer it averages the mean over steps and neurons that fire and the mean over those that do not;
+    then it averages over inputs and layers. A plain mean over all potentials silences the network, since most
+    potentials are below the threshold. A large weight still silences a network; try 0.1 with a warm-up.
 
-    Potentials that keep away from the threshold give spikes that a mask or a quantized weight does not flip. (The
+    Spikes of potentials far from the threshold are not flipped by a mask or a quantized weight. (The
     distribution of potentials was regularized before, by Guo et al., "RecDis-SNN", CVPR 2022, for the quantization
-    error of the spikes.) The gradient goes through the very scan of the spikes; see
-    `tsnn_uq.neurons.watch_potentials`. It knows the neurons of `tsnn_uq.neurons` alone: a network of another library is
-    refused, and comes over by `tsnn_uq.exchange`.
+    error of the spikes.) The gradient flows through the scan of the spikes; see
+    `tsnn_uq.neurons.watch_potentials`. It supports only the neurons of `tsnn_uq.neurons`; convert networks of other
+    libraries with `tsnn_uq.exchange`.
 
     Args:
         width: scale of the noise, in thresholds.
 
     Raises:
-        InputError: width not above 0.
+        InputError: the width is not above 0.
     """
 
     width: float = 0.2
@@ -65,7 +64,7 @@ class MembraneRegularizer(LayersRegularizer):
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[list[Tensor]]:
-        """Context that gives, for each layer, the value of each row of the batch."""
+        """Context that records, for each layer, the value of each row of the batch."""
         seen: list[Tensor] = []
 
         def see(distance: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Exposure to outliers: be unsure on purpose where there is nothing to know."""
+"""Outlier exposure: train for uniform predictions on outliers."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def divergence_from_uniform(logits: Tensor) -> Tensor:
 class OutlierExposure(OwnInputsRegularizer):
     """`divergence_from_uniform` of the predictions of outliers (Hendrycks, Mazeika and Dietterich, 2019).
 
-    The outliers are made of the batch's own images (`tsnn_uq.data.outliers`) and go through the network in the same
-    batch, so that, as in the authors' implementation, BatchNorm's statistics are of both. Images only, no events.
+    The outliers are made from the batch's images (`tsnn_uq.data.outliers`) and run in the same batch, so that
+    BatchNorm's statistics include both, as in the authors' implementation. It needs images, not events.
 
     Args:
         extra_share: outliers, as a share of the batch's images, above 0.

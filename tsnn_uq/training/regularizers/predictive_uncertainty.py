@@ -1,4 +1,4 @@
-"""How far the stochastic passes are apart, and how unsure their mean is: everywhere, or by whether it is right."""
+"""Predictive variance, entropy and mutual information as loss terms, for all inputs or by correctness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SpreadRegularizer(Regularizer):
         share: share of a batch's images that get all passes, above 0.
 
     Raises:
-        InputError: too few passes, or a share out of range.
+        InputError: there are too few passes, or the share is out of range.
     """
 
     passes: int = 2
@@ -73,9 +73,9 @@ class EntropyRegularizer(SpreadRegularizer):
 
 
 class InformationRegularizer(SpreadRegularizer):
-    """Mutual information (nats) of prediction and network, mean over inputs: what of the entropy is disagreement.
+    """Mutual information (nats) of prediction and network, mean over inputs.
 
-    Of M passes it is at most log M, and on average below that of many.
+    With M passes it is at most log M, and biased downward.
     """
 
     measure = "information"
@@ -86,19 +86,20 @@ class ContrastRegularizer(SpreadRegularizer):
     """A measure of uncertainty u where the mean prediction is right, with the opposite sign where it is wrong.
 
     (sum over right inputs of u - `wrong` * sum over wrong inputs of u) / N; or, `balanced`, the difference of the means
-    over right and over wrong inputs (0 where there are none). To be less uncertain where it is right and more where it
-    is wrong is what Krishnan and Tickoo (2020) ask of a network; see `AccuracyUncertaintyRegularizer` for their own
-    loss. Balanced, the few wrong inputs of a batch weigh as much as all others, and raise the uncertainty of all.
+    over right and over wrong inputs (0 where there are none). The aim, low
+    uncertainty for right and high for wrong predictions, is that of Krishnan and Tickoo (2020); see
+    `AccuracyUncertaintyRegularizer` for their loss. If balanced, the few wrong inputs of a batch weigh as much as all
+    others, which raises the uncertainty of all.
 
     Args:
         passes: stochastic passes M.
         share: share of a batch's images that get all passes, above 0.
         of: ``"variance"``, ``"entropy"`` or ``"information"``.
-        wrong: weight of the wrong inputs; 0 leaves them alone.
-        balanced: means over right and over wrong inputs in place of sums.
+        wrong: weight of the wrong inputs; 0 ignores them.
+        balanced: use means over right and over wrong inputs instead of sums.
 
     Raises:
-        InputError: unknown measure, too few passes, or a number out of range.
+        InputError: the measure is unknown, there are too few passes, or an argument is out of range.
     """
 
     of: str = "variance"

@@ -1,4 +1,4 @@
-"""What quantization itself changes in the predictions."""
+"""The change of the predictions by quantization, as a loss term."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["QuantizationGapRegularizer", "quantization_gap"]
 
 
 def quantization_gap(ternary: Tensor, full: Tensor, *, variance: float = 1.0) -> Tensor:
-    """How far a ternary network's stochastic predictions are from those of its float copy.
+    """Distance between a ternary network's stochastic predictions and those of its float copy.
 
     KL(mean of `full` || mean of `ternary`) + `variance` * |V(full) - V(ternary)|, mean over inputs, with the unbiased
-    predictive variance V. Take the same masks for both: then all that differs is what quantization changes.
+    predictive variance V. Use the same masks for both, so that only quantization makes a difference.
 
     Args:
         ternary: logits [M, N, C] of M stochastic passes.
-        full: the same of the float copy.
+        full: the same for the float copy.
         variance: weight of the variances; 0 with a single pass.
 
     Returns:
         Scalar; the first term in nats.
 
     Raises:
-        InputError: the shapes differ or are others.
+        InputError: the shapes differ or are not [M, N, C].
 
     Example:
         >>> import torch
@@ -57,16 +57,16 @@ def quantization_gap(ternary: Tensor, full: Tensor, *, variance: float = 1.0) ->
 class QuantizationGapRegularizer(WholePassRegularizer):
     """The `quantization_gap` between a ternary network and the float copy of its weights, under the same masks.
 
-    For the method direct, which has the copy. It is nobody's teacher, for it is trained through the ternary network
-    only; so the gradient goes to both, and leads to weights that lose little when they are quantized. It costs the
-    batch a second time.
+    It needs the method direct, which has a float copy. The copy is trained only through the ternary network, so it is
+    no teacher: the gradient flows to both, and leads to weights that lose little in quantization. It runs the batch a
+    second time.
 
     Args:
         variance: weight of the difference of variances.
-        share: share of a batch's images it is taken of, above 0.
+        share: share of a batch's images that it uses, above 0.
 
     Raises:
-        InputError: a number out of range.
+        InputError: an argument is out of range.
     """
 
     passes = 2

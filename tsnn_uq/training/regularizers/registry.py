@@ -55,13 +55,13 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
 }
 
 DEFAULT_REGULARIZER = "consistency:1+information:3"
-"""What ``"default"`` stands for: the terms, with their weights, that won the finals of ``tsnn-uq ablation``."""
+"""The terms and weights of ``"default"``, which won the finals of ``tsnn-uq ablation``."""
 NEED_IMAGES = tuple(name for name, make in REGULARIZERS.items() if make().extra_share)
-"""Those with inputs of their own, which they make of images."""
+"""Regularizers with extra inputs, which they make from images."""
 
 
 def regularizer_terms(text: str) -> dict[str, float | None]:
-    """Names and weights of the terms that a text names: one name, or a sum with a weight to each.
+    """Parse the names and weights of a term or a sum of terms.
 
     Args:
         text: such as ``"variance"``, ``"variance:5+outliers:0.5"`` or ``"default"``.
@@ -70,7 +70,7 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
         The weight of each name; None for one name alone.
 
     Raises:
-        InputError: unknown name, a name twice, or a weight that is missing or no number above 0.
+        InputError: a name is unknown or repeated, or a weight is missing or not a number above 0.
 
     Example:
         >>> regularizer_terms("variance:5+outliers:0.5")
@@ -80,10 +80,10 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
     if not isinstance(text, str):
         raise InputError(f"regularizer: expected text; got {describe(text)}")
     text = DEFAULT_REGULARIZER if text == "default" else text
-    parts = re.split(r"\+(?=\D)", text)  # not at that of 1e+3
+    parts = re.split(r"\+(?=\D)", text)  # not inside 1e+3
     for part in parts:
         name, colon, number = part.rpartition(":")
-        if not colon or part in REGULARIZERS:  # names of code have a colon of their own
+        if not colon or part in REGULARIZERS:  # references to code contain a colon
             name, colon, number = part, "", ""
         check_choice("regularizer", name, REGULARIZERS)
         if name in terms or (name == "none" and (colon or len(parts) > 1)):
@@ -96,8 +96,8 @@ def make_regularizer(text: str, *, without: Container[str] = ()) -> Regularizer:
     """A regularizer by its name, or a sum of several.
 
     Args:
-        text: as for `regularizer_terms`, and so are the errors.
-        without: names of terms to leave out; where none is left, the regularizer is that of ``"none"``.
+        text: as for `regularizer_terms`, which also defines the errors.
+        without: names of terms to leave out; if none is left, the regularizer is ``"none"``.
 
     Example:
         >>> make_regularizer("variance:5+outliers:0.5")
@@ -109,16 +109,16 @@ def make_regularizer(text: str, *, without: Container[str] = ()) -> Regularizer:
 
 
 def check_regularizer(text: str, weight: float, *, method: str, events: bool) -> None:
-    """Raise unless a term of the loss has a weight, and goes with the method and the data.
+    """Raise unless a term of the loss has a weight and is compatible with the method and the data.
 
     Args:
         text: as for `regularizer_terms`.
-        weight: of a name alone; 0 for none, and for a text with weights.
+        weight: weight of a single name; 0 for no weight, and for a text with weights.
         method: name of the training method.
         events: whether the inputs are events.
 
     Raises:
-        InputError: as in `regularizer_terms`, or the reason why not.
+        InputError: as in `regularizer_terms`, or the term is incompatible.
     """
     terms = regularizer_terms(text)
     if ("none" in terms or None not in terms.values()) != (weight == 0):
