@@ -1,4 +1,4 @@
-"""Argument and tensor checks with one form of message: *argument*, what was expected, what came."""
+"""Checks of arguments and tensors, with error messages of one form: argument, expected, got."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeGuard
 
-if TYPE_CHECKING:  # torch takes seconds to import, and checks of other things do not need it
+if TYPE_CHECKING:  # torch is slow to import, and other checks do not need it
     from torch import Tensor
 
 __all__ = [
@@ -25,17 +25,17 @@ __all__ = [
 
 
 class InputError(ValueError):
-    """Bad input: one line that names the argument, what was expected and what came.
+    """Invalid input: a one-line message with the argument, what was expected and what was passed.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 def describe(value: object) -> str:
-    """Short text of a value for an error message: dtype and shape of a tensor, ``repr`` of all else."""
+    """Short description of a value for an error message: dtype and shape of a tensor, ``repr`` of others."""
     if _is_tensor(value):
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {list(value.shape)}"
-    text = " ".join(repr(value).split())  # one line, whatever it is
+    text = " ".join(repr(value).split())  # on one line
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -1,4 +1,4 @@
-"""From an image to the network's input over time."""
+"""Input coding: from images to the network's input over time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CODINGS = ("constant", "rate", "latency", "events")
 def constant_current(x: Tensor, steps: int) -> Tensor:
     """The same input at every step (direct coding), without copying it.
 
-    The result has stride 0 over time, by which `is_constant_over_time` knows it, so that a layer can compute its
-    response once. Reshaping the axes after the first keeps the stride; arithmetic on the result loses it.
+    The result has stride 0 over time, which `is_constant_over_time` detects, so that a layer can compute its response
+    once. Reshaping the axes after the first keeps the stride; arithmetic on the result loses it.
 
     Args:
         x: [N, ...] input of any kind.
@@ -47,7 +47,7 @@ def constant_current(x: Tensor, steps: int) -> Tensor:
 
 
 def is_constant_over_time(x: Tensor) -> bool:
-    """Whether `x` [T, N, ...] is one step repeated, judged by its layout alone and never by its values.
+    """Whether `x` [T, N, ...] is one repeated step, judged by its memory layout, never by its values.
 
     Example:
         >>> is_constant_over_time(constant_current(torch.ones(2), 4)), is_constant_over_time(torch.ones(4, 2))
@@ -57,7 +57,7 @@ def is_constant_over_time(x: Tensor) -> bool:
 
 
 def bernoulli_rate(x: Tensor, steps: int, generator: Generator) -> Tensor:
-    """Spikes at random, independently at each step, with P(spike) = x: the Poisson rate code in discrete time.
+    """Rate coding: independent random spikes at each step with P(spike) = x, a Poisson code in discrete time.
 
     Args:
         x: [N, ...] intensities in [0, 1].
@@ -75,11 +75,11 @@ def bernoulli_rate(x: Tensor, steps: int, generator: Generator) -> Tensor:
 
 
 def latency(x: Tensor, steps: int) -> Tensor:
-    """One spike per input, the sooner the stronger it is; none where it is 0.
+    """Latency coding: one spike per input, earlier for stronger inputs; none for inputs of 0.
 
     The spike comes at step round((1 - x) (T - 1)), halves to the even step. This is the linear form of coding by the
-    time to the first spike (Thorpe, Delorme and Van Rullen 2001, "Spike-based strategies for rapid processing"), as
-    ``snntorch.spikegen.latency(linear=True, normalize=True, clip=True)`` has it, with threshold 0.
+    time to the first spike (Thorpe, Delorme and Van Rullen 2001, "Spike-based strategies for rapid processing"), as in
+    ``snntorch.spikegen.latency(linear=True, normalize=True, clip=True)``, with threshold 0.
 
     Args:
         x: [N, ...] intensities in [0, 1].
@@ -105,7 +105,7 @@ def latency(x: Tensor, steps: int) -> Tensor:
 
 
 def pack_spikes(spikes: Tensor) -> Tensor:
-    """Eight spikes to a byte, the first one into the lowest bit, as ``numpy.packbits(..., bitorder="little")``.
+    """Pack eight spikes into a byte, the first one in the lowest bit, as ``numpy.packbits(..., bitorder="little")``.
 
     Args:
         spikes: [..., K] of 0 and 1, of any dtype.
@@ -131,7 +131,7 @@ def pack_spikes(spikes: Tensor) -> Tensor:
 
 
 def unpack_spikes(packed: Tensor, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Give back the spikes that `pack_spikes` packed, looked up a byte at a time.
+    """Unpack the spikes that `pack_spikes` packed.
 
     Args:
         packed: uint8 [..., ceil(count / 8)].
@@ -189,7 +189,7 @@ class Coding(nn.Module):
 
     @property
     def stochastic(self) -> bool:
-        """Whether two calls with one input differ."""
+        """Whether two calls with the same input differ."""
         return self.kind == "rate"
 
     def forward(self, images: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ class Coding(nn.Module):
         return self.code(images, self.generators)
 
     def code(self, images: Tensor, generators: tuple[Generator, ...]) -> Tensor:
-        """Code `images` [N, ...] as [T, N, ...], drawing from `generators` in place of the module's own.
+        """Code `images` [N, ...] as [T, N, ...], drawing from `generators` instead of the module's own.
 
         Raises:
             InputError: the kind is ``"rate"`` and no generators are set, ``"rate"`` or ``"latency"`` and a value is
@@ -222,7 +222,7 @@ class Coding(nn.Module):
         return self.gain * torch.cat([bernoulli_rate(part, self.steps, generator) for part, generator in parts], dim=1)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Parameters, for ``print(network)``."""
         return f"{self.kind!r}, steps={self.steps}, gain={self.gain}"
 
 

@@ -2,7 +2,7 @@
 
 A spiking network gives [T, N, C]: an output current, or a spike, of each class at each step. Its logits
 after t steps are the mean of the first t outputs, so a decision can be read at any time. Networks that
-give [N, C] have no time axis and are taken as they are. Spikes and spike counts of type bool or int are numbers like
+return [N, C] have no time axis and are not averaged. Spikes and spike counts of type bool or int are numbers like
 others: they are converted to torch's default type. Half precision is widened to float32, as `torch.autocast` does
 before a softmax: in float16 a probability below 3e-8 is 0, and its negative log-likelihood infinite.
 """
@@ -18,7 +18,7 @@ __all__ = ["Gain", "logits", "logits_over_time"]
 
 
 def logits(outputs: Tensor) -> Tensor:
-    """Logits [N, C] of outputs [T, N, C] (their mean over time) or [N, C] (as they are).
+    """Logits [N, C] of outputs [T, N, C] (their mean over time) or [N, C] (unchanged).
 
     Raises:
         InputError: another shape, complex numbers, or a single class.

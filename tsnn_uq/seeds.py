@@ -1,4 +1,4 @@
-"""Named random generators from one seed: adding a consumer never shifts the numbers of another."""
+"""Named random generators from one seed; adding a consumer does not change the numbers of another."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def drawn_seed(generator: torch.Generator) -> int:
 
 @contextmanager
 def global_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Lend torch's global generators a seed, for layers of other libraries, which know no others."""
+    """Context that seeds torch's global generators, for layers of other libraries; they are restored afterwards."""
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         for generator in [torch.default_generator, *(torch.cuda.default_generators[one.index] for one in cuda)]:
@@ -55,7 +55,7 @@ def global_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class GlobalStates:
-    """States of the global generators of torch, Python and NumPy, lent to code of others that draws from them.
+    """States of the global generators of torch, Python and NumPy, for other code that draws from them.
 
     Args:
         seed: where they begin.
@@ -64,7 +64,7 @@ class GlobalStates:
         >>> states = GlobalStates(0)
         >>> with states.lent():
         ...     first = torch.rand(1)
-        >>> with states.lent():  # goes on from there
+        >>> with states.lent():  # continues
         ...     second = torch.rand(1)
         >>> bool(first == second)
         False
@@ -79,7 +79,7 @@ class GlobalStates:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Context in which the global generators go on from here; afterwards they are as they were before."""
+        """Context in which the global generators continue from these states; they are restored afterwards."""
         around = _states()
         _set_states(self.states)
         try:

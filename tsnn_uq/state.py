@@ -1,4 +1,4 @@
-"""What a network keeps from one call to the next: how it is cleared, and how a network is copied without it."""
+"""The hidden state that networks of any library keep between calls: reset it, or copy a network without it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Stateful(nn.Module):
-    """A layer of ours that keeps something from call to call, until `reset`."""
+    """Base class of our layers that keep state between calls, until `reset`."""
 
     def reset(self) -> None:
-        """Forget what was kept."""
+        """Clear the state."""
         raise NotImplementedError
 
 
@@ -29,7 +29,7 @@ LIBRARIES = (
     ("snntorch", "SpikingNeuron", "reset_mem"),
     ("spikingjelly.activation_based.base", "MemoryModule", "reset"),
 )
-"""For each library, the base class of what keeps state, and the method that clears it."""
+"""For each library, the base class of stateful modules and the method that resets them."""
 
 
 def is_instance_of(module: nn.Module, library: str, name: str) -> bool:
@@ -55,11 +55,11 @@ def is_library_neuron(module: nn.Module) -> bool:
 
 
 def rest(model: nn.Module) -> None:
-    """Put a network to rest: clear what its layers kept from earlier calls, wherever they are in it.
+    """Reset the hidden state of all modules of a network, also of nested ones.
 
-    These are the neurons, dropouts and other stateful modules of snnTorch and SpikingJelly, and the masks that
-    `tsnn_uq.uncertainty.make_stochastic` keeps. Norse's neurons get their state from outside and need nothing. Only a
-    module's class counts: another one that happens to have a method ``reset`` is left alone.
+    These are the neurons, dropouts and other stateful modules of snnTorch and SpikingJelly, and the masks of
+    `tsnn_uq.uncertainty.make_stochastic`. Norse's neurons receive their state as an argument and need no reset. A
+    module is reset because of its class; others with a method ``reset`` are not touched.
     """
     for module in model.modules():
         if isinstance(module, Stateful):
@@ -73,9 +73,9 @@ def rest(model: nn.Module) -> None:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Context of evaluation mode without gradients, which starts and ends at rest.
+    """Context of evaluation mode without gradients; the state is reset at its start and end.
 
-    Afterwards each module has its own mode again. Whoever runs several batches calls `rest` before each.
+    The mode of each module is restored. To run several batches, call `rest` before each.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -90,13 +90,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def copy_at_rest(model: Network, put: Mapping[int, nn.Module] | None = None) -> Network:
-    """A deep copy of a network, at rest; the original keeps its state.
+    """A deep copy of a network with its state reset; the original keeps its state.
 
-    A tensor that is part of a graph, as a neuron's potential is after a training step, is copied without it.
+    A tensor with a graph, such as a neuron's potential after a training step, is copied without the graph.
 
     Args:
         model: any module.
-        put: modules to put in the place of others, by the others' ``id``.
+        put: replacements of modules, by the ``id`` of the original.
     """
     with _DetachedCopies():
         copied = copy.deepcopy(model, dict(put or {}))
@@ -105,7 +105,7 @@ def copy_at_rest(model: Network, put: Mapping[int, nn.Module] | None = None) -> 
 
 
 class _DetachedCopies(TorchFunctionMode):
-    """Context in which a deep copy of a tensor with a graph is one without; torch refuses to copy it otherwise."""
+    """Context in which tensors with a graph are deep-copied without it; torch refuses to copy them otherwise."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__deepcopy__ and not args[0].is_leaf:

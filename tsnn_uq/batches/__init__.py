@@ -1,11 +1,11 @@
 """Inputs and labels in batches: from tensors, from a Dataset or from a DataLoader of torch.
 
-Whatever runs a network over data takes all three, opened by `open_data`:
+Everything that runs a network over data accepts all three; `open_data` opens them:
 
 - **tensors**: inputs alone or (inputs, labels), also as a ``TensorDataset`` or a ``Subset`` of one.
-- a map-style **Dataset**, whose items are an input or (input, label). What they draw from the global generators of
-  torch, NumPy and Python comes from a seed for each batch, so it is the same for any number of workers.
-- a **DataLoader**, which has its own order, batches, workers and pinned memory.
+- a map-style **Dataset**, whose items are an input or (input, label). The global generators of torch, NumPy and Python
+  are seeded for each batch, so random items do not depend on the number of workers.
+- a **DataLoader**, with its own order, batches, workers and pinned memory.
 """
 
 from tsnn_uq.batches.batch import Batch, cat_labels, device_of

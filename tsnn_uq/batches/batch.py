@@ -1,4 +1,4 @@
-"""A batch of inputs and labels, and what it is held to."""
+"""A batch of inputs and labels, and its checks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROCESSOR = torch.device("cpu")
 
 
 class Batch(NamedTuple):
-    """Some of the inputs.
+    """A batch of inputs.
 
     Attributes:
         inputs: n of them along the batch axis.
-        labels: class numbers [n], int64, where there are any.
-        indices: which of all inputs they are [n]; None where a DataLoader does not say.
+        labels: class numbers [n], int64, or None.
+        indices: positions among all inputs [n]; None for a DataLoader.
     """
 
     inputs: Tensor
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
     @property
     def target(self) -> Tensor:
-        """The labels of a batch that has some."""
+        """The labels of a batch that has labels."""
         assert self.labels is not None
         return self.labels
 
@@ -44,23 +44,23 @@ class Batch(NamedTuple):
 
     @staticmethod
     def cat(parts: Sequence[Batch], batch_dim: int) -> Batch:
-        """The inputs of several batches in one, without their indices."""
+        """Concatenate several batches, without their indices."""
         if len(parts) == 1:
             return parts[0]
         inputs = torch.cat([part.inputs for part in parts], batch_dim)
         return Batch(inputs, cat_labels([part.labels for part in parts]))
 
     def to(self, device: torch.device) -> Batch:
-        """The same with inputs and labels on a device."""
+        """The batch on a device."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         return Batch(self.inputs.to(device, non_blocking=True), labels, self.indices)
 
 
 def cat_labels(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """The labels of several batches in one tensor; None if there are none.
+    """Concatenate the labels of several batches; None if there are none.
 
     Raises:
-        InputError: some batches have labels and some have none.
+        InputError: only some of the batches have labels.
     """
     labels = [part for part in parts if part is not None]
     if len(labels) not in (0, len(parts)):
@@ -69,20 +69,20 @@ def cat_labels(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def device_of(model: nn.Module, default: torch.device = PROCESSOR) -> torch.device:
-    """Where a network is; `default` for one without parameters and buffers."""
+    """The device of a network; `default` for one without parameters and buffers."""
     first = next(chain(model.parameters(), model.buffers()), None)
     return default if first is None else first.device
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What batches are held to.
+    """Checks of batches.
 
     Args:
         argument: what error messages call the data.
         batch_dim: the axis that counts inputs.
-        labelled: whether there have to be labels.
-        finite: whether NaN and infinity are refused.
+        labelled: whether labels are required.
+        finite: whether NaN and infinity are errors.
     """
 
     argument: str
@@ -91,10 +91,10 @@ class Checks:
     finite: bool
 
     def batch(self, items: Any, indices: Tensor | None = None) -> Batch:
-        """A batch of a tensor of inputs, or of a sequence of that and a tensor of labels.
+        """A batch from a tensor of inputs, or from a sequence of inputs and labels.
 
         Raises:
-            InputError: something else, no inputs, or labels that do not fit.
+            InputError: the data have another type, there are no inputs, or the labels are invalid.
         """
         parts = [items] if isinstance(items, Tensor) else list(items) if isinstance(items, tuple | list) else []
         if not 1 + self.labelled <= len(parts) <= 2 or not all(isinstance(part, Tensor) for part in parts):

@@ -1,4 +1,4 @@
-"""Where batches come from: tensors, a Dataset or a DataLoader."""
+"""Sources of batches: tensors, a Dataset or a DataLoader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tsnn_uq.seeds import GlobalStates, derive_seed, generator_for
 __all__ = ["Collected", "Data", "Indexed", "Loaded", "Repeated", "Source", "open_data"]
 
 Collected = Sequence[Any] | Dataset[Any] | DataLoader[Any]
-"""Inputs that may have labels beside them."""
+"""Inputs with optional labels."""
 
 Data = Tensor | Collected
 """Inputs, or inputs with labels."""
@@ -35,20 +35,20 @@ def open_data(
     finite: bool = False,
     workers: int = 0,
 ) -> Source:
-    """Where batches of `data` come from.
+    """Open `data` as a source of batches.
 
     Args:
-        argument: what error messages call the data.
-        data: tensors, a Dataset or a DataLoader; what is open already is given back.
+        argument: name of the data in error messages.
+        data: tensors, a Dataset or a DataLoader; an open source is returned unchanged.
         batch_dim: the axis of a batch that counts inputs, 0, or 1 with time first. Items of a Dataset are stacked along
-            it; batches of a DataLoader are taken as they are.
-        labelled: whether there have to be labels.
-        finite: whether NaN and infinity are refused.
+            it; batches of a DataLoader are not changed.
+        labelled: whether labels are required.
+        finite: whether NaN and infinity are errors.
         workers: processes that load the items of a Dataset; 0 for this one.
 
     Raises:
-        InputError: something else, no inputs, or labels that do not fit; of a Dataset or DataLoader, in part only when
-            batches are asked for.
+        InputError: the data have another type, there are no inputs, or the labels are invalid. For a Dataset or a
+            DataLoader some checks run only when batches are loaded.
     """
     if isinstance(data, Source):
         return data
@@ -65,11 +65,11 @@ def open_data(
 
 
 class Source(ABC):
-    """Where batches come from.
+    """Base class of sources of batches.
 
     Attributes:
         batch_dim: the axis of its batches that counts inputs.
-        tensors: all inputs and all labels, where they are tensors.
+        tensors: all inputs and all labels, if they are tensors.
     """
 
     batch_dim: int
@@ -82,10 +82,10 @@ class Source(ABC):
 
     @abstractmethod
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """All inputs once, in their order, `batch_size` at a time; a DataLoader has an order and sizes of its own."""
+        """All inputs once, in order, in batches of `batch_size`; a DataLoader has its own order and batch size."""
 
     def blocks(self, batch_size: int) -> Iterator[Batch]:
-        """All inputs once, `batch_size` at a time whatever the batches of a DataLoader are; the last may be smaller."""
+        """All inputs once, in blocks of `batch_size` also for a DataLoader; the last one may be smaller."""
         return self.in_order(batch_size)
 
     def first(self, count: int) -> Tensor:
@@ -100,11 +100,11 @@ class Source(ABC):
 
 
 class Indexed(Source):
-    """Tensors or a Dataset, of which any inputs can be taken in any order."""
+    """Tensors or a Dataset, whose inputs can be accessed in any order."""
 
     @abstractmethod
     def take(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[Batch]:
-        """Batches of the inputs with some indices [n], each with the seed of what its items draw."""
+        """Batches of the inputs with given indices [n], each with a seed for its random items."""
 
 
 class Loaded(Source):
@@ -130,11 +130,11 @@ class Loaded(Source):
             raise InputError(f"{self.checks.argument}: expected a DataLoader with a length; it has none") from error
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Its batches, with its own order and its own sizes."""
+        """Its batches, in its own order and sizes."""
         return self._batches(0)
 
     def blocks(self, batch_size: int) -> Iterator[Batch]:
-        """Its inputs in its own order, `batch_size` at a time; no more than a batch and a block are in memory."""
+        """Its inputs in its own order, in blocks of `batch_size`; at most a batch and a block are in memory."""
         waiting: list[Batch] = []
         count = 0
         for batch in self._batches(0):
@@ -150,10 +150,10 @@ class Loaded(Source):
             yield Batch.cat(waiting, self.batch_dim)
 
     def epoch(self, seed: int, number: int) -> Iterator[Batch]:
-        """Its batches in one epoch, whose order and random items come from a seed as far as it lets them.
+        """Its batches in one epoch, with order and random items derived from a seed as far as possible.
 
-        Generators of the loader and its samplers are seeded, samplers are told the epoch's number where they want to
-        know it (``set_epoch``), and the global generators of torch, NumPy and Python are lent a seed while it loads.
+        Generators of the loader and its samplers are seeded, ``set_epoch`` is called on samplers that have it, and the
+        global generators of torch, NumPy and Python are seeded while it loads.
         """
         samplers: list[Any] = [self.loader.sampler, self.loader.batch_sampler]
         samplers.append(getattr(self.loader.batch_sampler, "sampler", None))
@@ -177,11 +177,11 @@ class Loaded(Source):
 
 
 class Repeated(Source):
-    """Data that are gone through several times, and have to be the same in the same order each time.
+    """Data that are loaded several times, and must be the same in the same order each time.
 
     Args:
-        argument: what error messages call the data.
-        source: where they come from.
+        argument: name of the data in error messages.
+        source: the source of the batches.
     """
 
     def __init__(self, argument: str, source: Source) -> None:
@@ -194,18 +194,18 @@ class Repeated(Source):
         return self.source.count
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Batches as `source` gives them."""
+        """The batches of `source`."""
         return self._same(self.source.in_order(batch_size))
 
     def blocks(self, batch_size: int) -> Iterator[Batch]:
-        """Blocks as `source` gives them."""
+        """The blocks of `source`."""
         return self._same(self.source.blocks(batch_size))
 
     def _same(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches, each compared with the one that came first in its place.
+        """The batches, each compared with the first one at its position.
 
         Raises:
-            InputError: it is another one.
+            InputError: a batch differs.
         """
         first, digests = not self._digests, []
         for batch in batches:
@@ -252,7 +252,7 @@ class _Tensors(Indexed):
             yield Batch(self._rows(indices), None if self.labels is None else self.labels[indices], indices)
 
     def _rows(self, indices: Tensor) -> Tensor:
-        if self.batch_dim == 1 and is_constant(self.inputs):  # one step in memory stays one
+        if self.batch_dim == 1 and is_constant(self.inputs):  # keep constant input a view
             return repeat_over_time(single_step(self.inputs)[indices], len(self.inputs))
         return self.inputs[(slice(None),) * self.batch_dim + (indices,)]
 
@@ -261,7 +261,7 @@ class _Items(Indexed):
     """A map-style Dataset."""
 
     def __init__(self, checks: Checks, dataset: Any, workers: int) -> None:
-        self.stacked = replace(checks, batch_dim=0)  # as they come; moved to the batch axis afterwards
+        self.stacked = replace(checks, batch_dim=0)  # stacked first, then moved to the batch axis
         self.dataset, self.workers, self.batch_dim = dataset, workers, checks.batch_dim
         if not len(dataset):
             raise InputError(f"{checks.argument}: expected at least one input; got a Dataset of none")
@@ -275,7 +275,7 @@ class _Items(Indexed):
         return self.take((part, derive_seed(0, "items", number)) for number, part in enumerate(parts))
 
     def take(self, batches: Iterable[tuple[Tensor, int]]) -> Iterator[Batch]:
-        # The seed goes to the worker with the indices, for only the process that loads a batch can use it.
+        # The seed is sent with the indices, since only the process that loads a batch can use it.
         keys: Any = ((indices.tolist(), seed) for indices, seed in batches)
         loader: DataLoader[Any] = DataLoader(
             _Collated(self.dataset),
@@ -283,7 +283,7 @@ class _Items(Indexed):
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=self.workers,
-            generator=generator_for(0, "workers"),  # the global one is nobody's to advance
+            generator=generator_for(0, "workers"),  # leaves the global generator unchanged
         )
         for indices, items in loader:
             batch = self.stacked.batch(items, torch.tensor(indices))
@@ -291,7 +291,7 @@ class _Items(Indexed):
 
 
 class _Collated(Dataset[Any]):
-    """The items of a Dataset by the batch."""
+    """Batches of items of a Dataset."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -309,7 +309,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _tensors(data: Any, batch_dim: int) -> Sequence[Tensor] | None:
-    """The tensors that `data` consists of, the first with its inputs along an axis; None if it consists of none."""
+    """The tensors of `data`, the first one with the inputs along an axis; None if it is not made of tensors."""
     if isinstance(data, Tensor):
         return [data]
     if isinstance(data, tuple) or (isinstance(data, list) and data and all(isinstance(part, Tensor) for part in data)):
@@ -319,7 +319,7 @@ def _tensors(data: Any, batch_dim: int) -> Sequence[Tensor] | None:
 
 
 def _stacked(data: Any) -> Sequence[Tensor] | None:
-    """The tensors of a TensorDataset, or of a Subset of one, whose items are on their first axis."""
+    """The tensors of a TensorDataset, or of a Subset of one, with the items on the first axis."""
     if isinstance(data, TensorDataset) and type(data).__getitem__ is TensorDataset.__getitem__:
         return data.tensors
     whole = _stacked(data.dataset) if type(data) is Subset else None

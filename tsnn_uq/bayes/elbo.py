@@ -1,7 +1,7 @@
-"""The evidence lower bound, as Pyro has it: a model, a guide, and the divergence of the one from the other.
+"""The evidence lower bound in Pyro: a model, a guide, and the divergence between them.
 
-The forward pass draws outputs of layers, not weights, so no weight is ever sampled. A handler gives each weight's site
-a stand-in that nothing reads; the divergence at the site is exact, by Pyro's table of them.
+The forward pass draws outputs of layers, so weights are never sampled. A handler gives each weight's site a placeholder
+that is not read; the divergence at the site is exact, from Pyro's registered divergences.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Unread(Messenger):
-    """Gives latent sites zeros for a draw."""
+    """Replaces draws at latent sites by zeros."""
 
     def _pyro_sample(self, msg: Any) -> None:
         msg["value"] = torch.zeros(()).expand(msg["fn"].shape())

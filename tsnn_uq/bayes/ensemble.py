@@ -17,13 +17,13 @@ __all__ = ["Ensemble"]
 class Ensemble(Posterior):
     """Each of M networks with probability 1 / M (Lakshminarayanan et al., 2017).
 
-    `sample` takes one at random; several draws take each in turn, so M of them are the ensemble itself.
+    `sample` returns a random one; `draws` returns each in turn, so M draws are the ensemble itself.
 
     Args:
-        networks: trained networks; they are copied when they are drawn.
+        networks: trained networks, which are copied when drawn.
 
     Raises:
-        InputError: there are none, or one is no module.
+        InputError: there are no networks, or one is not a module.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -37,6 +37,6 @@ class Ensemble(Posterior):
         return copy_network(self.networks[int(member)])
 
     def draws(self, count: int, generator: torch.Generator) -> Iterator[nn.Module]:
-        """`count` networks, in turn; nothing is random."""
+        """`count` networks in turn, without randomness."""
         check_positive("samples", count, integer=True)
         return (copy_network(network) for network in islice(cycle(self.networks), count))

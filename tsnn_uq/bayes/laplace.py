@@ -7,7 +7,7 @@ weights, so the Hessian of the negative log likelihood is exactly
 .. math:: H = \sum_n (\operatorname{diag} p_n - p_n p_n^T) \otimes \phi_n \phi_n^T,
 
 and the posterior is normal around the trained weights with precision :math:`H + \delta I`, where :math:`\delta` is the
-precision of the prior. All other weights stay as they are.
+precision of the prior. All other weights are fixed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tsnn_uq.seeds import generator_on
 __all__ = ["STRUCTURES", "LastLayerLaplace"]
 
 LARGEST = 16_384
-"""Weights, above which the full curvature would take more than 2 GiB and hours."""
+"""Number of weights above which the full curvature would take more than 2 GiB and hours."""
 
 Sums = tuple[Tensor, ...]
 Basis = tuple[Tensor, Callable[[Tensor], Tensor]]
-"""Eigenvalues of the curvature, and from coordinates in its basis, of their shape, to weights [C, d]."""
+"""Eigenvalues of the curvature, and the map from coordinates in its eigenbasis to weights [C, d]."""
 
 
 class LastLayerLaplace(Posterior):
@@ -46,11 +46,11 @@ class LastLayerLaplace(Posterior):
     Args:
         network: a trained network whose logits are outputs of a linear layer, or their mean or sum over time.
         train: its training images [N, ...] and labels [N], a Dataset or a DataLoader.
-        layer: name of that layer; None finds it.
+        layer: name of that layer; None to find it.
         structure: ``"full"``; ``"kronecker"``, sum of features' squares times mean curvature of the logits (Ritter et
             al., 2018), with the prior added in the eigenbasis; or ``"diagonal"``.
-        prior_precision: the prior's; None for that of the highest evidence (MacKay, 1992). Of a network that is right
-            with large margins on all its training images, that is close to 0, and draws are far apart.
+        prior_precision: precision of the prior; None maximizes the evidence (MacKay, 1992). For a network that is right
+            with large margins on all training images it is close to 0, and draws are far apart.
         batch_size: images at a time; a DataLoader has its own.
         batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
         output: converts what the network returns to outputs [T, N, C] or [N, C], if it returns something else.
@@ -60,9 +60,9 @@ class LastLayerLaplace(Posterior):
         layer: name of the last layer.
 
     Raises:
-        InputError: the network has no linear layer, or its logits are not linear in one, as where neurons follow; the
-            layer has ternary weights that are not frozen, or too many for ``"full"``; images or labels do not fit; or
-            no prior precision has the highest evidence.
+        InputError: the network has no linear layer, or its logits are not linear in one (for instance because neurons
+            follow); the layer has unfrozen ternary weights, or too many weights for ``"full"``; images or labels are
+            invalid; or the evidence has no maximum.
     """
 
     def __init__(
@@ -134,9 +134,9 @@ class LastLayerLaplace(Posterior):
         return self.log_likelihood - (prior_precision * self.mean.square().sum() + growth).item() / 2
 
     def _best_precision(self) -> float:
-        """Where the derivative of `log_evidence` is zero: delta |W|^2 = sum of lambda / (lambda + delta), once.
+        """The zero of the derivative of `log_evidence`: delta |W|^2 = sum of lambda / (lambda + delta).
 
-        The sum is at least its largest term and at most that of all lambda / delta, which encloses the solution.
+        The sum is at least its largest term and at most the sum of lambda / delta, which brackets the solution.
         """
         from scipy.optimize import brentq
 
@@ -162,7 +162,7 @@ class LastLayerLaplace(Posterior):
 
 
 def _extended(layer: Any) -> Tensor:
-    """Weights with the bias as a last column, double [C, d]."""
+    """Weights with the bias as the last column, float64 [C, d]."""
     parts = [layer.weight] + ([layer.bias.unsqueeze(1)] if layer.bias is not None else [])
     return torch.cat([part.detach().double() for part in parts], 1)
 
@@ -213,4 +213,4 @@ STRUCTURES: dict[str, tuple[Callable[[Tensor, Tensor], Sums], Callable[..., Basi
     "kronecker": (_kronecker, _of_kronecker),
     "diagonal": (_diagonal, _of_diagonal),
 }
-"""Sums over images of features [N, d] and probabilities [N, C], and the basis that they give."""
+"""Accumulates features [N, d] and probabilities [N, C], and returns the eigenbasis."""

@@ -1,11 +1,11 @@
-r"""The last layer of a network: which one it is, and the features of which logits are linear functions.
+r"""Find the last layer of a network, and the features of which its logits are linear functions.
 
 Logits may be the layer's outputs at one step, or their mean, their sum or another weighted sum over steps and calls,
 
 .. math:: \text{logits}_n = \sum_k a_{kn} (W x_{kn} + b) = W \phi_n + \kappa_n b,
 
 with features :math:`\phi_n = \sum_k a_{kn} x_{kn}` and :math:`\kappa_n = \sum_k a_{kn}`. The weights a are gradients of
-the logits in the layer's outputs, and cost one backward pass through what follows the layer.
+the logits with respect to the layer's outputs, from one backward pass through the part after the layer.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tsnn_uq.state import rest
 __all__ = ["features_and_logits", "last_layer"]
 
 Call = Callable[[], Tensor]
-"""Runs a network, and gives its outputs [T, N, C] or [N, C]."""
+"""Runs a network and returns its outputs [T, N, C] or [N, C]."""
 
 
 def last_layer(network: nn.Module, call: Call, name: str | None = None) -> str:
-    """Name of the linear layer whose outputs the logits are made of, however the layers are registered.
+    """Name of the linear layer whose outputs are combined to the logits.
 
     Args:
         network: any network in evaluation mode.
         call: runs it on some inputs.
-        name: the layer, where it is known; it is checked to be one.
+        name: the layer, if known; it is validated.
 
     Raises:
-        InputError: no layer of that name; or without one there are none or several such layers.
+        InputError: there is no layer of that name; or, without a name, there are none or several such layers.
     """
     if name is not None:
         (layer,) = select_layers(network, [name]).values()
@@ -57,9 +57,9 @@ def last_layer(network: nn.Module, call: Call, name: str | None = None) -> str:
 
 
 def features_and_logits(network: nn.Module, name: str, call: Call) -> tuple[Tensor, Tensor]:
-    """Features [N, d] of the inputs and logits [N, C], double.
+    """Features [N, d] of the inputs and logits [N, C], float64.
 
-    Where the layer has a bias, its factor is the last feature.
+    If the layer has a bias, its factor is the last feature.
 
     Args:
         network: a network in evaluation mode.
@@ -67,7 +67,7 @@ def features_and_logits(network: nn.Module, name: str, call: Call) -> tuple[Tens
         call: runs it on N inputs.
 
     Raises:
-        InputError: logits are no weighted sum of the layer's outputs.
+        InputError: the logits are not a weighted sum of the layer's outputs.
     """
     layer: Any = network.get_submodule(name)
     outputs, seen = _run(network, {name: layer}, call)
@@ -85,13 +85,13 @@ def features_and_logits(network: nn.Module, name: str, call: Call) -> tuple[Tens
 def _run(
     network: nn.Module, layers: Mapping[str, nn.Module], call: Call
 ) -> tuple[Tensor, dict[str, list[tuple[Tensor, Tensor]]]]:
-    """Logits, and for each call of a layer its inputs, and its outputs with no graph before them."""
+    """Logits, and for each call of a layer its inputs and its outputs, detached from the graph before."""
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in layers}
 
     def cut(name: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
         def hook(_: nn.Module, given: Any, output: Tensor) -> Tensor:
             seen[name].append((given[0].detach(), output.detach().requires_grad_()))
-            return seen[name][-1][1].clone()  # which may be changed in place
+            return seen[name][-1][1].clone()  # a clone, since it may be modified in place
 
         return hook
 
@@ -111,7 +111,7 @@ def _run(
 
 
 def _gradients(outputs: Tensor, calls: list[tuple[Tensor, Tensor]]) -> tuple[Tensor | None, ...]:
-    """Of the sum over inputs and classes c of (c + 1) logit_c, in the outputs of each call; None where it has none."""
+    """Gradients of the sum over inputs and classes c of (c + 1) logit_c in the outputs of each call, or None."""
     if not outputs.requires_grad or not calls:
         return (None,) * len(calls)
     total = (outputs * _probe(outputs)).sum()
@@ -125,7 +125,7 @@ def _probe(outputs: Tensor) -> Tensor:
 def _features(
     layer: nn.Linear, outputs: Tensor, calls: list[tuple[Tensor, Tensor]], arrange: Callable[[Tensor, int], Tensor]
 ) -> Tensor | None:
-    """Features [N, d] if logits are a weighted sum of the layer's outputs, whose rows `arrange` makes [k, N, ...]."""
+    """Features [N, d] if logits are a weighted sum of the layer's outputs, which `arrange` brings to [k, N, ...]."""
     count, classes = outputs.shape
     probe = _probe(outputs).double()
     features = probe.new_zeros(count, layer.in_features + (layer.bias is not None))
@@ -138,7 +138,7 @@ def _features(
         slope = arrange(gradient.double(), count)  # [k, N, C]
         weights = slope @ probe / probe.square().sum()
         if not torch.allclose(slope, weights.unsqueeze(-1) * probe, rtol=_tolerance(outputs), atol=0):
-            return None  # not the same for all classes
+            return None  # the weights differ between classes
         given = unpack_spikes(given, layer.in_features) if given.dtype == torch.uint8 else given
         inputs, values = (arrange(rows.detach().double(), count) for rows in (given, output))
         if layer.bias is not None:
@@ -158,5 +158,5 @@ def _inputs_first(rows: Tensor, count: int) -> Tensor:
 
 
 def _tolerance(outputs: Tensor) -> float:
-    """A few roundings of sums, relative."""
+    """Relative tolerance of a few rounding errors of sums."""
     return 16 * torch.finfo(outputs.dtype).eps

@@ -1,22 +1,22 @@
-r"""The noise that random weights put on a layer's outputs, for weights that stay the same over all time steps.
+r"""The noise that random weights cause in a layer's outputs, for weights that are constant over time.
 
 With independent weights of variance :math:`v_i`, an output :math:`y_t = \sum_i x_{ti} w_i` has
 
 .. math:: \operatorname{Cov}(y_t, y_{t'}) = \sum_i x_{ti} x_{t'i} v_i,
 
-and is close to normal where many inputs are active (the central limit theorem). To draw outputs and not weights is the
+and is approximately normal if many inputs are active (central limit theorem). Drawing outputs instead of weights is
 local reparameterization (Kingma et al., 2015; for discrete weights Shayer, Levi and Fetaya, 2018): each input of a
-batch has noise of its own, for the price of one draw, and a gradient exists where the weights are discrete. A spiking
-network has one output for each time step, which are far from independent. There are two ways:
+batch has its own noise at the cost of one draw, and discrete weights have a gradient. A spiking network has one output
+per time step, and these outputs are correlated. There are two methods:
 
 - ``"exact"``: the T (T + 1) / 2 covariances of an output, and their Cholesky factor. Noise is independent between
-  inputs and between outputs, which gives the gradient of least variance, but the cost grows with T^2.
+  inputs and between outputs, which minimizes the variance of the gradient, but the cost grows with T^2.
 - ``"flipout"`` (Wen et al., 2018): one normal draw D of all weights, with signs r and s of each input's outputs and
-  inputs, y_n = r_n * D (s_n * x_n). The moments of each input's outputs over time are the same for any T, at twice the
-  price of a layer; different inputs are uncorrelated, but not independent.
+  inputs, y_n = r_n * D (s_n * x_n). The moments of each input's outputs over time are exact for any T, at twice the
+  cost of a layer; different inputs are uncorrelated, but not independent.
 
-In a convolution ``"exact"`` takes each place of an image to have its own noise, which is an approximation that
-Kingma et al. and Shayer et al. make too, whereas ``"flipout"`` does not.
+In a convolution ``"exact"`` draws independent noise for each position of an image, an approximation that Kingma et al.
+and Shayer et al. also make; ``"flipout"`` does not.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ __all__ = ["MOST_STEPS", "NOISES", "correlate", "exact_noise", "flipout_noise"]
 
 NOISES = ("auto", "exact", "flipout")
 MOST_STEPS = 8
-"""Up to which ``"auto"`` takes ``"exact"``."""
+"""Number of steps up to which ``"auto"`` uses ``"exact"``."""
 JITTER = 1e-3
 
 Layer = Callable[[Tensor, Tensor], Tensor]
-"""From inputs and weights to weighted sums, without a bias."""
+"""Maps inputs and weights to weighted sums, without a bias."""
 
 
 def exact_noise(layer: Layer, inputs: Tensor, variance: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal noise of the right covariance over time.
+    """Normal noise with the exact covariance over time.
 
     Args:
         layer: weighted sums [K, N, ...] of inputs [K, N, ...].
         inputs: [T, N, ...].
-        variance: of the weights.
-        generator: where the noise comes from.
+        variance: variance of the weights.
+        generator: source of the noise.
 
     Returns:
         Noise [T, N, ...] to add to the outputs.
@@ -58,9 +58,9 @@ def exact_noise(layer: Layer, inputs: Tensor, variance: Tensor, generator: torch
 def correlate(covariance: Tensor, epsilon: Tensor) -> Tensor:
     """Give independent standard normals a covariance over the first axis: L epsilon, with the Cholesky factor L.
 
-    Step for step over the few time steps, each a vector operation over all inputs and outputs. A thousandth of each
-    variance and of their mean is added to the diagonal: where two steps have the same inputs the factor is singular,
-    and its gradient infinite.
+    It loops over the few time steps, with vector operations over all inputs and outputs. A thousandth of each variance
+    and of their mean is added to the diagonal, since the factor is singular, with an infinite gradient, if two steps
+    have the same inputs.
 
     Args:
         covariance: the upper triangle [T (T + 1) / 2, ...], row by row.
@@ -92,7 +92,7 @@ def _pairs(steps: int) -> list[tuple[int, int]]:
 
 
 def flipout_noise(layer: Layer, inputs: Tensor, variance: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise of one normal draw of the weights, with signs of each input's own; arguments as in `exact_noise`."""
+    """Noise of one normal draw of the weights, with random signs for each input; arguments as in `exact_noise`."""
     std = (variance + torch.finfo(variance.dtype).tiny).sqrt()
     draw = std * torch.empty_like(variance).normal_(generator=generator)
     sums = layer(inputs * _signs(inputs, generator), draw)

@@ -1,4 +1,4 @@
-"""What all posteriors have in common: a draw is a network."""
+"""The base class of posteriors, whose draws are networks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, generator: Generator) -> nn.Module:
-        """Draw a network: an independent copy, in evaluation mode, that knows nothing of the posterior.
+        """Draw a network: an independent copy in evaluation mode.
 
-        A generator on another device than the network's gives only a seed.
+        If the generator is on another device than the network, only a seed is drawn from it.
         """
 
     def draws(self, count: int, generator: Generator) -> Iterator[nn.Module]:
-        """Draw `count` networks, one after the other, each when it is asked for."""
+        """Draw `count` networks lazily, one after the other."""
         check_positive("samples", count, integer=True)
         return (self.sample(generator) for _ in range(count))
 
@@ -62,24 +62,24 @@ class Posterior(ABC):
     ) -> Tensor | Labelled[Tensor]:
         """Predict with S networks, which are drawn one at a time.
 
-        Layers that are random by themselves, such as dropout, draw once for each network. Each network goes through all
-        inputs before the next is drawn, so a Dataset or a DataLoader is loaded S times; it has to give the same inputs
-        in the same order each time.
+        Random layers, such as dropout, draw once for each network. Each network predicts all inputs before the next is
+        drawn, so a Dataset or a DataLoader is loaded S times and must return the same inputs in the same order each
+        time.
 
         Args:
             images: inputs [N, ...]; or a map-style Dataset, a DataLoader or a pair of tensors, with labels or without.
             samples: S.
-            generator: where the networks, and what is random in them, come from.
+            generator: source of the networks and of their random layers.
             per_step: return the prediction after each time step.
             options: of `tsnn_uq.uncertainty.mc_predict`, e.g. ``batch_size``; ``progress`` counts the inputs of all
                 networks.
 
         Returns:
-            Probabilities [S, N, C], or [S, T, N, C] with `per_step`; for other data than one tensor with the labels, as
-            ``(predictions, labels)``.
+            Probabilities [S, N, C], or [S, T, N, C] with `per_step`; unless `images` is one tensor, with the labels,
+            as ``(predictions, labels)``.
 
         Raises:
-            InputError: as `tsnn_uq.uncertainty.mc_predict`; or the inputs, or their order, are others each time.
+            InputError: as `tsnn_uq.uncertainty.mc_predict`; or the inputs or their order change.
         """
         found = self._draw(partial(mc_predict, per_step=per_step), images, samples, generator, options)
         probs, labels = zip(*found, strict=True)
@@ -94,16 +94,16 @@ class Posterior(ABC):
     def moments(
         self, images: Data | Source, *, samples: int = 32, generator: Generator, **options: Any
     ) -> Moments | Labelled[Moments]:
-        """Statistics of what `predict` returns, in memory that does not grow with the number of networks.
+        """Statistics of the predictions of `predict`, in memory that does not grow with the number of networks.
 
         Args:
-            images: inputs, as `predict` takes them.
+            images: inputs, as for `predict`.
             samples: S.
-            generator: where the networks, and what is random in them, come from.
+            generator: source of the networks and of their random layers.
             options: of `tsnn_uq.uncertainty.mc_moments`, e.g. ``batch_size``.
 
         Returns:
-            Statistics of N inputs; for other data than one tensor with the labels, as ``(predictions, labels)``.
+            Statistics of N inputs; unless `images` is one tensor, with the labels, as ``(predictions, labels)``.
 
         Raises:
             InputError: as `predict`.
@@ -134,11 +134,11 @@ class Posterior(ABC):
 
 
 def copy_network(network: nn.Module, put: dict[int, nn.Module] | None = None) -> nn.Module:
-    """A deep copy in evaluation mode, at rest, that draws from no generator yet.
+    """A deep copy in evaluation mode, with its state reset and without generators.
 
     Args:
         network: any module.
-        put: modules to put in the place of others, by the others' ``id``.
+        put: replacements of modules, by the ``id`` of the original.
     """
     copied = copy_at_rest(network, put)
     module: Any

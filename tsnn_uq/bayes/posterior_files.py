@@ -1,8 +1,9 @@
-"""Posteriors in files: draws at two bits a weight, or the distribution itself.
+"""Save and load posteriors: draws at two bits a weight, or the distribution itself.
 
-In a file of S draws each tensor has one more axis in front: S values, or one that all draws share. A weight that is
-ternary in all of them stands as ``name.codes``, uint8 [S, ceil(n / 4)] as `tsnn_uq.quantization.packing` draws it, and
-``name.scale``. Neither kind of file says how the network is built: it is put into one of the same shape.
+In a file of S draws each tensor has one more leading axis: S values, or one that all draws share. A weight that is
+ternary in all draws is stored as ``name.codes``, uint8 [S, ceil(n / 4)] in the layout of
+`tsnn_uq.quantization.packing`, and ``name.scale``. The files do not contain the architecture; they are loaded into a
+network of the same shape.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def save_draws(path: str | Path, networks: Sequence[nn.Module], *, header: Mappi
         header: further values to store, JSON-serializable.
 
     Raises:
-        InputError: no networks, or of different shapes.
+        InputError: there are no networks, or their shapes differ.
     """
     if not networks:
         raise InputError(f"networks: expected at least one network; got {describe(networks)}")
@@ -67,14 +68,14 @@ def save_draws(path: str | Path, networks: Sequence[nn.Module], *, header: Mappi
 
 
 def load_draws(path: str | Path, network: nn.Module) -> tuple[list[nn.Module], dict[str, Any]]:
-    """Read what `save_draws` wrote.
+    """Load a file of `save_draws`.
 
     Args:
         path: the file.
-        network: a network of the shape of those that were saved; it stays as it is.
+        network: a network of the same shape as the saved ones; it is not changed.
 
     Returns:
-        S networks, bit for bit those that were saved, and the header.
+        S networks, bit for bit the saved ones, and the header.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, or of other networks.
@@ -118,7 +119,7 @@ def _state(
 def save_posterior(
     path: str | Path, posterior: VariationalPosterior, *, header: Mapping[str, Any] | None = None
 ) -> None:
-    """Save a variational posterior with all that is learned of it, atomically.
+    """Save the learned parameters of a variational posterior, atomically.
 
     Args:
         path: the file, ``.safetensors``.
@@ -134,11 +135,11 @@ def save_posterior(
 
 
 def load_posterior(path: str | Path, network: nn.Module) -> tuple[VariationalPosterior, dict[str, Any]]:
-    """Read what `save_posterior` wrote.
+    """Load a file of `save_posterior`.
 
     Args:
         path: the file.
-        network: a network of the shape of that which the posterior began at; it stays as it is.
+        network: a network of the same shape as the one that the posterior started from; it is not changed.
 
     Returns:
         The posterior, in evaluation mode, and the header.

@@ -1,4 +1,4 @@
-"""Distributions of weights that Pyro does not have, and their divergences, registered where Pyro looks for them."""
+"""Distributions of weights that Pyro lacks, with their divergences registered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DroppedPoints", "TernaryCodes"]
 class TernaryCodes(TorchDistribution):
     """Codes -1, 0 and 1.
 
-    Three tensors and no axis of length 3, which takes a third of the time of a categorical distribution.
+    Three tensors instead of an axis of length 3 take a third of the time of a categorical distribution.
 
     Args:
         minus: logarithm of the probability of -1, any shape; probabilities sum to one.
@@ -43,7 +43,7 @@ class TernaryCodes(TorchDistribution):
         return self.logs[2].exp() + self.logs[0].exp() - self.mean.square()
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw from torch's global generator, as all of Pyro does."""
+        """Draw from torch's global generator, as in Pyro."""
         with torch.no_grad():
             level = torch.rand(self._extended_shape(torch.Size(sample_shape)), dtype=self.logs[0].dtype)
             level = level.to(self.logs[0].device)
@@ -77,14 +77,14 @@ class DroppedPoints(TorchDistribution):
         super().__init__(mean.shape, validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw from torch's global generator, as all of Pyro does."""
+        """Draw from torch's global generator, as in Pyro."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
             return self.mean_kept * (torch.rand(shape, device=self.mean_kept.device) >= self.p)
 
 
 def _kl_dropped(q: DroppedPoints, p: Normal) -> Tensor:
-    """(1 - p) m^2 / (2 sigma^2), up to what no parameter moves: Gal and Ghahramani (2016), appendix, proposition 1."""
+    """(1 - p) m^2 / (2 sigma^2), up to a constant: Gal and Ghahramani (2016), appendix, proposition 1."""
     return (1 - q.p) * (q.mean_kept - p.loc).square() / (2 * p.scale.square())
 
 

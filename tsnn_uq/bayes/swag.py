@@ -20,19 +20,18 @@ __all__ = ["CollectSwag", "Swag"]
 
 
 class Swag(Posterior):
-    r"""Normal weights with the mean, and half the covariance, of those collected.
+    r"""Normal weights with the mean, and half the covariance, of the collected weights.
 
     .. math:: w = \bar w + \tfrac{1}{\sqrt 2} \Sigma^{1/2} z_1 + \tfrac{1}{\sqrt{2 (K - 1)}} D z_2
 
-    with the variances :math:`\Sigma` of each weight alone, and K columns of D, the last collected weights less the mean
-    at that time. Of a network with straight-through ternary weights the float copies are collected, and a draw's are
-    made ternary.
+    with the diagonal variances :math:`\Sigma` and K columns of D, the last collected weights minus the mean at that
+    time. For a network with straight-through ternary weights the float copies are collected, and draws are ternarized.
 
     Args:
-        network: a network as those that will be collected.
-        rank: K, how many of the last collected weights are kept.
-        images: inputs [N, ...] from which BatchNorm's statistics are taken anew in each draw, where there are any.
-        batch_size: images at a time.
+        network: a network of the shape of those that will be collected.
+        rank: K, the number of last collected weights that are kept.
+        images: inputs [N, ...] from which BatchNorm's statistics are recomputed in each draw.
+        batch_size: images per batch.
         batch_dim: the axis of `images` that counts them.
 
     Raises:
@@ -64,10 +63,10 @@ class Swag(Posterior):
 
     @torch.no_grad()
     def collect(self, network: nn.Module) -> None:
-        """Take in the weights that a network has now.
+        """Collect the current weights of a network.
 
         Raises:
-            InputError: it has others than the network that this was made for.
+            InputError: its weights do not match those of the original network.
         """
         values = dict(network.named_parameters())
         wrong = [name for name, mean in self.mean.items() if name not in values or values[name].shape != mean.shape]
@@ -78,12 +77,12 @@ class Swag(Posterior):
             before = values[name] - mean
             mean += before / self.count
             after = values[name] - mean
-            self.squares[name] += before * after  # Welford's, since a difference of mean squares cancels
+            self.squares[name] += before * after  # Welford's update avoids cancellation
             self.deviations[name] = torch.cat([self.deviations[name], after.unsqueeze(0)])[-self.rank :]
 
     @torch.no_grad()
     def sample(self, generator: torch.Generator) -> nn.Module:
-        """Draw a network, its BatchNorm statistics taken anew.
+        """Draw a network with recomputed BatchNorm statistics.
 
         Raises:
             InputError: fewer than two networks were collected.
@@ -107,7 +106,7 @@ class Swag(Posterior):
         return network
 
     def _blocks(self, network: nn.Module, images: Tensor) -> list[Tensor]:
-        """Images in batches; a last one alone joins the batch before where it could not be normalized."""
+        """Images in batches; a single last image joins the batch before if BatchNorm needs it."""
         blocks = list(images.split(self.batch_size, self.batch_dim))
         if len(blocks) > 1 and blocks[-1].shape[self.batch_dim] == 1:
             copied = copy_network(network)
@@ -118,34 +117,33 @@ class Swag(Posterior):
         return blocks
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that was collected."""
+        """The collected statistics."""
         parts = {"mean": self.mean, "squares": self.squares, "deviations": self.deviations}
         state = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         return state | {"count": torch.tensor(self.count)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up what was collected before."""
+        """Restore collected statistics."""
         self.count = int(state["count"])
         for part in ("mean", "squares", "deviations"):
             setattr(self, part, {name: state[f"{part}.{name}"].clone() for name in self.mean})
 
 
 class CollectSwag(Method):
-    """Any training method, with the weights of its last part collected in `swag`.
+    """A training method whose weights are collected in `swag` in the last part of the training.
 
-    The learning rate of the one loop falls to zero at the end, so start early enough to see the weights move. Methods
-    that fix weights, such as the indirect one, collect what is fixed with the rest, and draws are not ternary there;
-    after the direct method they are.
+    The learning rate falls to zero at the end, so start early enough for the weights to move. Draws are ternary after
+    the direct method, but not after methods that fix weights, such as the indirect one.
 
     Args:
-        method: the training method; its ``criterion`` is the one that counts.
+        method: the training method; its ``criterion`` is used.
         start: share of the training at the first collection.
         count: number of collections, spread evenly up to the end.
         rank: see `Swag`.
-        refresh: how many of the training images BatchNorm's statistics are taken from.
+        refresh: number of training images for BatchNorm's statistics.
 
     Attributes:
-        swag: the posterior, once the training has begun.
+        swag: the posterior, once the training has started.
     """
 
     swag: Swag
@@ -163,14 +161,14 @@ class CollectSwag(Method):
         self.moments = tuple(start + (1 - start) * k / (count - 1) for k in range(count))
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Start the method, and collect nothing yet."""
+        """Start the method, without collecting."""
         self.method.start(model, images)
         source = open_data("images", images)
         first = source.first(self.refresh) if batch_norms(model) else None
         self.swag = Swag(model, rank=self.rank, images=first, batch_dim=source.batch_dim)
 
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Let the method act, and collect if the moment has come."""
+        """Call the method, and collect if due."""
         self.method.after_step(model, progress)
         if self.swag.count < len(self.moments) and progress >= self.moments[self.swag.count]:
             self.swag.collect(model)
@@ -184,7 +182,7 @@ class CollectSwag(Method):
         return self.method.term(forward)
 
     def finish(self, model: nn.Module) -> None:
-        """Let the method finish."""
+        """Finish the method."""
         self.method.finish(model)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Stochastic variational inference, as a method of the one training loop."""
+"""Stochastic variational inference, as a method of the training loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tsnn_uq.training.schedules import warmed_up
 
 __all__ = ["Variational", "infer"]
 
-LEAST = 1e-9  # of the factor of the divergence, which Pyro wants above 0
+LEAST = 1e-9  # minimum factor of the divergence, which must be above 0 for Pyro
 
 
 class Variational(Method):
@@ -38,7 +38,7 @@ class Variational(Method):
         self.progress = 0.0
 
     def start(self, model: nn.Module, images: Data | Source) -> None:
-        """Note whose divergence it is, how many inputs there are, and on which axis."""
+        """Store the posterior, the number of inputs and their axis."""
         if not isinstance(model, VariationalPosterior):
             raise InputError(f"model: expected a VariationalPosterior; got {type(model).__name__}")
         source = open_data("images", images)
@@ -46,12 +46,12 @@ class Variational(Method):
         self.posterior, self.inputs, self.progress = model, source.count, 0.0
 
     def after_step(self, model: nn.Module, progress: float) -> None:
-        """Note how far the training is."""
+        """Store the progress of the training."""
         self.progress = progress
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
         """Minus the lower bound for each input, nats."""
-        from tsnn_uq.bayes.elbo import negative_elbo  # late, since Pyro is slow to import
+        from tsnn_uq.bayes.elbo import negative_elbo  # imported here, since Pyro is slow to import
 
         passes = len(mc_logits)
         bound = negative_elbo(
@@ -66,7 +66,7 @@ class Variational(Method):
         return bound / self.inputs
 
     def state_dict(self) -> dict[str, Tensor]:
-        """How far the training is."""
+        """The progress of the training."""
         return {"progress": torch.tensor(self.progress, dtype=torch.float64)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -86,24 +86,24 @@ def infer(
 ) -> History:
     """Train a variational posterior, in place, with `tsnn_uq.training.fit`.
 
-    An interrupted call with a `checkpoint` path, made again, goes on and ends with the same numbers.
+    Repeating an interrupted call with a `checkpoint` path resumes it and ends with the same numbers.
 
     Args:
-        posterior: e.g. from `ternary_posterior`, best begun at a trained network.
+        posterior: e.g. from `ternary_posterior`, preferably of a trained network.
         train: images [N, ...] and labels [N], a Dataset or a DataLoader.
         seed: seed of the run.
         temperature: factor of the divergence, see `Variational`.
         warm_up: share of the training over which that factor grows from 0.
-        settings: budget and optimizer; by default a learning rate of 0.01. There is no weight decay, which would be a
+        settings: budget and optimizer; by default a learning rate of 0.01. Weight decay must be 0, since it would be a
             second prior.
-        options: the others of `tsnn_uq.training.fit`, such as ``validation``, of which the network of mean weights is
-            measured, ``checkpoint``, ``augment`` or ``callbacks``.
+        options: further arguments of `tsnn_uq.training.fit`, such as ``checkpoint``, ``augment``, ``callbacks`` or
+            ``validation``, which evaluates the network of mean weights.
 
     Returns:
         The loss, nats an input, and the validation accuracy of each epoch, and the seconds taken.
 
     Raises:
-        InputError: as `tsnn_uq.training.fit`; weight decay; or `posterior` is something else.
+        InputError: as `tsnn_uq.training.fit`; or there is weight decay, or `posterior` has another type.
     """
     settings = settings or FitSettings(learning_rate=0.01, weight_decay=0.0)
     if settings.weight_decay:

@@ -20,18 +20,18 @@ __all__ = ["VariationalLayer"]
 
 
 class VariationalLayer(StochasticLayer):
-    """Takes the place of a fully connected layer or a convolution; its weights have a distribution.
+    """Replaces a fully connected layer or a convolution by one whose weights have a distribution.
 
     In training mode its outputs are drawn by local reparameterization (`tsnn_uq.bayes.output_noise`). In evaluation
     mode it uses the mean of the weights. Inputs are [N, ...] or [T, N, ...].
 
     Args:
-        layer: the layer, of which a copy is kept for all but the weights; dropconnect of its own is taken off.
+        layer: the layer; a copy without its weights is kept, and its dropconnect is removed.
         weights: the distribution of its weights.
         noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
 
     Attributes:
-        expected: the number of inputs that the network was given in this pass, None after the layer was called.
+        expected: the number of inputs of the network in this pass; None after the layer was called.
     """
 
     expected: int | None = None
@@ -44,7 +44,7 @@ class VariationalLayer(StochasticLayer):
         self.layer = copy_at_rest(layer)
         if isinstance(layer, StochasticLayer):
             self.layer.p = 0.0
-        # Holds the weights' place, so that a deployed layer has its parameters in the old order.
+        # A placeholder, so that a deployed layer has its parameters in the original order.
         self.layer.weight = nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
         self.weights = weights
 
@@ -88,7 +88,7 @@ class VariationalLayer(StochasticLayer):
         return sums(inputs, mean, bias=True) + (noise[0] if len(noise) == 1 else torch.cat(noise, 1))
 
     def _check(self, inputs: Tensor, timed: bool) -> None:
-        """Raise where noise would not be the same at all steps of an input."""
+        """Raise if the weights would not be constant over the steps of an input."""
         if self.mask != "fixed":
             raise InputError("mask: expected 'fixed', since weights stay the same over the steps; got 'per-step'")
         if self.expected != inputs.shape[int(timed)]:
@@ -100,7 +100,7 @@ class VariationalLayer(StochasticLayer):
         self.expected = None
 
     def deploy(self, weight: Tensor) -> nn.Module:
-        """The layer that it took the place of, with these weights."""
+        """The original layer with the given weights."""
         layer: Any = copy_at_rest(self.layer)
         layer.weight = nn.Parameter(weight.detach())
         return layer.eval()

@@ -1,4 +1,4 @@
-"""Variational posteriors: a network whose weights have distributions that are learned."""
+"""Variational posteriors: networks whose weights have learned distributions."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = ["VariationalPosterior", "dropconnect_posterior", "gaussian_posterior"
 
 
 class VariationalPosterior(nn.Module, Posterior):
-    """A distribution of networks with independent random weights in some layers, and the same values in all else.
+    """A distribution of networks with independent random weights in some layers; all other values are shared.
 
     `tsnn_uq.bayes.infer` trains it as a module. In training mode a forward pass draws the outputs of each random layer
     (`tsnn_uq.bayes.output_noise`); in evaluation mode it is the network of mean weights. `sample` draws networks and
     `predict` returns their predictions. `tsnn_uq.uncertainty.mc_predict` of the module draws outputs, as in training.
 
     Args:
-        network: where to begin; it is copied.
+        network: the initial network, which is copied.
         family: ``"ternary"``, ``"gaussian"`` or ``"dropconnect"``, see `tsnn_uq.bayes.weight_distributions`.
         layers: names of the layers whose weights are random, each with the family's options.
         noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
 
     Attributes:
-        batch_dim: the axis of what the network takes that counts inputs; `infer` sets it.
+        batch_dim: the batch axis of the network's inputs; `infer` sets it.
 
     Raises:
-        InputError: an unknown layer or family, options out of range, or a layer whose weight is no plain parameter.
+        InputError: a layer or family is unknown, an option is out of range, or a weight is not a plain parameter.
     """
 
     batch_dim = 0

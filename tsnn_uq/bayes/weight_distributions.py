@@ -1,4 +1,4 @@
-"""Distributions of a layer's weights, independent of each other: what is learned, its moments and its draws.
+"""Factorized distributions of a layer's weights: learned parameters, moments and draws.
 
 Training needs only the moments (`tsnn_uq.bayes.output_noise`); the draws are deployed. Each family also returns its
 distribution and its prior as Pyro distributions, from which Pyro computes the divergence.
