@@ -198,7 +198,7 @@ def test_ctrl_c_says_that_it_can_go_on(call, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", interrupted)
     code, _, error = call("train", *TINY, "--out", tmp_path)
     assert code == 130
-    assert "the same command goes on from here" in error
+    assert "the same command resumes" in error
 
 
 def test_data_lists_what_there_is(call, tmp_path):

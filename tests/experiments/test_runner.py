@@ -13,7 +13,7 @@ from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, run, sweep
 from tsnn_uq.experiments.run import lock_path
-from tsnn_uq.experiments.runner import Task, _end_with, count_left, waves
+from tsnn_uq.experiments.runner import Task, _end_with, tasks_left, waves
 
 GRID = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
 
@@ -27,7 +27,7 @@ def tasks(configs, runs=Path("runs")):
 
 
 def count_runs(configs, runs):
-    return count_left(tasks(configs, runs))
+    return len(tasks_left(tasks(configs, runs)))
 
 
 def test_what_a_run_needs_is_in_an_earlier_wave():

@@ -31,8 +31,7 @@ def screen(
 ) -> None:
     """Train with every term at four weights, on 10,000 images of MNIST; then the chosen weights with all seeds.
 
-    Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it goes on
-    where it was.
+    Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it resumes.
     """
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening
@@ -62,7 +61,7 @@ def compete(
 ) -> None:
     """Train with the best terms and without, ternary and float, on all of MNIST.
 
-    Writes finals.csv into --out. Killed and called again, it goes on where it was.
+    Writes finals.csv into --out. Killed and called again, it resumes.
     """
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals
@@ -89,7 +88,7 @@ def infer(
 ) -> None:
     """Infer posteriors from the finals' networks without a term, and make ensembles of them.
 
-    Writes posteriors.csv into --out. Killed and called again, it goes on where it was.
+    Writes posteriors.csv into --out. Killed and called again, it resumes.
     """
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import FINALS, Plan, posteriors

@@ -65,7 +65,7 @@ def _guard(command: typer.Typer) -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # typer makes one of the other
             raise
-        print("tsnn-uq: stopped; the same command goes on from here", file=sys.stderr)
+        print("tsnn-uq: stopped; the same command resumes", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -109,7 +109,7 @@ def compare(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, plan
-    from tsnn_uq.experiments.runner import count_left
+    from tsnn_uq.experiments.runner import tasks_left
 
     grids = plan.make_grids(
         given_settings(ctx.args, data=data, network=network, method=methods),
@@ -124,7 +124,7 @@ def compare(
         plan.require_comparable(grids)
     require_writable(out)
     tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
-    with RunBars(console, runs=count_left(tasks)) as bars:
+    with RunBars(console, runs=len(tasks_left(tasks))) as bars:
         results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
     for table in results.tables:
         console.print(table)
@@ -151,11 +151,11 @@ def train(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, make_settings, sweep
-    from tsnn_uq.experiments.runner import Task, count_left
+    from tsnn_uq.experiments.runner import Task, tasks_left
 
     settings = make_settings(given_settings(ctx.args), config)
     require_writable(out)
-    with RunBars(console, runs=count_left([Task(settings, out)])) as bars:
+    with RunBars(console, runs=len(tasks_left([Task(settings, out)]))) as bars:
         (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars, logs=names(log)))
     print_values(f"{out / settings.name}", row)
 

@@ -28,9 +28,7 @@ def reproduce(
     budget: Annotated[
         str, typer.Option(help="full; or quick: small networks on subsets, minutes to see that everything works.")
     ] = "full",
-    backend: Annotated[str, typer.Option(help="Who does the runs: processes, or a cluster of dask or ray.")] = (
-        "processes"
-    ),
+    backend: Annotated[str, typer.Option(help="Workers: processes, or a cluster of dask or ray.")] = ("processes"),
     address: Annotated[str, typer.Option(help="Of the cluster; else one of --jobs workers is started here.")] = "",
     jobs: Annotated[int, typer.Option(help="Runs done side by side.")] = CORES,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how long it will take.")] = False,
@@ -42,8 +40,8 @@ def reproduce(
     """Do all sixteen rows of the paper's table, by seeds and by regularizers.
 
     Says beforehand how long it will take. Writes results.csv (a row a run), summary.csv and table.csv, which has the
-    paper's layout, into --out. Killed and called again, it goes on where it was; called twice at a time on one folder,
-    the two share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
+    paper's layout, into --out. Killed and called again, it resumes; called twice at a time on one folder,
+    both share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
     """
     from tsnn_uq.cli.progress import RunBars  # late: it takes a tenth of a second to import
     from tsnn_uq.experiments.backends import open_pool

@@ -42,7 +42,7 @@ def cifar10(seed: int = 0, data_dir: str | Path | None = None, *, augment: bool 
 
     Args:
         seed: draws the validation part.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
         augment: crop and flip training images at random.
     """
     splits = data.load("cifar10", data_dir, seed=seed)
@@ -59,7 +59,7 @@ def events(name: str) -> Callable[..., data.Splits]:
 
         Args:
             seed: draws the validation part.
-            data_dir: where the data lie.
+            data_dir: folder of the data sets.
             steps: time steps from the recording's start.
             bin_ms: length of a time step, in ms.
         """
@@ -75,7 +75,7 @@ def nmnist(
 
     Args:
         seed: draws the validation part.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
         steps: time steps from the recording's start.
         bin_ms: length of a time step, in ms.
         skip_bad: leave damaged recordings out, and count them, in place of an error.
@@ -97,7 +97,7 @@ def fsdd(
 
     Args:
         seed: draws the validation part, and with folds says which speaker is tested on.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
         folds: 0 for the official test part, 6 to leave one speaker out.
         code: ``"crossings"`` for spikes where mel energies cross levels, or ``"current"`` for the energies.
         steps: time steps of 12.5 ms.

@@ -218,7 +218,7 @@ def _module(kind: str, source: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)  # where classes and pickles look for what is defined in it
         if str(path.parent) not in sys.path:
-            sys.path.append(str(path.parent))  # for what lies beside it
+            sys.path.append(str(path.parent))  # for modules in the same folder
         spec.loader.exec_module(module)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"

@@ -48,7 +48,7 @@ class PosteriorSettings:
             variational inference; ``"laplace"``: of the last layer; ``"swag"``: of the weights in further training.
         temperature: of variational inference, see `tsnn_uq.bayes.Variational`; below 1 the posterior is cold.
         epochs: passes over the training set; Laplace takes none.
-        learning_rate: its peak; 0 for that of `LEARNING_RATES`, which then stands here.
+        learning_rate: its peak; 0 becomes that of `LEARNING_RATES`.
         samples: number of draws S.
         seed: of the inference, and of the draws.
         device: where networks run; empty for the run's.
@@ -87,7 +87,7 @@ def posterior_of_run(
 
     Masks of the run play no part in it: the draws' weights are all that is random. `out` gets ``settings.json``,
     ``draws.safetensors`` (ternary weights at two bits), ``posterior.safetensors`` where the inference was variational,
-    and last ``result.json``; an interrupted call, made again, goes on.
+    and last ``result.json``; an interrupted call resumes when made again.
 
     Args:
         run: folder of a finished run, for the kinds ``"ternary"`` and ``"gaussian"`` a float one.

@@ -1,4 +1,4 @@
-"""How long runs will take: a few real steps of each kind, before any is begun."""
+"""How long runs will take, by a few real steps of each kind."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tsnn_uq.experiments.context import Context, use_threads
 from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.run import make_method, make_regularizer
-from tsnn_uq.experiments.runner import Task, waves
+from tsnn_uq.experiments.runner import Task, tasks_left
 from tsnn_uq.experiments.settings import Settings
-from tsnn_uq.experiments.storage import build_network, is_finished
+from tsnn_uq.experiments.storage import build_network
 
 __all__ = ["Estimate", "announced", "estimate_run", "estimate_runs", "in_words"]
 
@@ -35,12 +35,12 @@ class Estimate(NamedTuple):
 def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> Estimate:
     """What `do_runs` has still to do, the float runs that others need among them.
 
-    Each kind of run is timed once, seeds being alike; a run that was begun counts as a whole one.
+    Each kind of run is timed once, since seeds take equally long; an interrupted run counts as a whole one.
 
     Raises:
         InputError: unknown or missing data.
     """
-    left = [task for wave in waves(tasks) for task in wave if not is_finished(task.folder, task.settings.flat())]
+    left = tasks_left(tasks)
     kinds = dict.fromkeys(task.settings.replace(seed=0) for task in left)
     seconds = {kind: estimate_run(kind, context) for kind in kinds}
     return Estimate(len(left), sum(seconds[task.settings.replace(seed=0)] for task in left))
@@ -102,7 +102,7 @@ def in_words(seconds: float) -> str:
 
 
 def announced(left: Estimate, jobs: int) -> str:
-    """How many runs there are to do, and how long they take with so many side by side.
+    """How many runs there are to do, and how long they take with `jobs` side by side.
 
     Example:
         >>> announced(Estimate(48, 40_000.0), jobs=2), announced(Estimate(1, 50.0), jobs=2)

@@ -76,7 +76,7 @@ def load_test(
     Args:
         settings: of the run.
         name: a data set, also shifted (``"mnist:rotate=30"``), one of those without a training part, or a component.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
         seed: of a random shift.
         shape: what the run's network takes, to which images of the package's other sets are fitted.
     """

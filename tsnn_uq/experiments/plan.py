@@ -21,7 +21,7 @@ from tsnn_uq.experiments.settings import (
     run_name,
     suits_alike,
 )
-from tsnn_uq.experiments.storage import is_begun, is_finished, read_predictions, require_same
+from tsnn_uq.experiments.storage import is_begun, read_predictions, require_same
 from tsnn_uq.files import as_path, read_toml, remove_leftovers, write_toml
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.results.paper_table import paper_table
@@ -41,7 +41,6 @@ __all__ = [
     "claim",
     "compare",
     "draw_figures",
-    "finished_runs",
     "make_grids",
     "plan_parts",
     "require_comparable",
@@ -57,7 +56,7 @@ PAPER_METHODS = ("float", "indirect", "direct")
 CONVOLUTIONAL = ("plif",)
 OF_EVENTS = ("slayer",)
 AXES = {"network": "families", "method": "methods", "method.layers": "parts", "seed": "seeds"}
-"""What a grid says in place of its run's settings."""
+"""Settings of a run that are axes of a grid, and which."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Grid(Axes):
                 if not is_reference(name):
                     with naming(argument):
                         find(kind, name)
-        # What the axes say stands in the run at one value, so that equal grids are equal.
+        # The run has one value of each axis, always the same one, so that equal grids are equal.
         object.__setattr__(self, "run", self.run.replace(network=self.families[0], method="float", seed=0))
         for family in self.families[1:]:
             if not suits_alike(self.families[0], family, self.run.data.name):
@@ -453,14 +452,6 @@ def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Pat
     """Where a comparison keeps a run; one without quantized layers is there under no quantized part."""
     without = out / "runs" / run_name(family, "none", method, seed)
     return without if method == "float" or without.exists() else out / "runs" / run_name(family, part, method, seed)
-
-
-def finished_runs(out: Path, family: str, part: str, seed: int) -> dict[str, Path]:
-    """By method, folders of the finished runs of a family, quantized part and seed."""
-    path = out / "config.toml"
-    methods = dict.fromkeys([*METHODS, *(read_axes(path)[0].methods if path.exists() else ())])
-    folders = {method: run_folder(out, family, part, method, seed) for method in methods}
-    return {method: folder for method, folder in folders.items() if is_finished(folder)}
 
 
 def require_comparable(grids: Sequence[Grid]) -> None:

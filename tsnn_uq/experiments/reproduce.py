@@ -79,7 +79,7 @@ def make_plan(
         regularizers: uncertainty terms in the loss, each for a table of its own, such as ``"variance:5+outliers:0.5"``.
         budget: ``"full"``, or ``"quick"``: small networks on subsets, a few minutes to see that everything works.
         device: where networks run.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
 
     Raises:
         InputError: unknown names, settings that do not go together, data that are not there and cannot be fetched, or
@@ -134,7 +134,7 @@ def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Compariso
 
     Args:
         plan: what to do.
-        pool: who does it.
+        pool: the workers.
         context: where and how.
 
     Returns:
@@ -142,7 +142,7 @@ def reproduce(plan: Plan, pool: Pool, context: Context = Context()) -> Compariso
         paper's layout) and ``reproduce.toml``; below it a comparison for each regularizer and kind of family.
 
     Raises:
-        InputError: before any run is begun, if one cannot be.
+        InputError: one of the runs cannot be done; nothing was done then.
     """
     folder = datasets.data_folder(context.data_dir).resolve()  # workers may have another one by default
     for name in _fixed(plan)["data"]:

@@ -275,7 +275,7 @@ def make_method(settings: Settings, teacher: nn.Module | None = None) -> trainin
 
 
 def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context, progress: Progress) -> None:
-    """Train a run's network, or go on with it, and write its weights and history into its folder under `runs`.
+    """Train a run's network, or resume its training, and write its weights and history into its folder under `runs`.
 
     The float run that it needs has to be finished.
     """

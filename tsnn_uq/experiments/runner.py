@@ -25,15 +25,15 @@ from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import UNFINISHED, as_path, remove_leftovers, require_writable
 
-__all__ = ["After", "Failure", "Row", "Task", "count_left", "do_runs", "raised", "sweep", "waves"]
+__all__ = ["After", "Failure", "Row", "Task", "do_runs", "raised", "sweep", "tasks_left", "waves"]
 
 Row = dict[str, Any]
-GOES_ON = "the same command goes on from here"
+GOES_ON = "the same command resumes"
 HOUR_S = 3600.0
 
 
 class Task(NamedTuple):
-    """A run, the folder of its run folder, and an optional prefix of its name where progress is shown."""
+    """A run, the folder that its own folder is in, and an optional prefix of its name where progress is shown."""
 
     settings: Settings
     runs: Path
@@ -83,16 +83,16 @@ def waves(tasks: Sequence[Task]) -> list[list[Task]]:
     return [wave for wave in (first, second) if wave]
 
 
-def count_left(tasks: Sequence[Task]) -> int:
-    """How many runs there are still to do, the float ones that others need among them."""
-    return sum(not is_finished(task.folder, task.settings.flat()) for wave in waves(tasks) for task in wave)
+def tasks_left(tasks: Sequence[Task]) -> list[Task]:
+    """The runs that are still to do, the float ones that others need among them."""
+    return [task for wave in waves(tasks) for task in wave if not is_finished(task.folder, task.settings.flat())]
 
 
 def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Context()) -> list[Row]:
     """Do all runs, and return their rows in the order of `settings`; see `do_runs`.
 
     Raises:
-        InputError: before any run is begun, if one cannot be; else, after all others are done, what a run raised.
+        InputError: before the first run if one cannot be done; else what a run raised, once all others are done.
     """
     tasks = [Task(one, as_path(runs)) for one in settings]
     results = do_runs(tasks, context)
@@ -123,16 +123,16 @@ def do_runs(
     Args:
         tasks: the runs; float ones that others need are added.
         context: where and how.
-        pool: who does them; by default ``context.jobs`` processes.
+        pool: the workers; by default ``context.jobs`` processes.
         retry: whether a run that failed is tried once more, from its checkpoint.
-        begin: called once all runs are known to be feasible, before the first is begun.
+        begin: called before the first run, once all are known to be feasible.
         after: what to do with each finished run.
 
     Returns:
         Of each run, also of those that were added, its row or why there is none.
 
     Raises:
-        InputError: before any run is begun, if one cannot be.
+        InputError: one of the runs cannot be done; nothing was done then.
     """
     if pool is None:
         with open_pool(jobs=context.jobs) as pool:

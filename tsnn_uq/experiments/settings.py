@@ -118,7 +118,7 @@ def loss_times(text: str | None) -> str | tuple[int, ...]:
     try:
         return tuple(map(int, text.split(",")))
     except ValueError:
-        return text  # which is then told
+        return text  # which is then refused by name
 
 
 _Counts = Annotated[tuple[Count, Count], BeforeValidator(lambda value: tuple(value) if type(value) is list else value)]

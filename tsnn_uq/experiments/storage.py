@@ -1,4 +1,4 @@
-"""What lies in a run's folder, and whether it belongs there.
+"""The files in a run's folder, and whether they are that run's.
 
 ``config.toml``, while training ``checkpoint.safetensors``, then ``weights.safetensors`` (ternary weights at two bits,
 and the training's history) with ``history.json`` to be looked at, ``predictions.safetensors`` (Monte Carlo

@@ -46,7 +46,7 @@ def measure_run(
         config: the run.
         folder: its folder.
         foreign: name in a column -> out-of-distribution set, as `tsnn_uq.data.load_test` takes it.
-        data_dir: where the data lie.
+        data_dir: folder of the data sets.
 
     Returns:
         What `measure_predictions` gives.

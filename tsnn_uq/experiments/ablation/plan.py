@@ -49,7 +49,7 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A stage's common settings, and where its runs lie.
+    """A stage's common settings, and the folders of its runs.
 
     Runs of one text for the loss, such as ``"variance:5"``, have a folder of their own, since they are called alike.
 
@@ -77,7 +77,7 @@ class Plan:
         return make_settings(own | teacher | dict(self.settings))
 
     def folder(self, text: str) -> Path:
-        """Where the runs with a text for the loss lie."""
+        """The folder of the runs with a text for the loss."""
         return self.out / "runs" / text.replace(":", "-")
 
     def place(self, config: Settings) -> Path:

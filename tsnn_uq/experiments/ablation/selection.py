@@ -89,7 +89,7 @@ def best_terms(rows: DataFrame, *, method: str = "direct", count: int = 2) -> li
 
 
 def finalists(texts: Sequence[str], screening: str | Path | None) -> list[str]:
-    """The terms that go on: those given, or the `best_terms` of the table that a screening wrote.
+    """The terms of the finals: those given, or the `best_terms` of the table that a screening wrote.
 
     Raises:
         InputError: neither or both are given, or the file cannot be read.

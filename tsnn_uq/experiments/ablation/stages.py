@@ -1,4 +1,4 @@
-"""Screening on a part of MNIST, finals on all of it: each a call that goes on where an earlier one was ended."""
+"""Screening on a part of MNIST, finals on all of it: each resumes when called again."""
 
 from __future__ import annotations
 
