@@ -128,11 +128,10 @@ class Grid(Axes):
                 wanted = f"families that the settings of {self.families[0]} suit"
                 raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
         for name in self.options:
-            option = name.removeprefix("method.")
-            methods = [method for method in self.methods if method in known("method")]
-            there = {one for method in methods for one in find("method", method).options.model_fields}
-            if len(methods) == len(self.methods):
-                check_choice(f"{option}: option of methods {', '.join(methods)}", option, sorted(there - {"name"}))
+            if not any(self._takes(method, name) for method in self.methods):
+                options = {option for method in self.methods for option in find("method", method).options.model_fields}
+                option = name.removeprefix("method.")
+                check_choice(f"{option}: option of methods {', '.join(self.methods)}", option, options - {"name"})
 
     def runs(self) -> list[Settings]:
         """The runs of the grid."""
@@ -189,19 +188,24 @@ def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str,
         for name, part in (("run", run), ("method", method)):
             if not isinstance(part, dict):
                 raise InputError(f"expected a table [{name}]; got {part!r}")
-        options = {f"method.{name}": value for name, value in method.items()}
-        for name, value in flat(run).items():
-            target = ALIASES.get(name, (name,))[0]
-            if target in AXES:
-                raise InputError(f"[run]: expected no {name}; write {AXES[target]} = ... above [run]")
-            if _of_method(name):
-                options[target] = value
-        return table, {name: value for name, value in flat(run).items() if not _of_method(name)}, options
+        for name in flat(run):
+            axis = ALIASES.get(name, (name,))[0]
+            if axis in AXES:
+                raise InputError(f"[run]: expected no {name}; write {AXES[axis]} = ... above [run]")
+        own, options = _apart(run)
+        return table, own, options | {f"method.{name}": value for name, value in method.items()}
 
 
-def _of_method(name: str) -> bool:
-    """Whether a setting is an option of methods."""
-    return ALIASES.get(name, (name,))[0].startswith("method.")
+def _apart(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a run that are none of its method, and the options of `methods` by dotted names."""
+    own, options = {}, {}
+    for name, value in flat(settings).items():
+        target = ALIASES.get(name, (name,))[0]
+        if target.startswith("method."):
+            options[target] = typed("method", target, value, methods)
+        else:
+            own[name] = value
+    return own, options
 
 
 def make_grid(
@@ -238,14 +242,9 @@ def make_grid(
             Grid(**axes, run=make_settings(base), options=options)
     new = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
     axes |= {name: value for name, value in new.items() if value not in ((), None)}
-    own = {"network": axes.get("families", Axes.families)[0]}
-    for name, value in flat(given).items():
-        if _of_method(name):
-            target = ALIASES.get(name, (name,))[0]
-            options[target] = typed("method", target, value, axes.get("methods", Axes.methods))
-        else:
-            own[name] = value
-    return Grid(**axes, run=make_settings(own, base), options=options)
+    own, of_methods = _apart(given, axes.get("methods", Axes.methods))
+    own = {"network": axes.get("families", Axes.families)[0], **own}
+    return Grid(**axes, run=make_settings(own, base), options=options | of_methods)
 
 
 def make_grids(
