@@ -69,7 +69,11 @@ def test_ensembles_posteriors_and_networks_without_randomness():
     x, y = images(12)
     several = [plain(seed) for seed in range(3)]
     networks = {"one": plain(), "three": several, "dropout": mlp().eval(), "posterior": Ensemble(several)}
-    found = compare_networks(networks, test=(x, y), samples=4, generator=seeded())
+    done = []
+    found = compare_networks(
+        networks, test=(x, y), samples=4, generator=seeded(), progress=lambda *now: done.append(now)
+    )
+    assert done == [(name, number, 4) for number, name in enumerate(networks)]
     shapes = {name: list(of[0].test.probs.shape) for name, of in found.predictions.members.items()}
     assert shapes == {"one": [1, 12, 3], "three": [3, 12, 3], "dropout": [4, 12, 3], "posterior": [4, 12, 3]}
     torch.testing.assert_close(found.predictions.members["one"][0].test.probs[0], plain()(x).softmax(-1).detach())

@@ -2,6 +2,5 @@
 
 from tsnn_uq.compare.comparison import Comparison
 from tsnn_uq.compare.networks import compare_networks, quantize_and_compare
-from tsnn_uq.compare.predict import predict_parts
 
-__all__ = ["Comparison", "compare_networks", "predict_parts", "quantize_and_compare"]
+__all__ = ["Comparison", "compare_networks", "quantize_and_compare"]

@@ -18,6 +18,7 @@ from tsnn_uq.quantization.layer_selection import Where
 from tsnn_uq.results.predictions import NamedPredictions, Predictions
 from tsnn_uq.state import rest
 from tsnn_uq.training import FitSettings, quantize_trained
+from tsnn_uq.training.quantized import BATCHNORM_INPUTS
 
 __all__ = ["compare_networks", "quantize_and_compare"]
 
@@ -168,7 +169,7 @@ def quantize_and_compare(
         layers=layers,
         rule=rule,
         scale=scale,
-        settings=settings or FitSettings(epochs=epochs, batchnorm_inputs=2048),
+        settings=settings or FitSettings(epochs=epochs, batchnorm_inputs=BATCHNORM_INPUTS),
         batch_dim=batch_dim,
         output=output,
         progress=progress,

@@ -20,7 +20,7 @@ from tsnn_uq.training.indirect import Distill
 from tsnn_uq.training.loop import fit
 from tsnn_uq.training.registry import METHODS
 
-__all__ = ["FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
+__all__ = ["BATCHNORM_INPUTS", "FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
 
 Network = TypeVar("Network", bound=nn.Module)
 POST_TRAINING = "post-training"
