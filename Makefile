@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Tests start many processes: without bytecode on disk each of them would compile torch again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check quick bench docs paper clean
+.PHONY: help setup demo test check quick bench docs figures paper clean
 .DEFAULT_GOAL := help
 
 help:           ## list the commands
@@ -48,6 +48,9 @@ quick: setup    ## the quick tests, in a minute and a half
 
 bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; a quarter of an hour)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run
+
+figures: setup  ## every committed figure again from the table beside it
+	$(BIN)/python -W ignore -m paper.figures
 
 paper: setup    ## the report of paper/ from its measured rows: figures, tables, numbers, PDF
 	$(BIN)/python -W ignore -m paper.build

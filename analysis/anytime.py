@@ -28,7 +28,7 @@ def main(
     table = anytime_curves(
         source, masks=names(masks), outlier=outlier, inputs=inputs or None, repeats=repeats, bins=bins
     )
-    return anytime_figure(table), table
+    return anytime_figure, table
 
 
 if __name__ == "__main__":

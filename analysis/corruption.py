@@ -10,7 +10,7 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.data import CORRUPTIONS
-from tsnn_uq.results.figures import corruption_figure
+from tsnn_uq.results.figures import corruption_figure, with_pictures
 from tsnn_uq.results.studies import Runs, corrupted_examples, corruption_curves
 
 
@@ -31,7 +31,7 @@ def main(
     wanted, count = names(kinds) or list(CORRUPTIONS), inputs or None
     examples = corrupted_examples(runs, wanted, inputs=count, index=example)
     table = corruption_curves(runs, wanted, inputs=count, samples=samples, bins=bins)
-    return corruption_figure(table, examples), table
+    return corruption_figure, with_pictures(table, "kind", examples)
 
 
 if __name__ == "__main__":

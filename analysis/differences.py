@@ -11,7 +11,7 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
 from tsnn_uq.cli.scripts import figure_folder
 from tsnn_uq.results.comparison import compare_methods
-from tsnn_uq.results.figures import posterior_differences, save_plot
+from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_plot
 from tsnn_uq.results.studies import find_results
 from tsnn_uq.results.tables import read_results
 
@@ -29,10 +29,11 @@ def main(
 ) -> None:
     """Draw the posterior of each difference between a method and the baseline, with its region of equivalence."""
     path, title = find_results(results)
-    comparison = compare_methods(read_results(path), names(measures), seed=seed, baseline=baseline)
-    table = comparison.table()
-    figure = posterior_differences(table, comparison.draws)
-    for file in save_plot(figure, table, figure_folder(out, results) / f"differences-{title}"):
+    rows = read_results(path)
+    comparison = compare_methods(rows, names(measures), seed=seed, baseline=baseline)
+    table = posterior_table(comparison.table(), comparison.draws)
+    table = describe(table, seeds=rows["seed"].nunique(), reference=baseline)
+    for file in save_plot(posterior_differences(table), table, figure_folder(out, results) / f"differences-{title}"):
         print(file)
 
 

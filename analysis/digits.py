@@ -8,7 +8,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.results.figures import digit_gallery
+from tsnn_uq.results.figures import digit_gallery, with_pictures
 from tsnn_uq.results.studies import Source, pictures, uncertain_inputs
 
 
@@ -20,7 +20,7 @@ def main(
 ) -> Drawing:
     """Draw the most uncertain test inputs and the most confidently wrong ones, with each method's prediction."""
     table = uncertain_inputs(source.predictions(), by=by, count=count)
-    return digit_gallery(table, pictures(source, table)), table
+    return digit_gallery, with_pictures(table, "input", pictures(source, table))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main(
             raise InputError(f"data: expected {wanted}; got {networks.data or 'neither'}")
         counts = human_answers(source.data_dir if isinstance(source, Runs) else None)
     table = doubts(networks.pairs(), counts, resamples=resamples, seed=networks.seed)
-    return doubt_figure(table), table
+    return doubt_figure, table
 
 
 if __name__ == "__main__":

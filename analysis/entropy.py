@@ -18,10 +18,8 @@ def main(
     outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
     """Draw the distributions of both uncertainties, methods side by side."""
-    predictions = source.predictions().pairs()
     foreign = foreign_predictions(source, outlier) if outlier else {}
-    table = entropy_table(predictions, outlier=foreign)
-    return entropy_histogram(table), table
+    return entropy_histogram, entropy_table(source.predictions().pairs(), outlier=foreign)
 
 
 if __name__ == "__main__":

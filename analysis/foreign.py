@@ -52,7 +52,7 @@ def main(
         inputs=inputs or None,
         fitted=fitted or None,
     )
-    return detection_heatmap(table, measure), table
+    return detection_heatmap, table.assign(shown=measure)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main(
     study, plot = SHOWN[check_choice("show", show, SHOWN)]
     options = {"sparsity": {"inputs": inputs}, "potentials": {"inputs": inputs}, "raster": {"index": index}}
     table = study(runs, **options.get(show, {}))
-    return plot(table), table
+    return plot, table
 
 
 if __name__ == "__main__":

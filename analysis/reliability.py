@@ -15,8 +15,7 @@ from tsnn_uq.results.predictions import NamedPredictions
 @figure_script("reliability")
 def main(networks: NamedPredictions, bins: Annotated[int, typer.Option(help="Bins of equal width.")] = 15) -> Drawing:
     """Draw accuracy against confidence, with Wilson intervals, confidence histograms and calibration errors."""
-    table = reliability_table(networks.mean_pairs(), bins)
-    return reliability_diagram(table), table
+    return reliability_diagram, reliability_table(networks.pairs(), bins)
 
 
 if __name__ == "__main__":

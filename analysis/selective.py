@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.results.figures import detection_table, selective_curves, selective_table
+from tsnn_uq.results.figures import selective_curves, selective_table
 from tsnn_uq.results.figures.selective import SCORES
 from tsnn_uq.results.studies import Source, foreign_predictions
 
@@ -21,13 +20,8 @@ def main(
     outlier: Annotated[str, typer.Option(help="Foreign data set to tell from the own, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
     """Draw risk-coverage curves and, with --outlier, ROC curves of out-of-distribution detection."""
-    predictions = source.predictions().pairs()
-    selective = selective_table(predictions, score)
-    if not outlier:
-        return selective_curves(selective), selective
-    detection = detection_table(predictions, foreign_predictions(source, outlier), score)
-    both = pd.concat([selective, detection], keys=["risk-coverage", "roc"], names=["curve"]).reset_index(level=0)
-    return selective_curves(selective, detection, outlier=outlier), both
+    foreign = foreign_predictions(source, outlier) if outlier else {}
+    return selective_curves, selective_table(source.predictions().pairs(), score, outlier=foreign)
 
 
 if __name__ == "__main__":

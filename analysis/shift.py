@@ -10,7 +10,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.results.figures import shift_figure
+from tsnn_uq.results.figures import shift_figure, with_pictures
 from tsnn_uq.results.studies import Runs, shift_curves, shifted_examples
 
 
@@ -30,7 +30,7 @@ def main(
     count = inputs or None
     examples = shifted_examples(runs, amounts, inputs=count, index=example)
     table = shift_curves(runs, amounts, inputs=count, bins=bins)
-    return shift_figure(table, examples), table
+    return shift_figure, with_pictures(table, ["shift", "amount"], examples)
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -20,7 +20,7 @@ def main(
 ) -> Drawing:
     """Draw what is lost and covered against the steps saved, and the energy of a decision against what it may lose."""
     table = stopping_curves(source, delta=delta, inputs=inputs or None)
-    return stopping_figure(table), table
+    return stopping_figure, table
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import typer
 from tsnn_uq.checks import check_choice
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.results.figures import variance_scatter
+from tsnn_uq.results.figures import variance_scatter, variance_table
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies import paired_variances
 
@@ -25,7 +25,7 @@ def main(
     """Draw each input's variance against the reference's, and the paired difference of the means by class."""
     check_choice("temperature", temperature, ("one", "fitted"))
     table = paired_variances(networks, recalibrate=temperature == "fitted", resamples=resamples)
-    return variance_scatter(table), table
+    return variance_scatter, variance_table(table)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import typst
 
 from paper.bayesian_comparison import origin, write_posterior
-from paper.diagrams import draw_methods, draw_workflow
+from paper.figures import DIAGRAMS
 from paper.report_numbers import numbers
 from paper.report_sources import Sources, sha256
 from paper.table_1 import paper_rows
@@ -33,7 +33,6 @@ from tsnn_uq.results.figures import save_figure
 __all__ = ["build", "compile_report", "contents", "stale"]
 
 ROOT = Path(__file__).parents[1]
-DIAGRAMS = {"figure-1": draw_workflow, "figure-2": draw_methods}
 
 
 def contents(sources: Sources) -> dict[str, Any]:

@@ -116,9 +116,7 @@ class Sources:
         problems = {path: _problem(path) for path in self.files if path not in made or path.exists()}
         found = [f"{path.relative_to(self.root)} ({problem})" for path, problem in problems.items() if problem]
         if found:
-            remedy = (
-                "restore them, or make them by the commands in paper/results/README.md and the scripts of analysis/"
-            )
+            remedy = "make figures draws figures; commands for tables are in paper/results/README.md"
             raise InputError(f"paper: expected all files that sources.toml lists; got {', '.join(found)}; {remedy}")
 
 

@@ -70,7 +70,7 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
     assert code == 0, error
     numbers = pd.read_csv(tmp_path / "entropy-digits-dropout-seed0-digits-rotate=90.csv")
     assert set(numbers["method"]) == {"float", "direct"}
-    assert set(numbers["group"]) == {"right", "wrong", "outlier"}
+    assert set(numbers["group"]) == {"right", "wrong", "foreign"}
 
 
 def test_people_answered_to_cifar_alone(comparison, tmp_path, call):

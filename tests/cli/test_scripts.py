@@ -9,6 +9,7 @@ from typing import Annotated
 import pandas as pd
 import pytest
 import typer
+from matplotlib.figure import Figure
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.cli.main import run_command
@@ -26,9 +27,13 @@ def draw(runs: Runs, most: Annotated[int, typer.Option(help="Labels drawn.")] = 
     """Draw the first labels."""
     SEEN.append((runs, most))
     labels = runs.predictions().labels[:most]
+    return plot, pd.DataFrame({"label": labels})
+
+
+def plot(table: pd.DataFrame) -> Figure:
     figure = new_figure(2.0, panels=1)
-    figure.add_subplot().plot(labels)
-    return figure, pd.DataFrame({"label": labels})
+    figure.add_subplot().plot(table["label"])
+    return figure
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tsnn_uq.cli.options import (
     names,
 )
 from tsnn_uq.cli.progress import RunBars
-from tsnn_uq.results.figures import save_plot
+from tsnn_uq.results.figures import describe, save_plot
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies import Runs, Source, read_named, require_runs
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    Drawing = tuple[Figure, DataFrame]
-    """A figure, and the table of exactly the numbers in it."""
+    Drawing = tuple[Callable[[DataFrame], Figure], DataFrame]
+    """A function that draws a table, and the table."""
 else:
     Drawing = tuple  # matplotlib and pandas wait until something is drawn
 
@@ -56,7 +56,8 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
     `Runs`, whose networks predict anew; or `Source`, either of them.
 
     The command has the function's own options and those with which runs are found, or trained where they are missing;
-    it writes a CSV, a PDF and a PNG called ``<name>-<data>-<family>-seed<seed>``. The function itself is the command's
+    it describes the table, draws it, and writes a CSV, a PDF and a PNG called ``<name>-<data>-<family>-seed<seed>``.
+    The figure is drawn from what the CSV holds, and from nothing else. The function itself is the command's
     `__wrapped__`.
 
     Args:
@@ -80,10 +81,13 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
             out = figure_folder(arguments.pop("out"), _place(arguments["sources"]))
             for option in {"outlier", "near", "far"} & arguments.keys():
                 arguments[option] = follow_names("data", arguments[option])
-            runs = _suited(_take_source(arguments), hints[first.name], name)
-            figure, table = function(runs, **arguments)
+            found = _take_source(arguments)
+            runs = _suited(found, hints[first.name], name)
+            draw, table = function(runs, **arguments)
+            table = describe(table, **found.facts, foreign=arguments.get("outlier"))
             chosen = [arguments[option] for option in variants if arguments[option] != defaults[option].default]
-            for path in save_plot(figure, table, out / "-".join([name, runs.file_name, *chosen]).replace(":", "-")):
+            file = out / "-".join([name, runs.file_name, *chosen]).replace(":", "-")
+            for path in save_plot(draw(table), table, file):
                 print(path)
 
         first, *own = inspect.signature(function).parameters.values()

@@ -427,6 +427,7 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
     Drawn from the first seed's predictions; returns the files written.
     """
     from tsnn_uq.results.figures import (
+        describe,
         entropy_histogram,
         entropy_table,
         reliability_diagram,
@@ -440,10 +441,12 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
         for part in dict.fromkeys(run.quantized_part for run in first if run.quantized_part != "none") or ["none"]:
             shown = [run for run in first if run.family == family and run.quantized_part in ("none", part)]
             predictions = {run.method.name: read_predictions(out / "runs" / run.name) for run in shown}
-            means = {method: (probs.mean(0), labels) for method, (probs, labels) in predictions.items()}
             name = run_name(family, *([] if part in ("none", "all") else [part]))
-            files += save_figure(reliability_diagram(reliability_table(means)), out / f"reliability-{name}")
-            files += save_figure(entropy_histogram(entropy_table(predictions)), out / f"entropy-{name}")
+            facts = {"dataset": shown[0].data.name, "family": family, "quantized_part": part, "seed": 0}
+            reliability = describe(reliability_table(predictions), **facts)
+            entropy = describe(entropy_table(predictions), **facts)
+            files += save_figure(reliability_diagram(reliability), out / f"reliability-{name}")
+            files += save_figure(entropy_histogram(entropy), out / f"entropy-{name}")
     return files
 
 
@@ -480,9 +483,11 @@ def write_posterior(out: Path) -> tuple[Path, ...]:
         InputError: rows that cannot be compared, or chains that did not mix.
     """
     from tsnn_uq.results.comparison import compare_methods
-    from tsnn_uq.results.figures import posterior_differences, save_figure
+    from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_figure
 
-    posterior = compare_methods(read_results(out / "results.csv"), seed=0)
+    rows = read_results(out / "results.csv")
+    posterior = compare_methods(rows, seed=0)
     table = posterior.table()
     write_summary(out / "bayes.csv", table)
-    return (out / "bayes.csv", *save_figure(posterior_differences(table, posterior.draws), out / "posterior"))
+    drawn = describe(posterior_table(table, posterior.draws), seeds=rows["seed"].nunique())
+    return (out / "bayes.csv", *save_figure(posterior_differences(drawn), out / "posterior"))

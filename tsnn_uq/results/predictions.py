@@ -291,6 +291,11 @@ class NamedPredictions:
         return next(iter(self.first().values())).test.pair[1]
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What figures say of these predictions: columns of `tsnn_uq.results.figures.describe`."""
+        return {"dataset": self.data, "reference": self.reference}
+
+    @property
     def samples(self) -> int:
         """S, of the first network."""
         return len(next(iter(self.first().values())).test.probs)

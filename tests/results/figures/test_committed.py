@@ -1,71 +1,69 @@
-"""Each figure of figures/ can be drawn again from the CSV beside it, without a network or a data set."""
+"""Each committed figure can be drawn again from the table beside it, and can be understood on its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
-from pandas import DataFrame
 
-from tsnn_uq.results import figures
+from paper.figures import listed_figures
+from tests.helpers.figures import drawn_texts, faults
+from tsnn_uq.checks import InputError
+from tsnn_uq.files import read_toml
+from tsnn_uq.results.figures.style import method_styles
 from tsnn_uq.results.tables import read_table
 
-FILES = sorted((Path(__file__).parents[3] / "figures").glob("*.csv"))
+FOLDER = Path(__file__).parents[3] / "figures"
+LISTED = listed_figures()
 
 
-def selective(table: DataFrame) -> Figure:
-    parts = [table[table["curve"] == curve] for curve in ("risk-coverage", "roc")]
-    return figures.selective_curves(*parts)
+@pytest.mark.parametrize("name", LISTED)
+def test_a_committed_table_draws_a_figure_that_explains_itself(name: str) -> None:
+    table = read_table(FOLDER / f"{name}.csv")
+    figure = LISTED[name](table)
+    text = " ".join(text.get_text().replace("\n", " ") for text in drawn_texts(figure))
+    assert faults(figure) == []
+    for method in table["method"].unique():
+        assert method in text
+    assert f"Data: {table['dataset'].iloc[0]}." in text
+    assert "seed" in text
+    assert ("inputs" not in table) or "N = " in text
+    assert ("samples" not in table) or "S = " in text
 
 
-# The longest name that a file's begins with, or that and what it ends in.
-DRAW: dict[str, Callable[[DataFrame], Figure]] = {
-    "anytime": figures.anytime_figure,
-    "differences": figures.posterior_differences,
-    "digits": figures.digit_gallery,
-    "entropy": figures.entropy_histogram,
-    "potentials": figures.potential_histogram,
-    "raster": figures.spike_raster,
-    "sparsity": figures.layer_sparsity_chart,
-    "quantization": figures.weight_code_histogram,
-    "regularizers": figures.ablation_figure,
-    "reliability": figures.reliability_diagram,
-    "selective": selective,
-    "shift": figures.shift_figure,
-    "stopping": figures.stopping_figure,
-    "tradeoff-samples": figures.energy_figure,
-    "tradeoff": figures.tradeoff_figure,
-    "variance": figures.variance_scatter,
-}
+@pytest.mark.parametrize("name", LISTED)
+def test_files_are_complete_and_small(name: str) -> None:
+    assert all((FOLDER / f"{name}.{suffix}").exists() for suffix in ("csv", "pdf", "png"))
+    assert (FOLDER / f"{name}.csv").stat().st_size < 500_000
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_committed_table_draws_its_figure(file: Path) -> None:
-    draw = next(draw for name, draw in DRAW.items() if file.stem.startswith(name) or file.stem.endswith(name))
-    table = read_table(file)
-    figure = draw(table)
-    drawn = [axes for axes in figure.axes if axes.lines or axes.patches or axes.collections or axes.images]
-    assert drawn
-    for names in table.groupby("method").groups if "differences" not in file.stem else ():
-        assert names in str([text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))])
+def test_every_script_of_a_command_exists() -> None:
+    for entry in read_toml(FOLDER / "list.toml").values():
+        command = entry["command"].split()
+        assert command[0] == "python"
+        assert (FOLDER.parent / command[1]).exists()
+        assert command[-2:] == ["--out", "figures"]
 
 
-def test_every_kind_of_figure_has_a_table_here() -> None:
-    assert FILES
-    for name in DRAW:
-        assert any(file.stem.startswith(name) or file.stem.endswith(name) for file in FILES), name
+def test_a_list_that_does_not_fit_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / "one.csv").write_text("a\n1\n")
+    entries = {name: f'[{name}]\ndraw = "{draw}"\n' for name, draw in (("one", "pie"), ("two", "spike_raster"))}
+    for names, problem in (([], "an entry for each CSV"), (["one", "two"], "a CSV for each"), (["one"], "got 'pie'")):
+        (folder / "list.toml").write_text("".join(entries[name] for name in names))
+        with pytest.raises(InputError, match=problem):
+            listed_figures(tmp_path)
 
 
-def test_strangers_methods_are_drawn_as_ours_are() -> None:
-    """Every figure of a table takes any names, and gives each its own colour."""
-    (file,) = [file for file in FILES if file.stem.startswith("anytime")]
-    table = read_table(file)
-    names = {name: f"net {number}" for number, name in enumerate(table["method"].unique())}
-    figure = figures.anytime_figure(table.assign(method=table["method"].map(names)))
-    legend = figure.legends[0]
-    found = {
-        text.get_text(): line.get_color() for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
-    }
-    assert len({found[name] for name in names.values()}) == len(names)
+@pytest.mark.parametrize("kind", ["anytime", "potentials", "selective", "reliability", "variance"])
+def test_names_are_free_in_every_figure(kind: str) -> None:
+    """Strangers' names have looks of their own, and nothing says float or ternary where nobody did."""
+    (name, *_) = [name for name in LISTED if kind in name]
+    table = read_table(FOLDER / f"{name}.csv")
+    names = {method: f"net {number}" for number, method in enumerate(dict.fromkeys(table["method"]))}
+    table = table.assign(method=table["method"].map(names), reference="theirs" if kind == "variance" else "net 0")
+    texts = [text.get_text() for text in drawn_texts(LISTED[name](table))]
+    assert not [text for text in texts if "float" in text or "ternary" in text]
+    assert all(any(new in text for text in texts) for new in names.values())
+    assert len({look.color for look in method_styles(names.values()).values()}) == len(names)

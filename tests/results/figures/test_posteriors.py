@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.figures import drawn_texts, faults
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures import METHOD_COLORS, posterior_differences
+from tsnn_uq.results.figures import METHOD_COLORS, posterior_differences, posterior_table
 
 
 def made_up(generator: torch.Generator, measures: int = 2, families: int = 2, parts: int = 1) -> SimpleNamespace:
@@ -35,7 +35,7 @@ def made_up(generator: torch.Generator, measures: int = 2, families: int = 2, pa
 
 def test_rows_are_those_of_the_table(generator: torch.Generator) -> None:
     comparison = made_up(generator)
-    figure = posterior_differences(comparison.table(), comparison.draws)
+    figure = posterior_differences(posterior_table(comparison.table(), comparison.draws))
     table = comparison.table()
     assert [axes.get_title() for axes in figure.axes] == ["Accuracy", "ECE"]
     assert [axes.get_xlabel() for axes in figure.axes] == ["Difference (points)"] * 2
@@ -55,7 +55,7 @@ def test_rows_are_those_of_the_table(generator: torch.Generator) -> None:
 
 def test_density_is_over_its_draws_and_fits_its_row(generator: torch.Generator) -> None:
     comparison = made_up(generator, measures=1)
-    (axes,) = posterior_differences(comparison.table(), comparison.draws).axes
+    (axes,) = posterior_differences(posterior_table(comparison.table(), comparison.draws)).axes
     areas = [area.get_paths()[0].vertices for area in axes.collections][1::2]
     ropes = [area.get_paths()[0].vertices for area in axes.collections][::2]
     assert len(areas) == len(ropes) == 6
@@ -72,7 +72,7 @@ def test_no_text_overlaps_or_leaves_the_page(
     generator: torch.Generator, measures: int, families: int, parts: int
 ) -> None:
     comparison = made_up(generator, measures, families, parts)
-    figure = posterior_differences(comparison.table(), comparison.draws)
+    figure = posterior_differences(posterior_table(comparison.table(), comparison.draws))
     assert faults(figure) == []
     assert sum(axes.get_visible() for axes in figure.axes) == measures
     texts = {text.get_text() for text in drawn_texts(figure)}
@@ -83,7 +83,7 @@ def test_no_text_overlaps_or_leaves_the_page(
 def test_nothing_to_draw_is_refused(generator: torch.Generator) -> None:
     comparison = made_up(generator)
     with pytest.raises(InputError, match="table: expected at least one difference; got none"):
-        posterior_differences(comparison.table().iloc[:0], comparison.draws[..., :0])
+        posterior_differences(comparison.table().iloc[:0])
 
 
 def test_a_table_alone_draws_all_but_the_densities(generator: torch.Generator) -> None:

@@ -74,7 +74,7 @@ def test_figure_draws_the_table_and_leaves_empty_bins_out() -> None:
             [s for s in spans if not np.isnan(s).any()], filled[["accuracy_low", "accuracy_high"]]
         )
         assert [bar.get_height() for bar in histogram.patches] == rows["count"].tolist()
-        assert curve.get_title() == f"{method}\nECE {100 * rows['ece'].iloc[0]:.2f} % (10 bins)\nN = 4"
+        assert curve.get_title() == f"{method}\nECE {100 * rows['ece'].iloc[0]:.2f} %"
 
 
 def test_counts_are_logarithmic_only_where_confidences_saturate() -> None:

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from tests.helpers.figures import faults
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures import detection_table, selective_curves, selective_table
-from tsnn_uq.results.figures.selective import SCORES
+from tsnn_uq.results.figures import selective_curves, selective_table
+from tsnn_uq.results.figures.selective import SCORES, seen_corners
 
 METHODS = ["float", "direct", "indirect", "distill"]
 # Certain, tied and lopsided predictions of two classes, exact in binary.
@@ -64,7 +64,7 @@ def test_curves_follow_the_definition(score, rows):
 
 def test_a_long_curve_keeps_its_ends(generator):
     table = selective_table({"float": many(generator)})
-    assert len(table) == 1000
+    assert len(table) == 400
     assert table["coverage"].iloc[[0, -1]].tolist() == pytest.approx([1 / 3000, 1])
     probs, target = many(torch.Generator().manual_seed(0))
     assert table["risk"].iloc[-1] == pytest.approx((probs.mean(0).argmax(-1) != target).double().mean().item())
@@ -72,32 +72,63 @@ def test_a_long_curve_keeps_its_ends(generator):
 
 def test_detection_is_that_of_scikit_learn(generator):
     own, foreign = many(generator, 300), many(generator, 200, signal=1.0)[0]
-    table = detection_table({"float": own}, {"float": foreign})
+    both = selective_table({"float": own}, outlier={"float": foreign})
+    table = both[both["curve"] == "roc"]
     score = SCORES["predictive-entropy"]
     values = torch.cat([score(own[0]), score(foreign)])
     kinds = torch.cat([torch.zeros(300), torch.ones(200)])
     assert table["auroc"].iloc[0] == pytest.approx(roc_auc_score(kinds, values))
-    assert np.trapezoid(table["true_positive_rate"], table["false_positive_rate"]) == pytest.approx(
-        table["auroc"].iloc[0]
-    )
+    area = np.trapezoid(table["true_positive_rate"], table["false_positive_rate"])
+    assert area == pytest.approx(table["auroc"].iloc[0], abs=1e-3)
     reached = table[table["true_positive_rate"] >= 0.95]
-    assert reached["false_positive_rate"].min() == pytest.approx(table["fpr95"].iloc[0])
+    assert reached["false_positive_rate"].min() == pytest.approx(table["fpr95"].iloc[0], abs=1e-2)
     assert set(table["outliers"]) == {200}
 
 
-def test_figure_draws_the_tables(generator):
+@pytest.mark.parametrize("count", [1, 3, 20_000])
+def test_corners_that_are_left_out_cannot_be_seen(count):
+    """Each is in the cell of a corner before it that is kept: at most 1/300 of either axis away."""
+    rng = np.random.default_rng(count)
+    false, true = np.sort(rng.integers(0, 10_000, (2, count)) / 10_000, axis=1)
+    false[-1] = true[-1] = 1
+    seen = seen_corners(false, true)
+    assert seen[0]
+    assert seen[-1]
+    assert seen.sum() <= 2 * 300 + 3
+    before = np.maximum.accumulate(np.where(seen, np.arange(count), 0))
+    decades = np.log10(np.maximum(false, false[false > 0].min()))
+    assert (true - true[before] <= 1 / 300 + 1e-12).all()
+    assert (decades - decades[before] <= -decades[0] / 300 + 1e-12).all()
+
+
+def test_figure_draws_the_table(generator):
     predictions = {"direct": many(generator), "float": many(generator, signal=2)}
-    selective = selective_table(predictions)
-    detection = detection_table(predictions, {"float": many(generator, signal=0)[0]})
-    risk, roc = selective_curves(selective, detection, outlier="letters").axes
+    table = selective_table(predictions, outlier={"float": many(generator, signal=0)[0]})
+    risk, roc = selective_curves(table.assign(foreign="letters")).axes
+    selective, detection = (table[table["curve"] == curve] for curve in ("risk-coverage", "roc"))
+    foot = 50 * selective.loc[selective["risk"] > 0, "risk"].min()
     for line, method in zip(risk.lines, ("float", "direct"), strict=True):
         rows = selective[selective["method"] == method]
         np.testing.assert_allclose(line.get_xdata(), 100 * rows["coverage"])
-        np.testing.assert_allclose(line.get_ydata(), 100 * rows["risk"].where(rows["risk"] > 0))
+        np.testing.assert_allclose(line.get_ydata(), (100 * rows["risk"]).clip(lower=foot))
         assert line.get_label().startswith(f"{method}: AURC {1000 * rows['aurc'].iloc[0]:.2f} ")
+    assert risk.get_yticks()[0] == pytest.approx(foot)
+    assert risk.get_yticklabels()[0].get_text() == "0"
     np.testing.assert_allclose(roc.lines[0].get_ydata(), 100 * detection["true_positive_rate"])
     assert roc.get_ylabel() == "Flagged of letters (%)"
     assert risk.get_yscale() == roc.get_xscale() == "log"
+
+
+def test_a_late_first_error_leaves_no_empty_panel():
+    """320 inputs, the last twenty of them wrong: the curve is at zero before."""
+    sure = torch.linspace(0.99, 0.6, 320, dtype=torch.float64)
+    labels = torch.cat([torch.zeros(300), torch.ones(20)]).long()
+    table = selective_table({"mine": (torch.stack([sure, 1 - sure], -1)[None], labels)})
+    (axes,) = selective_curves(table).axes
+    low, high = axes.get_xlim()
+    assert (low, high) == (80, 100)
+    shown = np.asarray(axes.lines[0].get_xdata()) >= low
+    assert (np.asarray(axes.lines[0].get_ydata())[shown] >= axes.get_ylim()[0]).all()
 
 
 @pytest.mark.parametrize("methods", [1, 4])
@@ -105,17 +136,16 @@ def test_figure_draws_the_tables(generator):
 def test_no_text_overlaps_or_leaves_the_page(generator, methods, outliers):
     predictions = {method: many(generator, 1000) for method in METHODS[:methods]}
     foreign = {method: many(generator, 500, 0)[0] for method in METHODS[:methods]}
-    detection = detection_table(predictions, foreign) if outliers else None
-    figure = selective_curves(selective_table(predictions), detection)
+    figure = selective_curves(selective_table(predictions, outlier=foreign if outliers else None))
     assert faults(figure) == []
     assert figure.get_figwidth() == (7.0 if outliers else 3.5)
 
 
-def test_no_error_at_all_is_drawn_as_nothing():
+def test_no_error_at_all_is_drawn_at_zero():
     table = selective_table({"float": (torch.eye(3)[None], torch.arange(3))})
     assert table["risk"].tolist() == [0, 0, 0]
     (axes,) = selective_curves(table).axes
-    assert np.isnan(np.asarray(axes.lines[0].get_ydata(), dtype=float)).all()
+    assert set(axes.lines[0].get_ydata()) == {axes.get_yticks()[0]}
 
 
 def test_bad_input_is_refused(generator):
@@ -123,7 +153,7 @@ def test_bad_input_is_refused(generator):
     with pytest.raises(InputError, match=r"score: expected one of predictive-entropy, .*; got 'doubt'"):
         selective_table({"float": (probs, target)}, "doubt")
     with pytest.raises(InputError, match="outlier: expected one of float; got 'direct'"):
-        detection_table({"float": (probs, target)}, {"direct": probs})
+        selective_table({"float": (probs, target)}, outlier={"direct": probs})
     with pytest.raises(InputError, match=r"predictions: expected at least one input; got none \(N = 0\)"):
         selective_table({"float": (probs[:, :0], target[:0])})
     with pytest.raises(InputError, match="target: expected 20 labels, one per input; got 19"):

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from tests.helpers.figures import drawn_texts, faults
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures import METHOD_COLORS, variance_scatter
+from tsnn_uq.results.figures import METHOD_COLORS, variance_scatter, variance_table
 
 TERNARY = ["direct", "indirect", "distill"]
 
@@ -31,16 +31,20 @@ def made_up(methods=1, inputs=300, noise="MC dropout", temperature=1.0) -> pd.Da
             rows.append({"of": of, "label": label, "inputs": inputs} | ends)
         tables.append(pd.concat([pd.DataFrame(rows), pd.DataFrame(singles)]).assign(method=method))
     temperatures = {"temperature_reference": temperature, "temperature": temperature}
-    return pd.concat(tables, ignore_index=True).assign(noise=noise, samples=32, **temperatures)
+    return pd.concat(tables, ignore_index=True).assign(noise=noise, samples=32, reference="float", **temperatures)
+
+
+def draw(pairs):
+    return variance_scatter(variance_table(pairs))
 
 
 def test_every_input_is_in_a_cell_or_a_cross():
     table = made_up(2)
-    figure = variance_scatter(table)
+    figure = draw(table)
     for axes, method in zip(figure.axes[:2], TERNARY, strict=False):
         rows = table[(table["method"] == method) & (table["of"] == "input")]
         wrong = rows[(rows["accuracy_reference"] < 1) | (rows["accuracy"] < 1)]
-        np.testing.assert_array_equal(axes.lines[0].get_xydata(), wrong[["variance_reference", "variance"]])
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), wrong[["variance_reference", "variance"]], rtol=1e-5)
         assert 0 < len(wrong) < len(rows)
         assert axes.lines[0].get_rasterized()
         cells = axes.collections[0].get_array()
@@ -55,11 +59,11 @@ def test_variances_below_rounding_do_not_stretch_the_axes():
     first = table.index[table["of"] == "input"][0]
     table.loc[first, "variance_reference"] = 1e-60
     table.loc[first, "accuracy_reference"] = 0.0
-    axes = variance_scatter(table).axes[0]
-    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 2.0**-46
-    assert axes.lines[0].get_xdata()[0] == 2.0**-46
+    axes = draw(table).axes[0]
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == pytest.approx(1e-14)
+    assert axes.lines[0].get_xdata()[0] == axes.get_xlim()[0]
     table.loc[table["of"] == "input", ["variance_reference", "variance"]] = 1e-60
-    assert variance_scatter(table).axes[0].get_xlim() == pytest.approx((2e-62, 2e-60))
+    assert draw(table).axes[0].get_xlim() == pytest.approx((2e-62, 2e-60))
 
 
 def test_an_input_lies_where_its_variances_are():
@@ -69,25 +73,33 @@ def test_an_input_lies_where_its_variances_are():
     first = table.index[singles][0]
     table.loc[singles, ["variance_reference", "variance"]] = [1e-2, 1e-6]
     table.loc[first, ["variance_reference", "variance"]] = [1e-6, 1e-2]
-    cells = variance_scatter(table).axes[0].collections[0]
-    places = np.round(cells.get_offsets()).tolist()  # of their middles, in decades
-    placed = {tuple(place): count for place, count in zip(places, cells.get_array(), strict=True)}
+    cells = variance_table(table).query("of == 'cell'")
+    placed = {
+        (round(np.log10(row.variance_reference)), round(np.log10(row.variance))): row.inputs
+        for row in cells.itertuples()
+    }
     assert placed == {(-2, -6): 299, (-6, -2): 1}
+    mesh = draw(table).axes[0].collections[0]
+    counts, edges = mesh.get_array(), mesh.get_coordinates()
+    assert sorted(counts.compressed()) == [1, 299]
+    y, x = np.argwhere(counts == 299)[0]
+    assert edges[y, x, 0] <= 1e-2 < edges[y, x + 1, 0]
+    assert edges[y, x, 1] <= 1e-6 < edges[y + 1, x, 1]
 
 
 def test_inputs_without_variance_lie_on_the_edge():
     table = made_up()
     wrong = (table["of"] == "input") & ((table["accuracy_reference"] < 1) | (table["accuracy"] < 1))
     table.loc[wrong, "variance"] = 0.0
-    axes = variance_scatter(table).axes[0]
+    axes = draw(table).axes[0]
     assert set(axes.lines[0].get_ydata()) == {axes.get_ylim()[0]}
     table.loc[table["of"] == "input", ["variance_reference", "variance"]] = 0.0
-    assert faults(variance_scatter(table)) == []
+    assert faults(draw(table)) == []
 
 
 def test_classes_stand_below_with_their_intervals():
     table = made_up(3)
-    figure = variance_scatter(table)
+    figure = draw(table)
     for axes, method in zip(figure.axes[3:6], TERNARY, strict=True):
         rows = table[(table["method"] == method) & (table["of"] == "class")]
         bars = axes.containers[0]
@@ -100,19 +112,19 @@ def test_classes_stand_below_with_their_intervals():
 def test_titles_give_the_mean_differences():
     table = made_up()
     table.loc[table["of"] == "all", ["difference", "low", "high"]] = [0.0019, -0.00051, 0.0254]
-    title = variance_scatter(table).axes[0].get_title()
+    title = draw(table).axes[0].get_title()
     assert title.splitlines()[:2] == ["direct: mean difference (10$^{-3}$)", "all (300): +1.90 [-0.51, +25]"]
     assert "temperature" not in title
-    tempered = variance_scatter(made_up(temperature=1.25)).axes[0].get_title()
+    tempered = draw(made_up(temperature=1.25)).axes[0].get_title()
     assert tempered.splitlines()[-1] == "temperatures 1.25 (direct), 1.25 (float)"
 
 
 @pytest.mark.parametrize(("methods", "noise", "temperature"), [(1, "MC dropout", 1.0), (3, "MC dropconnect", 1.31)])
 def test_no_text_overlaps_or_leaves_the_page(methods, noise, temperature):
-    figure = variance_scatter(made_up(methods, 10000, noise, temperature))
+    figure = draw(made_up(methods, 10000, noise, temperature))
     assert faults(figure) == []
     texts = {text.get_text() for text in drawn_texts(figure)}
-    assert {f"{noise} variance, float", f"{noise} variance, ternary"} <= texts
+    assert {f"{noise} variance, float", f"{noise} variance of the method named above"} <= texts
     assert figure.get_figwidth() == (3.5 if methods == 1 else 7.0)
     assert plt.get_fignums() == []
 
@@ -120,4 +132,4 @@ def test_no_text_overlaps_or_leaves_the_page(methods, noise, temperature):
 def test_bad_tables_are_refused():
     table = made_up()
     with pytest.raises(InputError, match="table: expected rows of single inputs; got none"):
-        variance_scatter(table[table["of"] != "input"])
+        draw(table[table["of"] != "input"])

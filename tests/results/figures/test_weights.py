@@ -35,8 +35,9 @@ def test_bars_are_those_of_the_table_stacked() -> None:
     np.testing.assert_allclose(tops[2], 100 * table.groupby("bin_low")["share"].sum())
     assert sorted(line.get_xdata()[0] for line in axes.lines) == [-0.1, 0.1]
     shares = table.groupby("code")["code_share"].first()
-    codes = " / ".join(f"{100 * shares[code]:.1f}" for code in (-1, 0, 1))
-    assert axes.get_title() == f"fc 1: 784-500\n{codes} %\n75.0 % by threshold"
+    names = {-1: "\N{MINUS SIGN}1", 0: "0", 1: "+1"}
+    codes = ", ".join(f"{name}: {100 * shares[code]:.1f}" for code, name in names.items())
+    assert axes.get_title() == f"fc 1: 784-500\n{codes} %\nas by threshold: 75.0 %"
 
 
 def test_a_layer_that_one_method_leaves_float_says_so() -> None:

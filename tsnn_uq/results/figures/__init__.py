@@ -8,14 +8,16 @@ from tsnn_uq.results.figures.detection import detection_heatmap
 from tsnn_uq.results.figures.digits import digit_gallery
 from tsnn_uq.results.figures.doubt import doubt_figure
 from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
-from tsnn_uq.results.figures.posteriors import posterior_differences
+from tsnn_uq.results.figures.notes import describe
+from tsnn_uq.results.figures.pictures import with_pictures
+from tsnn_uq.results.figures.posteriors import posterior_differences, posterior_table
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
-from tsnn_uq.results.figures.selective import detection_table, selective_curves, selective_table
+from tsnn_uq.results.figures.selective import selective_curves, selective_table
 from tsnn_uq.results.figures.shift import shift_figure
 from tsnn_uq.results.figures.stopping import stopping_figure
 from tsnn_uq.results.figures.style import METHOD_COLORS, save_figure, save_plot, style
 from tsnn_uq.results.figures.tradeoff import energy_figure, tradeoff_figure
-from tsnn_uq.results.figures.variance import variance_scatter
+from tsnn_uq.results.figures.variance import variance_scatter, variance_table
 from tsnn_uq.results.figures.weights import weight_code_histogram
 
 __all__ = [
@@ -24,8 +26,8 @@ __all__ = [
     "ablation_table",
     "anytime_figure",
     "corruption_figure",
+    "describe",
     "detection_heatmap",
-    "detection_table",
     "digit_gallery",
     "doubt_figure",
     "energy_figure",
@@ -33,6 +35,7 @@ __all__ = [
     "entropy_table",
     "layer_sparsity_chart",
     "posterior_differences",
+    "posterior_table",
     "potential_histogram",
     "reliability_diagram",
     "reliability_table",
@@ -46,5 +49,7 @@ __all__ = [
     "style",
     "tradeoff_figure",
     "variance_scatter",
+    "variance_table",
     "weight_code_histogram",
+    "with_pictures",
 ]

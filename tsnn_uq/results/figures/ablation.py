@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
 from tsnn_uq.results.measures import MEASURES
 
@@ -70,7 +71,8 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
 def ablation_figure(table: DataFrame) -> Figure:
     """Each term's measures, a row a term and a panel a measure, methods by colour and marker.
 
-    A point is the mean over seeds and its line spans them; upright lines are the same methods without a term.
+    A point is the mean over seeds and its line spans them; upright lines are the same methods without a term. Where
+    a method was not run with a term, it is said.
 
     Args:
         table: what `ablation_table` returns.
@@ -97,6 +99,12 @@ def ablation_figure(table: DataFrame) -> Figure:
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.4, -0.6)
         _draw_legend(figure, methods)
+        explain(
+            figure,
+            table,
+            "Points: means over seeds; horizontal lines: from the lowest to the highest seed; upright lines: the same "
+            "method without a term. Terms are ordered by the variance where right.",
+        )
     return figure
 
 
@@ -113,6 +121,10 @@ def _draw_panel(
                     [value, value], [first - 0.5, last - 0.5], color=look.color, linestyle=look.line, linewidth=0.7
                 )
             chosen = part[part["term"] != "none"]
+            absent = [term for term in terms if len(chosen) and term not in set(chosen["term"])]
+            for term in absent:
+                y, place = first + terms.index(term) + shift, axes.get_yaxis_transform()
+                axes.text(0.5, y, "not run", color=look.color, ha="center", va="center", transform=place, fontsize=5.5)
             places = [first + terms.index(term) + shift for term in chosen["term"]]
             axes.hlines(places, chosen["low"], chosen["high"], color=look.color, linewidth=1.0)
             axes.plot(chosen["mean"], places, color=look.color, marker=look.marker, linestyle="none")
@@ -124,5 +136,5 @@ def _draw_legend(figure: Figure, methods: Mapping[str, MethodStyle]) -> None:
     handles: list[Any] = []
     for method, look in methods.items():
         common: dict[str, Any] = {"color": look.color, "linestyle": look.line}
-        handles.append(Line2D([], [], marker=look.marker, label=f"{method}; line: without a term", **common))
+        handles.append(Line2D([], [], marker=look.marker, label=method, **common))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

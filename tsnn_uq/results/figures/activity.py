@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain, reference_of
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["layer_sparsity_chart", "potential_histogram", "spike_raster"]
 
 _STEPS_APART = 20  # so few time steps leave room for gaps between cells
+_THRESHOLD: dict[str, Any] = {"color": "0.3", "linestyle": (0, (4, 3)), "linewidth": 0.8}
+_WITHOUT = "Networks run once, without random masks."
 _LABELS = {"zero weights": "Zero weights (%)", "spikes": "Spikes per neuron and step (%)"}
 
 
@@ -48,15 +51,21 @@ def layer_sparsity_chart(table: DataFrame) -> Figure:
             axes.set_ylabel(label)
             axes.set_ylim(0, None)
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(looks))
+        explain(
+            figure,
+            table,
+            "Left: weights that are exactly zero, by layer (inputs and outputs); right: how often the neurons of a "
+            f"layer (their number) fire. {_WITHOUT}",
+        )
     return figure
 
 
 def potential_histogram(table: DataFrame) -> Figure:
-    """Membrane potentials before the reset in units of the threshold: a column a layer, a row a ternary method.
+    """Membrane potentials before the reset in units of the threshold: a column a layer, a row a method.
 
-    Float potentials (grey) are the same in each row. What lies right of the dashed threshold fires; how much that is
-    stands above, of float first. Potentials that come in steps are those of ternary weights, whose sums are multiples
-    of one scale.
+    Those of the reference (grey; the table's ``reference``, float, or else the first method) are in each row. What is
+    right of the dashed threshold fires; how much that is, is given above, of the reference first. Potentials that come
+    in steps are those of ternary weights, whose sums are multiples of one scale.
 
     Args:
         table: what `tsnn_uq.results.studies.potential_distribution` returns.
@@ -67,21 +76,22 @@ def potential_histogram(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     looks, layers = _looks(table), list(dict.fromkeys(table["layer"]))
-    lines = [method for method in looks if method != "float"] or list(looks)
+    reference = reference_of(table) if reference_of(table) in looks else next(iter(looks))
+    lines = [method for method in looks if method != reference] or list(looks)
     with style():
         figure = new_figure(0.5 + 1.5 * len(lines), 2)
         panels = figure.subplots(len(lines), len(layers), sharex="col", sharey="col", squeeze=False)
         for (row, method), (column, layer) in ((r, c) for r in enumerate(lines) for c in enumerate(layers)):
             axes, of_layer = panels[row, column], table[table["layer"] == layer]
             rates = [
-                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name], looks[name]):.1f}"
-                for name in dict.fromkeys(["float", method])
-                if name in looks
+                f"{100 * _draw_potentials(axes, of_layer[of_layer['method'] == name], looks[name], reference):.1f}"
+                for name in dict.fromkeys([reference, method])
             ]
-            axes.axvline(1, color="0.3", linestyle=(0, (4, 3)), linewidth=0.8)
+            axes.axvline(1, **_THRESHOLD)
             title = f"{layer} neurons\n" if row == 0 else ""
             axes.set_title(title + " \N{RIGHTWARDS ARROW} ".join(rates) + " % fire", fontsize=7)
             axes.locator_params(axis="x", nbins=5, integer=True)
@@ -90,18 +100,26 @@ def potential_histogram(table: DataFrame) -> Figure:
         for axes in panels[-1]:
             axes.set_xlabel("Potential (thresholds)")
             axes.set_ylim(0, None)  # only now, when all are drawn on the axis that they share
-        if "float" in looks:
-            figure.legend(handles=[Patch(color="0.8", label="float")], loc="outside upper center")
+        handles: list[Any] = [Patch(color="0.8", label=reference)]
+        handles += [Line2D([], [], color=looks[name].color, label=name) for name in lines if name != reference]
+        handles.append(Line2D([], [], label="threshold, from which on neurons fire", **_THRESHOLD))
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        explain(
+            figure,
+            table,
+            "Membrane potentials before the reset, of all neurons of a layer, time steps and inputs. Above each panel: "
+            f"share of the potentials at or above the threshold, {reference} first. {_WITHOUT}",
+        )
     return figure
 
 
-def _draw_potentials(axes: Axes, rows: DataFrame, look: MethodStyle) -> float:
+def _draw_potentials(axes: Axes, rows: DataFrame, look: MethodStyle, reference: str) -> float:
     """Draw one method's histogram; returns the share that fires."""
     method = rows["method"].iloc[0]
     grey: dict[str, Any] = {"color": "0.8", "fill": True}
     line: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "baseline": None}
     edges = [*rows["bin_low"], rows["bin_high"].iloc[-1]]
-    axes.stairs(100 * rows["share"], edges, **(grey if method == "float" else line))
+    axes.stairs(100 * rows["share"], edges, **(grey if method == reference else line))
     axes.set_xlim(edges[0], edges[-1])
     return float(rows["rate"].iloc[0])
 
@@ -128,13 +146,21 @@ def spike_raster(table: DataFrame) -> Figure:
             _draw_raster(axes, rows, looks[method].color)
             first = rows.iloc[0]
             rate = f"{100 * first['rate']:.1f} % fire"
-            says = f"{method}: says {first['predicted']}, is {first['label']}\n"
+            says = f"{method}: predicts {first['predicted']}\n"
             axes.set_title((says if row == 0 else "") + rate, fontsize=7)
             if column == 0:
                 shown = rows["neuron"].nunique()
                 axes.set_ylabel(f"{layer.partition(':')[0].capitalize()}\n{shown} of {first['layer_neurons']} neurons")
         for axes in panels[-1]:
             axes.set_xlabel("Time step")
+        first = table.iloc[0]
+        explain(
+            figure,
+            table,
+            f"Test input {first['index']}, of class {first['label']}: a row of each panel is a neuron, a dark cell a "
+            "spike. Above each panel: spikes per neuron and time step of the whole layer, of which neurons at equal "
+            f"distances are shown. {_WITHOUT}",
+        )
     return figure
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain, foreign_name
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
 from tsnn_uq.results.measures import measure_of
 
@@ -19,6 +20,7 @@ __all__ = ["anytime_figure"]
 _AXES = {"samples": "Monte Carlo samples S", "steps": "Time steps T"}
 _MEASURES = ("accuracy", "predictive_entropy_nats", "ece", "ood_auroc")
 _SPANS = ("predictive_entropy_nats", "ece")  # what may fall by orders of magnitude
+_BANDS = 4  # subsets of at most one in so many samples have a band: larger ones overlap, and their spread says little
 # A method keeps its colour, marker and line; the mask mode is told by the marker, full or hollow.
 _MASKS = {"fixed": "masks fixed over the steps", "per-step": "masks redrawn each step"}
 
@@ -26,8 +28,9 @@ _MASKS = {"fixed": "masks fixed over the steps", "per-step": "masks redrawn each
 def anytime_figure(table: DataFrame) -> Figure:
     """A row for each measure; at its left against samples (logarithmic), at its right against time steps.
 
-    A band is one standard deviation, over random subsets of the samples, to either side of their mean. Against time
-    steps, an axis of entropies or calibration errors that span more than a factor of ten is logarithmic.
+    A band is one standard deviation, over random subsets of the samples, to either side of their mean; it ends at a
+    quarter of the samples, since larger subsets share most of theirs. Entropies or calibration errors that span more
+    than a factor of ten are logarithmic, at the left and at the right.
 
     Args:
         table: what `tsnn_uq.results.studies.anytime_curves` returns.
@@ -44,6 +47,7 @@ def anytime_figure(table: DataFrame) -> Figure:
     masks = [name for name in ("", *_MASKS) if name in set(table["mask"])]
     if not measures or not masks:
         raise InputError(f"table: expected measures and mask modes; got columns {list(table.columns)}")
+    samples, steps = (int(table[name].max()) for name in ("samples", "steps"))
     with style():
         figure = new_figure(0.9 + 1.35 * len(measures), panels=2)
         axes = figure.subplots(len(measures), 2, sharex="col", squeeze=False)
@@ -53,9 +57,9 @@ def anytime_figure(table: DataFrame) -> Figure:
                 for method, look in looks.items():
                     for mask in masks:
                         rows = part[(part["method"] == method) & (part["mask"] == mask)]
-                        _draw_curve(panel, rows, against, measure, look)
-                if against == "steps" and measure in _SPANS and part[measure].max() > 10 * part[measure].min() > 0:
-                    panel.set_yscale("log")
+                        _draw_curve(panel, rows, against, measure, look, most=samples // _BANDS)
+                if measure in _SPANS and table[measure].max() > 10 * table[measure].min() > 0:
+                    _set_logarithmic(panel)
             bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
             row[0].set_ylabel(wrapped(measure_of(measure)[0].label) + bins)
         for column, against in zip(axes.T, _AXES, strict=True):
@@ -64,11 +68,21 @@ def anytime_figure(table: DataFrame) -> Figure:
                 _set_axis(column[-1], against, amounts)
             for panel in column if not amounts else ():
                 panel.set_axis_off()
-        samples, steps, inputs = (int(table[name].max()) for name in ("samples", "steps", "inputs"))
-        axes[0, 0].set_title(f"subsets of {samples} samples, all {steps} time steps")
-        axes[0, 1].set_title(f"all {samples} samples (N = {inputs:,} inputs)")
+        axes[0, 0].set_title(f"S of {samples} samples, all {steps} time steps")
+        axes[0, 1].set_title(f"all {samples} samples, T time steps")
         _draw_legend(figure, looks, masks)
         figure.align_ylabels(axes[:, 0])
+        explain(
+            figure,
+            table.assign(samples=samples),
+            f"Left: means over random subsets of the {samples} samples; bands: one standard deviation between subsets, "
+            f"up to S = {samples // _BANDS}, since larger subsets share most of their samples."
+            if samples >= _BANDS
+            else "",
+            f"AUROC: {foreign_name(table)} against own test inputs, by predictive entropy."
+            if "ood_auroc" in measures
+            else "",
+        )
     return figure
 
 
@@ -77,14 +91,26 @@ def _line(look: MethodStyle, mask: str) -> dict[str, Any]:
     return {**look.curve, "linewidth": 0.9, **fill}
 
 
-def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str, look: MethodStyle) -> None:
+def _draw_curve(axes: Axes, rows: DataFrame, against: str, measure: str, look: MethodStyle, most: int) -> None:
     if not len(rows):
         return
     factor = measure_of(measure)[1]
     x, value, spread = rows[against], factor * rows[measure], factor * rows[f"{measure}_sd"]
     axes.plot(x, value, **_line(look, rows["mask"].iloc[0]))
-    if spread.notna().any():
-        axes.fill_between(x, value - spread, value + spread, color=look.color, alpha=0.15, linewidth=0)
+    if against == "samples":
+        where = x <= most
+        axes.fill_between(x, value - spread, value + spread, where=where, color=look.color, alpha=0.15, linewidth=0)
+
+
+def _set_logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    subs = (1, 2, 3, 5) if high < 10 * low else (1, 2, 5) if high < 100 * low else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _set_axis(axes: Axes, against: str, amounts: list[int]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style
+from tsnn_uq.results.figures.notes import explain
+from tsnn_uq.results.figures.pictures import draw_picture, pictures_in
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES, Measure
 
 if TYPE_CHECKING:
@@ -19,38 +20,36 @@ __all__ = ["corruption_figure"]
 _MEASURES = [MEASURES[name] for name in ("error", "ece", "nll", "entropy")]
 
 
-def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) -> Figure:
+def corruption_figure(table: DataFrame) -> Figure:
     """Four panels against severity, the mean over kinds with the band of its middle half, and each kind's error.
 
     Thin lines are after a temperature from the clean validation part, where that determines it.
 
     Args:
-        table: what `tsnn_uq.results.studies.corruption_curves` returns.
-        examples: what `corrupted_examples` returns: by kind, an image [C, H, W] in [0, 1]; None leaves them out.
+        table: what `tsnn_uq.results.studies.corruption_curves` returns, with the pictures of
+            `tsnn_uq.results.figures.with_pictures` by ``kind``, or without any.
 
     Returns:
         The figure, a page wide.
 
     Raises:
-        InputError: no method, or not an image of each kind.
+        InputError: no method.
     """
     looks = method_styles(table["method"].unique())
     kinds = [kind for kind in dict.fromkeys(table["kind"]) if kind != "none"]
-    if examples is not None and (missing := [kind for kind in ("none", *kinds) if kind not in examples]):
-        raise InputError(f"examples: expected an image of each kind; got none of {', '.join(missing)}")
+    pictures = pictures_in(table, "kind")
     with style():
-        heights = [2, 1.9] if examples is None else [0.9, 2, 1.9]
+        heights = [0.9, 2, 1.9] if pictures else [2, 1.9]
         figure = new_figure(sum(heights), 2)
         grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         *strip, curves, bars = (figure.add_subfigure(grid[row]) for row in range(len(heights)))
-        if examples is not None:
-            shown = {kind: examples[kind] for kind in ("none", *kinds)}
+        if pictures:
+            shown = {kind: pictures[kind] for kind in ("none", *kinds)}
             for axes, kind in zip(strip[0].subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-                image = as_tensor(shown[kind]).movedim(0, -1).squeeze(-1).clamp(0, 1).numpy()
-                axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+                draw_picture(axes, shown[kind])
                 axes.set(xticks=[], yticks=[])
                 axes.spines[:].set_visible(False)
-                axes.set_title("clean" if kind == "none" else kind.replace("-", "\n"), fontsize=5, pad=2)
+                axes.set_title("clean" if kind == "none" else kind.replace("-", "\n"), fontsize=5.5, pad=2)
         for axes, measure in zip(curves.subplots(1, len(_MEASURES)), _MEASURES, strict=True):
             for method, look in looks.items():
                 _draw_curve(axes, table[table["method"] == method], measure, look)
@@ -58,7 +57,15 @@ def corruption_figure(table: DataFrame, examples: Mapping[str, Array] | None = N
             axes.set_xticks(sorted(table["severity"].unique()))
             axes.set_ylim(0, None)
         _draw_errors(bars.subplots(), table, looks, kinds)
-        _draw_legend(figure, looks, table)
+        _draw_legend(figure, looks)
+        explain(
+            figure,
+            table,
+            "Curves: mean over kinds of corruption, with bands from the lower to the upper quartile of kinds; thin: "
+            "after a temperature that was set on clean validation inputs.",
+            "Bars: mean error of each kind over severities; lines: mean over kinds.",
+            f"ECE: expected calibration error in {table['bins'].iloc[0]} bins.",
+        )
     return figure
 
 
@@ -88,11 +95,9 @@ def _draw_errors(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle],
     axes.set_xlim(-0.6, len(kinds) - 0.4)
 
 
-def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFrame) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=method, **look.curve) for method, look in looks.items()]
     handles.append(Line2D([], [], color="grey", linewidth=0.5, label="thin: after a temperature"))
-    sizes = table.iloc[0]
-    title = f"N = {sizes['inputs']:,} inputs, S = {sizes['samples']} samples, {sizes['bins']} bins"
-    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import check_choice
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import in_order, new_figure, style
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ _MEASURES = {
 }
 
 
-def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
+def detection_heatmap(table: DataFrame) -> Figure:
     """Numbers on shades, the best of each column bold; near sets are left of the far ones, and means beside them.
 
     Args:
-        table: what `tsnn_uq.results.studies.foreign_detection` returns.
-        measure: "auroc", "aupr_in", "aupr_out" or "fpr95".
+        table: what `tsnn_uq.results.studies.foreign_detection` returns; a column ``shown`` says which measure is, of
+            "auroc" (which it is without such a column), "aupr_in", "aupr_out" and "fpr95".
 
     Returns:
         The figure, a column wide for one method, else a page.
@@ -35,7 +36,7 @@ def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
     Raises:
         InputError: an unknown measure, or no method.
     """
-    check_choice("measure", measure, _MEASURES)
+    measure = check_choice("measure", table["shown"].iloc[0] if "shown" in table else "auroc", _MEASURES)
     methods = in_order(table["method"].unique())
     scores = list(dict.fromkeys(table["score"]))
     sets = list(dict.fromkeys(zip(table["distance"], table["data"], strict=True)))
@@ -69,4 +70,11 @@ def detection_heatmap(table: DataFrame, measure: str = "auroc") -> Figure:
         for axes in figure.axes[len(methods) :]:
             axes.axis("off")
         figure.suptitle(_MEASURES[measure], fontsize=8)
+        explain(
+            figure,
+            table,
+            "How well each score (row) tells foreign sets (columns, near ones left of the line, far ones right of it) "
+            f"from the own test inputs; {'less' if best == 'min' else 'more'} is better, the best of a column is bold. "
+            "Entropy and mutual information are of Monte Carlo predictions, other scores of one pass without masks.",
+        )
     return figure

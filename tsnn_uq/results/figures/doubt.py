@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED
 
@@ -48,6 +49,12 @@ def doubt_figure(table: DataFrame) -> Figure:
         right.axvline(0, color="grey", linewidth=0.5)
         right.set_xlabel("Spearman's correlation with people's entropy")
         _draw_legend(figure, looks, table)
+        explain(
+            figure,
+            table,
+            "Left: mean predictive entropy of the network in groups of inputs of similar entropy of people's answers; "
+            "right: rank correlations of uncertainties with it. Bars: 95 % bootstrap intervals over inputs.",
+        )
     return figure
 
 
@@ -61,5 +68,5 @@ def _draw_legend(figure: Figure, looks: dict[str, MethodStyle], table: DataFrame
 
     losses = table[table["measure"] == CROSS_ENTROPY].set_index("method")["value"]
     handles = [Line2D([], [], label=f"{method}: {losses[method]:.3f}", **look.curve) for method, look in looks.items()]
-    title = f"N = {table['inputs'].max():,} inputs; cross-entropy to people in nats, {losses['people']:.3f} at least"
+    title = f"Cross-entropy to people in nats, {losses['people']:.3f} at least"
     figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

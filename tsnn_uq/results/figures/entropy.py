@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
+from tsnn_uq.results.figures.notes import explain, foreign_name
 from tsnn_uq.results.figures.style import Array, as_tensor, in_order, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES
 
@@ -26,7 +27,7 @@ _QUANTITIES = {"predictive_entropy": predictive_entropy, "mutual_information": m
 _GROUPS: dict[str, dict[str, Any]] = {
     "right": {"fill": True, "facecolor": "COLOR", "alpha": 0.35, "linewidth": 0},
     "wrong": {"fill": True, "facecolor": "none", "edgecolor": "COLOR", "hatch": "/////", "linewidth": 0.8},
-    "outlier": {"color": "0.45", "linestyle": (0, (3, 1.5)), "linewidth": 1.2, "baseline": None},
+    "foreign": {"color": "0.45", "linestyle": (0, (3, 1.5)), "linewidth": 1.2},
 }
 
 
@@ -43,8 +44,8 @@ def entropy_table(
 
     Returns:
         Columns ``quantity`` ("predictive_entropy" or "mutual_information", both in nats); ``method``; ``group``
-        ("right", "wrong" or "outlier"); ``bin_low``, ``bin_high``; ``count``; and ``share``, the count divided by
-        the size of the group (NaN if that is empty).
+        ("right", "wrong" or "foreign"); ``bin_low``, ``bin_high``; ``count``; ``share``, the count divided by the
+        size of the group (NaN if that is empty); and of the method as a whole ``inputs`` (N) and ``samples`` (S).
 
     Raises:
         InputError: no method, outliers of a method that is not in `predictions`, networks of
@@ -65,10 +66,10 @@ def entropy_table(
         for (method, group), value in values.items():
             count = np.histogram(value.clip(0, top), edges)[0]  # rounding may put an entropy above log C
             share = count / len(value) if len(value) else np.full(bins, np.nan)
-            names = {"quantity": quantity, "method": method, "group": group}
-            tables.append(
-                pd.DataFrame({**names, "bin_low": edges[:-1], "bin_high": edges[1:], "count": count, "share": share})
-            )
+            columns = {"quantity": quantity, "method": method, "group": group, "bin_low": edges[:-1]}
+            columns |= {"bin_high": edges[1:], "count": count, "share": share}
+            sizes = {"inputs": len(predictions[method][1]), "samples": len(groups[method, group])}
+            tables.append(pd.DataFrame(columns | sizes))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -88,7 +89,7 @@ def _split(
         right = probs.mean(0).argmax(-1) == target
         groups[method, "right"], groups[method, "wrong"] = probs[:, right], probs[:, ~right]
         if method in outlier:
-            groups[method, "outlier"] = as_tensor(outlier[method])
+            groups[method, "foreign"] = as_tensor(outlier[method])
     return groups
 
 
@@ -123,12 +124,21 @@ def entropy_histogram(table: DataFrame) -> Figure:
             rows = table[(table["quantity"] == quantity) & (table["method"] == method)]
             _draw_panel(axes[row, column], rows, looks[method].color)
             axes[row, column].set_xlabel(MEASURES[quantity].label)
-            axes[row, 0].set(ylabel="Share of group (log)", xlim=(0, rows["bin_high"].max()))
+            highest = rows["bin_high"].max()
+            axes[row, 0].set(ylabel="Share of group", xlim=(0, 1.02 * highest))  # the last bin has a right edge
             if row == 0:
-                axes[row, column].set_title(_title(method, rows))
+                axes[row, column].set_title(_title(method, rows, foreign_name(table)))
         smallest = table.loc[table["count"] > 0, "share"].min()
         axes[0, 0].set(yscale="log", ylim=(smallest / 2, 1.2))
-        _draw_legend(figure, list(dict.fromkeys(table["group"])))
+        groups = list(dict.fromkeys(table["group"]))
+        _draw_legend(figure, groups, foreign_name(table))
+        explain(
+            figure,
+            table,
+            f"Share of each group ({', '.join(groups[:-1])} and {groups[-1]}) in bins of uncertainty, on a logarithmic "
+            "axis; groups are divided by their own size, which is given above. Right and wrong: whether the mean "
+            "prediction names the class.",
+        )
     return figure
 
 
@@ -140,22 +150,22 @@ def _draw_panel(axes: Axes, rows: DataFrame, color: str) -> None:
     for group, part in rows.groupby("group", sort=False):
         if part["count"].sum() > 0:
             edges = [*part["bin_low"], part["bin_high"].iloc[-1]]
-            axes.stairs(part["share"], edges, **{"baseline": 1e-12, **_look(str(group), color)})
+            axes.stairs(part["share"], edges, baseline=1e-12, **_look(str(group), color))
 
 
-def _title(method: str, rows: DataFrame) -> str:
-    sizes = [f"{size:,} {group}" for group, size in rows.groupby("group", sort=False)["count"].sum().items()]
+def _title(method: str, rows: DataFrame, foreign: str) -> str:
+    counts = rows.groupby("group", sort=False)["count"].sum()
+    sizes = [f"{size:,} {foreign if group == 'foreign' else group}" for group, size in counts.items()]
     return "\n".join([method, ", ".join(sizes[:2]), *sizes[2:]])
 
 
-def _draw_legend(figure: Figure, groups: list[str]) -> None:
+def _draw_legend(figure: Figure, groups: list[str], foreign: str) -> None:
     from matplotlib.patches import Patch
 
     handles = []
     for group in groups:
         look = _look(group, "0.2")
-        look.pop("baseline", None)
-        if group == "outlier":
+        if group == "foreign":
             look.update(fill=False, edgecolor=look.pop("color"))
-        handles.append(Patch(label=group, **look))
+        handles.append(Patch(label=foreign if group == "foreign" else group, **look))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(groups))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain, reference_of
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES
 
@@ -17,21 +18,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["posterior_differences"]
+__all__ = ["posterior_differences", "posterior_table"]
 
 _COLUMNS = 4  # panels side by side
+_POINTS = 61  # of a density
 _HEIGHT = 0.85  # of the highest density, in rows
 
 
-def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figure:
-    """Difference of each method from the baseline: a panel for each measure, a row for each family, part and method.
+def posterior_table(table: DataFrame, draws: Tensor) -> DataFrame:
+    """The numbers of `posterior_differences`, densities too.
 
-    A row has the posterior's density, its mean and 95 % interval, in the method's colour, over its region of practical
-    equivalence (grey). Densities are estimated with a Gaussian kernel of Scott's width and drawn to one height.
+    Densities are estimated with a Gaussian kernel of Scott's width, from the 0.1 % to the 99.9 % quantile.
 
     Args:
         table: a row for each of R differences, see `tsnn_uq.results.comparison.Comparison.table`.
-        draws: of each difference [chains, draws, R], ``draws`` of the comparison; None leaves the densities out.
+        draws: of each difference [chains, draws, R], ``draws`` of the comparison.
+
+    Returns:
+        The table with ``density_low``, ``density_high`` and ``density``: as text, at equal distances between the two,
+        heights in percent of the highest.
+    """
+    from scipy.stats import gaussian_kde
+
+    values = draws.flatten(0, 1).numpy()
+    low, high = np.quantile(values, [0.001, 0.999], axis=0)
+    texts = []
+    for column in range(values.shape[1]):
+        density = gaussian_kde(values[:, column])(np.linspace(low[column], high[column], _POINTS))
+        texts.append(" ".join(f"{100 * height:.0f}" for height in density / density.max()))
+    return table.assign(density_low=low, density_high=high, density=texts)
+
+
+def posterior_differences(table: DataFrame) -> Figure:
+    """Difference of each method from the baseline: a panel for each measure, a row for each family, part and method.
+
+    A row has the posterior's density, its mean and 95 % interval, in the method's colour, over its region of practical
+    equivalence (grey).
+
+    Args:
+        table: what `posterior_table` returns, or the same without densities.
 
     Returns:
         The figure, a column wide for one measure, else a page, with at most four panels side by side.
@@ -41,9 +66,8 @@ def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figu
     """
     if not len(table):
         raise InputError("table: expected at least one difference; got none")
-    table = table.assign(label=_labels(table)).reset_index(drop=True)
+    table = table.assign(label=_labels(table))
     looks = method_styles(table["method"])
-    values = None if draws is None else draws.flatten(0, 1).numpy()
     measures, labels = list(dict.fromkeys(table["measure"])), list(dict.fromkeys(table["label"]))
     lines, columns = -(-len(measures) // _COLUMNS), min(len(measures), _COLUMNS)
     with style():
@@ -52,15 +76,23 @@ def posterior_differences(table: DataFrame, draws: Tensor | None = None) -> Figu
         for axes, measure in zip(panels, measures, strict=False):
             rows = table[table["measure"] == measure]
             places = [labels.index(label) for label in rows["label"]]
-            _draw_panel(axes, rows, None if values is None else values[:, rows.index], places, looks)
+            _draw_panel(axes, rows, places, looks)
             unit = rows["unit"].iloc[0]
             known = MEASURES.get(measure)
             axes.set_title(known.heading if known else measure.replace("_", " ").capitalize())
-            axes.set_xlabel(f"Difference ({unit})" if unit else "Difference")
+            axes.set_xlabel(f"Difference ({unit})" if unit and unit == unit else "Difference")
             axes.set_yticks(range(len(labels)), labels)
             axes.set_ylim(len(labels) - 0.5, -1)  # the first row on top, with room for its density
         for axes in panels[len(measures) :]:
             axes.set_visible(False)
+        shades = "shades: posterior densities, drawn to one height; " if "density" in table else ""
+        explain(
+            figure,
+            table[table["family"] != "all"] if (table["family"] != "all").any() else table,
+            f"Difference of each method from {reference_of(table)}. Points: posterior means; lines: 95 % intervals; "
+            f"{shades}grey regions: differences too small to matter (region of practical equivalence).",
+            "Rows called mean: over all families." if (table["family"] == "all").any() else "",
+        )
     return figure
 
 
@@ -80,25 +112,17 @@ def _labels(table: DataFrame) -> list[str]:
 def _draw_panel(
     axes: Axes,
     rows: DataFrame,
-    draws: np.ndarray[Any, Any] | None,
     places: list[int],
     looks: Mapping[str, MethodStyle],
 ) -> None:
-    for column, (place, row) in enumerate(zip(places, rows.to_dict("records"), strict=True)):
+    for place, row in zip(places, rows.to_dict("records"), strict=True):
         look = looks[row["method"]]
         axes.fill_betweenx([place - 0.88, place + 0.12], row["rope_low"], row["rope_high"], color="0.9", linewidth=0)
-        if draws is not None:
-            _draw_density(axes, draws[:, column], place, look.color)
+        if "density" in row:
+            heights = _HEIGHT * np.array(row["density"].split(), dtype=float) / 100
+            grid = np.linspace(row["density_low"], row["density_high"], len(heights))
+            axes.fill_between(grid, place, place - heights, color=look.color, alpha=0.3, linewidth=0)
         axes.plot([row["low"], row["high"]], [place, place], color=look.color, linewidth=1.2)
         axes.plot(row["difference_mean"], place, color=look.color, marker=look.marker)
     axes.axvline(0, color="0.4", linewidth=0.6)
     axes.locator_params(axis="x", nbins=4)
-
-
-def _draw_density(axes: Axes, draws: np.ndarray[Any, Any], place: int, color: str) -> None:
-    from scipy.stats import gaussian_kde
-
-    low, high = np.quantile(draws, [0.001, 0.999])
-    grid = np.linspace(low, high, 100)
-    density = gaussian_kde(draws)(grid)
-    axes.fill_between(grid, place, place - _HEIGHT * density / density.max(), color=color, alpha=0.3, linewidth=0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.metrics.functional import expected_calibration_error, reliability_curve
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES
 
@@ -21,13 +22,15 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
     """The numbers of a `reliability_diagram`: one row per method and bin.
 
     Args:
-        predictions: for each method, probabilities [N, C] (of Monte Carlo samples their mean) and class numbers [N].
+        predictions: for each method, probabilities [N, C] or of Monte Carlo samples [S, N, C], whose mean is taken,
+            and class numbers [N].
         bins: number of bins of equal width on [0, 1].
 
     Returns:
         Columns ``method``; ``bin_low``, ``bin_high``; ``count`` of inputs in the bin; their mean ``confidence`` and
         their ``accuracy`` with its 95 % Wilson interval ``accuracy_low``, ``accuracy_high``, all NaN in an empty bin;
-        and of the method as a whole ``inputs`` (N) and ``ece``. Fractions, not percent.
+        and of the method as a whole ``inputs`` (N), ``ece`` and, of Monte Carlo samples, ``samples`` (S). Fractions,
+        not percent.
 
     Raises:
         InputError: no method, or what `tsnn_uq.metrics.functional.reliability_curve` refuses.
@@ -36,9 +39,10 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
 
     tables = []
     for method in in_order(predictions):
-        probs, target = (as_tensor(array) for array in predictions[method])
+        given, target = (as_tensor(array) for array in predictions[method])
+        probs = given.mean(0) if given.ndim == 3 else given
         curve = reliability_curve(probs, target, bins)
-        columns = {
+        columns: dict[str, Any] = {
             "method": method,
             "bin_low": curve.edges[:-1],
             "bin_high": curve.edges[1:],
@@ -50,6 +54,7 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
             "inputs": len(target),
             "ece": expected_calibration_error(probs, target, bins).item(),
         }
+        columns |= {"samples": len(given)} if given.ndim == 3 else {}
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
@@ -86,6 +91,14 @@ def reliability_diagram(table: DataFrame) -> Figure:
         if saturated:
             axes[1, 0].set(yscale="log", ylim=(0.7, None))  # a bin of one input still shows
         figure.align_ylabels(axes[:, 0])
+        bins = table.groupby("method").size().max()
+        explain(
+            figure,
+            table,
+            f"Above: accuracy of the inputs in each of {bins} bins of confidence, at their mean confidence, with 95 % "
+            "Wilson intervals; on the dashed line accuracy equals confidence.",
+            "Below: how many inputs have that confidence. ECE: expected calibration error.",
+        )
     return figure
 
 
@@ -106,8 +119,7 @@ def _draw_curve(axes: Axes, rows: DataFrame, method: str, look: MethodStyle) -> 
         capsize=1.5,
         clip_on=False,
     )
-    inputs, error = rows[["inputs", "ece"]].iloc[0]
-    axes.set_title(f"{method}\nECE {MEASURES['ece'].text(error)} ({len(rows)} bins)\nN = {inputs:,.0f}")
+    axes.set_title(f"{method}\nECE {MEASURES['ece'].text(rows['ece'].iloc[0])}")
 
 
 def _draw_histogram(axes: Axes, rows: DataFrame, look: MethodStyle) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_probabilities
@@ -20,6 +21,7 @@ from tsnn_uq.metrics.functional import (
     predictive_variance,
     risk_coverage_curve,
 )
+from tsnn_uq.results.figures.notes import explain, foreign_name
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["SCORES", "detection_table", "selective_curves", "selective_table"]
+__all__ = ["SCORES", "seen_corners", "selective_curves", "selective_table"]
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "predictive-entropy": lambda probs: predictive_entropy(probs, reduction="none"),
@@ -37,87 +39,103 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """From Monte Carlo probabilities [S, N, C] to an uncertainty of each input [N]."""
 
-_POINTS = 1000  # of a risk-coverage curve: more cannot be told apart in print
+_POINTS = 400  # of a risk-coverage curve: more cannot be told apart in print
 
 
-def selective_table(predictions: Mapping[str, tuple[Array, Array]], score: str = "predictive-entropy") -> DataFrame:
-    """Risk-coverage curves: the error that remains when only the least uncertain inputs are answered.
+def selective_table(
+    predictions: Mapping[str, tuple[Array, Array]],
+    score: str = "predictive-entropy",
+    outlier: Mapping[str, Array] | None = None,
+) -> DataFrame:
+    """The numbers of `selective_curves`: risk against coverage, and ROC curves of foreign inputs.
 
     Args:
         predictions: for each method, probabilities [S, N, C] (samples, inputs, classes) and class numbers [N].
         score: the uncertainty, a key of `SCORES`; ``"max-probability"`` is one minus that of the mean prediction.
+        outlier: for some of these methods, probabilities [S, M, C] of foreign inputs.
 
     Returns:
-        For each ``method`` a row for each of at most 1,000 evenly spaced numbers of accepted inputs: ``coverage`` and
-        ``risk``, the errors among the accepted (fractions; see `tsnn_uq.metrics.selective.risk_coverage_curve`). Of the
-        method as a whole ``inputs`` (N), ``aurc`` and ``augrc``.
+        Rows of ``curve`` ``"risk-coverage"``: for each ``method`` at most 400 evenly spaced numbers of accepted
+        inputs, the share of all inputs that they are as ``coverage``, and the errors among them as ``risk`` (fractions;
+        see `tsnn_uq.metrics.selective.risk_coverage_curve`); of the method as a whole ``inputs`` (N), ``aurc`` and
+        ``augrc``. With `outlier` also rows of ``curve`` ``"roc"``: corners of the curve that tells foreign inputs, the
+        positive class: ``false_positive_rate`` (of own inputs) and ``true_positive_rate`` (fractions; inputs of equal
+        uncertainty together, as scikit-learn's ``roc_curve``), without those that differ by less than can be seen; of
+        the method as a whole ``outliers`` (M), ``auroc`` and ``fpr95``. ``score`` and ``samples`` (S) are in all rows.
 
     Raises:
-        InputError: an unknown score, no method or input, or arrays that are no probabilities or labels.
+        InputError: an unknown score, no method or input, outliers of a method that is not in `predictions`, or arrays
+            that are no probabilities or labels.
     """
     import pandas as pd
 
-    tables = []
-    for method in in_order(predictions):
-        probs, target = (as_tensor(array) for array in predictions[method])
-        uncertainty = _uncertainty(probs, score)
-        target = check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
-        correct = probs.mean(0).argmax(-1) == target
-        curve = risk_coverage_curve(uncertainty, correct)
-        count = len(target)
-        chosen = np.unique(np.linspace(1, count, min(count, _POINTS)).round().astype(int)) - 1
-        columns = {
-            "method": method,
-            "coverage": curve.coverage[chosen],
-            "risk": curve.risk[chosen],
-            "inputs": count,
-            "aurc": aurc(uncertainty, correct).item(),
-            "augrc": augrc(uncertainty, correct).item(),
-        }
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+    for name in outlier or ():
+        check_choice("outlier", name, predictions)
+    tables = [_risks(method, *predictions[method], score) for method in in_order(predictions)]
+    if outlier:
+        tables += [_rates(method, predictions[method][0], outlier[method], score) for method in in_order(outlier)]
+    return pd.concat(tables, ignore_index=True).assign(score=score)
 
 
-def detection_table(
-    predictions: Mapping[str, tuple[Array, Array]],
-    outlier: Mapping[str, Array],
-    score: str = "predictive-entropy",
-) -> DataFrame:
-    """ROC curves of telling out-of-distribution inputs, the positive class, by their uncertainty.
+def _risks(method: str, probs: Array, labels: Array, score: str) -> DataFrame:
+    import pandas as pd
 
-    Args:
-        predictions: as in `selective_table`.
-        outlier: for some of these methods, probabilities [S, M, C] of out-of-distribution inputs.
-        score: as in `selective_table`.
+    probs, target = as_tensor(probs), as_tensor(labels)
+    uncertainty = _uncertainty(probs, score)
+    target = check_labels("target", target, classes=probs.shape[-1], count=probs.shape[1])
+    correct = probs.mean(0).argmax(-1) == target
+    curve = risk_coverage_curve(uncertainty, correct)
+    count = len(target)
+    chosen = np.unique(np.linspace(1, count, min(count, _POINTS)).round().astype(int)) - 1
+    columns = {
+        "curve": "risk-coverage",
+        "method": method,
+        "coverage": curve.coverage[chosen],
+        "risk": curve.risk[chosen],
+        "inputs": count,
+        "samples": len(probs),
+        "aurc": aurc(uncertainty, correct).item(),
+        "augrc": augrc(uncertainty, correct).item(),
+    }
+    return pd.DataFrame(columns)
 
-    Returns:
-        For each ``method`` the corners of its curve: ``false_positive_rate`` (of own inputs) and ``true_positive_rate``
-        (fractions; inputs of equal uncertainty together, as scikit-learn's ``roc_curve``). Of the method as a whole
-        ``outliers`` (M), ``auroc`` and ``fpr95``.
 
-    Raises:
-        InputError: outliers of a method that is not in `predictions`, or as `selective_table`.
-    """
+def _rates(method: str, probs: Array, outlier: Array, score: str) -> DataFrame:
     import pandas as pd
     from sklearn.metrics import roc_curve
 
-    for name in outlier:
-        check_choice("outlier", name, predictions)
-    tables = []
-    for method in in_order(outlier):
-        own, foreign = (_uncertainty(as_tensor(probs), score) for probs in (predictions[method][0], outlier[method]))
-        kinds = np.repeat([0, 1], [len(own), len(foreign)])
-        false, true, _ = roc_curve(kinds, np.concatenate([own.numpy(), foreign.numpy()]))
-        columns = {
-            "method": method,
-            "false_positive_rate": false,
-            "true_positive_rate": true,
-            "outliers": len(foreign),
-            "auroc": ood_auroc(own, foreign).item(),
-            "fpr95": fpr_at_tpr(own, foreign).item(),
-        }
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+    own, foreign = (_uncertainty(as_tensor(array), score) for array in (probs, outlier))
+    kinds = np.repeat([0, 1], [len(own), len(foreign)])
+    false, true, _ = roc_curve(kinds, np.concatenate([own.numpy(), foreign.numpy()]))
+    columns = {
+        "curve": "roc",
+        "method": method,
+        "false_positive_rate": false,
+        "true_positive_rate": true,
+        "samples": len(probs),
+        "outliers": len(foreign),
+        "auroc": ood_auroc(own, foreign).item(),
+        "fpr95": fpr_at_tpr(own, foreign).item(),
+    }
+    return pd.DataFrame(columns)[seen_corners(false, true)]
+
+
+def seen_corners(false: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which corners of a ROC curve with a logarithmic axis can be told apart: the first in each of 300 x 300 cells.
+
+    Args:
+        false: false-positive rates [K], ascending.
+        true: true-positive rates [K].
+
+    Returns:
+        [K] bool; the last corner is always kept, and so is the first that is right of zero.
+    """
+    low = false[false > 0].min(initial=1)
+    decades = np.log10(np.maximum(false, low) / low) / max(1e-9, -np.log10(low))
+    cells = np.stack([np.floor(300 * decades), np.floor(300 * true), false > 0])
+    seen = np.append(True, (np.diff(cells) != 0).any(0))
+    seen[-1] = True
+    return seen
 
 
 def _uncertainty(probs: Tensor, score: str) -> Tensor:
@@ -127,16 +145,15 @@ def _uncertainty(probs: Tensor, score: str) -> Tensor:
     return SCORES[check_choice("score", score, SCORES)](probs)
 
 
-def selective_curves(selective: DataFrame, detection: DataFrame | None = None, *, outlier: str = "outliers") -> Figure:
-    """Risk against coverage, and beside it, if given, ROC curves of out-of-distribution inputs.
+def selective_curves(table: DataFrame) -> Figure:
+    """Risk against coverage, and beside it, if the table has them, ROC curves of foreign inputs.
 
-    The risk is logarithmic: those accepted before a curve begins hold no error. So is the share of own inputs that are
-    flagged, the false-positive rate, since a detector is to flag few; FPR95 is where a curve meets the dashed line.
+    The risk is logarithmic, with zero at its foot: those accepted before a curve rises hold no error. So is the share
+    of own inputs that are flagged, the false-positive rate, since a detector is to flag few; FPR95 is where a curve
+    meets the dashed line.
 
     Args:
-        selective: what `selective_table` returns.
-        detection: what `detection_table` returns.
-        outlier: what the out-of-distribution inputs are, for the title.
+        table: what `selective_table` returns.
 
     Returns:
         The figure, a column wide for one panel, else a page.
@@ -144,15 +161,36 @@ def selective_curves(selective: DataFrame, detection: DataFrame | None = None, *
     Raises:
         InputError: no method.
     """
-    panels = 1 if detection is None else 2
-    looks = method_styles(selective["method"])
+    looks = method_styles(table["method"])
+    selective, detection = (table[table["curve"] == curve] for curve in ("risk-coverage", "roc"))
+    panels = 2 if len(detection) else 1
     with style():
         figure = new_figure(3.0, panels)
         axes = figure.subplots(1, panels, squeeze=False)[0]
         _draw_risk(axes[0], selective, looks)
-        if detection is not None:
-            _draw_roc(axes[1], detection, outlier, looks)
+        roc = ""
+        if len(detection):
+            _draw_roc(axes[1], detection, foreign_name(table), looks)
+            roc = (
+                f"Right: share of {foreign_name(table)} above a threshold on the same uncertainty, against the share "
+                "of own test inputs above it; dashed: 95 %, where FPR95 is read."
+            )
+        explain(
+            figure,
+            table,
+            f"{'Left: e' if roc else 'E'}rrors among the inputs that are answered when only those of least "
+            f"{_said(table['score'].iloc[0])} are; coverage is their share of all inputs, and a curve at 0 "
+            "has no errors.",
+            "AURC is the area under the curve (Geifman and El-Yaniv 2017), AUGRC its generalized form (Traub et al. "
+            "2024); less is better.",
+            roc,
+        )
     return figure
+
+
+def _said(score: str) -> str:
+    """An uncertainty in a sentence."""
+    return "one minus the largest probability" if score == "max-probability" else score.replace("-", " ")
 
 
 def _line(look: MethodStyle) -> dict[str, Any]:
@@ -162,28 +200,31 @@ def _line(look: MethodStyle) -> dict[str, Any]:
 def _draw_risk(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle]) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    for method in in_order(table["method"]):
+    errors = table[table["risk"] > 0]
+    lowest = 100 * errors["risk"].min() if len(errors) else 1.0
+    foot = lowest / 2  # where zero is drawn
+    for method in looks:
         rows = table[table["method"] == method]
         first = rows.iloc[0]
         areas = (
             f"AURC {1000 * first['aurc']:.2f} \N{PER MILLE SIGN}, AUGRC {1000 * first['augrc']:.2f} \N{PER MILLE SIGN}"
         )
-        risk = 100 * rows["risk"].where(rows["risk"] > 0)  # no error: nothing to draw on a logarithmic axis
+        risk = (100 * rows["risk"]).clip(lower=foot)
         axes.plot(100 * rows["coverage"], risk, label=f"{method}: {areas}", **_line(looks[method]))
-    errors = table[table["risk"] > 0]
-    if len(errors):
-        axes.set(yscale="log", ylim=(50 * errors["risk"].min(), 130 * errors["risk"].max()))
-        axes.set_xlim(10 * np.floor(min(9.0, 10 * errors["coverage"].min())), 100)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    highest = 130 * table["risk"].max() if len(errors) else 100.0
+    axes.set(yscale="log", ylim=(foot / 1.2, highest))
+    ticks = [tick for tick in LogLocator(subs=(1, 2, 5)).tick_values(lowest, highest) if lowest <= tick <= highest]
+    axes.set_yticks([foot, *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    first_error = errors["coverage"].min() if len(errors) else 1.0
+    axes.set_xlim(max(0, 10 * np.floor(10 * first_error) - 10), 100)
     axes.locator_params(axis="x", nbins=5)
-    axes.set(xlabel="Coverage (%)", ylabel="Risk: errors among accepted (%)")
+    axes.set(xlabel="Coverage (%)", ylabel="Risk: errors among answered (%)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _draw_roc(axes: Axes, table: DataFrame, outlier: str, looks: Mapping[str, MethodStyle]) -> None:
-    for method in in_order(table["method"]):
+    for method in dict.fromkeys(table["method"]):
         rows = table[table["method"] == method]
         first = rows.iloc[0]
         label = f"{method}: AUROC {100 * first['auroc']:.2f} %, FPR95 {100 * first['fpr95']:.2f} %"

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, method_styles, new_figure, style, wrapped
+import numpy as np
+from numpy.typing import NDArray
+
+from tsnn_uq.results.figures.notes import explain
+from tsnn_uq.results.figures.pictures import draw_picture, pictures_in
+from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
 from tsnn_uq.results.measures import measure_of
 
 if TYPE_CHECKING:
@@ -21,62 +25,62 @@ _MEASURES = ("accuracy", "predictive_entropy_nats", "ece")
 _STRIP = 7  # as many images fit side by side above an axis
 
 
-def shift_figure(table: DataFrame, examples: Mapping[str, Array] | None = None) -> Figure:
+def shift_figure(table: DataFrame) -> Figure:
     """A column for each shift, with an image above each amount, and a row for each measure; rows share their axis.
 
     The band of an accuracy is its 95 % Wilson interval. Where amounts are too close for their images, some are left
     out of the strip.
 
     Args:
-        table: what `tsnn_uq.results.studies.shift_curves` returns.
-        examples: by shift, an image at each amount, ascending, [A, H, W] in [0, 1]; None leaves the images out.
+        table: what `tsnn_uq.results.studies.shift_curves` returns, with the pictures of
+            `tsnn_uq.results.figures.with_pictures` by ``shift`` and ``amount``, or without any.
 
     Returns:
         The figure, a column wide for one shift, else a page.
 
     Raises:
-        InputError: no method, or not an image for each amount.
+        InputError: no method.
     """
     looks = method_styles(table["method"])
+    pictures = pictures_in(table, ["shift", "amount"])
     shifts = [name for name in _SHIFTS if name in set(table["shift"])]
     with style():
         figure = new_figure(5.2, len(shifts))
-        strip = [] if examples is None else [1.0 if len(shifts) > 2 else 1.6 if len(shifts) == 2 else 1.4]
+        strip = [] if not pictures else [1.0 if len(shifts) > 2 else 1.6 if len(shifts) == 2 else 1.4]
         ratios = [*strip, *[4.0] * len(_MEASURES)]
         axes = figure.subplots(
             len(ratios), len(shifts), sharex="col", sharey="row", squeeze=False, height_ratios=ratios
         )
         for column, shift in zip(axes.T, shifts, strict=True):
             rows = table[table["shift"] == shift]
-            if examples is not None:
-                _draw_strip(column[0], sorted(rows["amount"].unique()), examples, shift)
+            if pictures:
+                _draw_strip(column[0], sorted(rows["amount"].unique()), pictures, shift)
             for panel, measure in zip(column[-len(_MEASURES) :], _MEASURES, strict=True):
                 for method, look in looks.items():
                     _draw_curve(panel, rows[rows["method"] == method], measure, look)
             column[-1].set_xlabel(_SHIFTS[shift])
         for panel, measure in zip(axes[-len(_MEASURES) :, 0], _MEASURES, strict=True):
-            panel.set_ylabel(
-                wrapped(measure_of(measure)[0].label) + (f"\n{table['bins'].iloc[0]} bins" if measure == "ece" else "")
-            )
+            panel.set_ylabel(wrapped(measure_of(measure)[0].label))
             panel.set_ylim(0, None)
-        _draw_legend(figure, looks, int(table["inputs"].max()), int(table["samples"].max()))
+        _draw_legend(figure, looks)
         figure.align_ylabels(axes[-len(_MEASURES) :, 0])
+        shown = "Above, one of the inputs at each amount. " if pictures else ""
+        bins = f"ECE: expected calibration error in {table['bins'].iloc[0]} bins."
+        explain(figure, table, f"{shown}Bands of the accuracy: 95 % Wilson intervals.", bins)
     return figure
 
 
-def _draw_strip(axes: Axes, amounts: list[float], examples: Mapping[str, Array], shift: str) -> None:
-    images = as_tensor(examples[shift]) if shift in examples else None
-    if images is None or len(images) != len(amounts):
-        got = "none" if images is None else len(images)
-        raise InputError(f"examples: expected an image for each of {len(amounts)} amounts of {shift}; got {got}")
+def _draw_strip(
+    axes: Axes, amounts: list[float], pictures: Mapping[tuple[str, float], NDArray[np.uint8]], shift: str
+) -> None:
     span = amounts[-1] - amounts[0] or 1.0
     width = span / (_STRIP - 1)
     shown: list[float] = []
-    for amount, image in zip(amounts, images.numpy(), strict=True):
+    for amount in amounts:
         if not shown or amount - shown[-1] >= 0.99 * width:
             shown.append(amount)
             extent = (amount - 0.47 * width, amount + 0.47 * width, 0, 0.94)
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
+            draw_picture(axes, pictures[shift, amount], extent=extent, aspect="auto")
     axes.set(xlim=(amounts[0] - width / 2, amounts[-1] + width / 2), ylim=(0, 0.94))
     axes.set_xticks(shown, [f"{amount:g}" for amount in shown])
     axes.set_box_aspect(0.94 * width / (span + width))  # so that images are as high as wide
@@ -92,9 +96,8 @@ def _draw_curve(axes: Axes, rows: DataFrame, measure: str, look: MethodStyle) ->
         axes.fill_between(rows["amount"], low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
-def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], inputs: int, samples: int) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=method, **look.curve) for method, look in looks.items()]
-    title = f"N = {inputs:,} inputs, S = {samples} samples"
-    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

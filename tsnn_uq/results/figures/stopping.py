@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
@@ -73,7 +74,20 @@ def stopping_figure(table: DataFrame) -> Figure:
             panel.yaxis.set_minor_formatter(NullFormatter())
         if priced:
             panels[0].set_ylabel("Energy of a decision")
-        _draw_legend(figure, looks, table)
+        _draw_legend(figure, looks, priced=priced)
+        first = table.iloc[0]
+        explain(
+            figure,
+            table,
+            f"T = {first['steps']} time steps at most; rules were calibrated on {first['calibration']:,} other inputs.",
+            "Above, left: accuracy lost by stopping once confidence passes a threshold, under risk control (filled; "
+            f"crosses: the loss promised with probability {1 - first['delta']:g}) and at fixed thresholds (hollow, no "
+            "promise). Above, right: how often conformal sets hold the class; crosses: the coverage promised.",
+            "Below: mean energy of a decision against the loss promised, 0 for all steps, by three accountings; "
+            "horizontal lines: a network of the same shape without spikes, with weights of 8 and 2 bits."
+            if priced
+            else "",
+        )
     return figure
 
 
@@ -98,18 +112,13 @@ def _draw_energy(axes: Axes, rows: DataFrame, accounting: str, look: MethodStyle
         axes.axhline(_PJ * energy, color=look.color, linestyle=dashes, linewidth=0.7)
 
 
-def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], table: DataFrame) -> None:
+def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], *, priced: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=method, **_line(look)) for method, look in looks.items()]
     grey: dict[str, Any] = {"color": "0.4", "linestyle": ""}
     handles.append(Line2D([], [], label="promised", marker="x", **grey))
     handles.append(Line2D([], [], label="no promise", marker="o", markerfacecolor="white", **grey))
-    for rule, dashes in _CONVENTIONAL.items() if "operations_pj" in table else ():
+    for rule, dashes in _CONVENTIONAL.items() if priced else ():
         handles.append(Line2D([], [], label=f"no spikes, {rule}", color="0.4", linestyle=dashes, linewidth=0.7))
-    first = table.iloc[0]
-    title = (
-        f"T = {first['steps']}, S = {first['samples']}; calibrated on {first['calibration']:,} inputs, "
-        f"shown on {first['inputs']:,}; losses promised with probability {1 - first['delta']:g}"
-    )
-    figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,19 +115,20 @@ def new_figure(height: float, panels: int) -> Figure:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Method names in the order of every figure: float first, those from elsewhere last.
+    """Method names in the order of a figure: as they appear, the first being the reference; our own, float first.
 
     Raises:
         InputError: none at all.
 
     Example:
-        >>> in_order(["indirect", "float"])
-        ['float', 'indirect']
+        >>> in_order(["indirect", "float"]), in_order(["mine", "float"])
+        (['float', 'indirect'], ['mine', 'float'])
     """
     given = dict.fromkeys(methods)
     if not given:
         raise InputError("predictions: expected at least one method; got none")
-    return [name for name in dict.fromkeys([*METHOD_STYLES, *given]) if name in given]
+    ours = all(name in METHOD_STYLES for name in given)
+    return [name for name in METHOD_STYLES if name in given] if ours else list(given)
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
@@ -140,14 +142,11 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
 
     Example:
         >>> [look.color for look in method_styles(["mine", "float", "yours"]).values()]
-        ['#000000', '#D55E00', '#CC79A7']
+        ['#D55E00', '#000000', '#CC79A7']
     """
     names = in_order(methods)
-    left = [*_OTHERS, *(look for name, look in METHOD_STYLES.items() if name not in names)]
-    others = [name for name in names if name not in METHOD_STYLES]
-    return {name: METHOD_STYLES[name] for name in names if name in METHOD_STYLES} | {
-        name: left[place % len(left)] for place, name in enumerate(others)
-    }
+    left = cycle([*_OTHERS, *(look for name, look in METHOD_STYLES.items() if name not in names)])
+    return {name: METHOD_STYLES[name] if name in METHOD_STYLES else next(left) for name in names}
 
 
 def as_tensor(array: Array) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain
 from tsnn_uq.results.figures.style import MethodStyle, in_order, method_styles, new_figure, style
 from tsnn_uq.results.measures import COSTS, measure_of
 
@@ -18,6 +19,8 @@ __all__ = ["energy_figure", "tradeoff_figure"]
 
 _FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom")  # one for each family
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":")
+_SIZES = {"energy_pj": 1e-12}  # of a unit in those of `_UNITS`
+_UNITS = {"storage_bytes": "B", "energy_pj": "J"}
 _FRONT: dict[str, Any] = {
     **{"color": "0.5", "linewidth": 0.8, "zorder": 1},
     **{"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.8},
@@ -51,19 +54,34 @@ def tradeoff_figure(table: DataFrame) -> Figure:
             for column, cost in enumerate(costs):
                 axes = panels[row, column]
                 rows = table[(table["measure"] == measure) & (table["cost"] == cost)]
+                rows = rows.assign(**{name: _SIZES.get(cost, 1) * rows[name] for name in ("cost_value", "cost_std")})
                 _draw_front(axes, rows[rows["on_front"]])
                 _draw_networks(axes, rows, looks, _families(table), name_parts=len(parts) > 1)
                 axes.set_xscale("log")
                 axes.margins(x=0.15, y=0.12)
+            if not table.loc[table["measure"] == measure, "on_front"].any():
+                panels[row, 0].text(
+                    0.98, 0.97, "no front", transform=panels[row, 0].transAxes, ha="right", va="top", color="0.45"
+                )
             panels[row, 0].set_ylabel(measure_of(measure)[0].label)
         for axes, cost in zip(panels[-1], costs, strict=True):
-            axes.set_xlabel(COSTS[cost].own_label)
+            axes.set_xlabel(COSTS[cost].heading)
             low, high = axes.get_xlim()
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high > 10 * low else (1, 2, 5)))
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.xaxis.set_major_formatter(EngFormatter(unit=_UNITS.get(cost, "")))
             axes.xaxis.set_minor_formatter(NullFormatter())
         figure.align_ylabels(panels[:, 0])
         _draw_legend(figure, looks, _families(table), bool(table["on_front"].any()))
+        without = [name for name in measures if not measure_of(name)[0].better]
+        titles = " and ".join(measure_of(name)[0].title for name in without)
+        explain(
+            figure,
+            table,
+            "Points are means over seeds, bars sample standard deviations; the grey line joins networks that no other "
+            "beats in both means.",
+            f"Of {titles} neither more nor less is better, so there is no front." if without else "",
+            "Energy is that of one pass over all time steps, by the cost model, not measured.",
+        )
     return figure
 
 
@@ -149,6 +167,8 @@ def energy_figure(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
+    from matplotlib.ticker import EngFormatter
+
     looks = _looks(table)
     measures = list(dict.fromkeys(table["measure"]))
     most = table["samples"].max()
@@ -161,9 +181,16 @@ def energy_figure(table: DataFrame) -> Figure:
                 chosen = (of_measure["family"] == family) & (of_measure["quantized_part"] == part)
                 rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
                 _draw_curve(axes, rows, looks[method], line, label)
-            axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes (pJ)", ylabel=measure_of(measure)[0].label)
+            axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes", ylabel=measure_of(measure)[0].label)
+            axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
+        explain(
+            figure,
+            table,
+            "Points: S = 1, 2, 4, ... samples, whose energy is S times that of one pass, by the cost model; bands: "
+            "sample standard deviations over seeds. Values are means over disjoint groups of S samples.",
+        )
     return figure
 
 
@@ -185,6 +212,6 @@ def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
 
 
 def _draw_curve(axes: Axes, rows: DataFrame, look: MethodStyle, line: Any, label: str) -> None:
-    energy, value, spread = rows["energy_pj"], rows["value"], rows["value_std"].fillna(0)
+    energy, value, spread = _SIZES["energy_pj"] * rows["energy_pj"], rows["value"], rows["value_std"].fillna(0)
     axes.fill_between(energy, value - spread, value + spread, color=look.color, alpha=0.15, linewidth=0)
     axes.plot(energy, value, color=look.color, marker=look.marker, linestyle=line, label=label)

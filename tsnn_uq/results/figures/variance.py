@@ -1,4 +1,4 @@
-"""Monte Carlo variance of a ternary network against its float twin's, input by input and class by class."""
+"""Monte Carlo variance of networks against that of a reference, input by input and class by class."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain, reference_of
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:
@@ -16,32 +17,62 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["variance_scatter"]
+__all__ = ["variance_scatter", "variance_table"]
 
 _WRONG = "#D55E00"  # of Okabe and Ito's palette, and no method's
 _GROUPS = ("all", "both right", "any wrong")
+_PAIRED = ("temperature_reference", "temperature", "reference")
+_CELLS = 4  # in a decade of variance
 _NOTHING = 2.0**-46  # the square of single precision's step at 1, in which probabilities are computed
 
 
+def variance_table(pairs: DataFrame) -> DataFrame:
+    """The numbers of a `variance_scatter`: inputs that both networks get right are counted in cells.
+
+    Args:
+        pairs: what `tsnn_uq.results.studies.paired_variances` returns.
+
+    Returns:
+        The same rows, but in place of each ``"input"`` that both get right rows of ``"cell"``: the number of ``inputs``
+        whose variances are in a square cell of a quarter of a decade, the cell's centre as ``variance_reference`` and
+        ``variance``. Variances below 2^-46, which single precision does not tell from none, are 0.
+    """
+    import pandas as pd
+
+    right = (pairs["of"] == "input") & (pairs["accuracy_reference"] + pairs["accuracy"] == 2)
+    names = ["variance_reference", "variance"]
+    values = pairs.loc[right, names]
+    places = np.floor(_CELLS * np.log10(values.clip(lower=_NOTHING))).where(values >= _NOTHING, -np.inf)
+    cells = places.assign(method=pairs["method"]).value_counts(sort=False).rename("inputs").reset_index()
+    cells[names] = (10 ** ((cells[names] + 0.5) / _CELLS)).map("{:.3g}".format).astype(float)
+    shared = pairs.groupby("method", sort=False)[["noise", "samples", *_PAIRED]].first()
+    cells = cells.assign(of="cell").join(shared, on="method")
+    # Single inputs have no more digits than can be seen.
+    single = pairs["of"] == "input"
+    short = pairs.loc[single, [*names, "difference"]].map("{:.6g}".format).astype(float)
+    pairs = pairs.assign(**{name: pairs[name].where(~single, short[name]) for name in [*names, "difference"]})
+    return pd.concat([pairs[~right], cells[[name for name in pairs if name in cells]]], ignore_index=True)
+
+
 def variance_scatter(table: DataFrame) -> Figure:
-    """For each ternary method its inputs' variances against float's, and below the mean difference by class.
+    """For each method its inputs' variances against the reference's, and below the mean difference by class.
 
     Above, both axes are logarithmic: the darker a cell, the more inputs that both networks get right (the shades are
     logarithmic too), and a cross is an input that at least one gets wrong. Inputs without any variance, or with less
-    than single precision tells from none (2^-46), lie on the lower or left edge. Below and in the titles, intervals of
+    than single precision tells from none (2^-46), are on the lower or left edge. Below and in the titles, intervals of
     95 % are of the mean over inputs.
 
     Args:
-        table: what `tsnn_uq.results.studies.paired_variances` returns.
+        table: what `variance_table` returns.
 
     Returns:
-        The figure, a column wide for one ternary method, else a page.
+        The figure, a column wide for one method, else a page.
 
     Raises:
         InputError: no method, or no input.
     """
     looks = method_styles(table["method"])
-    singles = table[table["of"] == "input"]
+    singles = table[table["of"].isin(["cell", "input"])]
     if not len(singles):
         raise InputError("table: expected rows of single inputs; got none")
     variances = singles[["variance_reference", "variance"]].to_numpy()
@@ -51,16 +82,25 @@ def variance_scatter(table: DataFrame) -> Figure:
         axes = figure.subplots(2, len(looks), sharey="row", squeeze=False, height_ratios=[5, 2])
         for (scatter, classes), (method, look) in zip(axes.T, looks.items(), strict=True):
             rows = table[table["method"] == method]
-            _draw_inputs(scatter, rows[rows["of"] == "input"], look.color, low, high)
+            _draw_inputs(scatter, rows, look.color, low, high)
             _draw_classes(classes, rows[rows["of"] == "class"], look)
             scatter.set_title(_title(rows, method), fontsize=7)
-        noise = table["noise"].iloc[0]
-        axes[0, 0].set_ylabel(f"{noise} variance, ternary")
-        axes[1, 0].set_ylabel("Mean difference\nternary - float (10$^{-3}$)")
+        noise, reference = table["noise"].iloc[0], reference_of(table)
+        axes[0, 0].set_ylabel(f"{noise} variance of the method named above")
+        axes[1, 0].set_ylabel(f"Mean difference\nfrom {reference} (10$^{{-3}}$)")
         for axis in axes[0]:
-            axis.set_xlabel(f"{noise} variance, float")
+            axis.set_xlabel(f"{noise} variance, {reference}")
         _draw_legend(figure, columns=min(2, len(looks)))
         figure.align_ylabels(axes[:, 0])
+        of_all = table[table["of"] == "all"]
+        explain(
+            figure,
+            of_all if len(of_all) else table,
+            "Above: the variance of each input, on logarithmic axes; on the dashed line both networks have the same. "
+            "Shades are logarithmic in the number of inputs; variances below 1.4e-14, none in single precision, are on "
+            f"the edge. Below, and in the titles: mean of the method's variance minus that of {reference}, with the "
+            "95 % interval of a paired bootstrap over inputs.",
+        )
     return figure
 
 
@@ -69,21 +109,27 @@ def _limits(positive: NDArray[np.float64]) -> tuple[float, float]:
     if not len(positive):
         return 0.01, 1.0
     high = 2 * float(positive.max())
-    return min(max(float(positive.min()) / 2, _NOTHING), high / 100), high
+    low = min(max(float(positive.min()) / 2, _NOTHING), high / 100)
+    return 10 ** (math.floor(_CELLS * math.log10(low)) / _CELLS), high  # so that the outermost cells are whole
 
 
 def _draw_inputs(axes: Axes, rows: DataFrame, color: str, low: float, high: float) -> None:
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
     from matplotlib.ticker import LogLocator, NullFormatter
 
     shades = LinearSegmentedColormap.from_list(color, [[0.8 + 0.2 * part for part in to_rgb(color)], to_rgb(color)])
-    x, y = (rows[name].clip(lower=low) for name in ("variance_reference", "variance"))
-    wrong = (rows["accuracy_reference"] + rows["accuracy"]) < 2
-    if (~wrong).any():
-        left, right = math.log10(low), math.log10(high)
-        options: dict[str, Any] = {"xscale": "log", "yscale": "log", "gridsize": 34, "bins": "log", "linewidths": 0.1}
-        axes.hexbin(x[~wrong], y[~wrong], extent=(left, right, left, right), mincnt=1, cmap=shades, **options)
-    axes.plot(x[wrong], y[wrong], "x", color=_WRONG, markersize=2.5, markeredgewidth=0.6, rasterized=True)
+    cells, wrong = rows[rows["of"] == "cell"], rows[rows["of"] == "input"]
+    if len(cells):
+        centres = cells[["variance_reference", "variance"]].clip(lower=low, upper=high).to_numpy()
+        places = np.floor(_CELLS * np.log10(centres)).astype(int)  # those without variance are in the outermost cells
+        first, last = places.min(), places.max()
+        counts = np.zeros((last - first + 1, last - first + 1))
+        np.add.at(counts, (places[:, 1] - first, places[:, 0] - first), cells["inputs"])
+        edges = 10.0 ** (np.arange(first, last + 2) / _CELLS)
+        norm = LogNorm(1, max(2, counts.max()))
+        axes.pcolormesh(edges, edges, np.ma.masked_equal(counts, 0), cmap=shades, norm=norm, rasterized=True)
+    x, y = (wrong[name].clip(lower=low) for name in ("variance_reference", "variance"))
+    axes.plot(x, y, "x", color=_WRONG, markersize=2.5, markeredgewidth=0.6, rasterized=True)
     axes.plot([low, high], [low, high], color="0.4", linestyle=(0, (4, 3)), linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     axes.xaxis.set_major_locator(LogLocator(numticks=5))
@@ -108,9 +154,9 @@ def _title(rows: DataFrame, method: str) -> str:
         for _, row in rows[rows["of"] == of].iterrows():
             middle, low, high = (_short(1000 * row[name]) for name in ("difference", "low", "high"))
             lines.append(f"{of} ({row['inputs']:,}): {middle} [{low}, {high}]")
-    if (rows["temperature"] != 1).any() or (rows["temperature_reference"] != 1).any():
-        ours, theirs = rows[["temperature", "temperature_reference"]].iloc[0]
-        lines.append(f"temperatures {ours:.2f} ({method}), {theirs:.2f} (float)")
+    ours, theirs = rows[["temperature", "temperature_reference"]].iloc[0]
+    if (ours, theirs) != (1, 1):
+        lines.append(f"temperatures {ours:.2f} ({method}), {theirs:.2f} ({reference_of(rows)})")
     return "\n".join(lines)
 
 
@@ -125,11 +171,11 @@ def _draw_legend(figure: Figure, columns: int) -> None:
         Line2D(
             [],
             [],
-            marker="h",
+            marker="s",
             linestyle="",
             color="0.4",
             markersize=5,
-            label="both right (the darker, the more; logarithmic)",
+            label="both right (the darker, the more inputs)",
         ),
         Line2D([], [], marker="x", linestyle="", color=_WRONG, label="one or both wrong"),
     ]

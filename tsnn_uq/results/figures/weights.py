@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.figures.notes import explain, reference_of
 from tsnn_uq.results.figures.style import in_order, new_figure, style
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _CODES: dict[int, dict[str, Any]] = {
     0: {"facecolor": "0.85", "edgecolor": "0.85"},
     1: {"facecolor": "#56B4E9", "hatch": "/////", "edgecolor": "white"},
 }
+
+_NAMES = {-1: "\N{MINUS SIGN}1", 0: "0", 1: "+1"}
 
 
 def weight_code_histogram(table: DataFrame) -> Figure:
@@ -52,11 +55,20 @@ def weight_code_histogram(table: DataFrame) -> Figure:
                     _draw_panel(axes, rows)
                 else:
                     axes.text(0.5, 0.5, "not quantized", transform=axes.transAxes, ha="center")
-                axes.set_title("\n".join(([layer] if row == 0 else []) + _numbers(rows)), fontsize=7)
+                axes.set_title("\n".join(([layer] if row == 0 else []) + _numbers(rows)), fontsize=6.5)
             panels[row, 0].set_ylabel(f"{method}\nShare per bin (%)")
+        reference = reference_of(table)
         for axes in panels[-1]:
-            axes.set_xlabel("Float network's weight")
+            axes.set_xlabel(f"Weight in {reference}")
         _draw_legend(figure)
+        explain(
+            figure,
+            table,
+            f"Bars: weights of the {reference} network, a column for each layer (its inputs and outputs are given), "
+            "coloured by the code of the same weight in each ternary network.",
+            "Numbers: share of the layer's weights with each code; below, share whose code is the one that the dashed "
+            f"threshold, by the method's own rule, would give to the {reference} network's weight.",
+        )
     return figure
 
 
@@ -80,22 +92,21 @@ def _numbers(rows: DataFrame) -> list[str]:
         return []
     shares = rows.groupby("code")["code_share"].first()
     agreement = rows["agreement"].iloc[0]
-    codes = " / ".join(f"{100 * shares[code]:.1f}" for code in _CODES) + " %"
-    return [codes] if agreement != agreement else [codes, f"{100 * agreement:.1f} % by threshold"]
+    codes = ", ".join(f"{name}: {100 * shares[code]:.1f}" for code, name in _NAMES.items()) + " %"
+    return [codes] if agreement != agreement else [codes, f"as by threshold: {100 * agreement:.1f} %"]
 
 
 def _draw_legend(figure: Figure) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    names = {-1: "becomes \N{MINUS SIGN}1", 0: "becomes 0", 1: "becomes +1"}
-    handles: list[Any] = [Patch(label=names[code], linewidth=0, **look) for code, look in _CODES.items()]
+    handles: list[Any] = [Patch(label=f"becomes {_NAMES[code]}", linewidth=0, **look) for code, look in _CODES.items()]
     cut = Line2D(
         [],
         [],
         color="black",
         linestyle=(0, (3, 1.5)),
         linewidth=0.8,
-        label="threshold that the method's rule puts there",
+        label="threshold by the method's rule",
     )
     figure.legend(handles=[*handles, cut], loc="outside upper center", ncols=4)

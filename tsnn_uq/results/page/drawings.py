@@ -13,7 +13,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.results import figures, studies
 from tsnn_uq.results.page.contents import Compared, Contents
-from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown, prediction_figures
+from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown, described, prediction_figures
 from tsnn_uq.results.page.inline import inline_figure, inline_png
 from tsnn_uq.results.page.tables import PairedTable, paired_tables
 from tsnn_uq.results.predictions import NamedPredictions
@@ -115,7 +115,7 @@ def _sizes(drawn: Drawn, samples: int) -> str:
 def _of_runs(shown: Shown, title: str, draw: Callable[[Shown], Drawn], where: str) -> PageFigure:
     names = ", ".join(folder.name for folder in shown.runs.folders.values())
     try:
-        drawn = draw(shown)
+        drawn = described(shown, draw)
     except InputError as error:
         return PageFigure(title, f"{error}.")
     alt = f"{title} of {', '.join(shown.runs.folders)}, {shown.runs.title}"

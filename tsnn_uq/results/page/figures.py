@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["PREDICTED_ANEW", "STORED", "Drawn", "Shown", "prediction_figures"]
+__all__ = ["PREDICTED_ANEW", "STORED", "Drawn", "Shown", "described", "prediction_figures"]
 
 INPUTS = 1000  # that are predicted anew for a figure, at most
 
@@ -110,23 +110,28 @@ def prediction_figures(networks: NamedPredictions, *, bins: int = 15) -> dict[st
         predictions lack.
     """
     shown = Shown.of(networks, bins)
-    drawings: dict[str, Callable[[], Drawn]] = {title: partial(draw, shown) for title, draw in OF_PREDICTIONS.items()}
+    drawings = dict(OF_PREDICTIONS)
     for name in networks.foreign_names:
-        drawings[f"Entropy of {name}"] = partial(_foreign_entropy, shown, name)
-        drawings[f"Detection of {name}"] = partial(_foreign_roc, shown, name)
-    drawings["Detection of foreign sets by each score"] = partial(_detection, shown)
-    return drawings
+        drawings[f"Entropy of {name}"] = partial(_foreign_entropy, name=name)
+        drawings[f"Detection of {name}"] = partial(_foreign_roc, name=name)
+    drawings["Detection of foreign sets by each score"] = _detection
+    return {title: partial(described, shown, draw) for title, draw in drawings.items()}
+
+
+def described(shown: Shown, draw: Callable[[Shown], Drawn]) -> Drawn:
+    """A figure whose table says what it was measured on, and so does the figure."""
+    drawn = draw(shown)
+    return replace(drawn, table=figures.describe(drawn.table, **shown.source.facts))
 
 
 def _reliability(shown: Shown) -> Drawn:
     bins = shown.bins
-    means = shown.networks.mean_pairs()
     says = (
         f"Above, accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals: on the dashed "
         "diagonal a network is as often right as it says. Below, how many inputs have that confidence. "
         f"ECE: expected calibration error with {bins} bins."
     )
-    return Drawn(figures.reliability_diagram, figures.reliability_table(means, bins), says, shown.inputs)
+    return Drawn(figures.reliability_diagram, figures.reliability_table(shown.predictions, bins), says, shown.inputs)
 
 
 def _entropy(shown: Shown) -> Drawn:
@@ -143,14 +148,14 @@ def _foreign_entropy(shown: Shown, name: str) -> Drawn:
         f"and of the foreign inputs of {name}, which a network should be unsure of; each group divided by its own size."
     )
     foreign = studies.foreign_predictions(shown.source, name)
-    table = figures.entropy_table(shown.predictions, outlier=foreign)
+    table = figures.entropy_table(shown.predictions, outlier=foreign).assign(foreign=name)
     return Drawn(figures.entropy_histogram, table, says, shown.inputs)
 
 
 def _selective(shown: Shown) -> Drawn:
     says = (
         "Errors among the accepted inputs if only the share called coverage, those of least predictive entropy, is "
-        "answered. A curve begins where the first error is accepted. AURC and AUGRC are areas, the smaller the better."
+        "answered. A curve is at 0 until the first error is accepted. AURC and AUGRC are areas, the smaller the better."
     )
     return Drawn(figures.selective_curves, figures.selective_table(shown.predictions), says, shown.inputs)
 
@@ -162,9 +167,8 @@ def _foreign_roc(shown: Shown, name: str) -> Drawn:
         "accepted test inputs."
     )
     foreign = studies.foreign_predictions(shown.source, name)
-    table = figures.detection_table(shown.predictions, foreign)
-    own = figures.selective_table(shown.predictions)
-    return Drawn(lambda rows: figures.selective_curves(own, rows, outlier=name), table, says, shown.inputs)
+    table = figures.selective_table(shown.predictions, outlier=foreign).assign(foreign=name)
+    return Drawn(figures.selective_curves, table, says, shown.inputs)
 
 
 def _detection(shown: Shown) -> Drawn:
@@ -187,7 +191,8 @@ def _variance(shown: Shown) -> Drawn:
         "by class. Intervals are 95 % of a paired bootstrap over inputs. Temperatures of the softmax are as trained, "
         "and a softer softmax alone lowers the variance."
     )
-    return Drawn(figures.variance_scatter, studies.paired_variances(shown.networks), says, shown.inputs)
+    table = figures.variance_table(studies.paired_variances(shown.networks))
+    return Drawn(figures.variance_scatter, table, says, shown.inputs)
 
 
 def _weights(shown: Shown) -> Drawn:
@@ -203,19 +208,18 @@ def _fitted_variance(shown: Shown) -> Drawn:
         "Monte Carlo variance of each input, as the figure with temperatures as trained, after each network's "
         "temperature was fitted on its own validation part."
     )
-    table = studies.paired_variances(shown.networks, recalibrate=True)
+    table = figures.variance_table(studies.paired_variances(shown.networks, recalibrate=True))
     return Drawn(figures.variance_scatter, table, says, shown.inputs)
 
 
 def _shift(shown: Shown) -> Drawn:
     table = studies.shift_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
-    examples = studies.shifted_examples(shown.runs, inputs=INPUTS)
+    table = figures.with_pictures(table, ["shift", "amount"], studies.shifted_examples(shown.runs, inputs=INPUTS))
     says = (
         "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images that are "
         "rotated, noisy or blurred more and more. Above, one of them."
     )
-    draw = partial(figures.shift_figure, examples=examples)
-    return Drawn(draw, table, says, int(table["inputs"].iloc[0]))
+    return Drawn(figures.shift_figure, table, says, int(table["inputs"].iloc[0]))
 
 
 def _anytime(shown: Shown) -> Drawn:
@@ -225,7 +229,7 @@ def _anytime(shown: Shown) -> Drawn:
     )
     says = (
         f"What fewer Monte Carlo samples and fewer time steps cost{masks}. Bands are standard deviations over random "
-        "orders of the same samples, zero at the last."
+        "orders of the same samples, up to a quarter of them."
     )
     return Drawn(figures.anytime_figure, table, says, int(table["inputs"].iloc[0]))
 
@@ -273,8 +277,8 @@ def _digits(shown: Shown) -> Drawn:
         f"The test inputs that the {table['by'].iloc[0]} network is least sure of, and those that it gives the highest "
         "probability to a wrong class, with each network's mean prediction."
     )
-    draw = partial(figures.digit_gallery, pictures=studies.pictures(shown.source, table))
-    return Drawn(draw, table, says, shown.inputs)
+    table = figures.with_pictures(table, "input", studies.pictures(shown.source, table))
+    return Drawn(figures.digit_gallery, table, says, shown.inputs)
 
 
 def _tradeoff(shown: Shown) -> Drawn:

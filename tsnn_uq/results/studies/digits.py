@@ -32,7 +32,8 @@ def uncertain_inputs(networks: NamedPredictions, *, by: str = "", count: int = 8
         For each ``group`` (``"uncertain"``: the highest predictive entropy; ``"wrong"``: the highest probability given
         to a wrong class), ``rank`` from 1, ``method`` and ``class`` its ``probability``, the mean over samples; with
         ``input`` (place in the test set), ``label``, and of the method ``predicted`` and ``predictive_entropy_nats``;
-        and ``by``. Fewer than `count` are wrong where a method makes fewer errors.
+        and ``by``, ``inputs`` (N) and ``samples`` (S) of all. Fewer than `count` are wrong where a method makes fewer
+        errors.
 
     Raises:
         InputError: `by` is not among the networks, or `count` is not positive.
@@ -54,7 +55,7 @@ def uncertain_inputs(networks: NamedPredictions, *, by: str = "", count: int = 8
                 entropy = float(entropies[method][place])
                 row |= {"predicted": int(probs[place].argmax()), "predictive_entropy_nats": entropy}
                 rows += [{**row, "class": c, "probability": p} for c, p in enumerate(probs[place].tolist())]
-    return pd.DataFrame(rows).assign(by=by)
+    return pd.DataFrame(rows).assign(by=by, inputs=len(labels), samples=networks.samples)
 
 
 def pictures(source: Source, table: DataFrame) -> dict[int, Tensor] | None:

@@ -70,6 +70,12 @@ class Runs:
         return run_name(self.data, self.title, f"seed{self.seed}")
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What figures say of these runs: columns of `tsnn_uq.results.figures.describe`."""
+        names = {"dataset": self.data, "family": self.family, "quantized_part": self.part}
+        return {**names, "seed": self.seed, "reference": self.reference}
+
+    @property
     def data(self) -> str:
         """The data set of the runs."""
         return read_config(next(iter(self.folders.values())))["data"]

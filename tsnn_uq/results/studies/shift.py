@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
@@ -74,8 +73,8 @@ def shift_curves(
 
 def shifted_examples(
     runs: Runs, amounts: Mapping[str, Sequence[float]] = AMOUNTS, *, inputs: int | None = None, index: int = 0
-) -> dict[str, Tensor]:
-    """One of the images of `shift_curves` at each amount: by shift, [A, H, W].
+) -> dict[tuple[str, float], Tensor]:
+    """One of the images of `shift_curves`, [H, W], by shift and amount.
 
     Raises:
         InputError: as `shift_curves`, or there is no image `index`.
@@ -83,10 +82,7 @@ def shifted_examples(
     dataset, shifted = _shifted(runs, amounts, inputs)
     if not 0 <= index < len(dataset):
         raise InputError(f"index: expected 0 to {len(dataset) - 1}; got {index}")
-    strips: dict[str, list[Tensor]] = {}
-    for (shift, _), images in shifted.items():
-        strips.setdefault(shift, []).append(images[index].mean(0))
-    return {shift: torch.stack(strip) for shift, strip in strips.items()}
+    return {key: images[index].mean(0) for key, images in shifted.items()}
 
 
 def _shifted(
