@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
+from markupsafe import Markup
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.cli import main
@@ -42,3 +44,37 @@ def test_help_says_what_it_makes(call):
     assert code == 0
     assert "one HTML page" in " ".join(text.split())
     assert "--full" in text
+
+
+def save(folder, name, count=30, sharp=2.0):
+    rng = np.random.default_rng(len(name))
+    labels = np.arange(count) % 3
+    logits = sharp * np.eye(3)[labels] + rng.normal(size=(2, count, 3))
+    np.savez(folder / f"{name}.npz", logits=logits, labels=labels)
+    return f"{name}={folder / name}.npz"
+
+
+def test_anybodys_predictions_make_a_page(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("tsnn_uq.results.page.drawings.inline_figure", lambda *_: Markup("<svg></svg>"))
+    words = [save(tmp_path, "mine"), save(tmp_path, "yours", sharp=1.0), "--reference", "yours"]
+    code, text, error = call(*words, "--out", tmp_path / "page.html")
+    assert (code, text, error) == (0, f"wrote {tmp_path / 'page.html'}\n", "")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<title>Report of mine, yours</title>" in page
+    assert "Differences from yours" in page
+
+
+def test_bad_predictions_are_one_line_and_code_2(call, tmp_path):
+    mine, other = save(tmp_path, "mine"), save(tmp_path, "others", count=29)
+    (tmp_path / "text.npz").write_text("float")
+    for words, reason in (
+        ([mine, other], "others: expected the 30 test inputs of mine; got 29"),
+        ([mine, f"b={tmp_path / 'text.npz'}"], "no zip archive"),
+        ([mine, "--full"], "full: expected the folder of a comparison"),
+        ([mine, "--reference", "yours"], "reference: expected one of mine"),
+    ):
+        code, _, error = call(*words, "--out", tmp_path / "page.html")
+        assert code == 2
+        assert reason in error
+        assert len(error.splitlines()) == 1
+        assert not (tmp_path / "page.html").exists()
