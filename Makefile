@@ -46,7 +46,7 @@ NOT_QUICK = tests/test_docs.py tests/test_kill.py tests/test_readme.py
 quick: setup    ## the quick tests, in a minute and a half
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)
 
-bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; a quarter of an hour)
+bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; half an hour)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run
 
 figures: setup  ## every committed figure again from the table beside it

@@ -87,7 +87,7 @@ def _ratio_axis(axes: Axes, ratios: Sequence[float]) -> None:
     axes.set_xticks(ticks)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
-    axes.set_xlabel("median time as a multiple of that of tsnn-uq, which stands after the colon")
+    axes.set_xlabel("median time as a multiple of that of tsnn-uq, shown after the colon")
 
 
 def _seconds(seconds: float) -> str:

@@ -55,7 +55,7 @@ def is_of_other_settings(folder: Path, config: Settings) -> bool:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the data and the trained networks lie; what was loaded is kept.
+    """Folders of the data and of the trained networks; what was loaded is kept.
 
     Attributes:
         data_dir: folder of the data sets; see `tsnn_uq.data.load`.

@@ -55,9 +55,9 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of a call of each contender in each round.
 
-    In a round every contender has its turn, so that whatever else the machine does meets all of them; the order
+    In a round every contender has its turn, so that other work on the machine slows all of them; the order
     moves on by one from round to round, so that none always follows the same other. The first round, one call of
-    each, warms up and tells how many calls make a turn. Garbage is collected before each turn, off the clock.
+    each, warms up and shows how many calls make a turn. Garbage is collected before each turn, off the clock.
 
     Args:
         contenders: what to call, by name.
@@ -93,7 +93,7 @@ def rows_of(work: str, seconds: Mapping[str, Iterable[float]], scale: float = 1.
 
 
 def measure(name: str, work: Work, rounds: int) -> list[Row]:
-    """Time a work, and say how far the ratios of single rounds lie apart."""
+    """Time a work, and print the range of the ratios of single rounds."""
     seconds = interleave(work.contenders, min(rounds, work.most_rounds or rounds), work.turn_seconds)
     rows = rows_of(name, seconds, work.scale)
     for row in rows:
@@ -104,7 +104,7 @@ def measure(name: str, work: Work, rounds: int) -> list[Row]:
 
 
 def merge_rows(path: Path, new: Iterable[Row], works: Iterable[str]) -> list[Row]:
-    """The rows of a results file with those of works measured anew, in the order of `works`; no others."""
+    """The rows of a results file with those of works measured again, in the order of `works`; no others."""
     fresh = list(new)
     measured = {row.work for row in fresh}
     old = [Row(*line) for line in pd.read_csv(path).itertuples(index=False)] if path.exists() else []

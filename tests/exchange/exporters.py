@@ -83,7 +83,7 @@ def norse_writes(
     dt: float = 1e-3,
     correct: Callable[[Any], None] = lambda graph: None,
 ) -> Exported:
-    """Norse writes dt times its time constants, so it has to be told 1."""
+    """Norse writes dt times its time constants, so 1 is passed."""
     norse = library("norse.torch")
     network, inputs = norse.SequentialState(*make(norse)).double(), currents(shape).double()
     graph = norse.to_nir(network, inputs[0], dt=1.0)

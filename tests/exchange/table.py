@@ -1,6 +1,6 @@
 """Which graphs of NIR give equal spikes in which library: the table of docs/nir.md.
 
-`python -m tests.exchange.table` computes it anew and writes it there.
+`python -m tests.exchange.table` computes it again and writes it there.
 """
 
 from __future__ import annotations

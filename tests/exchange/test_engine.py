@@ -1,4 +1,4 @@
-"""The engine takes whatever `from_nir` gives: our networks that left and came back, and those of other libraries."""
+"""The engine takes everything that `from_nir` gives: networks of ours that came back, and those of other libraries."""
 
 from __future__ import annotations
 

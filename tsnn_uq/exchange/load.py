@@ -31,7 +31,7 @@ def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
     `tsnn_uq.coding.Coding` before it: ``nn.Sequential(Coding("constant", steps=8), from_nir(graph))``.
 
     Neurons are discretized by Euler steps, as by Norse, snnTorch and SpikingJelly; their gain goes into the threshold,
-    as a potential reset to zero may be measured in any unit. Neurons of a layer have to be alike. NIR tells nothing of
+    as a potential reset to zero may be measured in any unit. Neurons of a layer have to be alike. NIR has no
     surrogate gradients: graphs not by `to_nir` get the default one, sharp in units of NIR's potential.
 
     Args:

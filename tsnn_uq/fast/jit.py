@@ -44,7 +44,7 @@ class _Cache(FunctionCache):
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile what Python calls: for each types of arguments once, and kept on disk.
 
-    Should numba keep its machine code in another way one day, kernels are compiled anew in each process.
+    If numba changes how it keeps machine code, kernels are compiled again in each process.
     """
     dispatcher = compiled(function)
     dispatcher._cache = _Cache(function)

@@ -1,10 +1,10 @@
 """Keep the memory that a training frees for its next step, instead of handing it back to the operating system.
 
-A step makes and frees the same tensors as the one before. glibc asks the system for each of the large ones anew, which
+A step makes and frees the same tensors as the one before. glibc asks the system for each of the large ones again, which
 then has to find and clear its pages. A step of a convolutional network of 13 million weights takes 0.75 to 0.9 s of
 process time with this, and 1.0 to 1.5 s without (2,400 and 84,000 page faults; batch 32, T = 4, one thread).
 
-glibc has these settings for a whole process, and does not tell what they are. A process in which the user has set them
+glibc has these settings for a whole process, and no function that reads them. A process in which the user has set them
 (``MALLOC_TOP_PAD_``, ..., or ``GLIBC_TUNABLES``) keeps the user's; in others, the values set at the end are those that
 glibc itself arrives at.
 """

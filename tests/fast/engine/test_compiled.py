@@ -1,4 +1,4 @@
-"""The compiled kernels against the plain twin, bit for bit."""
+"""The compiled kernels against the reference, bit for bit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def both(case: Case) -> tuple[Engine, Engine]:
 
 
 def bits(words: np.ndarray, like: Tensor) -> Tensor:
-    """Spikes [T, N, height, width, channels] of words [N, T, words]; none may lie past the channels."""
+    """Spikes [T, N, height, width, channels] of words [N, T, words]; none may be past the channels."""
     steps, count, height, width, channels = like.shape
     places = words.reshape(count, steps, height, width, -1, 1) >> np.arange(WORD, dtype=np.uint32) & 1
     assert not places.reshape(count, steps, height, width, -1)[..., channels:].any()

@@ -1,4 +1,4 @@
-"""The plain twin against loops written from the definition, and against the network in double precision."""
+"""The reference against loops written from the definition, and against the network in double precision."""
 
 from __future__ import annotations
 

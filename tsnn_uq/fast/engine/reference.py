@@ -23,7 +23,7 @@ __all__ = ["Reference", "currents", "fire"]
 
 
 class Reference:
-    """Runs layers on whatever device they are on."""
+    """Runs layers on the device of their weights."""
 
     draws = Draw
 

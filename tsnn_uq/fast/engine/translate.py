@@ -134,7 +134,7 @@ class _Walk:
 
     @torch.no_grad()
     def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
-        """Take in the next module; `wrapped` is whether it stands in an `OverTime`."""
+        """Take in the next module; `wrapped` is whether it is inside an `OverTime`."""
         place = f"{type(module).__name__} ({name!r})"
         if isinstance(module, LIF | PLIF | LI | Dropout) if wrapped else isinstance(module, TIMELESS):
             wanted = "BatchNorm, pooling and Conv1d, and only such, in an OverTime"

@@ -1,4 +1,4 @@
-"""The scan of LIF neurons compiled for a processor: all steps of a block of neurons while it lies in the cache.
+"""The scan of LIF neurons compiled for a processor: all steps of a block of neurons while it is in the cache.
 
 It computes what `tsnn_uq.neurons.lif_reference` does, with threshold, reset and surrogate gradient fused into one pass
 over memory forward and one backward. Neurons are independent, so the number of threads changes no result.

@@ -75,7 +75,7 @@ def backward(
 
 
 def _decay(like: Tensor, params: LIFParameters) -> Tensor:
-    """The decay in memory: a constant would be compiled anew for each value of one that is learned."""
+    """The decay in memory: a constant would be compiled again for each value of one that is learned."""
     return like.new_full((1,), params.decay)
 
 

@@ -1,7 +1,7 @@
-"""The scan of SRM neurons compiled for a processor: all steps of a block of neurons while it lies in the cache.
+"""The scan of SRM neurons compiled for a processor: all steps of a block of neurons while it is in the cache.
 
 The twin of `tsnn_uq.neurons.srm_reference`: one pass over memory forward and one backward. Neurons are independent, so
-threads share them out and change no result. The states of a block lie one behind the other in a single array, at
+threads share them out and change no result. The states of a block follow each other in a single array, at
 distances LLVM knows: it would not vectorize a loop over seven arrays, which might overlap.
 """
 

@@ -1,6 +1,6 @@
 """Compiled: sums over active inputs alone, for those that are rare.
 
-Active inputs stand as lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
+Active inputs are lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
 from one bit an input, so that the inputs themselves are read once, or never where they come packed. 64 outputs at a
 time are added up in registers, or for the gradient in a strip of the weights that stays in the cache. Each number is
 summed in the order of the inputs, or of the rows, by one thread.

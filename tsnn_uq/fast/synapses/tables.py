@@ -34,7 +34,7 @@ def multiply_bits(
     Args:
         words: bits [R, K] as words [ceil(K / 32), R], column k in bit k % 32 of word k / 32; none set behind K.
         dense: [K, out], in any order of its axes.
-        factor: what a bit stands for.
+        factor: the value of a bit that is set.
         result: [R, out], likewise.
     """
     arrays = (words, _flat(dense), _flat(result))
