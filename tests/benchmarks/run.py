@@ -104,7 +104,7 @@ def warn_of_load() -> None:
 
 
 def record(name: str, setting: Setting, rounds: int, out: Path, works: Mapping[str, Entry] = WORKS) -> None:
-    """Time one work, put its rows into the table and draw the figure, so that a run that is stopped keeps what it did."""
+    """Time one work, and put its rows into the table and the figure: a run that is stopped keeps what it did."""
     rows = merge_rows(out / "results.csv", measure(name, works[name].make(setting), rounds), works)
     write_rows(out / "results.csv", rows)
     titles = {work: entry.title for work, entry in works.items()}
