@@ -68,7 +68,13 @@ def test_predictions_are_those_of_mc_predict(name):
 def test_ensembles_posteriors_and_networks_without_randomness():
     x, y = images(12)
     several = [plain(seed) for seed in range(3)]
-    networks = {"one": plain(), "three": several, "dropout": mlp().eval(), "posterior": Ensemble(several)}
+    networks = {
+        "one": plain(),
+        "three": nn.ModuleList(several),
+        "dropout": mlp().eval(),
+        "posterior": Ensemble(several),
+    }
+    networks["posterior"] = Ensemble(several)
     done = []
     found = compare_networks(
         networks, test=(x, y), samples=4, generator=seeded(), progress=lambda *now: done.append(now)

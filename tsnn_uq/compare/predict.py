@@ -17,6 +17,7 @@ from tsnn_uq.detection import hidden_features
 from tsnn_uq.results.predictions import Part, Predictions
 from tsnn_uq.state import evaluation_mode, rest
 from tsnn_uq.uncertainty import mc_predict
+from tsnn_uq.uncertainty.ensemble_members import as_networks
 from tsnn_uq.uncertainty.find_randomness import find_randomness
 from tsnn_uq.uncertainty.sampling_options import Output, Sampling
 from tsnn_uq.uncertainty.stochastic_mode import uncompiled
@@ -189,9 +190,7 @@ class _Predictor:
         if isinstance(network, Posterior):
             first, members = network.sample(torch.Generator().manual_seed(0)), network
         else:
-            members = [network] if isinstance(network, nn.Module) else list(network)
-            if not members or not all(isinstance(one, nn.Module) for one in members):
-                raise InputError(f"networks: expected modules, lists of them or posteriors; got {describe(network)}")
+            members = as_networks(network)
             first, count = members[0], len(members)
             sampling = Sampling(**vars(reading), memory_limit=2**25, progress=None)
             found = [find_randomness(uncompiled(one), example.to(device_of(one)), sampling) for one in members]
