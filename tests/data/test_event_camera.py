@@ -12,7 +12,17 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.data import SOURCES, locate
-from tsnn_uq.data.event_camera import CAPACITY, MARGIN, PATH, Camera, Sensor, _course, _look, _tell, record
+from tsnn_uq.data.event_camera import (
+    CAPACITY,
+    MARGIN,
+    PATH,
+    Camera,
+    Sensor,
+    _course,
+    _log_intensities,
+    _pixel_events,
+    record,
+)
 from tsnn_uq.data.events import Events
 from tsnn_uq.data.images import read_part
 from tsnn_uq.data.nmnist import find_recordings
@@ -47,7 +57,7 @@ levels_ = st.lists(st.floats(-1.5, 0), min_size=2, max_size=12).map(np.array)
 @given(levels_, st.floats(0.05, 0.4), st.floats(0.05, 0.4), st.integers(0, 9))
 def test_a_pixel_tells_of_every_change_by_its_threshold_and_of_nothing_else(levels, off, on, seed):
     times, words = 1000.0 * np.arange(len(levels)), np.empty(1000, np.int64)
-    count = _tell(levels, times, (off, on, 77), 0.0, 0.0, 1e9, rng(seed), words, 0)
+    count = _pixel_events(levels, times, (off, on, 77), 0.0, 0.0, 1e9, rng(seed), words, 0)
     sent = words[:count] >> 12
     rises = (words[:count] & 4095) == 77 + 34 * 34
     assert set((words[:count] & 4095).tolist()) <= {77, 77 + 34 * 34}
@@ -71,10 +81,14 @@ def test_a_pixel_tells_of_every_change_by_its_threshold_and_of_nothing_else(leve
 
 def test_two_events_of_a_pixel_wait_for_each_other():
     words = np.empty(100, np.int64)
-    count = _tell(np.array([0.0, -1.5]), np.array([0.0, 1000.0]), (0.2, 0.2, 0), 0.0, 900.0, 1e9, rng(), words, 0)
+    count = _pixel_events(
+        np.array([0.0, -1.5]), np.array([0.0, 1000.0]), (0.2, 0.2, 0), 0.0, 900.0, 1e9, rng(), words, 0
+    )
     assert count in (7, 8)
     assert (np.diff(words[:count] >> 12) >= 899).all()
-    early = _tell(np.array([0.0, -1.5]), np.array([0.0, 1000.0]), (0.2, 0.2, 0), 0.0, 900.0, 2000.0, rng(), words, 0)
+    early = _pixel_events(
+        np.array([0.0, -1.5]), np.array([0.0, 1000.0]), (0.2, 0.2, 0), 0.0, 900.0, 2000.0, rng(), words, 0
+    )
     assert 0 < early < count  # what would come after the end is not sent
 
 
@@ -83,7 +97,7 @@ def test_what_a_pixel_sees_is_the_picture_shifted_bilinearly():
     times, corners, parts = _course()
     levels = np.empty(len(times))
     for y, x in ((0, 0), (33, 33), (17, 16), (9, 25)):
-        _look(picture, y, x, corners, parts, 0.75, levels)
+        _log_intensities(picture, y, x, corners, parts, 0.75, levels)
         course = [np.interp(times, 5000 * np.arange(len(PATH)), np.array(PATH)[:, axis]) - 16.5 for axis in (1, 0)]
         expected = map_coordinates(picture, [MARGIN + y - course[0], MARGIN + x - course[1]], order=1)
         np.testing.assert_allclose(levels, np.log(1 - 0.75 * expected), rtol=1e-3, atol=2e-3)

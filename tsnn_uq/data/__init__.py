@@ -1,4 +1,4 @@
-"""Data sets: found or fetched, verified, split and shifted."""
+"""Data sets: download, verify, load, split, shift and corrupt."""
 
 from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.catalog import Entry, Extent, extent, overview, prepare

@@ -1,4 +1,4 @@
-"""Random changes of training images that leave what is seen on them what it is."""
+"""Data augmentation: random changes of training images that keep their labels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["crop_and_flip"]
 
 
 def crop_and_flip(images: Tensor, generator: Generator, *, padding: int = 4) -> Tensor:
-    """Images moved by up to `padding` pixels along both axes and, every second one, mirrored left to right.
+    """Random crops with zero padding and random horizontal flips.
 
-    Each image is padded with zeros, cropped at a random place to its size, and flipped with probability 1/2, as is
-    usual for CIFAR-10 (He et al., 2016). It is an `augment` of `tsnn_uq.training.fit`.
+    Each image is padded with zeros, cropped to its size at a random position, and flipped with probability 1/2, as is
+    usual for CIFAR-10 (He et al., 2016). Pass it as `augment` to `tsnn_uq.training.fit`.
 
     Args:
         images: [N, C, H, W].
-        generator: source of the moves and flips, on the images' device.
-        padding: largest move, in pixels.
+        generator: source of the crops and flips, on the images' device.
+        padding: largest shift, in pixels.
 
     Returns:
         [N, C, H, W].
 
     Raises:
-        InputError: no images, or a negative `padding`.
+        InputError: `images` are not images, or `padding` is negative.
 
     Example:
         >>> image = torch.arange(4.0).reshape(1, 1, 2, 2)

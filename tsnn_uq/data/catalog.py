@@ -18,7 +18,7 @@ __all__ = ["Entry", "Extent", "extent", "overview", "prepare"]
 
 
 class Extent(NamedTuple):
-    """Shape of an input without time, number of classes, and of training, validation and test inputs."""
+    """Shape of an input without time, and numbers of classes and of training, validation and test inputs."""
 
     shape: tuple[int, ...]
     classes: int
@@ -28,15 +28,15 @@ class Extent(NamedTuple):
 
     @property
     def inputs(self) -> int:
-        """Those of all parts."""
+        """Number of inputs of all parts."""
         return self.train + self.validation + self.test
 
 
 def extent(name: str, data_dir: str | Path | None = None) -> Extent:
-    """The size of what `tsnn_uq.data.load` gives for a name, with the usual validation part left out.
+    """The size of a data set as returned by `tsnn_uq.data.load`, without loading it.
 
     Raises:
-        InputError: `name` is unknown, or N-MNIST is not there to be counted.
+        InputError: `name` is unknown, or N-MNIST is not found.
 
     Example:
         >>> extent("digits")
@@ -59,7 +59,7 @@ def extent(name: str, data_dir: str | Path | None = None) -> Extent:
 
 
 class Entry(NamedTuple):
-    """One line of the overview: a data set, a file or part of it, its state, and where it is or how to have it."""
+    """One line of the overview: a data set, a file or part of it, its state, and its path or how to get it."""
 
     name: str
     what: str
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
 
 
 def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
-    """All data sets, file by file or part by part, as they are found; nothing is fetched, made or changed.
+    """The state of all data sets, by file or part; nothing is downloaded, generated or changed.
 
     Args:
         data_dir: as for `tsnn_uq.data.data_folder`.
@@ -92,17 +92,17 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
 
 
 def prepare(name: str, data_dir: str | Path | None = None) -> list[Path]:
-    """Make a data set ready to be loaded: fetch and verify its files, read all its recordings, or simulate them.
+    """Prepare a data set for loading: download and verify its files, read all recordings, or simulate them.
 
     Args:
         name: as for `tsnn_uq.data.load`.
         data_dir: as for `tsnn_uq.data.data_folder`.
 
     Returns:
-        Its files, or of N-MNIST the folders of its parts.
+        Its files, or the folders of its parts for N-MNIST.
 
     Raises:
-        InputError: `name` is unknown, or a file is damaged, or missing and cannot be fetched.
+        InputError: `name` is unknown, or a file is damaged, or is missing and cannot be downloaded.
     """
     check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
     if name == "nmnist":

@@ -1,4 +1,4 @@
-"""CIFAR-10's files: the official binary form, and the pickles that torchvision keeps, read without running them."""
+"""Read CIFAR-10's files: the binary format, and torchvision's pickles without executing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tsnn_uq.checks import InputError
 __all__ = ["PICKLED", "parse_records", "records_of_pickle"]
 
 PICKLED = b"\x80"
-"""How a pickle begins; in the binary form that byte is a label."""
+"""The first byte of a pickle; in the binary format that byte is a label."""
 ARRAYS = {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
 ARRAYS |= {("numpy", "ndarray"), ("numpy", "dtype")}
 
@@ -39,17 +39,17 @@ def parse_records(content: bytes, shape: tuple[int, int, int]) -> tuple[NDArray[
 
 
 def records_of_pickle(content: bytes, origin: str) -> bytes:
-    """The binary form of a batch pickled by CIFAR's authors, as torchvision keeps it in ``cifar-10-batches-py``.
+    """Convert a pickled batch of CIFAR-10, as in torchvision's ``cifar-10-batches-py``, to the binary format.
 
-    A pickle can call any function that it names. Here each name becomes a record of what it was called with, names of
-    anything but an array are refused, and the array is built from its bytes.
+    A pickle can call any function that it names. Here each call is only recorded, names of anything but an array are
+    errors, and the array is built from its bytes.
 
     Args:
         content: the pickle.
         origin: the file's path, for error messages.
 
     Raises:
-        InputError: something else than a dictionary with ``labels`` and an array of bytes as ``data``.
+        InputError: the content is not a dictionary with ``labels`` and a byte array ``data``.
     """
     try:
         batch = _Reader(io.BytesIO(content), encoding="bytes").load()
@@ -59,13 +59,13 @@ def records_of_pickle(content: bytes, origin: str) -> bytes:
             raise ValueError("its array is not one of bytes, row by row")
         rows = np.frombuffer(pixels, np.uint8).reshape(shape)
         return np.column_stack([np.array(labels, np.uint8), rows]).tobytes()
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle can raise any error
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{origin}: expected a pickled batch of CIFAR-10; {reason}; replace the file") from error
 
 
 class _Call:
-    """What a name in a pickle was called with, and the state that it was then given."""
+    """A recorded call in a pickle: its arguments and its state."""
 
     state: Any = None
 
@@ -77,7 +77,7 @@ class _Call:
 
 
 class _Reader(pickle.Unpickler):
-    """Reads a pickle, and imports and calls nothing."""
+    """Reads a pickle without importing or calling anything."""
 
     def find_class(self, module: str, name: str) -> type[_Call]:
         if (module, name) not in ARRAYS:

@@ -1,4 +1,4 @@
-"""What people said to the test images of CIFAR-10: CIFAR-10H, read where the user has it."""
+"""CIFAR-10H: the labels that people gave to the test images of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHAPE = (10_000, 10)
 
 
 def human_answers(data_dir: str | Path | None = None) -> Tensor:
-    """How often people chose each class for each test image of CIFAR-10, 47 to 63 answers to an image.
+    """Counts of the labels that people gave to each test image of CIFAR-10, 47 to 63 per image.
 
-    CIFAR-10H (Peterson et al. 2019, arXiv 1908.07086; CC BY-NC-SA 4.0, so it is neither fetched nor part of this
-    package). It is looked for in the folder ``cifar10h`` of the data folder and in that itself, as the counts that its
-    authors publish (``cifar10h-counts.npy``) or an ``.npz`` with them as ``counts``.
+    CIFAR-10H (Peterson et al. 2019, arXiv 1908.07086; CC BY-NC-SA 4.0, so it is neither downloaded nor part of
+    this package). It is looked for in the data folder and its sub-folder ``cifar10h``, as the counts that its authors
+    publish (``cifar10h-counts.npy``) or an ``.npz`` file with ``counts``.
 
     Args:
         data_dir: as for `tsnn_uq.data.data_folder`.
@@ -31,7 +31,7 @@ def human_answers(data_dir: str | Path | None = None) -> Tensor:
         int64 [10000, 10], in the order of the official test set.
 
     Raises:
-        InputError: no such file, or it holds something else.
+        InputError: the file is missing or invalid.
     """
     folder = data_folder(data_dir)
     places = [folder / place / name for place in ("cifar10h", "") for name in FILES]

@@ -1,4 +1,4 @@
-"""The data sets that come as files: where from, under which licence, and the hashes they are known by."""
+"""Data sets that are downloaded as files: sources, licences and hashes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["SOURCES", "File", "Source", "trainable"]
 
 @dataclass(frozen=True)
 class File:
-    """One file, known by what is in it.
+    """One file with its size and hash.
 
-    Size and hash are of the uncompressed content, since packing it anew changes a ``.gz`` and not the data.
+    Both are of the uncompressed content, since compressing again changes a ``.gz`` file but not the data.
 
     Args:
         name: the file name without ``.gz``.
@@ -28,18 +28,18 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in files.
+    """A data set of files.
 
     Args:
-        name: how the user calls it.
+        name: its name for users.
         classes: number of classes.
-        folders: sub-folders of the data folder in which it is looked for; a fetched file goes into the first.
+        folders: sub-folders of the data folder to search; downloads go into the first.
         url: folder of the mirror, which has each file as ``<name>.gz``; an archive ``.tar.gz`` with all files; or,
-            where no mirror has the files alone or can be trusted, the page that tells where they are.
-        origin: whose work it is.
-        licence: under which it may be used.
-        train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR; none of a
-            set that is there to be tested on.
+            if there is no trustworthy mirror of the files, the page that describes where to get them.
+        origin: its authors.
+        licence: its licence.
+        train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR; none for
+            a test-only set.
         test: files of the test part, likewise.
         layout: ``"idx"``, the format of MNIST; ``"emnist"``, the same with images transposed and classes counted from
             1; or ``"cifar"``: records of a label byte and the pixels.
@@ -59,12 +59,12 @@ class Source:
 
     @property
     def files(self) -> tuple[File, ...]:
-        """Those of both parts."""
+        """The files of both parts."""
         return (*self.train, *self.test)
 
     @property
     def fetched(self) -> bool:
-        """Whether the files can be fetched."""
+        """Whether the files can be downloaded."""
         return self.url.endswith(("/", ".tar.gz"))
 
     def count(self, part: Literal["train", "test"]) -> int:

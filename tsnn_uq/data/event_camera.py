@@ -1,4 +1,4 @@
-"""An event camera that looks at MNIST's digits as N-MNIST's did."""
+"""Simulate the event camera of N-MNIST on MNIST's digits."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def compiled(function: Function) -> Function:
 
 @dataclass(frozen=True)
 class Camera:
-    """What decides how a digit becomes events; the defaults are fitted to N-MNIST's first 1,000 training recordings.
+    """Parameters of the event camera; the defaults are fitted to N-MNIST's first 1,000 training recordings.
 
     Args:
         contrast: share of the light that the digit's full intensity takes away; it is dark on bright ground, for
             N-MNIST's polarity is OFF where a digit arrives.
-        threshold_off: change of the logarithm of the light for which a pixel sends an OFF event.
-        threshold_on: the same of an ON event.
+        threshold_off: change of the log intensity at which a pixel sends an OFF event.
+        threshold_on: the same for an ON event.
         mismatch: standard deviation of the logarithm of a threshold over the pixels, the same in all recordings.
         jitter: standard deviation of a threshold from event to event, in units of itself.
         refractory_us: least time between two events of a pixel, in microseconds; the later one waits.
         blur: standard deviation of the lens's blur in pixels.
         start_us: standard deviation of the recording's start against the motion, in microseconds.
         duration_us: mean length of a recording, in microseconds.
-        noise_off: mean number of OFF events that a pixel sends in a recording without cause.
-        noise_on: the same of ON events, of which a resting pixel has more.
+        noise_off: mean number of spontaneous OFF events of a pixel in a recording.
+        noise_on: the same for ON events, which are more frequent.
         noise_spread: standard deviation of the logarithm of that number over the pixels.
     """
 
@@ -81,8 +81,8 @@ class Sensor:
     """A camera's pixels, each with its own thresholds and noise.
 
     Args:
-        camera: what they are drawn from.
-        rng: source of the differences.
+        camera: the parameters of their distributions.
+        rng: source of the differences between pixels.
 
     Attributes:
         thresholds: [2, 34, 34], of OFF and ON events.
@@ -117,7 +117,7 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
         N arrays of int32, one number an event in the order of time: ``time_us << 12 | place``.
 
     Raises:
-        InputError: `images` are no uint8 [N, 28, 28], or one has more detail than a camera could tell of.
+        InputError: `images` are not uint8 [N, 28, 28], or one causes more events than the buffer holds.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -165,7 +165,7 @@ def _record(
     rng: Any,
     words: Any,
 ) -> int:
-    """Events of one recording into `words`, unsorted; their number."""
+    """Write the events of one recording to `words`, unsorted; returns their number."""
     contrast, jitter, refractory = constants
     rows, columns = np.nonzero(picture > 1e-3)
     levels, count = np.empty(len(times)), 0
@@ -174,18 +174,18 @@ def _record(
             for x in range(
                 max(0, columns.min() - corners[1].max() - 1), min(SIDE, columns.max() - corners[1].min() + 1)
             ):
-                _look(picture, y, x, corners, parts, contrast, levels)
+                _log_intensities(picture, y, x, corners, parts, contrast, levels)
                 pixel = thresholds[0, y, x], thresholds[1, y, x], SIDE * y + x
-                count = _tell(levels, times, pixel, jitter, refractory, end, rng, words, count)
+                count = _pixel_events(levels, times, pixel, jitter, refractory, end, rng, words, count)
     for _ in range(rng.poisson(noise[-1])):
         place = min(np.searchsorted(noise, noise[-1] * rng.random(), side="right"), PLACES - 1)
-        count = _send(end * rng.random(), place, words, count)
+        count = _append_event(end * rng.random(), place, words, count)
     return count
 
 
 @compiled
-def _look(picture: Any, y: int, x: int, corners: Any, parts: Any, contrast: float, levels: Any) -> None:
-    """Logarithm of the light that pixel (y, x) sees at each of the course's K points."""
+def _log_intensities(picture: Any, y: int, x: int, corners: Any, parts: Any, contrast: float, levels: Any) -> None:
+    """Log intensity at pixel (y, x) at each of the K points of the course."""
     last, level = 0.0, 0.0
     for k in range(len(levels)):
         row, column, down, right = y + corners[0, k], x + corners[1, k], parts[0, k], parts[1, k]
@@ -198,12 +198,12 @@ def _look(picture: Any, y: int, x: int, corners: Any, parts: Any, contrast: floa
 
 
 @compiled
-def _tell(
+def _pixel_events(
     levels: Any, times: Any, pixel: Any, jitter: float, refractory: float, end: float, rng: Any, words: Any, count: int
 ) -> int:
-    """Events of one pixel from the levels [K] it sees at the times [K]; the new number of words."""
+    """Append the events of one pixel, from its levels [K] at the times [K]; returns the new number of words."""
     off, on, place = pixel
-    # What it saw before the recording is not known: its last event may lie anywhere within its thresholds.
+    # The intensity before the recording is unknown, so its last event may be anywhere within the thresholds.
     reference = levels[0] + off - (off + on) * rng.random()
     factor, ready = 1 + jitter * rng.standard_normal(), -np.inf
     for k in range(1, len(levels)):
@@ -217,12 +217,12 @@ def _tell(
             time = max(times[k - 1] + part * (times[k] - times[k - 1]), ready)
             ready, reference, factor = time + refractory, goal, 1 + jitter * rng.standard_normal()
             if 0 <= time < end:
-                count = _send(time, rises * SIDE * SIDE + place, words, count)
+                count = _append_event(time, rises * SIDE * SIDE + place, words, count)
     return count
 
 
 @compiled
-def _send(time: float, place: int, words: Any, count: int) -> int:
+def _append_event(time: float, place: int, words: Any, count: int) -> int:
     if count < len(words):
         words[count] = np.int64(time) << TIME_BIT | place
     return count + 1

@@ -1,4 +1,4 @@
-"""The data folder: what is in it (decided without doing anything), and fetching what is missing."""
+"""The data folder: find and verify files, and download missing ones."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Located:
-    """What was found of one file.
+    """The state of one file.
 
     Args:
         file: its entry in the registry.
         path: where it is, or None.
         state: ``"verified"`` (its SHA-256 is the registry's), ``"missing"`` or ``"damaged"``.
-        problem: of a damaged file, what is wrong and what to do.
+        problem: for a damaged file, the problem and its remedy.
     """
 
     file: File
@@ -43,7 +43,7 @@ class Located:
 
 
 def data_folder(data_dir: str | Path | None = None) -> Path:
-    """The folder data sets live in: `data_dir`, else the variable TSNN_UQ_DATA, else the user's cache folder."""
+    """The folder of data sets: `data_dir`, else the environment variable TSNN_UQ_DATA, else the user's cache folder."""
     chosen = data_dir or os.environ.get("TSNN_UQ_DATA")
     if chosen:
         return as_path(chosen)
@@ -53,10 +53,10 @@ def data_folder(data_dir: str | Path | None = None) -> Path:
 
 
 def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
-    """Find and verify the files of a data set, changing nothing.
+    """Find and verify the files of a data set, without changing anything.
 
     Each file may be plain or gzipped, in the data folder itself, in its sub-folder `name`, or where torchvision puts
-    it. The hash decides what a file is, for MNIST and Fashion-MNIST use the same file names.
+    it. Files are identified by their hash, since MNIST and Fashion-MNIST use the same file names.
 
     Args:
         name: one of `SOURCES`, or ``"digits"``, which comes with scikit-learn and has no files.
@@ -72,22 +72,22 @@ def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
 
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
-    """Make sure that all files of a data set are there, fetching the missing ones; arguments as for `locate`.
+    """Download the missing files of a data set; arguments as for `locate`.
 
     Returns:
-        The verified files' paths.
+        The paths of the verified files.
 
     Raises:
-        InputError: `name` is unknown, a file is damaged, or fetching failed.
+        InputError: `name` is unknown, a file is damaged, or the download failed.
     """
     return [obtain(source, file, data_dir)[0] for source in _sources(name) for file in source.files]
 
 
 def obtain(source: Source, file: File, data_dir: str | Path | None = None) -> tuple[Path, bytes]:
-    """One file's path and verified, uncompressed content; it is fetched if missing.
+    """The path and the verified, uncompressed content of a file, which is downloaded if missing.
 
     Raises:
-        InputError: the file is damaged (it is the user's, so it is left as it is), or fetching it failed.
+        InputError: the file is damaged (it is not replaced, since it is the user's), or the download failed.
     """
     folder = data_folder(data_dir)
     found, content = _search(source, file, folder)
@@ -134,7 +134,7 @@ def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
         if digest == file.sha256:
             return Located(file, path, "verified"), content
         if path.parent == folder and digest in others:
-            continue  # the other set's file of the same name, which has every right to be here
+            continue  # a valid file of the same name of another data set
         wanted = f"{source.name}'s {file.name} (SHA-256 {file.sha256[:12]}...)"
         remedy = "delete it to have it fetched again"
         result = Located(file, path, "damaged", f"{path}: expected {wanted}; got {digest[:12]}...; {remedy}")
@@ -142,9 +142,9 @@ def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
 
 
 def _download(source: Source, file: File, folder: Path) -> tuple[Path, bytes]:
-    """Fetch, verify, and only then write: a failure leaves no trace in the user's folder.
+    """Download, verify and then write, so that a failure does not change the user's folder.
 
-    An archive has all files of its data set, and all are written.
+    All files of an archive are written.
     """
     import pooch
 

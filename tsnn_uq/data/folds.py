@@ -27,12 +27,12 @@ def load_fold(
 ) -> Splits:
     """Load all of a data set, split for one fold of a repeated cross-validation.
 
-    Seeds 0 .. folds - 1 are the folds of one division of the data into parts as equal as can be, class by class; their
-    test parts have no common input and together all of them. The next `folds` seeds are those of the next division.
-    The validation part is drawn from what is left and as large as the test part.
+    Seeds 0 .. folds - 1 are the folds of one stratified division of the data; their test parts are disjoint and cover
+    all inputs. The next `folds` seeds are those of the next division. The validation part is drawn from the remaining
+    inputs and has the size of the test part.
 
     Args:
-        name: as for `tsnn_uq.data.load`, and so are the others.
+        name: as for `tsnn_uq.data.load`, like all other arguments.
         data_dir: where files are looked for.
         folds: parts of a division, at least 3 (one to test, one to validate, the rest to train).
         seed: which fold of which division.

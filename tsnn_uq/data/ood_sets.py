@@ -1,4 +1,4 @@
-"""Noise as a test set, and images of other sets fitted to the shape that a network takes."""
+"""Out-of-distribution test sets: noise, and images of other sets fitted to a network's input shape."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode "L"
 
 
 def noise(count: int = 5000, *, shape: Sequence[int] = (1, 28, 28), seed: int = 0) -> Dataset:
-    """Images whose pixels are each uniform in [0, 1] and independent of all others; they have one class.
+    """Images with independent pixels, uniform in [0, 1]; they have one class.
 
     Args:
         count: number of images N.
         shape: channels, height and width of an image.
-        seed: of all pixels.
+        seed: seed of all pixels.
 
     Raises:
-        InputError: `count` is no positive whole number.
+        InputError: `count` is not a positive whole number.
 
     Example:
         >>> noise(2).shape
@@ -39,17 +39,17 @@ def noise(count: int = 5000, *, shape: Sequence[int] = (1, 28, 28), seed: int = 
 
 
 def fitted(dataset: Dataset, shape: Sequence[int]) -> Dataset:
-    """Images of any set as a network takes them that was trained on images of a `shape`.
+    """Convert images to the input `shape` of a network.
 
-    Coloured images become grey by their luma, and grey ones coloured by three equal channels. Larger images are shrunk
-    (bilinearly, with antialiasing, each side by itself), smaller ones padded with zeros on all sides.
+    Coloured images are converted to grey by luma, grey ones are repeated in three channels. Larger images are resized
+    (bilinearly with antialiasing, each side separately), smaller ones are padded with zeros on all sides.
 
     Args:
         dataset: images [N, C, H, W].
         shape: channels, height and width.
 
     Raises:
-        InputError: other inputs than images, or a shape that is not that of an image.
+        InputError: the inputs are not images, or `shape` is not that of an image.
 
     Example:
         >>> fitted(noise(2), (3, 32, 32)).shape

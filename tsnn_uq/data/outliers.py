@@ -1,6 +1,6 @@
-"""Images of nothing, made from images of something: what a network may be taught to be unsure of.
+"""Synthetic outliers made from training images, for outlier exposure.
 
-They come from the training images alone, so that no set of an evaluation is seen before its time.
+They are made from the training images alone, so that no evaluation set is used in training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WAVES = (4, 8, 32)  # knots of the smooth noise along the longer side, coarse to
 
 
 def shuffled(images: Tensor, generator: Generator) -> Tensor:
-    """Images cut into 4 x 4 patches that are put back in random order, another for each image.
+    """Images cut into 4 x 4 patches in a random order per image.
 
     Args:
         images: [N, C, H, W]; sides that 4 does not divide are padded with the darkest value, and cut off again.
@@ -58,7 +58,7 @@ def smooth_noise(images: Tensor, generator: Generator) -> Tensor:
 
 
 def blobs(images: Tensor, generator: Generator) -> Tensor:
-    """Bright spots on a dark ground: coarse noise, of which only what is above a random level is left.
+    """Bright spots on a dark background: coarse noise above a random level.
 
     Args:
         images: [N, C, H, W]; only their shape, dtype and range of values count.
@@ -75,9 +75,9 @@ def blobs(images: Tensor, generator: Generator) -> Tensor:
 
 
 def blended(images: Tensor, generator: Generator) -> Tensor:
-    """Means of three different images, as bright at their brightest as the brightest of the three.
+    """Means of three different images, scaled to the maximum of the three.
 
-    Three, since two would show the same class too often.
+    Two images would too often be of the same class.
 
     Args:
         images: [N, C, H, W] with N >= 3.
@@ -97,7 +97,7 @@ def blended(images: Tensor, generator: Generator) -> Tensor:
     mean, brightest = three.mean(0), three.amax((0, 2, 3, 4))
     peak = mean.amax((1, 2, 3)).clamp_min(torch.finfo(images.dtype).tiny)
     scale, most = (value.view(-1, 1, 1, 1) for value in (brightest / peak, brightest))
-    return torch.minimum(mean * scale, most) + images.min()  # rounding is not to go beyond the brightest
+    return torch.minimum(mean * scale, most) + images.min()  # rounding must not exceed the maximum
 
 
 OUTLIERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
@@ -110,7 +110,7 @@ OUTLIERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
 
 
 def outliers(images: Tensor, generator: Generator) -> Tensor:
-    """Outliers of all kinds, as many of each as of the others or one more: as many in all as there are images.
+    """Outliers of all kinds in equal numbers; as many in total as there are images.
 
     Args:
         images: [N, C, H, W] of the training set, floats.
@@ -120,7 +120,7 @@ def outliers(images: Tensor, generator: Generator) -> Tensor:
         [N, C, H, W], in the range of the values of `images`. Fewer than 12 images are not blended.
 
     Raises:
-        InputError: `images` are no such images; recordings of events have no outliers.
+        InputError: `images` are not images; there are no outliers for events.
 
     Example:
         >>> outliers(torch.rand(8, 1, 28, 28), torch.Generator().manual_seed(0)).shape

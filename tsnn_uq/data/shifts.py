@@ -1,4 +1,4 @@
-"""Shifted and corrupted images, to see whether the uncertainty grows as they leave what was trained on."""
+"""Shifted images (rotated, noisy, blurred), to test how uncertainty grows with the shift."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SHIFTS", "apply_shift", "blurred", "noisy", "parse_shift", "rotated"
 
 
 def rotated(images: Tensor, degrees: float) -> Tensor:
-    """Images turned counter-clockwise about their centre, bilinearly; what comes in from outside is 0.
+    """Images rotated counter-clockwise about their centre, bilinearly, with zeros outside the image.
 
     Args:
         images: [N, C, H, W] in [0, 1].
@@ -87,7 +87,7 @@ def parse_shift(text: str) -> tuple[str, float]:
     """Name and amount of a shift of `SHIFTS`, or kind and severity of a corruption.
 
     Raises:
-        InputError: the name is unknown, the amount is no finite number, or the kind has no such severity.
+        InputError: the name is unknown, the amount is not a finite number, or the kind has no such severity.
 
     Example:
         >>> parse_shift("rotate=30"), parse_shift("fog=3")
@@ -109,7 +109,7 @@ def parse_shift(text: str) -> tuple[str, float]:
 def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
     """Shift or corrupt `images` [N, C, H, W] as `text` says, e.g. ``"noise=0.2"`` or ``"fog=3"``.
 
-    Of one seed, noise of every strength has the same pattern, so that strengths are compared on equal terms.
+    With one seed, noise of every strength has the same pattern, so that strengths are comparable.
     """
     name, amount = parse_shift(text)
     generator = generator_for(seed, "shift", name)

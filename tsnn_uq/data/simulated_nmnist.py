@@ -1,8 +1,8 @@
-"""Recordings simulated from MNIST after the manner of N-MNIST, made once and kept in the data folder's cache.
+"""Recordings like those of N-MNIST, simulated from MNIST once and cached in the data folder.
 
-They are always named ``nmnist-simulated`` and never stand among real ones. The simulation (`tsnn_uq.data.event_camera`)
+They are always named ``nmnist-simulated`` and never mixed with real ones. The simulation (`tsnn_uq.data.event_camera`)
 was fitted to N-MNIST's training recordings 1 to 1,000, which show MNIST's first 1,000 training images, so that each
-can be held against the simulation of its own image. All 1,000, real and simulated:
+can be compared with the simulation of its image. All 1,000, real and simulated:
 
     events a recording, mean and standard deviation     4,133 +- 1,154     4,125 +- 1,107    (correlation 0.996)
     share of ON events                                  0.500 +- 0.007     0.501 +- 0.004
@@ -102,12 +102,12 @@ def simulated_recordings(
 
 
 def cached(part: Literal["train", "test"], data_dir: str | Path | None = None) -> Path | None:
-    """Where the part lies in the cache, or None."""
+    """The path of the part in the cache, or None."""
     return next((path for path in _places(part, data_dir) if path.is_file()), None)
 
 
 def _settings(part: Literal["train", "test"]) -> dict[str, Any]:
-    """All that decides what the simulated recordings of a part are."""
+    """All settings that determine the simulated recordings of a part."""
     from tsnn_uq.data.event_camera import HOT, PATH, STEP_PIXELS, Camera
 
     images, labels = getattr(SOURCES["mnist"], part)

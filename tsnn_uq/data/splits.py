@@ -1,4 +1,4 @@
-"""Train, validation and test: which input is in which, once and for all."""
+"""Fixed splits of data sets into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Splits:
     """A data set in three parts without a common input.
 
     Args:
-        train: what is learned from.
-        validation: what choices are made by.
-        test: what is measured on.
-        name: of the data set.
+        train: the training part.
+        validation: the part for choices, such as temperatures.
+        test: the test part.
+        name: name of the data set.
         augment: random changes of training images that are usual for it, for `tsnn_uq.training.fit`; None for none.
     """
 
@@ -53,7 +53,7 @@ class Splits:
 
 
 class Part(Protocol):
-    """What can be split: images, or recordings that are read no sooner than it is known which go where."""
+    """Data that can be split: images, or recordings that are read only after the split."""
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ def load(
     steps: int | None = None,
     skip_bad: bool = False,
 ) -> Splits:
-    """Load a data set, split for good.
+    """Load a data set with its fixed splits.
 
     The test part is the official one and the same for every seed (of digits, which has none, 360 images drawn once),
     so no seed can train on what another seed, or `load_test`, tests on. `seed` draws the validation part from the rest.
@@ -127,7 +127,7 @@ def load_test(
     skip_bad: bool = False,
     shape: Sequence[int] | None = None,
 ) -> Dataset:
-    """Load a test part alone, as it is or shifted; the training files need not be there.
+    """Load only a test part, optionally shifted; the training files are not needed.
 
     Args:
         name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
@@ -148,7 +148,7 @@ def load_test(
     base, colon, shift = name.partition(":")
     windows = _check(base, bin_ms, steps, skip_bad, also=(*SOURCES, "noise"))
     if colon:
-        parse_shift(shift)  # before anything is read or fetched
+        parse_shift(shift)  # raises before anything is read or downloaded
         if base in EVENT_SETS:
             raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
     if base == "noise":
@@ -167,7 +167,7 @@ def load_all(
     steps: int | None = None,
     skip_bad: bool = False,
 ) -> Dataset:
-    """Load all of a data set as one, the training part and then the test part, e.g. to be folded.
+    """Load a whole data set, the training part and then the test part, e.g. for cross-validation.
 
     Args:
         name: as for `load`, and so are the others.
