@@ -1,4 +1,4 @@
-"""Data as anybody has them: arrays or a torch Dataset for each part, made splits without loading what can wait."""
+"""Splits from user data: arrays or a torch Dataset for each part; a Dataset is loaded lazily."""
 
 from __future__ import annotations
 
