@@ -28,8 +28,8 @@ class Net(nn.Module):
 
 net = Net()
 optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-for _ in range(4):
-    for x, y in DataLoader(train, 40, shuffle=True):
+for _ in range(12):
+    for x, y in DataLoader(train, 20, shuffle=True):
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(x).mean(0), y).backward()
         optimizer.step()

@@ -42,6 +42,8 @@ def test_a_short_script_with_somebody_elses_network_makes_everything(tmp_path, m
     assert not {"costs", "features"} & {what.partition(" of ")[0] for what in comparison.left_out}
     assert set(comparison.left_out) <= {"People's doubts", "Variance at fitted temperatures"}  # where none is found
     results = comparison.tables["results"].set_index("method")
+    assert results["accuracy"].min() > 0.6
+    assert results["mutual_information"].min() > 0
     assert results["storage_bytes"]["direct"] < results["storage_bytes"]["float"]
     assert (tmp_path / "mine" / "report.html").stat().st_size > 100_000
     drawn = {path.stem for path in (tmp_path / "mine" / "figures").glob("*.png")}
