@@ -82,15 +82,17 @@ class Measure:
         return f"{value * self.factor:.{self.digits}f} {self.unit}".rstrip()
 
     def text_in_best_unit(self, value: float) -> str:
-        """A value of the column in the largest of `units` that it is at least one of.
+        """A value of the column in the largest of `units` that it is at least one of; small ones to three digits.
 
         Example:
-            >>> MEASURES["storage_bytes"].text_in_best_unit(6480), MEASURES["accuracy"].text_in_best_unit(0.988)
-            ('6.48 kB', '98.80 %')
+            >>> MEASURES["storage_bytes"].text_in_best_unit(6480), MEASURES["nll"].text_in_best_unit(0.00001234)
+            ('6.48 kB', '1.23e-05 nats')
         """
         units = [(size, unit) for unit, size in self.units.items()]
         size, unit = max([one for one in units if one[0] <= abs(value)], default=min(units))
-        return f"{value / size:.{self.digits}f} {unit if self.unit else ''}".rstrip()
+        number = value / size
+        small = 0 < abs(number) < 10.0 ** (1 - self.digits)
+        return f"{number:{'.3g' if small else f'.{self.digits}f'}} {unit if self.unit else ''}".rstrip()
 
 
 def _by_name(*measures: Measure) -> dict[str, Measure]:
