@@ -33,6 +33,7 @@ def plain(seed: int = 0) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 
 
+@pytest.mark.slow
 def test_a_short_script_with_somebody_elses_network_makes_everything(tmp_path, monkeypatch):
     library("spikingjelly")
     monkeypatch.chdir(tmp_path)
