@@ -10,14 +10,14 @@ import pytest
 
 from tests.helpers.metric_tester import MetricTester, same
 from tests.helpers.processes import WAIT, started
-from tests.metrics.processes import TESTERS, Threads, check, check_nothing, in_process, shares
+from tests.metrics.processes import TESTERS, Threads, check, check_nothing, in_process, some_shares
 from tests.metrics.test_contract import CASES
 
 
 @pytest.mark.parametrize("tester", TESTERS, ids=str)
 def test_however_the_inputs_are_shared_out(tester: MetricTester) -> None:
     """One process without data, with empty batches, with other numbers of batches, with other dtypes."""
-    for batches in shares(tester):
+    for batches in some_shares(tester):
         world = Threads()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of compute before update, where there is no data
