@@ -15,7 +15,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from tsnn_uq.files import write_text
-from tsnn_uq.results.measures import MEASURES
+from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +65,22 @@ def results() -> str:
     summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
     columns = "accuracy nll ece scaled_ece predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
+
+
+def doubt() -> str:
+    """Networks' uncertainty against the entropy of people's answers on CIFAR-10, seed 0."""
+    every = {}
+    for part in ("all", "inner"):
+        infix = "" if part == "all" else f"-{part}"
+        rows = read_table(ROOT / "figures" / f"doubt-cifar10-vgg{infix}-seed0.csv")
+        for method, of_method in rows[~rows["measure"].isin([CROSS_ENTROPY, GROUPED])].groupby("method", sort=False):
+            every["none" if method == "float" else part, method] = of_method.set_index("measure")
+    measures = list(every["none", "float"].index)
+    cells = [
+        [part, method, *(f"{rows['value'][m]:.3f} ({rows['low'][m]:.3f} to {rows['high'][m]:.3f})" for m in measures)]
+        for (part, method), rows in every.items()
+    ]
+    return markdown(["ternary", "method", *measures], cells, left=2)
 
 
 def regularizers() -> str:
@@ -168,7 +184,8 @@ def figures() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    make.__name__.removesuffix("_table"): make for make in (mnist, results, regularizers, posteriors, speed, figures)
+    make.__name__.removesuffix("_table"): make
+    for make in (mnist, results, doubt, regularizers, posteriors, speed, figures)
 }
 
 

@@ -29,7 +29,9 @@ LAYOUT = (ROOT / "paper" / "layout.typ").read_text(encoding="utf-8")
 def copy(tmp_path):
     """The report and all that it is made from, to be changed."""
     for name in ("paper", "figures"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".part-*"))
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".part-*", "networks")
+        )
     return tmp_path
 
 

@@ -94,3 +94,6 @@ def test_doubts_are_readable(methods):
     np.testing.assert_allclose(left.lines[0].get_xydata(), [[0, 0.1], [0.2, 0.3], [0.6, 0.7]])
     np.testing.assert_allclose(right.containers[0].lines[0].get_xdata().astype(float), [0.3] * 3)
     assert "float: 0.300" in {text.get_text() for text in drawn_texts(figure)}
+    finite = table["measure"] != "cross-entropy to people"
+    endless = doubt_figure(table.assign(value=table["value"].where(finite, np.inf)))
+    assert "float" in {text.get_text() for text in drawn_texts(endless)}

@@ -20,6 +20,8 @@ __all__ = ["doubt_figure"]
 def doubt_figure(table: DataFrame) -> Figure:
     """Left, networks' mean entropy in groups of inputs by people's; right, correlations with their intervals.
 
+    The legend has each network's cross-entropy to people, unless it is infinite.
+
     Args:
         table: what `tsnn_uq.results.studies.doubts` returns.
 
@@ -67,6 +69,8 @@ def _draw_legend(figure: Figure, looks: dict[str, MethodStyle], table: DataFrame
     from matplotlib.lines import Line2D
 
     losses = table[table["measure"] == CROSS_ENTROPY].set_index("method")["value"]
-    handles = [Line2D([], [], label=f"{method}: {losses[method]:.3f}", **look.curve) for method, look in looks.items()]
-    title = f"Cross-entropy to people in nats, {losses['people']:.3f} at least"
+    shown = {method: f"{method}: {losses[method]:.3f}" if np.isfinite(losses[method]) else method for method in looks}
+    handles = [Line2D([], [], label=shown[method], **look.curve) for method, look in looks.items()]
+    any_loss = list(shown.values()) != list(shown)
+    title = f"Cross-entropy to people in nats, {losses['people']:.3f} at least" if any_loss else None
     figure.legend(handles=handles, title=title, title_fontsize=7, loc="outside upper center", ncols=len(handles))

@@ -26,7 +26,7 @@ UNCERTAINTIES: dict[str, Callable[..., Tensor]] = {
     "expected entropy (aleatoric)": metrics.expected_entropy,
     "mutual information (epistemic)": metrics.mutual_information,
 }
-_GROUPS = 8
+_GROUPS = 4  # not more, since one dissenting answer in fifty gives the entropy of half of those in doubt
 _LEAST_AGREEMENT = 0.5  # by chance it is a tenth, and in order 99 %
 
 
@@ -52,7 +52,7 @@ def doubts(
         people's answers, and "cross-entropy to people" in nats: ``value``, ``low`` and ``high``, ``inputs`` and
         ``samples``. The first method "people" has their own mean entropy, the least that a cross-entropy can be.
         Further rows, "mean entropy", have the network's predictive entropy, and its standard error, where all people
-        agree and in eight groups of as many inputs, whose mean entropy of answers is ``people``.
+        agree and in four groups of as many inputs, whose mean entropy of answers is ``people``.
 
     Raises:
         InputError: answers to other inputs: people's first choice would rarely be the label.
