@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 UNFINISHED = ".part-"  # how the names of temporary files begin
-PATIENCE_S = 2.0  # on Windows a file cannot be replaced while somebody has it open: a reader, a virus scanner
+PATIENCE_S = 2.0  # Windows cannot replace a file that a reader or a virus scanner has open
 
 
 def as_path(path: str | Path) -> Path:
@@ -100,7 +100,7 @@ def remove_leftovers(folder: str | Path, older_than_s: float = 0.0) -> None:
     """Remove the temporary files of processes that were killed while they wrote into `folder`.
 
     Args:
-        folder: where they lie.
+        folder: the folder of the files.
         older_than_s: let those be that are younger, in seconds, since a living process may be writing them.
     """
     for path in as_path(folder).glob(f"{UNFINISHED}*"):

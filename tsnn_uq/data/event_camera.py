@@ -139,7 +139,7 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
 
 
 def _course() -> tuple[Array, Array, Array]:
-    """Times [K] in us at which the digit has moved on, and where the sensor then lies on its picture.
+    """Times [K] in us at which the digit has moved, and the position of the sensor on its picture.
 
     Place [2, K] of the sensor's first pixel, (row, column) in the picture with its margin: whole part and fraction.
     """

@@ -2,7 +2,7 @@
 
 from tsnn_uq.state import rest
 from tsnn_uq.uncertainty.add_dropout import make_deterministic, make_stochastic
-from tsnn_uq.uncertainty.blocks import Labelled
+from tsnn_uq.uncertainty.blockwise_prediction import Labelled
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.dropout import Dropout
 from tsnn_uq.uncertainty.mc_moments import mc_moments

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tsnn_uq.batches import Collected, Data, Source
 from tsnn_uq.checks import InputError
 from tsnn_uq.state import rest
-from tsnn_uq.uncertainty.blocks import Labelled, over_blocks
+from tsnn_uq.uncertainty.blockwise_prediction import Labelled, over_blocks
 from tsnn_uq.uncertainty.ensemble_members import as_networks
 from tsnn_uq.uncertainty.mc_passes import Passes
 from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tsnn_uq.batches import Collected, Data, Source
 from tsnn_uq.readout import logits, logits_over_time
 from tsnn_uq.state import rest
-from tsnn_uq.uncertainty.blocks import Labelled, over_blocks
+from tsnn_uq.uncertainty.blockwise_prediction import Labelled, over_blocks
 from tsnn_uq.uncertainty.mc_passes import Passes
 from tsnn_uq.uncertainty.sampling_options import Networks, Options, Output, Sampling
 
