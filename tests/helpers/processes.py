@@ -12,7 +12,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 WAIT = 300.0  # on a machine that does much else too
-_CONTEXT = get_context("forkserver")
+_POSIX = hasattr(os, "killpg")
+_CONTEXT = get_context("forkserver" if _POSIX else "spawn")
 _CONTEXT.set_forkserver_preload(["torch._dynamo", "tsnn_uq.cli", "tsnn_uq.experiments", "pytest"])
 
 
@@ -25,7 +26,8 @@ def started(function: Callable[..., object], *arguments: Any) -> Iterator[BasePr
         yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if _POSIX:
+                os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.join()
 
@@ -46,5 +48,6 @@ def kill_when(process: BaseProcess, condition: Callable[[], bool], *, whole_grou
 
 
 def _call(function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    os.setsid()
+    if _POSIX:
+        os.setsid()
     function(*arguments)

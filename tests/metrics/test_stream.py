@@ -58,7 +58,7 @@ def test_a_stream_leaves_nothing_behind(generator: torch.Generator) -> None:
     finally:
         tracemalloc.stop()
     assert numbers_kept(metrics) == kept < 10_000
-    assert live_tensor_bytes() == tensors
+    assert live_tensor_bytes() <= tensors  # of earlier tests some may have gone
     assert others < 64_000
 
 
