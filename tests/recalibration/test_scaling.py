@@ -147,7 +147,7 @@ def test_weights_that_end_at_their_bound(generator: torch.Generator) -> None:
     assert turned.at_bound.shape == (2, 3)
     assert turned.at_bound.any()
     assert torch.equal(turned.at_bound.flatten(), turned.parameters[:6] == 0)
-    with pytest.raises(InputError, match="expected fit before its bounds"):
+    with pytest.raises(InputError, match="expected fit to be called"):
         _ = BetaScaling().at_bound
 
 

@@ -301,7 +301,7 @@ def test_bad_options() -> None:
         (lambda: TemperatureScaling(lowest=2, highest=1), "lowest, highest: expected lowest < highest; got 2 and 1"),
         (lambda: BayesianTemperatureScaling(prior_std=-1), "prior_std: expected a positive number"),
         (lambda: BayesianTemperatureScaling(points=1), "points: expected 3 or more; got 1"),
-        (lambda: BayesianTemperatureScaling().interval(), "expected fit before its posterior"),
+        (lambda: BayesianTemperatureScaling().interval(), "expected fit to be called"),
     ]:
         with pytest.raises(InputError, match=message):
             make()
