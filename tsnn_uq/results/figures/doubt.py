@@ -53,9 +53,10 @@ def doubt_figure(table: DataFrame) -> Figure:
         _draw_legend(figure, looks, table)
         explain(
             figure,
-            table,
-            "Left: mean predictive entropy of the network in groups of inputs of similar entropy of people's answers; "
-            "right: rank correlations of uncertainties with it. Bars: 95 % bootstrap intervals over inputs.",
+            correlations,
+            "Left: mean predictive entropy of the network, with its standard error, in groups of inputs of similar "
+            "entropy of people's answers; right: rank correlations of uncertainties with it and their 95 % bootstrap "
+            "intervals.",
         )
     return figure
 
