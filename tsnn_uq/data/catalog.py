@@ -74,7 +74,7 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
         data_dir: as for `tsnn_uq.data.data_folder`.
     """
     yield Entry("digits", "", "built in", "scikit-learn")
-    yield Entry("noise", "test", "made when asked for", "")
+    yield Entry("noise", "test", "generated on demand", "")
     for name in SOURCES:
         for located in locate(name, data_dir):
             remedy = f"fetch with: tsnn-uq data {name}" if SOURCES[name].fetched else f"see {SOURCES[name].url}"
