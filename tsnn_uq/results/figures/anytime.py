@@ -62,14 +62,17 @@ def anytime_figure(table: DataFrame) -> Figure:
                     _set_logarithmic(panel)
             bins = f"\n{int(table['bins'].max())} bins" if measure == "ece" else ""
             row[0].set_ylabel(wrapped(measure_of(measure)[0].label) + bins)
+        titles = {
+            "samples": f"S of {samples} samples, all {steps} time steps",
+            "steps": f"all {samples} samples, T time steps",
+        }
         for column, against in zip(axes.T, _AXES, strict=True):
             amounts = sorted(table.loc[table["against"] == against, against].unique())
             if amounts:
                 _set_axis(column[-1], against, amounts)
+                column[0].set_title(titles[against])
             for panel in column if not amounts else ():
                 panel.set_axis_off()
-        axes[0, 0].set_title(f"S of {samples} samples, all {steps} time steps")
-        axes[0, 1].set_title(f"all {samples} samples, T time steps")
         _draw_legend(figure, looks, masks)
         figure.align_ylabels(axes[:, 0])
         explain(
