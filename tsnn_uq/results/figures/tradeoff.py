@@ -167,7 +167,7 @@ def energy_figure(table: DataFrame) -> Figure:
     Raises:
         InputError: no rows.
     """
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
     looks = _looks(table)
     measures = list(dict.fromkeys(table["measure"]))
@@ -182,7 +182,11 @@ def energy_figure(table: DataFrame) -> Figure:
                 rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
                 _draw_curve(axes, rows, looks[method], line, label)
             axes.set(xscale="log", xlabel=f"Energy of S = 1 to {most} passes", ylabel=measure_of(measure)[0].label)
+            low, high = axes.get_xlim()
+            if high < 10 * low:
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(EngFormatter(unit="J"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
         explain(
