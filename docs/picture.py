@@ -26,7 +26,7 @@ def main() -> None:
             train=digits.train,
             validation=digits.validation,
             test=digits.test,
-            methods=["post-training", "direct"],
+            methods=["float", "post-training", "direct"],
             epochs=20,
             samples=32,
             generator=torch.Generator().manual_seed(0),

@@ -68,7 +68,7 @@ def test_networks_of_any_library(name):
     data, one_epoch = (x, torch.arange(6) % 3), replace(TINY, epochs=1, batch_size=3)
     model(x)  # leaves state behind, part of a graph
     before = copy_at_rest(model).state_dict()
-    methods, seen = ["post-training", "direct", "indirect", "distill"], []
+    methods, seen = ["post-training", "float", "direct", "indirect", "distill"], []
 
     def quantized(*methods, **more):
         return quantize_trained(model, data, methods=methods, settings=one_epoch, **options, **more)
@@ -77,11 +77,12 @@ def test_networks_of_any_library(name):
     assert list(found) == methods
     assert seen == [(name, step, 2) for name in methods[1:] for step in (1, 2)]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    for network in found.values():
-        assert sum(map(is_ternary, select_layers(network).values())) == 2
+    for method, network in found.items():
+        assert sum(map(is_ternary, select_layers(network).values())) == (0 if method == "float" else 2)
+    assert not same(found["float"], model)  # trained on, for a comparison at the same budget
     assert same(quantized("direct")["direct"], found["direct"])
 
 
 def test_a_method_that_is_not_there_is_refused_before_any_training():
     with pytest.raises(InputError, match="methods"):
-        quantize_trained(mlp(), images(), methods=["direct", "float"], progress=lambda *_: pytest.fail("trained"))
+        quantize_trained(mlp(), images(), methods=["direct", "fp32"], progress=lambda *_: pytest.fail("trained"))

@@ -117,7 +117,7 @@ def quantize_and_compare(
     *,
     train: Data | Source,
     test: Data | Source,
-    methods: Iterable[str] = ("post-training", "direct", "indirect"),
+    methods: Iterable[str] = ("float", "post-training", "direct", "indirect"),
     epochs: int = 5,
     settings: FitSettings | None = None,
     layers: Where = "all",
@@ -139,7 +139,9 @@ def quantize_and_compare(
         network: a trained network of any library.
         train: inputs and labels to fine-tune on, and to take BatchNorm's statistics from.
         test: inputs and labels to compare on.
-        methods: ``"post-training"`` (no training), ``"direct"``, ``"indirect"`` and ``"distill"`` (fine-tuning).
+        methods: ``"post-training"`` (no training), ``"direct"``, ``"indirect"`` and ``"distill"`` (fine-tuning), and
+            ``"float"``, the network after as many epochs of fine-tuning without quantization. Its name is
+            ``"fine-tuned float"``; without it, ternary networks have been trained for longer than the float one.
         epochs: of the fine-tuning.
         settings: of the fine-tuning, in place of `epochs`.
         layers: which layers become ternary, as in `tsnn_uq.quantization.ternarize`, as are `rule` and `scale`.
@@ -175,4 +177,5 @@ def quantize_and_compare(
         progress=progress,
     )
     shared: dict[str, Any] = {"batch_dim": batch_dim, "output": output, "seed": seed, "progress": progress}
-    return compare_networks({name: network, **quantized}, test=test, train=train, **shared, **options)
+    versions = {f"fine-tuned {name}" if method == "float" else method: made for method, made in quantized.items()}
+    return compare_networks({name: network, **versions}, test=test, train=train, **shared, **options)

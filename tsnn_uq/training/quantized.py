@@ -18,6 +18,7 @@ from tsnn_uq.training.epochs import Epochs
 from tsnn_uq.training.fit_settings import FitSettings
 from tsnn_uq.training.indirect import Distill
 from tsnn_uq.training.loop import fit
+from tsnn_uq.training.methods import Float
 from tsnn_uq.training.registry import METHODS
 
 __all__ = ["BATCHNORM_INPUTS", "FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
@@ -25,7 +26,7 @@ __all__ = ["BATCHNORM_INPUTS", "FINE_TUNING", "POST_TRAINING", "quantize_trained
 Network = TypeVar("Network", bound=nn.Module)
 POST_TRAINING = "post-training"
 BATCHNORM_INPUTS = 2048
-FINE_TUNING = [name for name in METHODS if name != "float"]
+FINE_TUNING = list(METHODS)
 
 
 def ternarize_trained(
@@ -112,7 +113,8 @@ def quantize_trained(
         model: a trained network of any library that gives outputs [T, N, C] or [N, C].
         train: inputs and labels, as in `fit`.
         methods: ``"post-training"`` (`ternarize_trained`), or ``"direct"``, ``"indirect"`` or ``"distill"``, which
-            go on training from the weights of `model`; the teacher of ``"distill"`` is `model`.
+            go on training from the weights of `model`; the teacher of ``"distill"`` is `model`. ``"float"`` goes on
+            training without quantization, for a comparison at the same number of epochs.
         seed: of the trainings.
         layers: as in `tsnn_uq.quantization.ternarize`, as are `rule`, `scale` and `options`.
         rule: the threshold rule.
@@ -142,12 +144,15 @@ def quantize_trained(
                 network, train, batch_size=settings.batch_size, batch_dim=batch_dim, seed=seed, **quantizer
             )
             continue
-        teacher = {"teacher": model, "output": output} if METHODS[name] is Distill else {}
+        method = METHODS[name]
+        options_of_method = {} if method is Float else quantizer
+        if method is Distill:
+            options_of_method = {**quantizer, "teacher": model, "output": output}
         fit(
             network,
             train,
             seed=seed,
-            method=METHODS[name](**quantizer, **teacher),
+            method=method(**options_of_method),
             settings=settings,
             batch_dim=batch_dim,
             output=output,
