@@ -130,6 +130,7 @@ def _features(
     probe = _probe(outputs).double()
     features = probe.new_zeros(count, layer.in_features + (layer.bias is not None))
     found, size = probe.new_zeros(outputs.shape), probe.new_zeros(outputs.shape)
+    tolerance = _tolerance(outputs, *(output for _, output in calls))
     for (given, output), gradient in zip(calls, _gradients(outputs, calls), strict=True):
         if gradient is None:
             continue
@@ -137,7 +138,7 @@ def _features(
             return None
         slope = arrange(gradient.double(), count)  # [k, N, C]
         weights = slope @ probe / probe.square().sum()
-        if not torch.allclose(slope, weights.unsqueeze(-1) * probe, rtol=_tolerance(outputs), atol=0):
+        if not torch.allclose(slope, weights.unsqueeze(-1) * probe, rtol=tolerance, atol=0):
             return None  # the weights differ between classes
         given = unpack_spikes(given, layer.in_features) if given.dtype == torch.uint8 else given
         inputs, values = (arrange(rows.detach().double(), count) for rows in (given, output))
@@ -146,7 +147,7 @@ def _features(
         features += torch.einsum("kn,knd->nd", weights, inputs)
         found += torch.einsum("kn,knc->nc", weights, values)
         size += torch.einsum("kn,knc->nc", weights.abs(), values.abs())
-    return features if ((found - outputs.detach()).abs() <= _tolerance(outputs) * size).all() else None
+    return features if ((found - outputs.detach()).abs() <= tolerance * size).all() else None
 
 
 def _time_first(rows: Tensor, count: int) -> Tensor:
@@ -157,6 +158,6 @@ def _inputs_first(rows: Tensor, count: int) -> Tensor:
     return rows.reshape(count, -1, rows.shape[-1]).transpose(0, 1)
 
 
-def _tolerance(outputs: Tensor) -> float:
-    """Relative tolerance of a few rounding errors of sums."""
-    return 16 * torch.finfo(outputs.dtype).eps
+def _tolerance(*values: Tensor) -> float:
+    """Relative tolerance of a few rounding errors of sums, in the coarsest of the types."""
+    return 16 * max(torch.finfo(value.dtype).eps for value in values)
