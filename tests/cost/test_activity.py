@@ -117,7 +117,7 @@ def test_input_that_is_held_is_computed_once(generator: torch.Generator) -> None
     assert (first.spiking, second.spiking) == (False, True)
     assert first.operations.tolist() == [[240] * 5, *[[0] * 5] * 3]
     once, every = nn.Linear(6, 3), torch.rand(4, 5, 6, generator=generator)
-    held = networks.layers.Linear(6, 3)
+    held = networks.Linear(6, 3)
     assert count_activity(held, constant_current(images, 4))[0].operations.sum(1).tolist() == [90, 0, 0, 0]
     assert count_activity(once, every)[0].operations.sum(1).tolist() == [90] * 4
 
