@@ -9,8 +9,7 @@ from tsnn_uq.compare import quantize_and_compare
 
 torch.manual_seed(0)
 labels = torch.arange(160) % 3
-images = 0.5 * torch.rand(160, 3, 4, 4)
-images[torch.arange(160), labels] += 0.1  # of each class one colour
+images = 0.5 * torch.rand(160, 3, 4, 4) + 0.1 * nn.functional.one_hot(labels)[..., None, None]  # a colour each class
 data = TensorDataset(images, labels)
 train, validation, test = (torch.utils.data.Subset(data, range(*span)) for span in ((0, 80), (80, 110), (110, 160)))
 
