@@ -41,7 +41,7 @@ test: setup     ## all tests, doctests and README examples
 # What is computed of arrays and single layers; not what trains, draws, kills processes or opens a browser.
 QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization recalibration stopping uncertainty) \
         $(wildcard tests/test_*.py)
-NOT_QUICK = tests/test_docs.py tests/test_kill.py tests/test_readme.py
+NOT_QUICK = tests/test_docs.py tests/test_kill.py
 
 quick: setup    ## the quick tests, in a minute and a half
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)
