@@ -223,7 +223,7 @@ def _shift(shown: Shown) -> Drawn:
 
 
 def _anytime(shown: Shown) -> Drawn:
-    table = studies.anytime_curves(shown.source, inputs=INPUTS, bins=shown.bins)
+    table = studies.anytime_curves(shown.source, inputs=INPUTS, bins=shown.bins, repeats=8)
     masks = (
         "" if set(table["mask"]) == {""} else ", with masks fixed over the time steps and with masks redrawn at each"
     )

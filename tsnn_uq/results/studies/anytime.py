@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -211,7 +211,9 @@ def _measures(probs: Tensor, target: Tensor, foreign: Tensor | None, bins: int) 
 
 def _nested_means(probs: Tensor, counts: Tensor) -> Tensor:
     """Means [K, N, C] of the first `counts` [K] samples of [S, N, C]."""
-    return probs.double().cumsum(0)[counts - 1] / counts[:, None, None]
+    ends = counts.tolist()
+    between = [probs[start:end].sum(0, dtype=torch.float64) for start, end in pairwise([0, *ends])]
+    return torch.stack(between).cumsum(0) / counts[:, None, None]
 
 
 def _doubling(top: int) -> list[int]:
