@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from pandas import DataFrame
 
+from paper.number_format import number
 from tsnn_uq.files import write_text
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES
 from tsnn_uq.results.tables import read_results, read_table, summarize
@@ -32,9 +33,7 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
 
 def spread(mean: float, std: float, digits: int) -> str:
     """A mean and, where there is more than one seed, the standard deviation; empty where nothing was measured."""
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+    return " ± ".join(filter(None, (number(mean, digits), number(std, digits))))
 
 
 def results_table(summary: DataFrame, columns: str) -> str:
@@ -184,8 +183,7 @@ def figures() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    make.__name__.removesuffix("_table"): make
-    for make in (mnist, results, doubt, regularizers, posteriors, speed, figures)
+    make.__name__: make for make in (mnist, results, doubt, regularizers, posteriors, speed, figures)
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 import tomllib
@@ -23,6 +24,7 @@ __all__ = [
     "as_path",
     "atomic_path",
     "csv_text",
+    "file_name",
     "read_json",
     "read_tensors",
     "read_tensors_header",
@@ -43,6 +45,16 @@ PATIENCE_S = 2.0  # Windows cannot replace a file that a reader or a virus scann
 def as_path(path: str | Path) -> Path:
     """A path that a user gave; ``~`` at its beginning is the home folder."""
     return Path(os.path.expanduser(path))
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file's name: what is no letter, digit, dot, plus or minus sign becomes a minus sign.
+
+    Example:
+        >>> file_name("ternary (T = 4)")
+        'ternary-T-4-'
+    """
+    return re.sub(r"[^\w.+-]+", "-", text)
 
 
 @contextmanager

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.files import as_path, csv_text, require_writable, write_text
+from tsnn_uq.files import as_path, csv_text, file_name, require_writable, write_text
 from tsnn_uq.results.differences import mcnemar_tests, paired_differences, result_rows
 from tsnn_uq.results.prediction_files import write_prediction_file
 from tsnn_uq.results.predictions import NamedPredictions
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from tsnn_uq.results.page.figures import Drawn
 
-__all__ = ["Comparison", "file_name", "prediction_files"]
+__all__ = ["Comparison", "prediction_files"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +59,16 @@ class Comparison:
         return {title: drawn.figure for title, drawn in self._drawn.items()}
 
     @cached_property
-    def _drawn(self) -> dict[str, Drawn]:
+    def _draw(self) -> dict[str, Callable[[], Drawn]]:
+        """Functions that give each figure, which is measured once; or that say again what it needs."""
         from tsnn_uq.results.page import prediction_figures
 
+        return {title: cache(draw) for title, draw in prediction_figures(self.predictions).items()}
+
+    @cached_property
+    def _drawn(self) -> dict[str, Drawn]:
         drawn = {}
-        for title, draw in prediction_figures(self.predictions).items():
+        for title, draw in self._draw.items():
             try:
                 drawn[title] = draw()
             except InputError as error:
@@ -95,10 +99,10 @@ class Comparison:
         for name, table in self.tables.items():
             write_text(folder / f"{name}.csv", csv_text(table))
         for title, drawn in self._drawn.items():
-            save_plot(self.figures[title], drawn.table, folder / "figures" / file_name(title))
+            save_plot(self.figures[title], drawn.table, folder / "figures" / file_name(title).strip("-"))
         page = folder / "report.html"
         sources = {name: [path.name] for name, path in files.items()}
-        write_predictions_report(self.predictions, page, sources=sources)
+        write_predictions_report(self.predictions, page, sources=sources, figures=self._draw)
         return page
 
     def _repr_html_(self) -> str:
@@ -120,18 +124,13 @@ def _short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def file_name(name: str) -> str:
-    """A name as part of a file's name: letters, digits, dots, plus and minus signs."""
-    return re.sub(r"[^\w.+-]+", "-", name).strip("-")
-
-
 def prediction_files(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     """The file of each network's predictions.
 
     Raises:
         InputError: two names give the same file.
     """
-    files = {name: folder / f"{file_name(name) or 'network'}.safetensors" for name in names}
+    files = {name: folder / f"{file_name(name).strip('-') or 'network'}.safetensors" for name in names}
     if len({str(path).lower() for path in files.values()}) < len(files):
         raise InputError(f"networks: expected names that give different files; got {', '.join(names)}")
     return files

@@ -8,7 +8,6 @@ have to run it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_probabilities, describe
+from tsnn_uq.files import file_name
 from tsnn_uq.results.measures import COSTS
 
 __all__ = ["NamedPredictions", "Part", "Predictions"]
@@ -249,7 +249,7 @@ class NamedPredictions:
             if not name.strip() or not name.isprintable():
                 raise InputError(f"networks: expected names of printable letters; got {name!r}")
         object.__setattr__(self, "reference", check_choice("reference", self.reference or self.names[0], members))
-        default = "-".join(re.sub(r"[^\w.+-]+", "-", name) for name in self.names)
+        default = "-".join(map(file_name, self.names))
         object.__setattr__(self, "file_name", self.file_name or default)
         self._require_same_inputs()
 

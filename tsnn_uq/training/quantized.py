@@ -21,12 +21,11 @@ from tsnn_uq.training.loop import fit
 from tsnn_uq.training.methods import Float
 from tsnn_uq.training.registry import METHODS
 
-__all__ = ["BATCHNORM_INPUTS", "FINE_TUNING", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
+__all__ = ["BATCHNORM_INPUTS", "POST_TRAINING", "quantize_trained", "ternarize_trained"]
 
 Network = TypeVar("Network", bound=nn.Module)
 POST_TRAINING = "post-training"
 BATCHNORM_INPUTS = 2048
-FINE_TUNING = list(METHODS)
 
 
 def ternarize_trained(
@@ -133,7 +132,7 @@ def quantize_trained(
     """
     methods = list(methods)
     for name in methods:
-        check_choice("methods", name, [POST_TRAINING, *FINE_TUNING])
+        check_choice("methods", name, [POST_TRAINING, *METHODS])
     settings = settings or FitSettings(epochs=5, batchnorm_inputs=BATCHNORM_INPUTS)
     quantizer: dict[str, Any] = {"layers": layers, "rule": rule, "scale": scale, **options}
     networks = {}
@@ -145,14 +144,13 @@ def quantize_trained(
             )
             continue
         method = METHODS[name]
-        options_of_method = {} if method is Float else quantizer
-        if method is Distill:
-            options_of_method = {**quantizer, "teacher": model, "output": output}
+        chosen = {} if method is Float else quantizer
+        teacher = {"teacher": model, "output": output} if method is Distill else {}
         fit(
             network,
             train,
             seed=seed,
-            method=method(**options_of_method),
+            method=method(**chosen, **teacher),
             settings=settings,
             batch_dim=batch_dim,
             output=output,

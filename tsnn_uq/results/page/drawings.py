@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.results import figures, studies
 from tsnn_uq.results.page.contents import Compared, Contents
-from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown, described, prediction_figures
+from tsnn_uq.results.page.figures import PREDICTED_ANEW, STORED, Drawn, Shown, described
 from tsnn_uq.results.page.inline import inline_figure, inline_png
 from tsnn_uq.results.page.tables import PairedTable, paired_tables
 from tsnn_uq.results.predictions import NamedPredictions
@@ -88,10 +88,12 @@ def drawings(
     return groups
 
 
-def prediction_drawings(networks: NamedPredictions, *, bins: int, say: Callable[[str], object]) -> list[FigureGroup]:
-    """All figures that can be drawn from predictions; one that cannot be drawn is named with what it needs."""
+def prediction_drawings(
+    networks: NamedPredictions, given: Mapping[str, Callable[[], Drawn]], *, bins: int, say: Callable[[str], object]
+) -> list[FigureGroup]:
+    """The given figures, as of `prediction_figures`; one that cannot be drawn is named with what it needs."""
     parts = []
-    for title, draw in prediction_figures(networks, bins=bins).items():
+    for title, draw in given.items():
         say(title)
         try:
             drawn = draw()

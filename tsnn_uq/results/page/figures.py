@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -92,9 +92,9 @@ class Drawn:
     inputs: int | None
     sampled: bool = True
 
-    @property
+    @cached_property
     def figure(self) -> Figure:
-        """The figure, drawn now."""
+        """The figure, drawn when it is asked for first."""
         return self.draw(self.table)
 
 

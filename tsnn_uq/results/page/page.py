@@ -12,6 +12,7 @@ from tsnn_uq.files import as_path, require_writable, write_text
 from tsnn_uq.results.figures.style import method_styles
 from tsnn_uq.results.page.contents import STATES, Contents, read_contents
 from tsnn_uq.results.page.drawings import FigureGroup, drawings, prediction_drawings
+from tsnn_uq.results.page.figures import Drawn, prediction_figures
 from tsnn_uq.results.page.tables import named_tables, result_tables
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.tables import read_table
@@ -56,6 +57,7 @@ def write_predictions_report(
     out: str | Path,
     *,
     sources: Mapping[str, Sequence[str]] | None = None,
+    figures: Mapping[str, Callable[[], Drawn]] | None = None,
     bins: int = 15,
     say: Callable[[str], object] = lambda _: None,
 ) -> None:
@@ -69,6 +71,7 @@ def write_predictions_report(
         networks: the networks.
         out: the page's file.
         sources: by name, where each seed's predictions come from, for the list on the page.
+        figures: what `prediction_figures` gives of the networks, where some of it has been drawn already.
         bins: bins of calibration errors.
         say: called with the title of each figure.
 
@@ -76,14 +79,15 @@ def write_predictions_report(
         InputError: `out` cannot be written, which is found before anything is measured.
     """
     out = _writable(out)
-    figures = prediction_drawings(networks, bins=bins, say=say)
+    given = prediction_figures(networks, bins=bins) if figures is None else figures
+    drawn = prediction_drawings(networks, given, bins=bins, say=say)
     page = _render(
         title=networks.title or ", ".join(networks.names),
         introduction="introduction_predictions.html",
         networks=networks,
         members=_members(networks, sources or {}),
         tables=named_tables(networks, bins),
-        figures=figures,
+        figures=drawn,
         methods=networks.names,
     )
     write_text(out, page)
