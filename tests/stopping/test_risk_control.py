@@ -210,7 +210,7 @@ def test_scores(generator: torch.Generator) -> None:
         "mutual-information": -torch.stack([mutual_information(probs[:, t], reduction="none") for t in range(5)]),
     }
     for score, sure in wanted.items():
-        assert torch.allclose(sureness(probs, score), sure)
+        assert torch.allclose(sureness(probs, score), sure - float(score in ("confidence", "margin")))
         rule = RiskControlledExit(0.3, 0.1, score).fit(probs, labels)
         assert rule.thresholds is not None
         assert rule.stop(probs).steps.tolist() == (leave(sure, rule.thresholds) + 1).tolist()
@@ -219,6 +219,20 @@ def test_scores(generator: torch.Generator) -> None:
         RiskControlledExit(score="margin").fit(probs[..., :1] ** 0, labels * 0).stop(probs[..., :1] ** 0).steps.max()
         <= 5
     )
+
+
+@pytest.mark.parametrize("score", ["confidence", "margin"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_confidences_that_round_to_one_are_still_told_apart(score: str, dtype: torch.dtype) -> None:
+    doubts = torch.logspace(-30, -20, 1000, dtype=torch.float64)  # of the first of two steps
+    right = doubts < 10**-22.5  # three quarters of them
+    first = torch.stack([torch.where(right, 1 - doubts, doubts), torch.where(right, doubts, 1 - doubts)], -1)
+    probs = torch.stack([first, torch.tensor([1.0, 0.0]).expand(1000, 2)]).to(dtype)
+    labels = torch.zeros(1000, dtype=torch.long)
+    assert (probs.amax(-1) == 1).all()
+    steps = RiskControlledExit(0.02, 0.05, score).fit(probs, labels).stop(probs).steps
+    assert (steps[right] == 1).all()
+    assert 0 < (steps[~right] == 1).sum() < 20  # an epsilon of 2 % allows some
 
 
 @pytest.mark.parametrize("score", ["confidence", "margin", "entropy", "mutual-information"])

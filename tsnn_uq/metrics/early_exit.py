@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,20 +29,30 @@ def _margin(samples: Tensor) -> Tensor:
     return highest[..., 0] - highest[..., 1:].sum(-1)
 
 
-_SURENESS: dict[str, Callable[[Tensor], Tensor]] = {
+_PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {  # high means sure
     "confidence": lambda samples: mean_of_samples(samples).amax(-1),
     "margin": _margin,
-    "entropy": lambda samples: -predictive_entropy(samples, reduction="none", validate=False),
-    "mutual-information": lambda samples: -mutual_information(samples, reduction="none", validate=False),
+}
+_INFORMATION: dict[str, Callable[[Tensor], Tensor]] = {  # low means sure, in nats
+    "entropy": partial(predictive_entropy, reduction="none", validate=False),
+    "mutual-information": partial(mutual_information, reduction="none", validate=False),
 }
 
 
-def sureness(probs: Tensor, score: Score) -> Tensor:
-    """The score of each prediction; higher means more certain.
+def _below_one(samples: Tensor, score: Score) -> Tensor:
+    """The confidence or the margin minus 1, as a sum of small probabilities: near 1 they would be rounded to it."""
+    mean = mean_of_samples(samples)
+    others = mean.scatter(-1, mean.argmax(-1, keepdim=True), 0.0)
+    return -others.sum(-1) if score == "confidence" else -others.sum(-1) - others.amax(-1)
 
-    "confidence" is the highest mean probability and "margin" its distance from the second highest. "entropy" is the
-    negative entropy of the mean prediction and "mutual-information" the negative mutual information of the samples,
-    both in nats.
+
+def sureness(probs: Tensor, score: Score) -> Tensor:
+    """How sure each prediction is, by one of the scores; higher means more certain, and 0 is the highest value.
+
+    For "confidence" it is the highest mean probability minus 1, and for "margin" its distance from the second highest
+    minus 1, both computed without rounding at 1: predictions whose confidences are 1 - 1e-9 and 1 - 1e-12 differ. For
+    "entropy" it is the negative entropy of the mean prediction, and for "mutual-information" the negative mutual
+    information of the samples, both in nats.
 
     Args:
         probs: probabilities [S, ..., C], samples first.
@@ -53,11 +64,16 @@ def sureness(probs: Tensor, score: Score) -> Tensor:
     Raises:
         InputError: `score` is unknown, or mutual information is requested for a single sample.
     """
-    check_choice("score", score, _SURENESS)
-    if score == "mutual-information" and len(probs) < 2:
+    _check_score(score, len(probs))
+    samples = at_least_float32(probs).flatten(1, -2)
+    sure = -_INFORMATION[score](samples) if score in _INFORMATION else _below_one(samples, score)
+    return sure.reshape(probs.shape[1:-1])
+
+
+def _check_score(score: Score, samples: int) -> None:
+    check_choice("score", score, _PROBABILITIES | _INFORMATION)
+    if score == "mutual-information" and samples < 2:
         raise InputError("score: expected at least two Monte Carlo samples for 'mutual-information'; got one")
-    samples = at_least_float32(probs)
-    return _SURENESS[score](samples.flatten(1, -2)).reshape(samples.shape[1:-1])
 
 
 def _samples_over_time(probs: Tensor, validate: bool) -> Tensor:
@@ -113,15 +129,17 @@ def _points(steps: Tensor, correct: Tensor, reached: Tensor) -> EarlyExitPoints:
 
 def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, validate: bool) -> tuple[Tensor, ...]:
     """Steps used, whether the prediction is right, and whether the threshold was reached: [N] each."""
-    check_choice("score", score, _SURENESS)
+    check_choice("score", score, _PROBABILITIES | _INFORMATION)
     if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or threshold != threshold:
         raise InputError(f"threshold: expected a number; got {describe(threshold)}")
     samples = _samples_over_time(probs, validate).detach()
     steps, inputs, classes = samples.shape[1:]
     if validate:
         target = check_labels("target", target, classes=classes, count=inputs)
-    uncertain = score in ("entropy", "mutual-information")  # low means sure
-    sure = sureness(samples, score) >= (-threshold if uncertain else threshold)
+    _check_score(score, len(samples))
+    each = samples.flatten(1, -2)
+    sure = _INFORMATION[score](each) <= threshold if score in _INFORMATION else _PROBABILITIES[score](each) >= threshold
+    sure = sure.reshape(steps, inputs)
     reached = sure.any(0)
     last = torch.where(reached, sure.long().argmax(0), steps - 1)  # argmax returns the first sure step
     decision = mean_of_samples(samples).argmax(-1).gather(0, last[None])[0]

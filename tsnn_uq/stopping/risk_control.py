@@ -74,8 +74,9 @@ class RiskControlledExit(StoppingRule):
         seed: seed of the split of the calibration inputs into halves, if they are split.
 
     Attributes:
-        thresholds: float64 [T] of the score, negative for entropy and mutual information, once `fit` was called.
-            Infinite if no input leaves; minus infinity if all do, as after step T.
+        limits: float64 [T], once `fit` was called: an input leaves at the first step at which
+            `tsnn_uq.metrics.early_exit.sureness` reaches it. Infinite if no input leaves; minus infinity if all do, as
+            after step T.
 
     Raises:
         InputError: an option is unknown or out of range; in `fit`, mutual information of fewer than two samples.
@@ -108,16 +109,24 @@ class RiskControlledExit(StoppingRule):
         sureness(torch.full((2, 1, 2), 0.5), score)  # an unknown score fails here
         self.epsilon, self.delta, self.score, self.risk = epsilon, delta, score, risk
         self.conditional, self.seed = conditional, seed
-        self.thresholds: Tensor | None = None
+        self.limits: Tensor | None = None
+
+    @property
+    def thresholds(self) -> Tensor | None:
+        """The limits as values of the score, negative for entropy and mutual information: float64 [T].
+
+        Confidences and margins near 1 are rounded, so two thresholds of 1 may have different `limits`.
+        """
+        return self.limits if self.limits is None or self.score not in ("confidence", "margin") else self.limits + 1
 
     def _fit(self, probs: Tensor, target: Tensor) -> None:
         probs = probs.cpu()
         sure = sureness(probs, self.score)
         losses = losses_by_step(self.risk, mean_of_samples(probs), target.cpu())
-        self.thresholds = torch.full((len(sure),), -math.inf, dtype=torch.float64)  # after step T all inputs leave
+        self.limits = torch.full((len(sure),), -math.inf, dtype=torch.float64)  # after step T all inputs leave
         if len(sure) > 1:
             control = self._control_by_step if self.conditional else self._control_at_once
-            self.thresholds[:-1] = control(sure, losses)
+            self.limits[:-1] = control(sure, losses)
 
     def _halves(self, inputs: int) -> tuple[Tensor, Tensor]:
         order = torch.randperm(inputs, generator=torch.Generator().manual_seed(self.seed))
@@ -198,8 +207,8 @@ class RiskControlledExit(StoppingRule):
         return torch.zeros(inputs, 0)
 
     def _step(self, step: int, probs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.thresholds is not None
-        done = sureness(probs, self.score) >= self.thresholds[step].item()
+        assert self.limits is not None
+        done = sureness(probs, self.score) >= self.limits[step].item()
         sets = torch.nn.functional.one_hot(mean_of_samples(probs).argmax(-1), probs.shape[-1]).bool()
         return done, sets, memory
 

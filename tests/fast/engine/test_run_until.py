@@ -24,9 +24,9 @@ def fitted(probs: Tensor, score: str = "confidence") -> RiskControlledExit:
     """A rule under which inputs stop at different steps."""
     mean = probs if probs.dim() == 3 else probs.mean(0)
     rule = RiskControlledExit(0.5, 0.5, score).fit(probs, mean[-1].argmax(-1))
-    assert rule.thresholds is not None
+    assert rule.limits is not None
     if score == "confidence":
-        rule.thresholds[:-1] = mean[:-1].amax(-1).amax(0).median()
+        rule.limits[:-1] = mean[:-1].amax(-1).amax(0).quantile(0.52) - 1  # at no score itself
     return rule
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -136,13 +137,18 @@ def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
 
 
 def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> Tensor:
-    """Mean probabilities over the samples after each time step [T, N, C]."""
+    """Mean probabilities over the samples after each time step [T, N, C], float64.
+
+    In float32, logits that are more than 104 apart have a probability of 0, and their order is lost.
+    """
+    draw = partial(mc_predict, samples=config.samples, per_step=True, output=_in_double_precision)
     generator = generator_for(config.seed, "stopping", dataset.name)
-    parts = [
-        mc_predict(network, block, samples=config.samples, generator=generator, per_step=True).mean(0).cpu()
-        for block in dataset.images.split(_BLOCK)
-    ]
+    parts = [draw(network, block, generator=generator).mean(0).cpu() for block in dataset.images.split(_BLOCK)]
     return torch.cat(parts, dim=1)
+
+
+def _in_double_precision(outputs: Tensor) -> Tensor:
+    return outputs.double()
 
 
 def _energies(
