@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from functools import partial
 
@@ -12,7 +15,8 @@ import pytest
 
 import tsnn_uq
 from tests.helpers.experiments import FILES
-from tsnn_uq.cli import main
+from tsnn_uq.cli import ablation, main
+from tsnn_uq.cli.main import app
 from tsnn_uq.files import read_json
 
 TINY = ["--hidden=8", "--steps=2", "--epochs=2", "--batch-size=32", "--train-limit=64", "--samples=2"]
@@ -38,6 +42,32 @@ def told(error):
 
 def test_version(call):
     assert call("--version")[:2] == (0, tsnn_uq.__version__ + "\n")
+
+
+def test_the_help_has_groups_and_examples(call):
+    code, text, _ = call("--help")
+    assert code == 0
+    assert all(f"─ {title} ─" in text for title in ("Train and compare", "Look at what there is"))
+    for command in (*app.registered_commands, *ablation.registered_commands):
+        assert command.epilog.startswith("Example: tsnn-uq "), command.callback
+    code, text, _ = call("compare", "--help")
+    assert all(f"─ {title} ─" in text for title in ("What to do", "What to write", "Where and how"))
+
+
+def test_the_shell_completes_commands_and_options(monkeypatch):
+    """As bash asks for it, with the script that --install-completion writes."""
+
+    def completed(line):
+        environment = {**os.environ, "_TSNN_UQ_COMPLETE": "complete_bash", "COMP_WORDS": line}
+        environment["COMP_CWORD"] = str(len(line.split()) - 1)
+        code = "import sys; sys.argv = ['tsnn-uq']; from tsnn_uq.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+        return done.stdout.split()
+
+    assert completed("tsnn-uq comp") == ["compare"]
+    assert completed("tsnn-uq compare --dry") == ["--dry-run"]
 
 
 @pytest.mark.parametrize("command", ["compare", "train", "evaluate", "data"])
@@ -93,8 +123,10 @@ def test_compare_and_again_from_its_configuration(call, tmp_path):
         (["train", "--p", "1"], r"p: expected 0 <= value < 1; got 1"),
         (["train", "--p", "0"], r"expected a stochastic layer"),
         (["train", "--epochs", "three"], "epochs: expected a valid integer; got 'three'"),
-        (["train", "--epoch", "3"], r"did you mean 'epochs'"),
-        (["train", "--tau-s", "3"], "tau_s: option of neuron lif: expected one of"),
+        (["train", "--epoch", "3"], r"--epoch: .*did you mean --epochs\?"),
+        (["train", "--dry-rnu"], r"--dry-rnu: .*did you mean --dry-run\?"),
+        (["compare", "--learning_rat", "1"], r"--learning_rat: .*did you mean --learning-rate\?"),
+        (["train", "--tau-s", "3"], "--tau-s: option of neuron lif: expected one of"),
         (["compare", "--methods", "float", "--start", "0.1"], "start: option of methods float"),
         (["compare", "--hidden", "99999999999999999999"], "hidden: expected less than"),
         (["compare", "--hidden", "500,,500"], "hidden: expected a valid integer; got ''"),
@@ -106,6 +138,40 @@ def test_bad_settings_are_one_line_and_code_2(call, tmp_path, arguments, message
     code, _, error = call(*arguments, "--out", tmp_path / "out")
     assert code == 2
     assert re.search(message, told(error))
+
+
+def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("tsnn_uq.experiments.estimate.estimate_run", lambda *_: 60.0)
+    out = ("--out", tmp_path / "out", "--dry-run", "--jobs", 1)
+    code, text, _ = call("compare", "--methods", "float,direct", "--seeds", 2, *TINY, *out)
+    assert code == 0
+    assert text.startswith("4 runs to train, about 4 min\n")
+    assert re.search(r"digits +dropout +all +direct +none +2 +60 s +2 min", text)
+    found = json.loads(call("--json", "compare", "--methods", "float,direct", "--seeds", 2, *TINY, *out)[1])
+    assert (found["runs"], found["seconds"], len(found["kinds"])) == (4, 240.0, 2)
+    assert call("train", *TINY, *out[:3])[1].startswith("1 run to train, about 60 s\n")
+    code, text, _ = call("ablation", "screening", "--methods", "direct", "--seeds", 3, *out)
+    assert code == 0  # 2 x 3 without a term, 18 terms at four weights, then two more seeds of one weight each
+    assert text.startswith(f"{6 + 18 * 4 + 18 * 2} runs to train, about ")
+    code, text, _ = call("ablation", "finals", "--terms", "variance:5", "--families", "dropout", *out)
+    assert text.startswith("terms: variance:5\n12 runs to train, about ")
+    code, text, _ = call("ablation", "posteriors", *out)
+    assert text.startswith("10 runs to train, about 10 min, and then posteriors of their weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_say_what_to_do_next(call, tmp_path):
+    words = ("--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path / "a b")
+    code, text, _ = call("compare", *words)
+    assert code == 0
+    found = re.findall(r"^next: tsnn-uq (.*)$", text, re.MULTILINE)
+    assert shlex.split(found[0]) == ["report", str(tmp_path / "a b"), "--out", str(tmp_path / "a b.html")]
+    evaluate = shlex.split(found[1], comments=True)
+    code, text, _ = call(*evaluate[:2])
+    assert code == 0
+    (after,) = re.findall(r"^next: tsnn-uq (.*)$", text, re.MULTILINE)
+    assert call(*shlex.split(after))[0] == 0
+    assert "\x1b" not in text
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(call, tmp_path):

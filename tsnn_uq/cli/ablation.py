@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import CORES, app, console
-from tsnn_uq.cli.options import DataDir, Jobs, RunDevice, names
+from tsnn_uq.cli.main import CORES, TRAIN, app, console, quote, say_how_long, say_next
+from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, names, with_examples
 
 __all__ = ["ablation"]
 
 ablation = typer.Typer(help="What uncertainty terms in the loss do: a screening of all, and finals of the best.")
-app.add_typer(ablation, name="ablation")
+app.add_typer(ablation, name="ablation", rich_help_panel=TRAIN)
 
 Out = Annotated[Path, typer.Option(help="Folder for the table and, below it, all runs.")]
 Seeds = Annotated[int, typer.Option(help="Seeds 0, 1, ... of each.")]
 
 
-@ablation.command("screening")
+@ablation.command("screening", **with_examples("tsnn-uq ablation screening --out ablation --jobs 8"))
 def screen(
     *,
     out: Out,
@@ -28,24 +29,27 @@ def screen(
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
+    dry_run: DryRun = False,
 ) -> None:
     """Train with every term at four weights, on 10,000 images of MNIST; then the chosen weights with all seeds.
 
     Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it resumes.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening
+    from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening, screening_runs
 
-    rows = screening(
-        Plan(out, seeds, SCREENING | {"device": device}),
-        methods=names(methods),
-        context=Context(data_dir, jobs, progress=_say),
-    )
+    plan, context = Plan(out, seeds, SCREENING | {"device": device}), Context(data_dir, jobs)
+    tasks = screening_runs(plan, names(methods))
+    if dry_run:
+        return say_how_long(tasks, context)
+    with RunBars(console, len(tasks), last="measure") as bars:
+        rows = screening(plan, methods=names(methods), context=replace(context, progress=bars))
     console.print(chosen_weights(rows).to_string(index=False), highlight=False)
-    console.print(f"wrote {out / 'screening.csv'}", highlight=False, soft_wrap=True)
+    _say_written(out / "screening.csv", f"tsnn-uq ablation finals --screening {quote(out / 'screening.csv')} --out ...")
 
 
-@ablation.command("finals")
+@ablation.command("finals", **with_examples("tsnn-uq ablation finals --screening ablation/screening.csv --out finals"))
 def compete(
     *,
     out: Out,
@@ -58,26 +62,28 @@ def compete(
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
+    dry_run: DryRun = False,
 ) -> None:
     """Train with the best terms and without, ternary and float, on all of MNIST.
 
     Writes finals.csv into --out. Killed and called again, it resumes.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals
+    from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals, finals_runs
 
     texts = finalists(names(terms), screening)
     console.print(f"terms: {', '.join(texts)}", highlight=False)
-    finals(
-        Plan(out, seeds, FINALS | {"device": device}),
-        texts,
-        families=names(families),
-        context=Context(data_dir, jobs, progress=_say),
-    )
-    console.print(f"wrote {out / 'finals.csv'}", highlight=False, soft_wrap=True)
+    plan, context = Plan(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
+    tasks = finals_runs(plan, texts, names(families))
+    if dry_run:
+        return say_how_long(tasks, context)
+    with RunBars(console, len(tasks), last="measure") as bars:
+        finals(plan, texts, families=names(families), context=replace(context, progress=bars))
+    _say_written(out / "finals.csv", f"tsnn-uq ablation posteriors --out {quote(out)}")
 
 
-@ablation.command("posteriors")
+@ablation.command("posteriors", **with_examples("tsnn-uq ablation posteriors --out finals"))
 def infer(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the finals.")],
@@ -85,17 +91,25 @@ def infer(
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
+    dry_run: DryRun = False,
 ) -> None:
     """Infer posteriors from the finals' networks without a term, and make ensembles of them.
 
     Writes posteriors.csv into --out. Killed and called again, it resumes.
     """
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import FINALS, Plan, posteriors
+    from tsnn_uq.experiments.ablation import FINALS, Plan, count_posteriors, posteriors, posteriors_runs
 
-    posteriors(Plan(out, seeds, FINALS | {"device": device}), context=Context(data_dir, jobs, progress=_say))
-    console.print(f"wrote {out / 'posteriors.csv'}", highlight=False, soft_wrap=True)
+    plan, context = Plan(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
+    tasks = posteriors_runs(plan)
+    if dry_run:
+        return say_how_long(tasks, context, ", and then posteriors of their weights, which are not timed")
+    with RunBars(console, len(tasks) + count_posteriors(plan), last="measure") as bars:
+        posteriors(plan, context=replace(context, progress=bars))
+    _say_written(out / "posteriors.csv", f"python analysis/regularizers.py {quote(out / 'finals.csv')}")
 
 
-def _say(name: str, stage: str, done: int, total: int) -> None:
-    console.print(f"{done}/{total} {name}", highlight=False)
+def _say_written(path: Path, after: str) -> None:
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    say_next(after)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import app, console
-from tsnn_uq.cli.options import Network, follow_names
+from tsnn_uq.cli.main import USE, app, console, quote, say_next
+from tsnn_uq.cli.options import Network, follow_names, with_examples
 
 __all__ = ["export"]
 
 
-@app.command(epilog="Example: tsnn-uq export runs/dropout-all-direct-0 --out net.nir")
+@app.command(rich_help_panel=USE, **with_examples("tsnn-uq export runs/dropout-all-direct-0 --out net.nir"))
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     *,
@@ -33,3 +33,4 @@ def export(
     follow_names("network", network)
     nodes = export_run(folder, out, to=to)
     console.print(f"wrote {out}: {', '.join(nodes.values())}", highlight=False, soft_wrap=True)
+    say_next(f"tsnn-uq evaluate {quote(out)} --dropout 0.1")

@@ -4,32 +4,56 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli.options import (
+    OUTPUT,
+    WHAT,
     CheckpointSeconds,
     DataDir,
     Device,
+    DryRun,
     Jobs,
     Log,
     Network,
     follow_names,
     given_settings,
     names,
+    own_options,
     takes_settings,
+    with_examples,
 )
 from tsnn_uq.cli.output import OutputConsole, accept_any_text
 from tsnn_uq.files import require_writable
 
-__all__ = ["CORES", "app", "console", "main", "print_json", "print_values", "run_command"]
+if TYPE_CHECKING:  # which needs torch, and so seconds
+    from tsnn_uq.experiments import Context
+    from tsnn_uq.experiments.runner import Task
+
+__all__ = [
+    "CORES",
+    "TRAIN",
+    "USE",
+    "app",
+    "console",
+    "main",
+    "print_json",
+    "print_values",
+    "quote",
+    "run_command",
+    "say_how_long",
+    "say_next",
+]
 
 app = typer.Typer(
     name="tsnn-uq",
@@ -38,6 +62,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 CORES = os.cpu_count() or 1
+# Headings of the list of commands.
+TRAIN, USE = "Train and compare", "Look at what there is"
 INTERRUPTED = 130  # 128 + the signal's number, as shells have it
 # A pipe has no width: give tables room instead of folding them at 80 columns.
 console = OutputConsole(width=None if sys.stdout.isatty() else 140)
@@ -69,14 +95,23 @@ def _guard(command: typer.Typer) -> None:
         sys.exit(INTERRUPTED)
 
 
-@app.command(**takes_settings("tsnn-uq compare --data mnist --methods float,direct --seeds 3 --out mnist"))
+@app.command(
+    rich_help_panel=TRAIN,
+    **takes_settings(
+        "tsnn-uq compare --data mnist --methods float,direct --seeds 3 --out mnist",
+        "tsnn-uq compare --data mine.py:load --network mine.py:build --network.width 32 --out mine --dry-run",
+    ),
+)
 def compare(
     ctx: typer.Context,
     *,
-    out: Annotated[Path, typer.Option(help="Folder for the table, the figures and the runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table, the figures and the runs.", rich_help_panel=OUTPUT)],
     data: Annotated[
         str,
-        typer.Option(help="Data set: digits (built in), mnist, fashion-mnist, nmnist, nmnist-simulated, FILE.py:name."),
+        typer.Option(
+            help="Data set: digits (built in), mnist, fashion-mnist, nmnist, nmnist-simulated, FILE.py:name.",
+            rich_help_panel=WHAT,
+        ),
     ] = "",
     network: Annotated[
         str,
@@ -84,19 +119,29 @@ def compare(
             "--network",
             "--family",
             help="Networks, with commas: dropout, dropconnect, slayer, plif, or all four: all; or FILE.py:name.",
+            rich_help_panel=WHAT,
         ),
     ] = "",
-    part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.")] = "",
+    part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.", rich_help_panel=WHAT)] = "",
     methods: Annotated[
-        str, typer.Option(help="Methods, with commas: float, direct, indirect, distill; or FILE.py:name.")
+        str,
+        typer.Option(
+            help="Methods, with commas: float, direct, indirect, distill; or FILE.py:name.", rich_help_panel=WHAT
+        ),
     ] = "",
-    seeds: Annotated[int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds 0, 1, ... of each.", show_default="3", rich_help_panel=WHAT)
+    ] = None,
     bayes: Annotated[
-        bool, typer.Option("--bayes", help="Add the Bayesian comparison with float, and its figure.")
+        bool,
+        typer.Option("--bayes", help="Add the Bayesian comparison with float, and its figure.", rich_help_panel=OUTPUT),
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of a comparison, for what is not given here.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of a comparison, for what is not given here.", rich_help_panel=WHAT)
+    ] = None,
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
+    dry_run: DryRun = False,
     checkpoint_seconds: CheckpointSeconds = 20.0,
     log: Log = "",
 ) -> None:
@@ -112,7 +157,7 @@ def compare(
     from tsnn_uq.experiments.runner import tasks_left
 
     grids = plan.make_grids(
-        given_settings(ctx.args, data=data, network=network, method=methods),
+        given_settings(ctx.args, own_options(ctx), data=data, network=network, method=methods),
         config=config,
         data=names(follow_names("data", data)),
         families=names(follow_names("network", network)),
@@ -122,8 +167,10 @@ def compare(
     )
     if bayes:
         plan.require_comparable(grids)
-    require_writable(out)
     tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
+    if dry_run:
+        return say_how_long(tasks, Context(data_dir, jobs))
+    require_writable(out)
     with RunBars(console, runs=len(tasks_left(tasks))) as bars:
         results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
     for table in results.tables:
@@ -131,16 +178,27 @@ def compare(
     for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     print_json(results.rows)
-    console.print(f"next: tsnn-uq report {out} --out report.html", highlight=False, soft_wrap=True)
+    code = "".join(f" --{kind} {text}" for kind, text in (("network", network), ("data", data)) if ".py:" in text)
+    say_next(
+        f"tsnn-uq report {quote(out)} --out {quote(out.with_suffix('.html'))}",
+        f"tsnn-uq evaluate {quote(tasks[-1].folder)}{code} --data ...   # on shifted, corrupted or foreign inputs",
+    )
 
 
-@app.command(**takes_settings("tsnn-uq train --data digits --method direct --epochs 10 --out runs"))
+@app.command(
+    rich_help_panel=TRAIN, **takes_settings("tsnn-uq train --data digits --method direct --epochs 10 --out runs")
+)
 def train(
     ctx: typer.Context,
     *,
-    out: Annotated[Path, typer.Option(help="Folder in which the run gets a folder of its own.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file of a run, for what is not given here.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder in which the run gets a folder of its own.", rich_help_panel=OUTPUT)
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of a run, for what is not given here.", rich_help_panel=WHAT)
+    ] = None,
     data_dir: DataDir = None,
+    dry_run: DryRun = False,
     checkpoint_seconds: CheckpointSeconds = 20.0,
     log: Log = "",
 ) -> None:
@@ -153,14 +211,24 @@ def train(
     from tsnn_uq.experiments import Context, make_settings, sweep
     from tsnn_uq.experiments.runner import Task, tasks_left
 
-    settings = make_settings(given_settings(ctx.args), config)
+    settings = make_settings(given_settings(ctx.args, own_options(ctx)), config)
+    task = Task(settings, out)
+    if dry_run:
+        return say_how_long([task], Context(data_dir))
     require_writable(out)
-    with RunBars(console, runs=len(tasks_left([Task(settings, out)]))) as bars:
+    with RunBars(console, runs=len(tasks_left([task]))) as bars:
         (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars, logs=names(log)))
-    print_values(f"{out / settings.name}", row)
+    print_values(f"{task.folder}", row)
+    say_next(f"tsnn-uq cost {quote(task.folder)}", f"tsnn-uq export {quote(task.folder)} --out network.nir")
 
 
-@app.command(epilog="Example: tsnn-uq evaluate runs/dropout-all-direct-0 --data digits:rotate=30")
+@app.command(
+    rich_help_panel=USE,
+    **with_examples(
+        "tsnn-uq evaluate runs/dropout-all-direct-0 --data digits:rotate=30",
+        "tsnn-uq evaluate mnist-dropout-direct --data fashion-mnist",
+    ),
+)
 def evaluate(
     folder: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder of a trained run, name of a shipped one, or FILE.nir.")
@@ -203,9 +271,12 @@ def evaluate(
         context = Context(data_dir, progress=bars, device=device)
         values = measure(folder, name, samples=samples, seed=seed, engine=engine, context=context)
     print_values(f"{folder}", values)
+    say_next(
+        f"tsnn-uq cost {quote(folder)}" if folder.suffix != ".nir" else f"tsnn-uq evaluate {quote(folder)} --engine"
+    )
 
 
-@app.command("cost", epilog="Example: tsnn-uq cost runs/dropout-all-direct-0 --samples 32")
+@app.command("cost", rich_help_panel=USE, **with_examples("tsnn-uq cost runs/dropout-all-direct-0 --samples 32"))
 def cost_command(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or name of a shipped one.")],
     samples: Annotated[int, typer.Option(help="Monte Carlo samples S of one prediction.")] = 1,
@@ -226,7 +297,7 @@ def cost_command(
     console.print(render_cost(*cost_of_run(find_run(folder), samples=samples, accounting=accounting)))
 
 
-@app.command("data", epilog="Example: tsnn-uq data mnist")
+@app.command("data", rich_help_panel=USE, **with_examples("tsnn-uq data", "tsnn-uq data mnist"))
 def data_command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Fetch and verify this data set.")] = "",
     data_dir: DataDir = None,
@@ -262,6 +333,48 @@ def options(
     if version:
         console.print(__version__, highlight=False)
         raise typer.Exit
+
+
+def quote(path: Path) -> str:
+    """A path as one types it into a shell."""
+    return shlex.quote(str(path))
+
+
+def say_next(*commands: str) -> None:
+    """Say what one may want to do after a command."""
+    for command in commands:
+        console.print(f"next: {command}", highlight=False, markup=False, soft_wrap=True)
+
+
+def say_how_long(tasks: Sequence[Task], context: Context, more: str = "") -> None:
+    """Say how long runs will take, in all and of each kind.
+
+    Args:
+        tasks: the runs, of which those that are finished are left out.
+        context: where the data are, and how many runs go side by side.
+        more: what is to do besides, and was not timed.
+    """
+    from rich.table import Table
+
+    from tsnn_uq.cli.progress import RunBars
+    from tsnn_uq.experiments.estimate import announced, estimate_runs, in_words
+
+    with RunBars(console, train_share=0, title="timing") as bars:
+        kinds = estimate_runs(tasks, replace(context, progress=bars))
+    console.print(f"{announced(kinds, context.jobs)}{more}", highlight=False, soft_wrap=True)
+    print_json(
+        {
+            "runs": sum(kind.runs for kind in kinds),
+            "seconds": sum(kind.runs * kind.seconds for kind in kinds),
+            "kinds": [{"runs": runs, "seconds": seconds, **settings.flat()} for settings, runs, seconds in kinds],
+        }
+    )
+    if kinds:
+        table = Table("data", "network", "ternary", "method", "regularizer", "runs", "each", "on one core", box=None)
+        for run, runs, seconds in kinds:
+            names = (run.data.name, run.family, run.quantized_part, run.method.name, run.regularizer.name)
+            table.add_row(*names, str(runs), in_words(seconds), in_words(runs * seconds))
+        console.print(table)
 
 
 def print_json(values: Any) -> None:

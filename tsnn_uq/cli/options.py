@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,14 @@ if TYPE_CHECKING:  # which needs torch, and so seconds
     from tsnn_uq.experiments import Settings
 
 __all__ = [
+    "MACHINE",
+    "OUTPUT",
+    "WHAT",
     "CheckpointSeconds",
     "Data",
     "DataDir",
     "Device",
+    "DryRun",
     "Family",
     "FigureFolder",
     "Jobs",
@@ -33,31 +38,68 @@ __all__ = [
     "given_settings",
     "named_files",
     "names",
+    "option_of",
+    "own_options",
     "takes_settings",
+    "with_examples",
 ]
+
+# Headings of the help.
+WHAT, OUTPUT, MACHINE = "What to do", "What to write", "Where and how"
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder of the data sets; else TSNN_UQ_DATA, else the user's cache.", show_default=False),
+    typer.Option(
+        help="Folder of the data sets; else TSNN_UQ_DATA, else the user's cache.",
+        show_default=False,
+        rich_help_panel=MACHINE,
+    ),
 ]
-Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own process.")]
+Jobs = Annotated[int, typer.Option(help="Runs done side by side, each in its own process.", rich_help_panel=MACHINE)]
 CheckpointSeconds = Annotated[
-    float, typer.Option(help="Least time between two checkpoints; a killed run loses no more than that.")
+    float,
+    typer.Option(
+        help="Least time between two checkpoints; a killed run loses no more than that.", rich_help_panel=MACHINE
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only say how long it will take, by a few real steps of each kind of run.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here; else where each was trained."
+        help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here; else where each was "
+        "trained.",
+        rich_help_panel=MACHINE,
     ),
 ]
-RunDevice = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, mps, or auto.")]
+RunDevice = Annotated[
+    str,
+    typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, mps, or auto.", rich_help_panel=MACHINE),
+]
 Log = Annotated[
-    str, typer.Option("--log", help="Write how each training goes into its folder, with commas: csv, tensorboard.")
+    str,
+    typer.Option(
+        "--log",
+        help="Write how each training goes into its folder, with commas: csv, tensorboard.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Network = Annotated[
-    str, typer.Option("--network", help="The network's code, FILE.py:name, if the run has one from there.")
+    str,
+    typer.Option(
+        "--network", help="The network's code, FILE.py:name, if the run has one from there.", rich_help_panel=WHAT
+    ),
 ]
-Data = Annotated[str, typer.Option("--data", help="The data's code, FILE.py:name, if the run has them from there.")]
+Data = Annotated[
+    str,
+    typer.Option("--data", help="The data's code, FILE.py:name, if the run has them from there.", rich_help_panel=WHAT),
+]
 
 # What the scripts of analysis/ take.
 Sources = Annotated[
@@ -136,23 +178,38 @@ class SettingsCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The command's own options, the common settings, and the options of the chosen components."""
         super().format_help(ctx, formatter)
-        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
-        print_settings(self.words, own)
+        print_settings(self.words, own_options(ctx))
 
 
-def takes_settings(example: str) -> dict[str, Any]:
-    """What makes a command one that takes settings, for ``@app.command``; its help ends with an example."""
+def takes_settings(*examples: str) -> dict[str, Any]:
+    """What makes a command one that takes settings, for ``@app.command``; its help ends with examples."""
     context = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return {"cls": SettingsCommand, "context_settings": context, "epilog": f"Example: {example}"}
+    return {"cls": SettingsCommand, "context_settings": context} | with_examples(*examples)
 
 
-def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
+def with_examples(*examples: str) -> dict[str, Any]:
+    """Examples at the end of a command's help, for ``@app.command``."""
+    return {"epilog": "\n\n".join(f"Example: {example}" for example in examples)}
+
+
+def option_of(name: str) -> str:
+    """The option that sets a setting: ``--learning-rate``."""
+    return f"--{LONG.get(name, name).replace('_', '-')}"
+
+
+def own_options(ctx: Any) -> set[str]:
+    """The options of a command itself."""
+    return {option for parameter in ctx.command.get_params(ctx) for option in parameter.opts}
+
+
+def given_settings(words: list[str], own: Collection[str] = (), **chosen: str) -> dict[str, Any]:
     """The settings on a command line, by dotted or short names.
 
     Code that is named there is imported.
 
     Args:
         words: options and values that are not the command's own.
+        own: the command's own options, to suggest where a word is no option.
         chosen: components that the command's own options name, by kind, with commas; empty for none.
 
     Raises:
@@ -160,8 +217,9 @@ def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
     """
     from tsnn_uq.checks import InputError
     from tsnn_uq.components import KINDS, Text, follow
-    from tsnn_uq.experiments.settings import ALIASES
+    from tsnn_uq.experiments.settings import ALIASES, Settings
 
+    settings = [*Settings.model_fields, *ALIASES]
     given: dict[str, Any] = {}
     left = list(words)
     while left:
@@ -171,7 +229,13 @@ def given_settings(words: list[str], **chosen: str) -> dict[str, Any]:
         name = option.removeprefix("--").replace("-", "_")
         if not equals:
             value = left.pop(0) if left and not left[0].startswith("--") else "true"
-        given[SHORT.get(name, name)] = Text(value)
+        name = SHORT.get(name, name)
+        if "." not in name and name not in settings:
+            near = difflib.get_close_matches(option, [*own, *(option_of(one) for one in settings)], n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise InputError(f"{option}: expected an option of this command; {hint}--help shows all")
+        given[name] = Text(value)
+        given[name].option = option
     for kind, text in chosen.items():
         follow_names(kind, text)
         if text and kind in given:
@@ -199,7 +263,7 @@ def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     def show(title: str, fields: Mapping[str, Any], values: Any, prefix: str) -> None:
         table = Table.grid(padding=(0, 2))
         for name, field in fields.items():
-            option = f"--{prefix}{LONG.get(name, name).replace('_', '-')}"
+            option = option_of(f"{prefix}{name}")
             if option in own or name == "name":
                 continue
             value = getattr(values, name)

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import app, console, print_values
-from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Network, follow_names
+from tsnn_uq.cli.main import USE, app, console, print_values
+from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Network, follow_names, with_examples
 
 __all__ = ["posterior"]
 
 
-@app.command(epilog="Example: tsnn-uq posterior runs/dropout-none-float-0 --kind laplace --out laplace")
+@app.command(
+    rich_help_panel=USE,
+    **with_examples("tsnn-uq posterior runs/dropout-none-float-0 --kind laplace --out laplace"),
+)
 def posterior(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run.")],
     *,

@@ -30,10 +30,15 @@ class RunBars:
         console: where to.
         runs: how many runs there are to do.
         train_share: share of a run's time that training takes; predicting with S samples takes the rest.
+        last: the stage that ends a run.
+        title: what all of it is called; by default the number of runs.
     """
 
-    def __init__(self, console: Console, runs: int, train_share: float = 0.8) -> None:
-        self.console, self.runs, self.train_share = console, runs, train_share
+    def __init__(
+        self, console: Console, runs: int = 1, train_share: float = 0.8, *, last: str = "predict", title: str = ""
+    ) -> None:
+        self.console, self.runs, self.train_share, self.last = console, runs, train_share, last
+        self.title = title or (f"all {runs} runs" if runs > 1 else "the run")
         self.shares: dict[str, float] = {}
         self.bars: dict[str, TaskID] = {}
         self.started = self.spoken = time.monotonic()
@@ -51,7 +56,7 @@ class RunBars:
 
     def __enter__(self) -> RunBars:
         self.progress.start()
-        self.total = self.progress.add_task(f"all {self.runs} runs" if self.runs > 1 else "the run", total=self.runs)
+        self.total = self.progress.add_task(self.title, total=self.runs)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
@@ -60,19 +65,22 @@ class RunBars:
         self.progress.stop()
 
     def __call__(self, run: str, stage: str, done: int, total: int) -> None:
-        """Note that `run` has done so much of a stage, "train" or "predict"."""
+        """Note that `run` has done so much of a stage: of "train", or of another, which comes after it."""
         part = done / max(total, 1)
         share = self.train_share * part if stage == "train" else self.train_share + (1 - self.train_share) * part
         if run not in self.shares:
             self.before += share
         self.shares[run] = share
-        finished = stage == "predict" and done == total
+        finished = stage == self.last and done == total
         if self.console.is_terminal:
             self._draw(run, stage, share, finished)
         elif finished or time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES:
             self._say(run, stage, done, total)
 
     def _draw(self, run: str, stage: str, share: float, finished: bool) -> None:
+        if self.runs == 1:
+            self.progress.update(self.total, completed=share, description=f"{self.title} {stage}")
+            return
         if run not in self.bars:
             self.bars[run] = self.progress.add_task(run, total=1.0)
         self.progress.update(self.bars[run], completed=share, description=f"{run} {stage}", visible=not finished)

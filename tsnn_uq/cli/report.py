@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tsnn_uq.cli.main import app, console
-from tsnn_uq.cli.options import Data, DataDir, Device, Network, Reference, Sources, follow_names, named_files
+from tsnn_uq.cli.main import USE, app, console, say_next
+from tsnn_uq.cli.options import (
+    Data,
+    DataDir,
+    Device,
+    Network,
+    Reference,
+    Sources,
+    follow_names,
+    named_files,
+    with_examples,
+)
 
 __all__ = ["report"]
 
 
-@app.command(epilog="Example: tsnn-uq report mnist --out mnist.html")
+@app.command(
+    rich_help_panel=USE,
+    **with_examples(
+        "tsnn-uq report mnist --out mnist.html", "tsnn-uq report float=float.npz ternary=t0.npz,t1.npz --out page.html"
+    ),
+)
 def report(
     sources: Sources,
     *,
@@ -35,6 +51,7 @@ def report(
     [S, T, N, C], and labels [N]; docs/arrays.md says what else it may have.
     """
     from tsnn_uq.checks import InputError
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.results.page import write_predictions_report, write_report
     from tsnn_uq.results.studies import read_named
 
@@ -43,12 +60,14 @@ def report(
         raise InputError("full: expected the folder of a comparison, whose networks can be loaded; got predictions")
     follow_names("network", network)
     follow_names("data", data)
-    with console.status("reading", spinner="line") as status:
+    with RunBars(console, train_share=0, title="page") as bars:
+        progress = partial(bars, "page")
         if files is None:
             options: dict[str, Any] = {"full": full, "data_dir": data_dir, "device": device, "reference": reference}
-            write_report(sources[0], out, **options, say=status.update)
+            write_report(sources[0], out, **options, progress=progress)
         else:
             networks = read_named(files, reference=reference, data=data)
             paths = {name: [path.name for path in of] for name, of in files.items()}
-            write_predictions_report(networks, out, sources=paths, say=status.update)
+            write_predictions_report(networks, out, sources=paths, progress=progress)
     console.print(f"wrote {out}", highlight=False, soft_wrap=True)
+    say_next(f"open {out.resolve().as_uri()} in a browser")

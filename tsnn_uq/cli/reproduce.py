@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import CORES, app, console, print_json
-from tsnn_uq.cli.options import CheckpointSeconds, DataDir, Log, RunDevice, names
+from tsnn_uq.cli.main import CORES, TRAIN, app, console, print_json, quote, say_how_long, say_next
+from tsnn_uq.cli.options import CheckpointSeconds, DataDir, DryRun, Jobs, Log, RunDevice, names, with_examples
 from tsnn_uq.files import require_writable
 
 __all__ = ["reproduce"]
 
 
-@app.command(epilog="Example: tsnn-uq reproduce --out table --budget quick")
+@app.command(
+    rich_help_panel=TRAIN,
+    **with_examples("tsnn-uq reproduce --out table --dry-run", "tsnn-uq reproduce --out table --budget quick"),
+)
 def reproduce(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the tables and, below it, all comparisons.")],
@@ -28,10 +31,10 @@ def reproduce(
     budget: Annotated[
         str, typer.Option(help="full; or quick: small networks on subsets, minutes to see that everything works.")
     ] = "full",
-    backend: Annotated[str, typer.Option(help="Workers: processes, or a cluster of dask or ray.")] = ("processes"),
+    backend: Annotated[str, typer.Option(help="Workers: processes, or a cluster of dask or ray.")] = "processes",
     address: Annotated[str, typer.Option(help="Of the cluster; else one of --jobs workers is started here.")] = "",
-    jobs: Annotated[int, typer.Option(help="Runs done side by side.")] = CORES,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how long it will take.")] = False,
+    jobs: Jobs = CORES,
+    dry_run: DryRun = False,
     device: RunDevice = "cpu",
     log: Log = "",
     data_dir: DataDir = None,
@@ -60,19 +63,20 @@ def reproduce(
         data_dir=data_dir,
     )
     if dry_run:
-        console.print(announced(estimate_runs(plan.tasks(), Context(data_dir)), jobs), highlight=False)
-        return
+        return say_how_long(plan.tasks(), Context(data_dir, jobs))
     require_writable(out)
     with open_pool(backend, jobs=jobs, address=address) as pool:
-        left = estimate_runs(plan.tasks(), Context(data_dir))
+        with RunBars(console, train_share=0, title="timing") as bars:
+            left = estimate_runs(plan.tasks(), Context(data_dir, progress=bars))
         console.print(announced(left, pool.jobs), highlight=False)
-        with RunBars(console, runs=left.runs) as bars:
+        with RunBars(console, runs=sum(kind.runs for kind in left)) as bars:
             made = do(plan, pool, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
     for table in made.tables:
         console.print(table)
     for path in made.files:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     print_json(made.rows)
+    say_next(f"tsnn-uq report {quote(out)} --out {quote(out.with_suffix('.html'))}")
     if made.failures:
         from rich.table import Table
 

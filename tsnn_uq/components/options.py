@@ -29,7 +29,13 @@ Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Text(str):
-    """A value as it was typed, to become what the option wants."""
+    """A value as it was typed, to become what the option wants.
+
+    Attributes:
+        option: the option as it was typed, which messages name.
+    """
+
+    option = ""
 
 
 class Checked(BaseModel):

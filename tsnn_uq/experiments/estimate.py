@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,20 +20,21 @@ from tsnn_uq.experiments.runner import Task, tasks_left
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import build_network
 
-__all__ = ["Estimate", "announced", "estimate_run", "estimate_runs", "in_words"]
+__all__ = ["Kind", "announced", "estimate_run", "estimate_runs", "in_words"]
 
 STEPS = 3  # timed, after one that warms up and compiles
 INPUTS, SAMPLES = 64, 4  # predicted, at most
 
 
-class Estimate(NamedTuple):
-    """How many runs there are to do, and how many seconds one core needs for all of them."""
+class Kind(NamedTuple):
+    """Runs that differ in nothing but their seed: one of them, their number, and the seconds that each takes."""
 
+    settings: Settings
     runs: int
     seconds: float
 
 
-def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> Estimate:
+def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> list[Kind]:
     """What `do_runs` has still to do, the float runs that others need among them.
 
     Each kind of run is timed once, since seeds take equally long; an interrupted run counts as a whole one.
@@ -40,10 +42,12 @@ def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> Estima
     Raises:
         InputError: unknown or missing data.
     """
-    left = tasks_left(tasks)
-    kinds = dict.fromkeys(task.settings.replace(seed=0) for task in left)
-    seconds = {kind: estimate_run(kind, context) for kind in kinds}
-    return Estimate(len(left), sum(seconds[task.settings.replace(seed=0)] for task in left))
+    left = Counter(task.settings.replace(seed=0) for task in tasks_left(tasks))
+    kinds = []
+    for settings, runs in left.items():
+        kinds.append(Kind(settings, runs, estimate_run(settings, context)))
+        context.progress(settings.name, "time", len(kinds), len(left))
+    return kinds
 
 
 def estimate_run(settings: Settings, context: Context = Context()) -> float:
@@ -101,14 +105,9 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def announced(left: Estimate, jobs: int) -> str:
-    """How many runs there are to do, and how long they take with `jobs` side by side.
-
-    Example:
-        >>> announced(Estimate(48, 40_000.0), jobs=2), announced(Estimate(1, 50.0), jobs=2)
-        ('48 runs to train, about 5.6 h with 2 side by side', '1 run to train, about 50 s')
-    """
-    plural = "s" if left.runs != 1 else ""
-    side_by_side = max(1, min(jobs, left.runs))
-    words = f"{left.runs} run{plural} to train, about {in_words(left.seconds / side_by_side)}"
+def announced(kinds: Sequence[Kind], jobs: int) -> str:
+    """How many runs there are to do, and how long they take with `jobs` side by side."""
+    runs, seconds = sum(kind.runs for kind in kinds), sum(kind.runs * kind.seconds for kind in kinds)
+    side_by_side = max(1, min(jobs, runs))
+    words = f"{runs} run{'s' if runs != 1 else ''} to train, about {in_words(seconds / side_by_side)}"
     return f"{words} with {side_by_side} side by side" if side_by_side > 1 else words

@@ -411,21 +411,21 @@ def _resolved(
     settings = Settings(**tables)
     for name in given:
         if name not in used:
-            _refuse(name, settings)
+            _refuse(name, settings, getattr(given[name], "option", name))
     return settings
 
 
-def _refuse(name: str, settings: Settings) -> NoReturn:
+def _refuse(name: str, settings: Settings, typed: str) -> NoReturn:
     """Say why something given is no setting, and no option of the chosen components."""
     kind, _, option = ALIASES.get(name, (name,))[0].partition(".")
     if kind not in KINDS:
         check_choice("key", name, Settings.model_fields)
     component: Options | None = getattr(settings, kind)
     if component is None:
-        raise InputError(f"{name}: expected no {kind}, since {settings.family} takes none; got one")
+        raise InputError(f"{typed}: expected no {kind}, since {settings.family} takes none; got one")
     if options := list(component.values()):
-        check_choice(f"{name}: option of {kind} {component.name}", option, options)
-    raise InputError(f"{name}: expected no option, since {kind} {component.name} has none; got one")
+        check_choice(f"{typed}: option of {kind} {component.name}", option, options)
+    raise InputError(f"{typed}: expected no option, since {kind} {component.name} has none; got one")
 
 
 def _option_names(kind: str, name: str | None) -> Collection[str] | None:

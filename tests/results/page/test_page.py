@@ -97,11 +97,12 @@ def test_the_posterior_is_shown_where_it_was_drawn(comparison, unrendered, tmp_p
 
 def test_full_adds_what_is_predicted_anew(comparison, unrendered, tmp_path):
     told = []
-    write_report(comparison, tmp_path / "report.html", full=True, say=told.append)
+    write_report(comparison, tmp_path / "report.html", full=True, progress=lambda *message: told.append(message))
     root = parse((tmp_path / "report.html").read_text(encoding="utf-8"))
     drawn = [figure.all("strong")[0].text() for figure in root.all("figure")]
     assert {"Shifted images.", "Fewer samples, fewer time steps.", "Spikes.", "Membrane potentials."} <= set(drawn)
-    assert len(drawn) == 2 + 5 + 7 == len(told)
+    assert len(drawn) == 2 + 5 + 7
+    assert [message[1:] for message in told] == [(done, len(drawn)) for done in range(len(drawn))]
     assert "not drawn" not in root.text()
     captions = {figure.all("strong")[0].text(): figure.all("figcaption")[0].text() for figure in root.all("figure")}
     assert "N = 360 test inputs. Runs" in captions["Membrane potentials."]  # without masks there are no samples

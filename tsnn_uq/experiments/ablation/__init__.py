@@ -2,9 +2,9 @@
 
 from tsnn_uq.experiments.ablation.measures import measure_run
 from tsnn_uq.experiments.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
-from tsnn_uq.experiments.ablation.posteriors import posteriors
+from tsnn_uq.experiments.ablation.posteriors import count_posteriors, posteriors, posteriors_runs
 from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
-from tsnn_uq.experiments.ablation.stages import finals, screening
+from tsnn_uq.experiments.ablation.stages import finals, finals_runs, screening, screening_runs
 from tsnn_uq.results.evaluate import measure_predictions
 
 __all__ = [
@@ -14,11 +14,15 @@ __all__ = [
     "Plan",
     "best_terms",
     "chosen_weights",
+    "count_posteriors",
     "finalists",
     "finals",
+    "finals_runs",
     "measure_predictions",
     "measure_run",
     "posteriors",
+    "posteriors_runs",
     "read_stage",
     "screening",
+    "screening_runs",
 ]

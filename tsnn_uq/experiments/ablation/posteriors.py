@@ -12,7 +12,7 @@ from torch import nn
 from tsnn_uq.experiments import Settings, load_network
 from tsnn_uq.experiments.ablation.measures import foreign_set, is_measured, keep_measured, read_measured
 from tsnn_uq.experiments.ablation.plan import Plan
-from tsnn_uq.experiments.ablation.stages import do_and_measure
+from tsnn_uq.experiments.ablation.stages import do_and_measure, runs_left
 from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
     load_draws_of,
@@ -23,6 +23,7 @@ from tsnn_uq.experiments.bayesian import (
 from tsnn_uq.experiments.context import Context, silent, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.runner import Task
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.results.evaluate import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
@@ -30,7 +31,7 @@ from tsnn_uq.results.predictions import Part, Predictions
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["TEMPERATURES", "posteriors"]
+__all__ = ["TEMPERATURES", "count_posteriors", "posteriors", "posteriors_runs"]
 
 TEMPERATURES = (0.003, 0.01, 0.03, 0.1, 1.0)
 MEMBERS = 5
@@ -66,10 +67,7 @@ def posteriors(
     """
     import pandas as pd
 
-    sources, ternary = (
-        [plan.run(FAMILY, method, seed=seed) for seed in range(max(members, plan.seeds))]
-        for method in ("float", "direct")
-    )
+    sources, ternary = _networks(plan, members)
     do_and_measure(plan, [*sources, *ternary], context)
     common = {"samples": sources[0].samples, **(settings or {})}
     of_seed = [
@@ -92,6 +90,22 @@ def posteriors(
     table = pd.DataFrame(rows)
     write_text(plan.out / "posteriors.csv", csv_text(table))
     return table
+
+
+def posteriors_runs(plan: Plan) -> list[Task]:
+    """The runs that `posteriors` has to do before it infers anything."""
+    return runs_left(plan, [run for runs in _networks(plan, MEMBERS) for run in runs])
+
+
+def count_posteriors(plan: Plan) -> int:
+    """How many posteriors `posteriors` infers or reads: one each temperature, then three kinds each seed."""
+    return len(TEMPERATURES) + 3 * plan.seeds
+
+
+def _networks(plan: Plan, members: int) -> list[list[Settings]]:
+    """The float runs and the ternary ones."""
+    seeds = range(max(members, plan.seeds))
+    return [[plan.run(FAMILY, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
 
 
 def _place(plan: Plan, wanted: PosteriorSettings) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,10 @@ from tsnn_uq.files import csv_text, require_writable, write_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["do_and_measure", "finals", "screening"]
+__all__ = ["do_and_measure", "finals", "finals_runs", "runs_left", "screening", "screening_runs"]
+
+Entry = tuple[str, Settings]
+"""A term without its weight, and a run that has it."""
 
 
 def screening(
@@ -40,7 +41,7 @@ def screening(
     Args:
         plan: its settings, usually `SCREENING`; ``screening.csv`` is written into its folder at the end.
         methods: ternary methods.
-        context: where and how; progress is that of a part of the stage, a unit for each run.
+        context: where and how; when a run is measured, its progress is that of ``"measure"``.
 
     Returns:
         Two rows a run, as `measure_run` gives them, with ``family, method, term, regularizer, seed`` before them and
@@ -49,22 +50,12 @@ def screening(
     Raises:
         InputError: missing data, or what a run raises.
     """
-    every = range(plan.seeds)
     do = partial(_rows, plan, context=context)
-    entries = [("none", plan.run("dropout", "float", seed=seed)) for seed in every]
-    do(entries)
-    entries += [("none", plan.run("dropout", method, seed=seed)) for method in methods for seed in every]
-    entries += [
-        (term, plan.run("dropout", method, text))
-        for method in methods
-        for term, texts in plan.candidates(method).items()
-        for text in texts
-    ]
+    do(_without_term(plan, ("float",)))  # the teachers
+    entries = _with_first_seed(plan, methods)
     chosen = chosen_weights(do(entries))
     texts = {(row["method"], row["term"]): row["regularizer"] for row in chosen.to_dict("records")}
-    entries += [
-        (term, plan.run("dropout", method, text, seed)) for (method, term), text in texts.items() for seed in every[1:]
-    ]
+    entries += _with_more_seeds(plan, texts)
     rows = do(entries)
     rows["chosen"] = [
         term == "none" or texts[method, term] == text
@@ -95,21 +86,67 @@ def finals(
     Raises:
         InputError: missing data, or what a run raises.
     """
+    rows = _rows(plan, _finals(plan, texts, families), context)
+    write_text(plan.out / "finals.csv", csv_text(rows))
+    return rows
+
+
+def screening_runs(plan: Plan, methods: Sequence[str]) -> list[Task]:
+    """The runs that a screening has to do; which weight of a term gets all seeds is open, so here the first does."""
+    texts = {(method, term): of[0] for method in methods for term, of in plan.candidates(method).items()}
+    return runs_left(plan, [run for _, run in _with_first_seed(plan, methods) + _with_more_seeds(plan, texts)])
+
+
+def finals_runs(plan: Plan, texts: Sequence[str], families: Sequence[str]) -> list[Task]:
+    """The runs that the finals have to do."""
+    return runs_left(plan, [run for _, run in _finals(plan, texts, families)])
+
+
+def _without_term(plan: Plan, methods: Sequence[str]) -> list[Entry]:
+    return [("none", plan.run("dropout", method, seed=seed)) for method in methods for seed in range(plan.seeds)]
+
+
+def _with_first_seed(plan: Plan, methods: Sequence[str]) -> list[Entry]:
+    """No term with all seeds, then every weight of every term with the first."""
+    return _without_term(plan, ("float", *methods)) + [
+        (term, plan.run("dropout", method, text))
+        for method in methods
+        for term, texts in plan.candidates(method).items()
+        for text in texts
+    ]
+
+
+def _with_more_seeds(plan: Plan, texts: Mapping[tuple[str, str], str]) -> list[Entry]:
+    """The chosen weight of each method's terms with all seeds but the first."""
+    return [
+        (term, plan.run("dropout", method, text, seed))
+        for (method, term), text in texts.items()
+        for seed in range(1, plan.seeds)
+    ]
+
+
+def _finals(plan: Plan, texts: Sequence[str], families: Sequence[str]) -> list[Entry]:
     kinds = [("direct", text) for text in ("none", *texts)] + [("float", text) for text in ("none", *texts[:1])]
-    entries = [
+    return [
         (_term(text), plan.run(family, method, text, seed))
         for family in families
         for method, text in kinds
         for seed in range(plan.seeds)
     ]
-    rows = _rows(plan, entries, context)
-    write_text(plan.out / "finals.csv", csv_text(rows))
-    return rows
 
 
 def _term(text: str) -> str:
     """The name of a term, or the names of a sum's, without weights."""
     return "+".join(part.partition(":")[0] for part in text.split("+"))
+
+
+def runs_left(plan: Plan, configs: Sequence[Settings]) -> list[Task]:
+    """Those of a plan's runs that are not measured yet."""
+    return [
+        Task(config, plan.place(config).parent, f"{plan.place(config).parent.name}/")
+        for config in configs
+        if not is_measured(plan.place(config))
+    ]
 
 
 def do_and_measure(plan: Plan, configs: Sequence[Settings], context: Context) -> None:
@@ -120,26 +157,16 @@ def do_and_measure(plan: Plan, configs: Sequence[Settings], context: Context) ->
             done, what a run raised.
     """
     require_writable(plan.out)
-    tasks = [
-        Task(config, plan.place(config).parent, f"{plan.place(config).parent.name}/")
-        for config in configs
-        if not is_measured(plan.place(config))
-    ]
+    tasks = runs_left(plan, configs)
     if tasks:
         for name in plan.foreign.values():
             foreign_set(name, context.data_dir)  # so that a missing one is known before hours of training
-    finished = count(1)
-
-    def tell(name: str, stage: str, done: int, total: int) -> None:
-        if stage == "measure":
-            context.progress(name, stage, next(finished), len(tasks))
-
     measure = partial(_measure, foreign=dict(plan.foreign), data_dir=context.data_dir)
-    for result in do_runs(tasks, replace(context, progress=tell), after=measure).values():
+    for result in do_runs(tasks, context, after=measure).values():
         raised(result)
 
 
-def _rows(plan: Plan, entries: Sequence[tuple[str, Settings]], context: Context) -> DataFrame:
+def _rows(plan: Plan, entries: Sequence[Entry], context: Context) -> DataFrame:
     """Two rows for each run, in the order of `entries` (its term, the run), which are done where they were not."""
     import pandas as pd
 

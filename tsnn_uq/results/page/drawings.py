@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,17 @@ def drawings(
     data_dir: str | Path | None,
     device: str,
     reference: str = "",
-    say: Callable[[str], object],
+    progress: Callable[[str, int, int], object],
 ) -> list[FigureGroup]:
     """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
+    drawn = STORED | PREDICTED_ANEW if full else STORED
+    total = sum(len(drawn) * len(list(compared.shown())) for compared in contents.comparisons)
+    total += sum(1 + bool(compared.rows) for compared in contents.comparisons)
+    done = count()
+
+    def say(title: str) -> None:
+        progress(title, min(next(done), total), total)
+
     groups = []
     for group in contents.summaries():
         own = [compared for compared in contents.comparisons if compared.group == group and compared.rows]
@@ -80,7 +89,7 @@ def drawings(
             )
             where = f"{compared.name}: " if compared.name else ""
             shown, parts = Shown.of(runs), []
-            for title, draw in (STORED | PREDICTED_ANEW if full else STORED).items():
+            for title, draw in drawn.items():
                 say(f"{where}{runs.title}: {title}")
                 parts.append(_of_runs(shown, title, draw, f"{compared.name}-{runs.title}"))
             tables = [*paired_tables(shown.networks, shown.bins)]
@@ -89,12 +98,16 @@ def drawings(
 
 
 def prediction_drawings(
-    networks: NamedPredictions, given: Mapping[str, Callable[[], Drawn]], *, bins: int, say: Callable[[str], object]
+    networks: NamedPredictions,
+    given: Mapping[str, Callable[[], Drawn]],
+    *,
+    bins: int,
+    progress: Callable[[str, int, int], object],
 ) -> list[FigureGroup]:
     """The given figures, as of `prediction_figures`; one that cannot be drawn is named with what it needs."""
     parts = []
-    for title, draw in given.items():
-        say(title)
+    for done, (title, draw) in enumerate(given.items()):
+        progress(title, done, len(given))
         try:
             drawn = draw()
         except InputError as error:

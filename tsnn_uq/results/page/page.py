@@ -28,7 +28,7 @@ def write_report(
     data_dir: str | Path | None = None,
     device: str = "",
     reference: str = "",
-    say: Callable[[str], object] = lambda _: None,
+    progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> None:
     """Write one HTML page about a comparison, with its figures in it and nothing to fetch.
 
@@ -41,7 +41,7 @@ def write_report(
         data_dir: where the data lie that these need.
         device: where networks run for these; empty for the device that each was trained on.
         reference: the method that the others are compared with; by default the first.
-        say: told which figure is drawn.
+        progress: called with the title of each figure, how many are drawn, and how many there will be.
 
     Raises:
         InputError: no finished run in the folder, a damaged file, or `out` cannot be written, which is found before
@@ -49,7 +49,7 @@ def write_report(
     """
     contents, out = read_contents(as_path(folder)), _writable(out)
     options: dict[str, Any] = {"full": full, "data_dir": data_dir, "device": device, "reference": reference}
-    write_text(out, render(contents, drawings(contents, **options, say=say)))
+    write_text(out, render(contents, drawings(contents, **options, progress=progress)))
 
 
 def write_predictions_report(
@@ -59,7 +59,7 @@ def write_predictions_report(
     sources: Mapping[str, Sequence[str]] | None = None,
     figures: Mapping[str, Callable[[], Drawn]] | None = None,
     bins: int = 15,
-    say: Callable[[str], object] = lambda _: None,
+    progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> None:
     """Write one HTML page about predictions of named networks, wherever they were made.
 
@@ -73,14 +73,14 @@ def write_predictions_report(
         sources: by name, where each seed's predictions come from, for the list on the page.
         figures: what `prediction_figures` gives of the networks, where some of it has been drawn already.
         bins: bins of calibration errors.
-        say: called with the title of each figure.
+        progress: as for `write_report`.
 
     Raises:
         InputError: `out` cannot be written, which is found before anything is measured.
     """
     out = _writable(out)
     given = prediction_figures(networks, bins=bins) if figures is None else figures
-    drawn = prediction_drawings(networks, given, bins=bins, say=say)
+    drawn = prediction_drawings(networks, given, bins=bins, progress=progress)
     page = _render(
         title=networks.title or ", ".join(networks.names),
         introduction="introduction_predictions.html",

@@ -236,7 +236,7 @@ def require_runs(
         say(f"{folder}: {announced(left, jobs)}")
         if not config.exists():
             claim([GridPart(grid, folder)])  # so that tsnn-uq compare goes on from there
-        with watch(left.runs) as progress:
+        with watch(sum(kind.runs for kind in left)) as progress:
             sweep(runs, folder / "runs", Context(data_dir, jobs, progress=progress))
         found |= {method: run_folder(folder, family, part, method, seed) for method in missing}
     folders = {method: found[method] for method in wanted}
