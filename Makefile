@@ -50,7 +50,7 @@ bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (nee
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run
 
 figures: setup  ## every committed figure again from the table beside it
-	$(BIN)/python -W ignore -m paper.figures
+	$(BIN)/python -W ignore -m paper.redraw_figures
 
 paper: setup    ## the report of paper/ from its measured rows: figures, tables, numbers, PDF
 	$(BIN)/python -W ignore -m paper.build

@@ -10,12 +10,12 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import anytime_figure
-from tsnn_uq.results.studies import Source, anytime_curves
+from tsnn_uq.results.studies import RunsOrPredictions, anytime_curves
 
 
 @figure_script("anytime", variants=("outlier",))
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     outlier: Annotated[str, typer.Option(help="Foreign data set to detect, e.g. fashion-mnist.")] = "",
     masks: Annotated[str, typer.Option(help="Masks fixed over the time steps, redrawn at each, or both.")] = (
         "fixed,per-step"

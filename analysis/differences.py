@@ -10,7 +10,7 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
 from tsnn_uq.cli.scripts import figure_folder
-from tsnn_uq.results.comparison import compare_methods
+from tsnn_uq.results.bayesian_comparison import compare_methods
 from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_plot
 from tsnn_uq.results.studies import find_results
 from tsnn_uq.results.tables import read_results

@@ -9,18 +9,18 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import digit_gallery, with_pictures
-from tsnn_uq.results.studies import Source, pictures, uncertain_inputs
+from tsnn_uq.results.studies import RunsOrPredictions, input_pictures, uncertain_inputs
 
 
 @figure_script("digits", variants=("by",))
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     by: Annotated[str, typer.Option(help="Method whose uncertainty orders; else the first but the reference.")] = "",
     count: Annotated[int, typer.Option(help="Inputs of either kind.")] = 8,
 ) -> Drawing:
     """Draw the most uncertain test inputs and the most confidently wrong ones, with each method's prediction."""
     table = uncertain_inputs(source.predictions(), by=by, count=count)
-    return digit_gallery, with_pictures(table, "input", pictures(source, table))
+    return digit_gallery, with_pictures(table, "input", input_pictures(source, table))
 
 
 if __name__ == "__main__":

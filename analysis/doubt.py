@@ -11,12 +11,12 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.data import human_answers
 from tsnn_uq.results.figures import doubt_figure
-from tsnn_uq.results.studies import Runs, Source, doubts
+from tsnn_uq.results.studies import Runs, RunsOrPredictions, compare_with_people
 
 
 @figure_script("doubt")
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the inputs, for the intervals.")] = 1000,
 ) -> Drawing:
     """Draw how networks' entropy follows that of people's answers (CIFAR-10H), and the correlations."""
@@ -27,7 +27,7 @@ def main(
             wanted = "predictions of cifar10, whose test images people answered, or files with an array answers"
             raise InputError(f"data: expected {wanted}; got {networks.data or 'neither'}")
         counts = human_answers(source.data_dir if isinstance(source, Runs) else None)
-    table = doubts(networks.pairs(), counts, resamples=resamples, seed=networks.seed)
+    table = compare_with_people(networks.pairs(), counts, resamples=resamples, seed=networks.seed)
     return doubt_figure, table
 
 

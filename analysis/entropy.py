@@ -9,12 +9,12 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import entropy_histogram, entropy_table
-from tsnn_uq.results.studies import Source, foreign_predictions
+from tsnn_uq.results.studies import RunsOrPredictions, foreign_predictions
 
 
 @figure_script("entropy", variants=("outlier",))
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
     """Draw the distributions of both uncertainties, methods side by side."""

@@ -12,7 +12,7 @@ from tsnn_uq.cli.options import names
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import detection_heatmap
 from tsnn_uq.results.predictions import NamedPredictions
-from tsnn_uq.results.studies import SCORES, Source, foreign_detection
+from tsnn_uq.results.studies import SCORES, RunsOrPredictions, foreign_detection
 
 SETS = {
     "mnist": (("fashion-mnist", "emnist-letters", "notmnist"), ("cifar10", "noise")),
@@ -25,7 +25,7 @@ SETS = {
 
 @figure_script("foreign", variants=("measure",))
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     near: Annotated[str, typer.Option(help="Near foreign sets, with commas; else those known for the data set.")] = "",
     far: Annotated[str, typer.Option(help="Far foreign sets, with commas.")] = "",
     measure: Annotated[str, typer.Option(help="auroc, aupr_in, aupr_out or fpr95; the CSV has them all.")] = "auroc",

@@ -12,7 +12,7 @@ from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results import figures, studies
 
 SHOWN: dict[str, tuple[Any, Any]] = {
-    "weights": (studies.weight_codes, figures.weight_code_histogram),
+    "weights": (studies.weight_histograms, figures.weight_code_histogram),
     "sparsity": (studies.layer_sparsity, figures.layer_sparsity_chart),
     "potentials": (studies.potential_distribution, figures.potential_histogram),
     "raster": (studies.spike_trains, figures.spike_raster),

@@ -10,12 +10,12 @@ from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import selective_curves, selective_table
 from tsnn_uq.results.figures.selective import SCORES
-from tsnn_uq.results.studies import Source, foreign_predictions
+from tsnn_uq.results.studies import RunsOrPredictions, foreign_predictions
 
 
 @figure_script("selective", variants=("score", "outlier"))
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     score: Annotated[str, typer.Option(help=f"Uncertainty: {', '.join(SCORES)}.")] = "predictive-entropy",
     outlier: Annotated[str, typer.Option(help="Foreign data set to tell from the own, e.g. fashion-mnist.")] = "",
 ) -> Drawing:

@@ -9,12 +9,12 @@ import typer
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import stopping_figure
-from tsnn_uq.results.studies import Source, stopping_curves
+from tsnn_uq.results.studies import RunsOrPredictions, stopping_curves
 
 
 @figure_script("stopping")
 def main(
-    source: Source,
+    source: RunsOrPredictions,
     delta: Annotated[float, typer.Option(help="Probability with which a promised loss may be exceeded.")] = 0.05,
     inputs: Annotated[int, typer.Option(help="Inputs of the validation and of the test part to use; 0 for all.")] = 0,
 ) -> Drawing:

@@ -13,7 +13,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.files import csv_text, write_text
-from tsnn_uq.results.comparison import compare_methods
+from tsnn_uq.results.bayesian_comparison import compare_methods
 from tsnn_uq.results.tables import read_results
 
 

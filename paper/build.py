@@ -13,7 +13,7 @@ from typing import Any
 import typst
 
 from paper.bayesian_comparison import origin, write_posterior
-from paper.figures import DIAGRAMS
+from paper.redraw_figures import DIAGRAMS
 from paper.report_numbers import numbers
 from paper.report_sources import Sources, sha256
 from paper.table_1 import paper_rows

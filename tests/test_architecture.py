@@ -35,7 +35,7 @@ BELOW_EXPERIMENTS = {
     "readout",
     "recalibration",
     "results",
-    "results.comparison",
+    "results.bayesian_comparison",
     "results.figures",
     "seeds",
     "state",
@@ -128,7 +128,7 @@ MAY_IMPORT = {
     },
     # results: what is computed and drawn from arrays and tables lies below the experiments, what reads runs above them
     "results": {"checks", "cost", "files", "metrics", "recalibration", "seeds", "training"},
-    "results.comparison": {"checks", "results", "seeds"},
+    "results.bayesian_comparison": {"checks", "results", "seeds"},
     "results.figures": {"checks", "files", "metrics", "results"},
     "experiments": BELOW_EXPERIMENTS,
     "results.studies": BELOW_EXPERIMENTS | {"experiments"},
@@ -140,7 +140,7 @@ MAY_IMPORT = {
 
 
 def room_of(module):
-    """The room of a module such as ``"tsnn_uq.results.page.contents"``; some folders are rooms inside another."""
+    """The room of a module such as ``"tsnn_uq.results.page.page_tables"``; some folders are rooms inside another."""
     inner = ".".join(module.split(".")[1:3])
     return inner if inner in MAY_IMPORT else inner.split(".")[0]
 

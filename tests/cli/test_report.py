@@ -22,7 +22,7 @@ def call(typed):
 
 def test_it_writes_one_file(call, monkeypatch, tmp_path):
     monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
-    monkeypatch.setattr("tsnn_uq.results.page.page.drawings", lambda *_, **__: [])
+    monkeypatch.setattr("tsnn_uq.results.page.render_page.sections_of_runs", lambda *_, **__: [])
     folder, out = tmp_path / "runs", tmp_path / "new" / "report.html"
     compare(Grid(methods=("float",), seeds=1, run=tiny()), folder)
     code, text, error = call(folder, "--out", out)
@@ -56,7 +56,7 @@ def save(folder, name, count=30, sharp=2.0):
 
 
 def test_anybodys_predictions_make_a_page(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("tsnn_uq.results.page.drawings.inline_figure", lambda *_: Markup("<svg></svg>"))
+    monkeypatch.setattr("tsnn_uq.results.page.figure_section.inline_figure", lambda *_: Markup("<svg></svg>"))
     words = [save(tmp_path, "mine"), save(tmp_path, "yours", sharp=1.0), "--reference", "yours"]
     code, text, error = call(*words, "--out", tmp_path / "page.html")
     assert (code, error) == (0, "")

@@ -15,7 +15,7 @@ from tsnn_uq.bayes import Ensemble
 from tsnn_uq.checks import InputError
 from tsnn_uq.compare import Comparison, compare_networks
 from tsnn_uq.cost import cost, count_layers
-from tsnn_uq.results.differences import paired_differences, result_rows
+from tsnn_uq.results.paired_differences import paired_differences, result_rows
 from tsnn_uq.results.studies import read_named
 from tsnn_uq.uncertainty import mc_predict
 

@@ -25,7 +25,7 @@ from tsnn_uq.experiments.plan import (
     write_posterior,
 )
 from tsnn_uq.quantization import PARTS
-from tsnn_uq.results.comparison import Limits, compare_methods
+from tsnn_uq.results.bayesian_comparison import Limits, compare_methods
 from tsnn_uq.results.tables import read_results
 from tsnn_uq.training import METHODS
 
@@ -306,7 +306,7 @@ def test_what_cannot_be_compared_is_refused_before_any_run(grid, match):
 def test_table_and_figure_of_the_measured_rows(tmp_path, monkeypatch):
     limits = Limits(r_hat=1.2, ess=20, divergent=0.1)
     few = partial(compare_methods, draws=50, warm_up=50, chains=2, limits=limits)
-    monkeypatch.setattr("tsnn_uq.results.comparison.compare_methods", few)
+    monkeypatch.setattr("tsnn_uq.results.bayesian_comparison.compare_methods", few)
     shutil.copy(RESULTS, tmp_path / "results.csv")
     files = write_posterior(tmp_path)
     assert [path.name for path in files] == ["bayes.csv", "posterior.pdf", "posterior.png"]

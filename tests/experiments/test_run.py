@@ -27,7 +27,7 @@ from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import read_json, read_tensors_header
 from tsnn_uq.networks import FAMILIES
 from tsnn_uq.quantization import select_layers
-from tsnn_uq.results.evaluate import after_temperature
+from tsnn_uq.results.measure_predictions import after_temperature
 from tsnn_uq.results.studies import Runs
 from tsnn_uq.training import METHODS
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from tests.helpers.training import EAGER, images, mlp, network
 from tsnn_uq.checks import InputError
-from tsnn_uq.data.outliers import outliers
-from tsnn_uq.data.warps import warped
+from tsnn_uq.data.affine_maps import warped
+from tsnn_uq.data.synthetic_outliers import outliers
 from tsnn_uq.metrics.functional import predictive_variance
 from tsnn_uq.neurons import LIFParameters, watch_potentials
 from tsnn_uq.neurons.potentials import WatchedNeuron

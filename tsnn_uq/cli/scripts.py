@@ -30,7 +30,7 @@ from tsnn_uq.cli.options import (
 from tsnn_uq.cli.progress import RunBars
 from tsnn_uq.results.figures import describe, save_plot
 from tsnn_uq.results.predictions import NamedPredictions
-from tsnn_uq.results.studies import Runs, Source, read_named, require_runs
+from tsnn_uq.results.studies import Runs, RunsOrPredictions, read_named, require_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Calla
     """Make a function of runs or predictions and options of its own, which returns a `Drawing`, a script's command.
 
     The type of the function's first argument says what it needs: `NamedPredictions` of runs or of anybody's files;
-    `Runs`, whose networks predict anew; or `Source`, either of them.
+    `Runs`, whose networks predict anew; or `RunsOrPredictions`, either of them.
 
     The command has the function's own options and those with which runs are found, or trained where they are missing;
     it describes the table, draws it, and writes a CSV, a PDF and a PNG called ``<name>-<data>-<family>-seed<seed>``.
@@ -129,7 +129,7 @@ def _place(sources: Sequence[str]) -> Path:
     return Path(sources[0]) if files is None else next(iter(files.values()))[0]
 
 
-def _take_source(arguments: dict[str, Any]) -> Source:
+def _take_source(arguments: dict[str, Any]) -> RunsOrPredictions:
     common = inspect.signature(_options).parameters
     given = {name: arguments.pop(name) for name in common if name in arguments}
     sources, methods = given.pop("sources"), names(given.pop("methods"))
@@ -141,7 +141,7 @@ def _take_source(arguments: dict[str, Any]) -> Source:
     return require_runs(sources[0], methods=methods, watch=partial(RunBars, console), **given)
 
 
-def _suited(source: Source, wanted: Any, name: str) -> Source:
+def _suited(source: RunsOrPredictions, wanted: Any, name: str) -> RunsOrPredictions:
     """The source as a script takes it: runs, their predictions, or either."""
     if wanted is NamedPredictions and isinstance(source, Runs):
         return source.predictions()

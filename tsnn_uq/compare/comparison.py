@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path, csv_text, file_name, require_writable, write_text
-from tsnn_uq.results.differences import mcnemar_tests, paired_differences, result_rows
+from tsnn_uq.results.paired_differences import mcnemar_tests, paired_differences, result_rows
 from tsnn_uq.results.prediction_files import write_prediction_file
 from tsnn_uq.results.predictions import NamedPredictions
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-    from tsnn_uq.results.page.figures import Drawn
+    from tsnn_uq.results.page.figure_catalog import DescribedFigure
 
 __all__ = ["Comparison", "prediction_files"]
 
@@ -59,14 +59,14 @@ class Comparison:
         return {title: drawn.figure for title, drawn in self._drawn.items()}
 
     @cached_property
-    def _draw(self) -> dict[str, Callable[[], Drawn]]:
+    def _draw(self) -> dict[str, Callable[[], DescribedFigure]]:
         """Functions that give each figure, which is measured once; or that say again what it needs."""
         from tsnn_uq.results.page import prediction_figures
 
         return {title: cache(draw) for title, draw in prediction_figures(self.predictions).items()}
 
     @cached_property
-    def _drawn(self) -> dict[str, Drawn]:
+    def _drawn(self) -> dict[str, DescribedFigure]:
         drawn = {}
         for title, draw in self._draw.items():
             try:
@@ -107,7 +107,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Tables and figures, for a notebook."""
-        from tsnn_uq.results.page.inline import inline_figure
+        from tsnn_uq.results.page.inline_figures import inline_figure
 
         parts = [f"<h3>{escape(', '.join(self.predictions.names))}</h3>"]
         for name, table in self.tables.items():

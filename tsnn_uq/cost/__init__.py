@@ -1,7 +1,5 @@
 """The cost of a network: count its layers and their activity, then compute storage, FLOPs and energy."""
 
-from tsnn_uq.cost.activity import LayerActivity, count_activity
-from tsnn_uq.cost.counts import LayerCount, count_layers, ternary_scales
 from tsnn_uq.cost.decision_energy import (
     ACCOUNTINGS,
     FLOAT_MULTIPLY_PJ,
@@ -10,8 +8,10 @@ from tsnn_uq.cost.decision_energy import (
     decision_energy,
     step_energy,
 )
-from tsnn_uq.cost.energy import DRAM_FETCH_PJ, FLOAT_ADD_PJ, Cost, LayerCost, cost
+from tsnn_uq.cost.layer_counts import LayerCount, count_layers, ternary_scales
+from tsnn_uq.cost.network_cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ, Cost, LayerCost, cost
 from tsnn_uq.cost.neuron_state import neuron_state_bytes
+from tsnn_uq.cost.synaptic_operations import LayerActivity, count_activity
 
 __all__ = [
     "ACCOUNTINGS",

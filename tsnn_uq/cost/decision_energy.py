@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive, describe
-from tsnn_uq.cost.activity import LayerActivity
-from tsnn_uq.cost.counts import LayerCount
-from tsnn_uq.cost.energy import FLOAT_ADD_PJ, cost, fetch_pj
+from tsnn_uq.cost.layer_counts import LayerCount
+from tsnn_uq.cost.network_cost import FLOAT_ADD_PJ, cost, fetch_pj
+from tsnn_uq.cost.synaptic_operations import LayerActivity
 
 __all__ = [
     "ACCOUNTINGS",

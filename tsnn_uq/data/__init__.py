@@ -4,16 +4,16 @@ from tsnn_uq.data.augmentation import crop_and_flip
 from tsnn_uq.data.catalog import Entry, Extent, extent, overview, prepare
 from tsnn_uq.data.cifar10h import human_answers
 from tsnn_uq.data.corruptions import CORRUPTIONS, DIGIT_CORRUPTIONS, corrupted
-from tsnn_uq.data.downloads import SOURCES, File, Source
+from tsnn_uq.data.cross_validation import load_fold
+from tsnn_uq.data.download_sources import SOURCES, File, Source
 from tsnn_uq.data.events import EventDataset, Events, parse_events, read_events
-from tsnn_uq.data.folder import Located, data_folder, fetch, locate
-from tsnn_uq.data.folds import load_fold
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.ood_sets import fitted, noise
 from tsnn_uq.data.shifts import SHIFTS, apply_shift, blurred, noisy, parse_shift, rotated
 from tsnn_uq.data.splits import EVENT_SETS, Splits, is_foreign, is_kindred, load, load_all, load_test, split_shift
 from tsnn_uq.data.spoken_digits import SpokenDataset, level_crossings, load_spoken_digits, mel_energies
 from tsnn_uq.data.user_data import Inputs, Items, as_splits
+from tsnn_uq.data.verified_files import Located, data_folder, fetch, locate
 
 __all__ = [
     "CORRUPTIONS",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.data.downloads import SOURCES, trainable
+from tsnn_uq.data.download_sources import SOURCES, trainable
 from tsnn_uq.data.events import read_events
-from tsnn_uq.data.folder import fetch, locate
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.simulated_nmnist import cached, simulated_recordings
 from tsnn_uq.data.splits import DIGITS_TEST, EVENT_SETS, LEFT_OUT, PARTS, VALIDATION, VALIDATION_ELSE
+from tsnn_uq.data.verified_files import fetch, locate
 
 __all__ = ["Entry", "Extent", "extent", "overview", "prepare"]
 

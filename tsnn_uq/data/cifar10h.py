@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.data.folder import data_folder
+from tsnn_uq.data.verified_files import data_folder
 
 __all__ = ["human_answers"]
 

@@ -23,7 +23,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, describe
-from tsnn_uq.data.warps import mapped
+from tsnn_uq.data.affine_maps import mapped
 
 __all__ = ["CORRUPTIONS", "DIGIT_CORRUPTIONS", "FAMILIES", "KINDS", "Corruption", "check_severity", "corrupted"]
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from tsnn_uq.checks import InputError, check_dims, check_fraction, check_labels, check_positive, describe
-from tsnn_uq.data.cifar import parse_records
-from tsnn_uq.data.downloads import File, Source
-from tsnn_uq.data.folder import obtain
-from tsnn_uq.data.idx import parse_idx
+from tsnn_uq.data.cifar_format import parse_records
+from tsnn_uq.data.download_sources import File, Source
+from tsnn_uq.data.idx_format import parse_idx
+from tsnn_uq.data.verified_files import obtain
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["Dataset", "digits", "read_part"]

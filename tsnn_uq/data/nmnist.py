@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.data.events import PLACES, EventDataset, Packer, Windows, read_events
-from tsnn_uq.data.folder import data_folder
+from tsnn_uq.data.verified_files import data_folder
 from tsnn_uq.files import visible
 
 __all__ = ["FOLDERS", "Recordings", "find_recordings"]

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, describe
+from tsnn_uq.data.affine_maps import mapped
 from tsnn_uq.data.corruptions import KINDS, check_severity, corrupted
-from tsnn_uq.data.warps import mapped
 from tsnn_uq.seeds import generator_for
 
 __all__ = ["SHIFTS", "apply_shift", "blurred", "noisy", "parse_shift", "rotated"]

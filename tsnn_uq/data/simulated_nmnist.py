@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.data.downloads import SOURCES
+from tsnn_uq.data.download_sources import SOURCES
 from tsnn_uq.data.events import PLACES, EventDataset, Packer, Windows
-from tsnn_uq.data.folder import data_folder
 from tsnn_uq.data.images import read_part
+from tsnn_uq.data.verified_files import data_folder
 from tsnn_uq.files import read_tensors, require_writable, write_tensors
 from tsnn_uq.seeds import derive_seed
 

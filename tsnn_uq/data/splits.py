@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data.augmentation import crop_and_flip
-from tsnn_uq.data.downloads import SOURCES, trainable
+from tsnn_uq.data.download_sources import SOURCES, trainable
 from tsnn_uq.data.events import Windows
 from tsnn_uq.data.images import Dataset, digits, read_part
 from tsnn_uq.data.nmnist import find_recordings

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive
-from tsnn_uq.data.folder import data_folder
 from tsnn_uq.data.images import Dataset
 from tsnn_uq.data.splits import Splits
+from tsnn_uq.data.verified_files import data_folder
 from tsnn_uq.files import visible
 from tsnn_uq.seeds import generator_for
 

@@ -8,7 +8,7 @@ from tsnn_uq.experiments.run import run
 from tsnn_uq.experiments.runner import sweep
 from tsnn_uq.experiments.settings import Settings, make_settings
 from tsnn_uq.experiments.storage import load_network, read_predictions
-from tsnn_uq.results.evaluate import evaluate, uncertainty
+from tsnn_uq.results.measure_predictions import evaluate, uncertainty
 
 __all__ = [
     "Context",

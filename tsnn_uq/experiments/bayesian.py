@@ -19,7 +19,7 @@ from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import load_network, require_same
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
-from tsnn_uq.results.evaluate import evaluate
+from tsnn_uq.results.measure_predictions import evaluate
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty.stochastic_mode import stochastic_layers
 

@@ -24,7 +24,7 @@ from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import PREDICTIONS, load_sized_network, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
-from tsnn_uq.results.evaluate import evaluate, uncertainty
+from tsnn_uq.results.measure_predictions import evaluate, uncertainty
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.state import evaluation_mode
 from tsnn_uq.uncertainty import make_stochastic, mc_predict, stochastic_layers

@@ -10,7 +10,7 @@ from typing import Any
 
 from tsnn_uq import data
 from tsnn_uq.components import is_reference, known
-from tsnn_uq.data.folds import fold_of
+from tsnn_uq.data.cross_validation import fold_of
 from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.seeds import generator_for

@@ -471,7 +471,7 @@ def require_comparable(grids: Sequence[Grid]) -> None:
 
 
 def write_posterior(out: Path) -> tuple[Path, ...]:
-    """Compare the methods of ``results.csv`` in `out` with float; see `tsnn_uq.results.comparison.compare_methods`.
+    """Compare the methods of ``results.csv`` in `out` with float, as `compare_methods` does.
 
     Args:
         out: folder that `compare` wrote.
@@ -482,7 +482,7 @@ def write_posterior(out: Path) -> tuple[Path, ...]:
     Raises:
         InputError: rows that cannot be compared, or chains that did not mix.
     """
-    from tsnn_uq.results.comparison import compare_methods
+    from tsnn_uq.results.bayesian_comparison import compare_methods
     from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_figure
 
     rows = read_results(out / "results.csv")

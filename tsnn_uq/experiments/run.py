@@ -49,7 +49,7 @@ from tsnn_uq.fast.pages import keep_pages
 from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.weight_files import save_weights
-from tsnn_uq.results.evaluate import after_temperature, evaluate
+from tsnn_uq.results.measure_predictions import after_temperature, evaluate
 from tsnn_uq.training.losses import spike_count
 from tsnn_uq.uncertainty import only_stochastic_layers_train
 

@@ -126,7 +126,7 @@ SCALED = _by_name(
     ),
     Measure("scaled_predictive_std", "scaled predictive std", left_out=_BOUND),
 )
-"""The same after a temperature was set, see `tsnn_uq.results.evaluate.after_temperature`."""
+"""The same after a temperature was set, see `tsnn_uq.results.measure_predictions.after_temperature`."""
 COSTS = _by_name(
     Measure("sparsity", "sparsity", "%", 0.01, 0, 2, "sparsity_pct"),
     Measure(
@@ -173,7 +173,7 @@ MEASURES = (
 )
 """All measures, by column."""
 CROSS_ENTROPY, GROUPED = "cross-entropy to people", "mean entropy"
-"""Rows of the table of `tsnn_uq.results.studies.doubts` that are no correlations."""
+"""Rows of the table of `tsnn_uq.results.studies.compare_with_people` that are no correlations."""
 _BY_COLUMN = {measure.column: measure for measure in MEASURES.values()}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paper.figures import listed_figures
+from paper.redraw_figures import listed_figures
 from tests.helpers.figures import drawn_texts, faults
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import read_toml

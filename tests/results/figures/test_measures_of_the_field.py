@@ -1,4 +1,4 @@
-"""Figures of corruptions, of foreign sets and of people's doubts, from made-up tables."""
+"""Figures of corruptions, of foreign sets and of people's compare_with_people, from made-up tables."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.helpers.experiments import tiny
 from tests.results.page.elements import Element, parse
 from tsnn_uq.experiments import Grid
 from tsnn_uq.experiments.plan import compare
-from tsnn_uq.results.page import drawings, write_report
+from tsnn_uq.results.page import figure_section, write_report
 
 NAME = '<b>&"'
 
@@ -35,7 +35,7 @@ def _undrawn() -> Iterator[None]:
 @pytest.fixture
 def unrendered(monkeypatch) -> None:
     """Figures are made, but do not become SVG, which takes most of the time."""
-    monkeypatch.setattr(drawings, "inline_figure", lambda *_: Markup("<svg></svg>"))
+    monkeypatch.setattr(figure_section, "inline_figure", lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def families_page(families, tmp_path_factory) -> Path:
     """The report of the families, with one figure each."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawings, "STORED", {"Reliability": drawings.STORED["Reliability"]})
+        patch.setattr(figure_section, "STORED", {"Reliability": figure_section.STORED["Reliability"]})
         write_report(families, path)
     return path
 

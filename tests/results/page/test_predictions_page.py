@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.results.page.elements import parse, table
-from tsnn_uq.results.differences import paired_differences
 from tsnn_uq.results.page import prediction_figures, write_predictions_report
+from tsnn_uq.results.paired_differences import paired_differences
 from tsnn_uq.results.predictions import NamedPredictions, Part, Predictions
 
 N, C = 40, 4

@@ -5,7 +5,7 @@ from tsnn_uq.experiments.ablation.plan import CANDIDATES, FINALS, SCREENING, Pla
 from tsnn_uq.experiments.ablation.posteriors import count_posteriors, posteriors, posteriors_runs
 from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
 from tsnn_uq.experiments.ablation.stages import finals, finals_runs, screening, screening_runs
-from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.measure_predictions import measure_predictions
 
 __all__ = [
     "CANDIDATES",

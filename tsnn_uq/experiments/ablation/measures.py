@@ -13,7 +13,7 @@ from tsnn_uq.experiments import Settings, predict, read_predictions
 from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.files import read_json, write_json
-from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
 
 __all__ = ["foreign_set", "is_measured", "keep_measured", "measure_run", "predict_run", "read_measured"]

@@ -25,7 +25,7 @@ from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.runner import Task
 from tsnn_uq.files import csv_text, write_text
-from tsnn_uq.results.evaluate import measure_predictions
+from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
 
 if TYPE_CHECKING:

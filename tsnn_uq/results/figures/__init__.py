@@ -3,22 +3,22 @@
 from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
 from tsnn_uq.results.figures.activity import layer_sparsity_chart, potential_histogram, spike_raster
 from tsnn_uq.results.figures.anytime import anytime_figure
+from tsnn_uq.results.figures.captions import describe
 from tsnn_uq.results.figures.corruption import corruption_figure
 from tsnn_uq.results.figures.detection import detection_heatmap
-from tsnn_uq.results.figures.digits import digit_gallery
-from tsnn_uq.results.figures.doubt import doubt_figure
 from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
-from tsnn_uq.results.figures.notes import describe
-from tsnn_uq.results.figures.pictures import with_pictures
-from tsnn_uq.results.figures.posteriors import posterior_differences, posterior_table
+from tsnn_uq.results.figures.human_uncertainty import doubt_figure
+from tsnn_uq.results.figures.input_pictures import with_pictures
+from tsnn_uq.results.figures.posterior_differences import posterior_differences, posterior_table
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
 from tsnn_uq.results.figures.selective import selective_curves, selective_table
 from tsnn_uq.results.figures.shift import shift_figure
 from tsnn_uq.results.figures.stopping import stopping_figure
 from tsnn_uq.results.figures.style import METHOD_COLORS, save_figure, save_plot, style
 from tsnn_uq.results.figures.tradeoff import energy_figure, tradeoff_figure
+from tsnn_uq.results.figures.uncertain_inputs import digit_gallery
 from tsnn_uq.results.figures.variance import variance_scatter, variance_table
-from tsnn_uq.results.figures.weights import weight_code_histogram
+from tsnn_uq.results.figures.weight_histograms import weight_code_histogram
 
 __all__ = [
     "METHOD_COLORS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tsnn_uq.results.figures.notes import explain
-from tsnn_uq.results.figures.pictures import draw_picture, pictures_in
+from tsnn_uq.results.figures.captions import explain
+from tsnn_uq.results.figures.input_pictures import draw_picture, pictures_in
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES, Measure
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import check_choice
-from tsnn_uq.results.figures.notes import explain
+from tsnn_uq.results.figures.captions import explain
 from tsnn_uq.results.figures.style import in_order, new_figure, style
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_labels, check_positive, check_probabilities
 from tsnn_uq.metrics.functional import mutual_information, predictive_entropy
-from tsnn_uq.results.figures.notes import explain, foreign_name
+from tsnn_uq.results.figures.captions import explain, foreign_name
 from tsnn_uq.results.figures.style import Array, as_tensor, in_order, method_styles, new_figure, style
 from tsnn_uq.results.measures import MEASURES
 

@@ -21,7 +21,7 @@ from tsnn_uq.metrics.functional import (
     predictive_variance,
     risk_coverage_curve,
 )
-from tsnn_uq.results.figures.notes import explain, foreign_name
+from tsnn_uq.results.figures.captions import explain, foreign_name
 from tsnn_uq.results.figures.style import Array, MethodStyle, as_tensor, in_order, method_styles, new_figure, style
 
 if TYPE_CHECKING:

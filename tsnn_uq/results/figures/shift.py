@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tsnn_uq.results.figures.notes import explain
-from tsnn_uq.results.figures.pictures import draw_picture, pictures_in
+from tsnn_uq.results.figures.captions import explain
+from tsnn_uq.results.figures.input_pictures import draw_picture, pictures_in
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
 from tsnn_uq.results.measures import measure_of
 

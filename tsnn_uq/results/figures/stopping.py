@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.notes import explain
+from tsnn_uq.results.figures.captions import explain
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.notes import explain
+from tsnn_uq.results.figures.captions import explain
 from tsnn_uq.results.figures.style import MethodStyle, in_order, method_styles, new_figure, style
 from tsnn_uq.results.measures import COSTS, measure_of
 

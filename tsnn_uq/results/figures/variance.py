@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.notes import explain, reference_of
+from tsnn_uq.results.figures.captions import explain, reference_of
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Comparisons as one HTML page: tables, figures and what they mean, with nothing to fetch."""
 
-from tsnn_uq.results.page.figures import prediction_figures
-from tsnn_uq.results.page.page import write_predictions_report, write_report
+from tsnn_uq.results.page.figure_catalog import prediction_figures
+from tsnn_uq.results.page.render_page import write_predictions_report, write_report
 
 __all__ = ["prediction_figures", "write_predictions_report", "write_report"]

@@ -17,7 +17,7 @@ from tsnn_uq.experiments.storage import seed_network
 from tsnn_uq.neurons import watch_potentials
 from tsnn_uq.readout import logits
 from tsnn_uq.results.studies.run_selection import Runs
-from tsnn_uq.results.studies.weights import weight_layers
+from tsnn_uq.results.studies.weight_histograms import weight_layers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -19,8 +19,8 @@ from tsnn_uq.metrics.functional import (
     predictive_entropy,
 )
 from tsnn_uq.results.predictions import NamedPredictions
-from tsnn_uq.results.studies.inputs import drawn, foreign_inputs, own_inputs, settings
-from tsnn_uq.results.studies.run_selection import Runs, Source
+from tsnn_uq.results.studies.run_inputs import foreign_inputs, own_inputs, predict_over_time, run_settings
+from tsnn_uq.results.studies.run_selection import Runs, RunsOrPredictions
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.uncertainty import MASK_MODES
 
@@ -34,7 +34,7 @@ _ALL_STEPS = 16  # up to so many time steps are all measured, of more only 1, 2,
 
 
 def anytime_curves(
-    source: Source,
+    source: RunsOrPredictions,
     *,
     masks: Sequence[str] = MASK_MODES,
     outlier: str = "",
@@ -123,15 +123,15 @@ def _anew(runs: Runs, masks: Sequence[str], outlier: str, inputs: int | None) ->
         raise InputError("masks: expected at least one mask mode; got none")
     for mask in masks:
         check_choice("masks", mask, MASK_MODES)
-    configs = settings(runs)
+    configs = run_settings(runs)
     own = own_inputs(runs, inputs)
     foreign = foreign_inputs(runs, outlier, inputs) if outlier else None
     for method, mask in product(runs.folders, masks):
         config, network = configs[method], runs.network(method)
         _check_size(config.samples * getattr(config.network, "steps", 1) * own.classes, len(own))
         with use_threads(config.threads):
-            probs = drawn(network, own, config, mask)
-            outside = None if foreign is None else drawn(network, foreign, config, mask)
+            probs = predict_over_time(network, own, config, mask)
+            outside = None if foreign is None else predict_over_time(network, foreign, config, mask)
         yield {"method": method, "mask": mask}, probs, own.labels, outside
 
 

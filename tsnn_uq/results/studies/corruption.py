@@ -15,7 +15,7 @@ from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.recalibration import TemperatureScaling
-from tsnn_uq.results.studies.inputs import own_inputs, settings
+from tsnn_uq.results.studies.run_inputs import own_inputs, run_settings
 from tsnn_uq.results.studies.run_selection import Runs
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def corruption_curves(
     check_positive("samples", samples, integer=True)
     dataset = _images(runs, inputs)
     wanted = _corruptions(kinds, severities)
-    configs = settings(runs)
+    configs = run_settings(runs)
     networks = {method: runs.network(method) for method in configs}
     scalings = {}
     for method, folder in runs.folders.items():

@@ -15,8 +15,8 @@ from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.predictions import NamedPredictions, Part
-from tsnn_uq.results.studies.inputs import foreign_inputs, own_inputs, settings
-from tsnn_uq.results.studies.run_selection import Runs, Source
+from tsnn_uq.results.studies.run_inputs import foreign_inputs, own_inputs, run_settings
+from tsnn_uq.results.studies.run_selection import Runs, RunsOrPredictions
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,7 +28,7 @@ SCORES = ("entropy", "mutual-information", "max-softmax", "energy", "odin", *DET
 
 
 def foreign_detection(
-    source: Source,
+    source: RunsOrPredictions,
     *,
     near: Sequence[str] = (),
     far: Sequence[str] = (),
@@ -137,7 +137,7 @@ def _anew(
 ) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
     """Scores of the runs' networks, one after the other."""
     sets = {name: foreign_inputs(runs, name, inputs) for name in names}
-    for method, config in settings(runs).items():
+    for method, config in run_settings(runs).items():
         train = load_splits(config, runs.data_dir).train
         if fitted is not None:
             check_positive("fitted", fitted, integer=True)

@@ -31,7 +31,16 @@ from tsnn_uq.results.prediction_files import read_prediction_file
 from tsnn_uq.results.predictions import NamedPredictions, Part, Predictions
 from tsnn_uq.training import METHODS
 
-__all__ = ["FoundRun", "Runs", "Source", "find_runs", "is_run", "read_named", "read_run_predictions", "require_runs"]
+__all__ = [
+    "FoundRun",
+    "Runs",
+    "RunsOrPredictions",
+    "find_runs",
+    "is_run",
+    "read_named",
+    "read_run_predictions",
+    "require_runs",
+]
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class Runs:
         return NamedPredictions(members, reference, seed=self.seed, **names)  # type: ignore[arg-type]
 
 
-Source = Runs | NamedPredictions
+RunsOrPredictions = Runs | NamedPredictions
 """What a study takes that runs networks if it can, and else has their predictions."""
 
 

@@ -11,7 +11,7 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import SHIFTS, Dataset, EventDataset, Inputs, apply_shift
 from tsnn_uq.experiments import evaluate, predict
 from tsnn_uq.experiments.context import use_threads
-from tsnn_uq.results.studies.inputs import own_inputs, settings
+from tsnn_uq.results.studies.run_inputs import own_inputs, run_settings
 from tsnn_uq.results.studies.run_selection import Runs
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def shift_curves(
 
     dataset, shifted = _shifted(runs, amounts, inputs)
     rows = []
-    for method, config in settings(runs).items():
+    for method, config in run_settings(runs).items():
         network = runs.network(method)
         for (shift, amount), images in shifted.items():
             with use_threads(config.threads):

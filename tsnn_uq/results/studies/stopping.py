@@ -19,8 +19,8 @@ from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.metrics.functional import early_exit
 from tsnn_uq.results.predictions import NamedPredictions
-from tsnn_uq.results.studies.inputs import at_most, own_inputs, settings
-from tsnn_uq.results.studies.run_selection import Runs, Source
+from tsnn_uq.results.studies.run_inputs import draw_inputs, own_inputs, run_settings
+from tsnn_uq.results.studies.run_selection import Runs, RunsOrPredictions
 from tsnn_uq.seeds import generator_for
 from tsnn_uq.stopping import ConformalStopping, RiskControlledExit, StoppingRule, stopping_summary
 from tsnn_uq.uncertainty import mc_predict, set_generator
@@ -37,7 +37,7 @@ Energy = dict[str, Tensor]
 
 
 def stopping_curves(
-    source: Source,
+    source: RunsOrPredictions,
     *,
     epsilons: Sequence[float] = (0.002, 0.005, 0.01, 0.02, 0.05),
     alphas: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2),
@@ -125,11 +125,11 @@ def _given(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
 
 def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
     """Predictions of the runs' networks, and their energies."""
-    configs = settings(runs)
+    configs = run_settings(runs)
     test = own_inputs(runs, inputs)
     for method, config in configs.items():
         network = runs.network(method)
-        held_out = at_most(load_splits(config, runs.data_dir).validation, inputs)
+        held_out = draw_inputs(load_splits(config, runs.data_dir).validation, inputs)
         with use_threads(config.threads):
             calibration, probs = (_over_time(network, part, config) for part in (held_out, test))
             energy, conventional = _energies(network, test, config)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
 from tsnn_uq.files import as_path
-from tsnn_uq.results.evaluate import evaluate
+from tsnn_uq.results.measure_predictions import evaluate
 from tsnn_uq.results.measures import COSTS, QUALITY
 from tsnn_uq.results.studies.run_selection import find_runs
 from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize

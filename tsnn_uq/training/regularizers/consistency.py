@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import kl_div
 
 from tsnn_uq.checks import InputError, check_positive
-from tsnn_uq.data.warps import warped
+from tsnn_uq.data.affine_maps import warped
 from tsnn_uq.metrics.functional import mutual_information
 from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.regularizers.base import OwnInputsRegularizer
@@ -21,7 +21,7 @@ class ConsistencyRegularizer(OwnInputsRegularizer):
     """Disagreement of stochastic passes over warped images, and their distance from the prediction of the image itself.
 
     A network soon memorizes its training images; its passes then agree on them, and no signal is left. Rotated, scaled,
-    sheared and shifted (`tsnn_uq.data.warps`), the same images are as hard as new ones. Labels are not used:
+    sheared and shifted (`tsnn_uq.data.affine_maps`), the same images are as hard as new ones. Labels are not used:
 
         I(y; network | warped x) + fidelity * mean_m KL(p(y | x) || p_m(y | warped x)),
 

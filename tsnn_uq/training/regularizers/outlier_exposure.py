@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from tsnn_uq.data.outliers import outliers
+from tsnn_uq.data.synthetic_outliers import outliers
 from tsnn_uq.training.batch_layout import Forward
 from tsnn_uq.training.regularizers.base import OwnInputsRegularizer
 
@@ -35,7 +35,7 @@ def divergence_from_uniform(logits: Tensor) -> Tensor:
 class OutlierExposure(OwnInputsRegularizer):
     """`divergence_from_uniform` of the predictions of outliers (Hendrycks, Mazeika and Dietterich, 2019).
 
-    The outliers are made from the batch's images (`tsnn_uq.data.outliers`) and run in the same batch, so that
+    The outliers are made from the batch's images (`tsnn_uq.data.synthetic_outliers`) and run in the same batch, so that
     BatchNorm's statistics include both, as in the authors' implementation. It needs images, not events.
 
     Args:

@@ -1,0 +1,154 @@
+"""Which rows of results share a family, a method, a seed; and what cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import InputError, check_choice
+from tsnn_uq.results.bayesian_comparison.measure_scales import Array
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Design", "check_values", "incidence", "make_design"]
+
+Name = tuple[str, ...]
+_BLOCK = ("dataset", "family", "configuration")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The layout of N rows in G groups.
+
+    A *block* is a network family (of one data set and configuration, where the results tell them), a *treatment* a
+    quantized part and method, a *group* the runs of a treatment in a block.
+
+    Attributes:
+        block_columns: the columns that name a block.
+        groups: (names of the block, part, method) of each group.
+        methods: names of the methods, in order of appearance.
+        group: [N], the group of each row.
+        seed: [N], rows with the same number share a block and a seed.
+    """
+
+    block_columns: Name
+    groups: tuple[tuple[Name, str, str], ...]
+    methods: tuple[str, ...]
+    group: Array
+    seed: Array
+
+    @cached_property
+    def method(self) -> Array:
+        """[N], the method's number of each row."""
+        return np.array([self.methods.index(method) for _, _, method in self.groups])[self.group]
+
+    @cached_property
+    def block_of(self) -> Array:
+        """[G], the block's number of each group."""
+        return _numbers([block for block, _, _ in self.groups])
+
+    @cached_property
+    def treatment_of(self) -> Array:
+        """[G], the treatment's number of each group."""
+        return _numbers([treatment for _, *treatment in self.groups])
+
+    def baselines(self, baseline: str) -> list[int | None]:
+        """[G], the group that each is compared with: its block's baseline, of the same part if there are several.
+
+        Raises:
+            InputError: a block without it, or with several of other parts.
+        """
+        found: list[int | None] = []
+        for block, part, method in self.groups:
+            choices = {p: g for g, (b, p, m) in enumerate(self.groups) if b == block and m == baseline}
+            where = f"baseline: expected {baseline} runs for {', '.join(block)}"
+            if not choices:
+                raise InputError(f"{where}; got none, only {', '.join(self.methods)}")
+            if method == baseline:
+                found.append(None)
+            elif part in choices or len(choices) == 1:
+                found.append(choices.get(part, next(iter(choices.values()))))
+            else:
+                raise InputError(f"{where} of one quantized part; got {', '.join(choices)} to hold {method} against")
+        return found
+
+
+def _numbers(keys: Sequence[Any]) -> Array:
+    names = [tuple(map(str, key)) for key in keys]
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([order[name] for name in names])
+
+
+def make_design(results: DataFrame, baseline: str) -> Design:
+    """Read the layout of results.
+
+    Args:
+        results: as `tsnn_uq.results.tables.read_results` returns them.
+        baseline: the method to compare with.
+
+    Raises:
+        InputError: missing columns, an unknown baseline or nothing beside it, two rows of a seed in a group, or a
+            group of one seed.
+    """
+    needed = ("family", "quantized_part", "method", "seed")
+    missing = [name for name in needed if name not in results] or ["rows"] * (not len(results))
+    if missing:
+        raise InputError(f"results: expected rows with {', '.join(needed)}; got no {missing[0]}")
+    block_columns = tuple(name for name in _BLOCK if name in results)
+    blocks = list(results[list(block_columns)].fillna("").astype(str).itertuples(index=False, name=None))
+    rows = list(zip(blocks, results["quantized_part"].astype(str), results["method"].astype(str), strict=True))
+    methods = tuple(dict.fromkeys(method for _, _, method in rows))
+    check_choice("baseline", baseline, methods)
+    if len(methods) < 2:
+        raise InputError(f"results: expected runs of another method than {baseline}; got none")
+    groups = tuple(dict.fromkeys(rows))
+    group = np.array([groups.index(row) for row in rows])
+    _check_seeds(groups, group, results["seed"].tolist())
+    seeds = _numbers([(*block, seed) for block, seed in zip(blocks, results["seed"], strict=True)])
+    return Design(block_columns, groups, methods, group, seeds)
+
+
+def _check_seeds(groups: tuple[tuple[Name, str, str], ...], group: Array, seeds: Sequence[object]) -> None:
+    for number, (block, part, method) in enumerate(groups):
+        own = [seed for seed, of in zip(seeds, group, strict=True) if of == number]
+        where = f"{', '.join(block)}, {part}, {method}"
+        if len(set(own)) < len(own):
+            raise InputError(f"results: expected one row a seed; got {len(own)} rows of {len(set(own))} for {where}")
+        if len(own) < 2:
+            raise InputError(f"results: expected at least two seeds of each group; got one for {where}")
+
+
+def check_values(results: DataFrame, name: str, design: Design) -> Array:
+    """The column `name` as finite numbers [N], which differ between the seeds of every method.
+
+    Raises:
+        InputError: no such column, no numbers, not-a-number or infinity, or a method whose runs are all the same.
+    """
+    import pandas as pd
+
+    check_choice("measures", name, [str(column) for column in results.columns])
+    values = pd.to_numeric(results[name], errors="coerce").to_numpy(float)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        got = f"{results[name].iloc[row]} in row {row}"
+        raise InputError(f"measures: expected finite numbers in column {name}; got {got}")
+    means = np.bincount(design.group, values) / np.bincount(design.group)
+    off = np.abs(values - means[design.group])
+    for number, method in enumerate(design.methods):
+        own = design.method == number
+        if (off[own] <= 1e-9 * np.abs(values[own])).all():
+            wanted = f"measures: expected values of {name} that differ between seeds"
+            raise InputError(f"{wanted}; got the same for all seeds of {method} (such a difference is exact)")
+    return values
+
+
+def incidence(numbers: Array) -> Tensor:
+    """[N] numbers -> [N, number of different ones], one where a row belongs."""
+    return torch.nn.functional.one_hot(torch.from_numpy(numbers)).double()

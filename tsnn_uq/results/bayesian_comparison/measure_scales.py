@@ -1,0 +1,100 @@
+"""How a column of results is modelled, in which unit its differences are told, and which of them do not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.results import measures
+
+__all__ = ["COMPARED_MEASURES", "Array", "MeasureScale", "scale_measure"]
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+COMPARED_MEASURES = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
+"""Columns that are compared unless others are asked for."""
+
+_ACCURACIES = ("accuracy", "point_accuracy", "validation_accuracy")
+#: Half the width of the region of practical equivalence, in the unit above.
+_ROPES = {**dict.fromkeys(_ACCURACIES, 0.1), "ece": 0.1}
+_SHARE_OF_BASELINE = 0.05
+
+
+@dataclass(frozen=True)
+class MeasureScale:
+    """A column of results on the scale on which the model's effects add up.
+
+    Seeds scatter in proportion to what is measured, and methods change it by factors: positive columns are modelled by
+    their logarithm. Accuracies and sparsities are modelled by their logit, which near 1 is the logarithm of the error
+    and never leaves 0 to 1. Columns that reach zero (or one, for fractions) keep their scale, in units of their
+    standard deviation. Accuracy is no binomial count here: all networks answer the same test inputs, so the
+    counts' errors are shared, and what tells the networks apart is the scatter over seeds.
+
+    Attributes:
+        name: the column.
+        scale: ``"logit"``, ``"log"`` or ``"identity"``.
+        unit: unit of differences; "points" are percentage points.
+        factor: this many units are 1 in the column.
+        center: mean of the column on that scale.
+        width: one on logarithmic scales, else the column's standard deviation.
+        rope: half the width of the region of practical equivalence, in `unit`; None is 5 % of the baseline's value.
+    """
+
+    name: str
+    scale: Literal["logit", "log", "identity"]
+    unit: str
+    factor: float
+    center: float
+    width: float
+    rope: float | None
+
+    def forward(self, values: Array) -> Array:
+        """Values of the column -> the model's scale."""
+        return (_stretch(self.scale, values) - self.center) / self.width
+
+    def backward(self, values: Tensor) -> Tensor:
+        """The model's scale -> `unit`; the mean of a group becomes its typical (median) network."""
+        values = values * self.width + self.center
+        if self.scale == "logit":
+            values = values.sigmoid()
+        return (values.exp() if self.scale == "log" else values) * self.factor
+
+    def half_rope(self, baseline: float) -> float:
+        """Half the width of the region of practical equivalence where the baseline's value, in `unit`, is this."""
+        return _SHARE_OF_BASELINE * abs(baseline) if self.rope is None else self.rope
+
+
+def _stretch(scale: str, values: Array) -> Array:
+    if scale == "logit":
+        return np.log(values) - np.log1p(-values)
+    return np.log(values) if scale == "log" else values
+
+
+def scale_measure(name: str, values: Array, ropes: Mapping[str, float]) -> MeasureScale:
+    """Choose the scale of a column from its name and values (finite, not all the same).
+
+    Raises:
+        InputError: a ROPE that is not positive.
+    """
+    scale: Literal["logit", "log", "identity"] = "log" if values.min() > 0 else "identity"
+    if name in (*_ACCURACIES, "sparsity"):
+        scale = "logit" if values.min() > 0 and values.max() < 1 else "identity"
+    rope = ropes.get(name, _ROPES.get(name))
+    if rope is not None and not 0 < rope < float("inf"):
+        raise InputError(f"rope: expected a positive half-width for {name}; got {rope}")
+    stretched = _stretch(scale, values)
+    width = float(stretched.std()) if scale == "identity" else 1.0
+    unit, factor = _unit(name)
+    return MeasureScale(name, scale, unit, factor, float(stretched.mean()), width, rope)
+
+
+def _unit(name: str) -> tuple[str, float]:
+    """Unit of a column's differences, and how many of it are 1 in the column."""
+    shown = measures.MEASURES.get(name.removeprefix("point_").removeprefix("validation_"))
+    if shown is None:
+        return "", 1.0
+    return ("points", 100.0) if shown.unit == "%" else (shown.own_unit, 1.0)

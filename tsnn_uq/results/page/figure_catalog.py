@@ -1,0 +1,329 @@
+"""The figures of a page: each drawn from predictions of named networks, or from trained runs, with what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.storage import read_config
+from tsnn_uq.results import figures, studies
+from tsnn_uq.results.paired_differences import result_rows
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.studies import Runs, RunsOrPredictions
+from tsnn_uq.results.tables import summarize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["PREDICTED_ANEW", "STORED", "DescribedFigure", "FigureSource", "draw_described", "prediction_figures"]
+
+INPUTS = 1000  # that are predicted anew for a figure, at most
+
+
+@dataclass(frozen=True)
+class FigureSource:
+    """What figures are drawn from.
+
+    Args:
+        networks: what networks predicted, of several seeds the first.
+        bins: of their calibration errors.
+        source: the runs, which may predict anew; where there are none, the predictions.
+    """
+
+    networks: NamedPredictions
+    bins: int
+    source: RunsOrPredictions
+
+    @classmethod
+    def of(cls, source: RunsOrPredictions, bins: int = 15) -> FigureSource:
+        """Predictions, or runs with what they have stored and their own bins."""
+        if isinstance(source, NamedPredictions):
+            return cls(source, bins, source)
+        return cls(source.predictions(), read_config(next(iter(source.folders.values())))["bins"], source)
+
+    @property
+    def runs(self) -> Runs:
+        """The runs.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not isinstance(self.source, Runs):
+            raise InputError("networks: expected runs in a folder, whose networks can be loaded; got predictions alone")
+        return self.source
+
+    @property
+    def predictions(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """By method, Monte Carlo probabilities [S, N, C] and labels [N]."""
+        return self.networks.pairs()
+
+    @property
+    def samples(self) -> int:
+        """S."""
+        return self.networks.samples
+
+    @property
+    def inputs(self) -> int:
+        """N."""
+        return len(self.networks.labels)
+
+
+@dataclass(frozen=True)
+class DescribedFigure:
+    """A figure and what it shows.
+
+    Args:
+        draw: makes the figure from the table.
+        table: the numbers in it.
+        says: what is drawn.
+        inputs: N, the inputs behind it; None where they play no part.
+        sampled: whether Monte Carlo samples were drawn.
+    """
+
+    draw: Callable[[DataFrame], Figure]
+    table: DataFrame
+    says: str
+    inputs: int | None
+    sampled: bool = True
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure, drawn when it is asked for first."""
+        return self.draw(self.table)
+
+
+def prediction_figures(networks: NamedPredictions, *, bins: int = 15) -> dict[str, Callable[[], DescribedFigure]]:
+    """Everything that can be drawn from predictions alone, by title.
+
+    Args:
+        networks: of several seeds the first is drawn.
+        bins: bins of calibration errors.
+
+    Returns:
+        Functions without arguments. Each returns a `DescribedFigure`, or raises an `InputError` that names what the
+        predictions lack.
+    """
+    shown = FigureSource.of(networks, bins)
+    drawings = dict(OF_PREDICTIONS)
+    for name in networks.foreign_names:
+        drawings[f"Entropy of {name}"] = partial(_foreign_entropy, name=name)
+        drawings[f"Detection of {name}"] = partial(_foreign_roc, name=name)
+    drawings["Detection of foreign sets by each score"] = _detection
+    return {title: partial(draw_described, shown, draw) for title, draw in drawings.items()}
+
+
+def draw_described(shown: FigureSource, draw: Callable[[FigureSource], DescribedFigure]) -> DescribedFigure:
+    """A figure whose table says what it was measured on, and so does the figure."""
+    drawn = draw(shown)
+    return replace(drawn, table=figures.describe(drawn.table, **shown.source.facts))
+
+
+def _reliability(shown: FigureSource) -> DescribedFigure:
+    bins = shown.bins
+    says = (
+        f"Above, accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals: on the dashed "
+        "diagonal a network is as often right as it says. Below, how many inputs have that confidence. "
+        f"ECE: expected calibration error with {bins} bins."
+    )
+    return DescribedFigure(
+        figures.reliability_diagram, figures.reliability_table(shown.predictions, bins), says, shown.inputs
+    )
+
+
+def _entropy(shown: FigureSource) -> DescribedFigure:
+    says = (
+        "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
+        "each group divided by its own size. A useful uncertainty puts the wrong ones to the right."
+    )
+    return DescribedFigure(figures.entropy_histogram, figures.entropy_table(shown.predictions), says, shown.inputs)
+
+
+def _foreign_entropy(shown: FigureSource, name: str) -> DescribedFigure:
+    says = (
+        "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
+        f"and of the foreign inputs of {name}, which a network should be unsure of; each group divided by its own size."
+    )
+    foreign = studies.foreign_predictions(shown.source, name)
+    table = figures.entropy_table(shown.predictions, outlier=foreign).assign(foreign=name)
+    return DescribedFigure(figures.entropy_histogram, table, says, shown.inputs)
+
+
+def _selective(shown: FigureSource) -> DescribedFigure:
+    says = (
+        "Errors among the accepted inputs if only the share called coverage, those of least predictive entropy, is "
+        "answered. A curve is at 0 until the first error is accepted. AURC and AUGRC are areas, the smaller the better."
+    )
+    return DescribedFigure(figures.selective_curves, figures.selective_table(shown.predictions), says, shown.inputs)
+
+
+def _foreign_roc(shown: FigureSource, name: str) -> DescribedFigure:
+    says = (
+        f"At the right, how well predictive entropy tells the foreign inputs of {name} from the test inputs: the share "
+        "of foreign inputs that are flagged against the share of test inputs that are. At the left, errors among the "
+        "accepted test inputs."
+    )
+    foreign = studies.foreign_predictions(shown.source, name)
+    table = figures.selective_table(shown.predictions, outlier=foreign).assign(foreign=name)
+    return DescribedFigure(figures.selective_curves, table, says, shown.inputs)
+
+
+def _detection(shown: FigureSource) -> DescribedFigure:
+    if not shown.networks.foreign_names:
+        raise InputError(
+            "foreign: expected predictions for foreign inputs; got none (arrays foreign_NAME_probs give them)"
+        )
+    table = studies.foreign_detection(shown.source)
+    says = (
+        "AUROC of telling each foreign set from the test inputs by each score that the arrays allow: energy and ViM "
+        "need logits, detectors features of the test, foreign and training (or validation) inputs. Bold: the best."
+    )
+    return DescribedFigure(figures.detection_heatmap, table, says, shown.inputs)
+
+
+def _variance(shown: FigureSource) -> DescribedFigure:
+    says = (
+        f"Monte Carlo variance of each input against that of {shown.networks.reference}: above, the darker a cell, the "
+        "more inputs that both get right; a cross is an input that at least one gets wrong. Below, the mean difference "
+        "by class. Intervals are 95 % of a paired bootstrap over inputs. Temperatures of the softmax are as trained, "
+        "and a softer softmax alone lowers the variance."
+    )
+    table = figures.variance_table(studies.paired_variances(shown.networks))
+    return DescribedFigure(figures.variance_scatter, table, says, shown.inputs)
+
+
+def _weights(shown: FigureSource) -> DescribedFigure:
+    says = (
+        "Weights of the float network by layer, coloured by the code that each has in the ternary network of the same "
+        "seed. Dashed: where the method's rule would cut the float weights."
+    )
+    return DescribedFigure(figures.weight_code_histogram, studies.weight_histograms(shown.runs), says, None)
+
+
+def _fitted_variance(shown: FigureSource) -> DescribedFigure:
+    says = (
+        "Monte Carlo variance of each input, as the figure with temperatures as trained, after each network's "
+        "temperature was fitted on its own validation part."
+    )
+    table = figures.variance_table(studies.paired_variances(shown.networks, recalibrate=True))
+    return DescribedFigure(figures.variance_scatter, table, says, shown.inputs)
+
+
+def _shift(shown: FigureSource) -> DescribedFigure:
+    table = studies.shift_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
+    table = figures.with_pictures(table, ["shift", "amount"], studies.shifted_examples(shown.runs, inputs=INPUTS))
+    says = (
+        "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images that are "
+        "rotated, noisy or blurred more and more. Above, one of them."
+    )
+    return DescribedFigure(figures.shift_figure, table, says, int(table["inputs"].iloc[0]))
+
+
+def _anytime(shown: FigureSource) -> DescribedFigure:
+    table = studies.anytime_curves(shown.source, inputs=INPUTS, bins=shown.bins, repeats=8)
+    masks = (
+        "" if set(table["mask"]) == {""} else ", with masks fixed over the time steps and with masks redrawn at each"
+    )
+    says = (
+        f"What fewer Monte Carlo samples and fewer time steps cost{masks}. Bands are standard deviations over random "
+        "orders of the same samples, up to a quarter of them."
+    )
+    return DescribedFigure(figures.anytime_figure, table, says, int(table["inputs"].iloc[0]))
+
+
+def _stopping(shown: FigureSource) -> DescribedFigure:
+    table = studies.stopping_curves(shown.source)
+    says = (
+        "What is lost, and covered, when inputs are stopped before the last time step, against the steps that this "
+        "saves; rules are calibrated on the validation part. Crosses are what was promised."
+    )
+    return DescribedFigure(figures.stopping_figure, table, says, shown.inputs)
+
+
+def _doubt(shown: FigureSource) -> DescribedFigure:
+    answers = next((of.answers for of in shown.networks.first().values() if of.answers is not None), None)
+    if answers is None:
+        raise InputError(
+            "answers: expected how often people chose each class [N, C]; got none (an array answers gives it)"
+        )
+    table = studies.compare_with_people(shown.predictions, answers, seed=shown.networks.seed)
+    says = "How the networks' entropy follows that of people's answers to the same inputs, and how far it correlates."
+    return DescribedFigure(figures.doubt_figure, table, says, shown.inputs)
+
+
+def _sparsity(shown: FigureSource) -> DescribedFigure:
+    table = studies.layer_sparsity(shown.runs)
+    says = "Share of zero weights, and spikes per neuron and time step, of each layer, without random masks."
+    return DescribedFigure(figures.layer_sparsity_chart, table, says, int(table["inputs"].iloc[0]), sampled=False)
+
+
+def _potentials(shown: FigureSource) -> DescribedFigure:
+    table = studies.potential_distribution(shown.runs)
+    says = "Membrane potentials before the reset, in firing thresholds, without random masks: from 1 on a neuron fires."
+    return DescribedFigure(figures.potential_histogram, table, says, int(table["inputs"].iloc[0]), sampled=False)
+
+
+def _raster(shown: FigureSource) -> DescribedFigure:
+    says = "Which neurons fire at which time step for the first test input, without random masks."
+    return DescribedFigure(figures.spike_raster, studies.spike_trains(shown.runs), says, None)
+
+
+def _digits(shown: FigureSource) -> DescribedFigure:
+    table = studies.uncertain_inputs(shown.networks)
+    says = (
+        f"The test inputs that the {table['by'].iloc[0]} network is least sure of, and those that it gives the highest "
+        "probability to a wrong class, with each network's mean prediction."
+    )
+    table = figures.with_pictures(table, "input", studies.input_pictures(shown.source, table))
+    return DescribedFigure(figures.digit_gallery, table, says, shown.inputs)
+
+
+def _tradeoff(shown: FigureSource) -> DescribedFigure:
+    known = [name for name in shown.networks.names if all(of.costs for of in shown.networks.members[name])]
+    if len(known) < 2:
+        wanted = "costs such as storage_bytes or energy_pj of at least two networks"
+        raise InputError(f"costs: expected {wanted}; got those of {', '.join(known) or 'none'} (arrays of these names)")
+    table = studies.tradeoff_table(summarize(result_rows(shown.networks, bins=shown.bins)))
+    says = (
+        "Means over seeds with sample standard deviations; the grey line joins networks that no other beats in both "
+        "means. Predictive entropy has no such line, since neither more nor less is better."
+    )
+    return DescribedFigure(figures.tradeoff_figure, table.dropna(subset=["cost_value"]), says, shown.inputs)
+
+
+STORED: dict[str, Callable[[FigureSource], DescribedFigure]] = {
+    "Reliability": _reliability,
+    "Entropy and mutual information": _entropy,
+    "Selective prediction": _selective,
+    "Variance, input by input": _variance,
+    "Weights and their codes": _weights,
+}
+"""Figures, by title, of what the runs have stored."""
+PREDICTED_ANEW: dict[str, Callable[[FigureSource], DescribedFigure]] = {
+    "Variance at fitted temperatures": _fitted_variance,
+    "Shifted images": _shift,
+    "Fewer samples, fewer time steps": _anytime,
+    "Sparsity of weights and spikes": _sparsity,
+    "Membrane potentials": _potentials,
+    "Spikes": _raster,
+    "The most uncertain inputs": _digits,
+}
+"""Figures for which networks predict anew, or data are needed."""
+OF_PREDICTIONS: dict[str, Callable[[FigureSource], DescribedFigure]] = {
+    "Reliability": _reliability,
+    "Entropy and mutual information": _entropy,
+    "Selective prediction": _selective,
+    "Variance, input by input": _variance,
+    "Variance at fitted temperatures": _fitted_variance,
+    "Fewer samples, fewer time steps": _anytime,
+    "Stopping early": _stopping,
+    "The most uncertain inputs": _digits,
+    "People's compare_with_people": _doubt,
+    "Accuracy and uncertainty against cost": _tradeoff,
+}
+"""Figures for which predictions are enough; those of foreign sets are beside them."""

@@ -1,0 +1,209 @@
+"""The numbers of a page's tables: means and spreads over seeds, as they are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tsnn_uq.results.measures import COSTS, MEASURES, QUALITY, SCALED, Measure
+from tsnn_uq.results.page.folder_contents import FolderContents
+from tsnn_uq.results.paired_differences import mcnemar_tests, paired_differences, result_rows
+from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.tables import summarize
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = [
+    "Cell",
+    "Heading",
+    "PairedTable",
+    "ResultTable",
+    "Row",
+    "named_tables",
+    "paired_tables",
+    "result_tables",
+    "summary_table",
+]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a column shows; see `tsnn_uq.results.measures.Measure`."""
+
+    title: str
+    better: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean and spread over seeds, in the summary's unit and as shown in the heading's.
+
+    Args:
+        mean: in the summary's unit, with all digits.
+        shown: the mean, in the heading's.
+        std: sample standard deviation, in the summary's unit.
+        spread: the deviation, in the heading's; empty for one seed.
+        kept: how many of the seeds are in the mean, where that is not all of them.
+    """
+
+    mean: float
+    shown: str
+    std: float
+    spread: str
+    kept: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A kind of network: its method, what else tells it apart, the number of seeds, and its numbers."""
+
+    method: str
+    where: str
+    seeds: int
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of a page.
+
+    Args:
+        title: the caption.
+        headings: of the measures.
+        rows: a row for each kind of network.
+        undetermined: whether a temperature was left out of it.
+    """
+
+    title: str
+    headings: list[Heading]
+    rows: list[Row]
+    undetermined: bool = False
+
+
+def result_tables(contents: FolderContents) -> Iterator[ResultTable]:
+    """What networks achieve, as they are and after their temperature was set, and what they cost."""
+    for group, summary in contents.summaries().items():
+        of = f", regularizer {group}" if group else ""
+        yield summary_table(summary, QUALITY.values(), f"Accuracy, calibration and uncertainty{of}")
+        if "temperature_mean" in summary:  # not of runs of an older version
+            yield summary_table(summary, SCALED.values(), f"After temperature scaling{of}")
+        yield summary_table(summary, COSTS.values(), f"Size and cost{of}")
+
+
+def named_tables(networks: NamedPredictions, bins: int) -> Iterator[ResultTable]:
+    """The same tables of named networks, in their order, without what is known of none of them."""
+    summary = summarize(result_rows(networks, bins=bins)).set_index("method").loc[list(networks.names)].reset_index()
+    for measures, title in (
+        (QUALITY, "Accuracy, calibration and uncertainty"),
+        (SCALED, "After temperature scaling"),
+        (COSTS, "Size and cost"),
+    ):
+        given = [one for one in measures.values() if f"{one.column}_mean" in summary]
+        known = [one for one in given if summary[f"{one.column}_mean"].notna().any()]
+        if known:
+            yield summary_table(summary, known, title, kinds=False)
+
+
+@dataclass(frozen=True)
+class PairedTable:
+    """A table of differences from a reference: headings, and of each row the network and its texts.
+
+    A text is emphasized where its interval does not hold 0.
+    """
+
+    title: str
+    headings: list[Heading]
+    rows: list[tuple[str, list[tuple[str, bool]]]]
+
+
+def paired_tables(networks: NamedPredictions, bins: int) -> Iterator[PairedTable]:
+    """Differences between each network and the reference, and McNemar's test; nothing of one network alone."""
+    if len(networks.names) < 2:
+        return
+    table = paired_differences(networks, bins=bins)
+    measures = [MEASURES[name] for name in dict.fromkeys(table["measure"])]
+    rows = [
+        (name, [_difference(row) for row in table[table["method"] == name].to_dict("records")])
+        for name in networks.others
+    ]
+    first = table.iloc[0]
+    title = f"Differences from {networks.reference}, with {100 * first['level']:g} % intervals"
+    yield PairedTable(title, [Heading(one.title, one.better, one.unit or one.span) for one in measures], rows)
+    tests = mcnemar_tests(networks)
+    several = tests["seed"].nunique() > 1
+    alone = [Heading(f"{who} alone right", 0, "inputs") for who in (networks.reference, "this network")]
+    headings = [Heading("seed", 0, "place"), *alone, Heading("p", 0, "two-sided")]
+    rows = []
+    for row in tests.to_dict("records"):
+        counts = [f"{row[name]:,}" for name in ("seed", "only_reference", "only_method")]
+        cells = [*((text, False) for text in counts), (f"{row['p_value']:.3g}", row["p_value"] < 1 - first["level"])]
+        rows.append((str(row["method"]), cells if several else cells[1:]))
+    title = f"McNemar's test of equal accuracies with {networks.reference}"
+    yield PairedTable(title, headings if several else headings[1:], rows)
+
+
+def _difference(row: dict[Any, Any]) -> tuple[str, bool]:
+    """A difference with its interval, and whether that leaves out 0."""
+    measure = MEASURES[row["measure"]]
+    if math.isnan(row["difference"]):
+        return "-", False
+    values = (row[name] * measure.factor for name in ("difference", "low", "high"))
+    middle, low, high = (f"{value:+.{measure.digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]", row["low"] > 0 or row["high"] < 0
+
+
+def summary_table(summary: DataFrame, measures: Collection[Measure], title: str, *, kinds: bool = True) -> ResultTable:
+    """Mean and sample standard deviation over seeds, a row for each network, a column for each measure.
+
+    Args:
+        summary: what `tsnn_uq.results.tables.summarize` returns.
+        measures: the columns.
+        title: of the table.
+        kinds: whether rows name family and quantized part.
+    """
+    units = [_unit(measure, summary[f"{measure.column}_mean"]) for measure in measures]
+    headings = [Heading(m.title, m.better, unit) for m, (unit, _) in zip(measures, units, strict=True)]
+    several = "dataset" in summary and summary["dataset"].nunique() > 1
+    rows = []
+    for row in summary.to_dict("records"):
+        where = [str(row["dataset"])] if several else []
+        where += [str(row["family"]), _weights(str(row["quantized_part"]))] if kinds else []
+        cells = [_cell(row, measure, size) for measure, (_, size) in zip(measures, units, strict=True)]
+        rows.append(Row(row["method"], ", ".join(where), row["seeds"], cells))
+    left_out = {measure.left_out for measure in measures} & set(summary.columns)
+    return ResultTable(title, headings, rows, any(summary[name].any() for name in left_out))
+
+
+def _weights(part: str) -> str:
+    return {"none": "float weights", "all": "all layers ternary"}.get(part, f"{part} layers ternary")
+
+
+def _unit(measure: Measure, means: Iterable[float]) -> tuple[str, float]:
+    """The largest unit in which no mean is below one, and how many of the summary's own it is."""
+    least = min((mean for mean in means if mean > 0), default=0.0)
+    sizes = {unit: size / measure.size for unit, size in measure.units.items()}
+    fitting = [unit for unit in sizes.items() if least >= unit[1]]
+    return fitting[-1] if fitting else next(iter(sizes.items()))
+
+
+def _cell(row: dict[Any, Any], measure: Measure, size: float) -> Cell:
+    mean, std = row[f"{measure.column}_mean"], row[f"{measure.column}_std"]
+    left_out = row.get(measure.left_out, 0)
+    return Cell(
+        mean,
+        "-" if math.isnan(mean) else f"{mean / size:,.{measure.digits}f}",
+        std,
+        "" if math.isnan(std) else _spread(std / size, measure.digits),
+        f"{row['seeds'] - left_out} of {row['seeds']}" if left_out else "",
+    )
+
+
+def _spread(value: float, digits: int) -> str:
+    """Digits of a spread: those of its mean, and more where nothing of it would be left."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{max(digits, -math.floor(math.log10(value)))}f}"

@@ -1,0 +1,184 @@
+"""How networks differ from a reference on the same inputs: measured in pairs, so that what is hard for both cancels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tsnn_uq.checks import check_fraction, check_positive
+from tsnn_uq.metrics import functional as metrics
+from tsnn_uq.metrics.bins import bin_numbers
+from tsnn_uq.results.measure_predictions import after_temperature, evaluate
+from tsnn_uq.results.measures import COSTS
+from tsnn_uq.results.predictions import NamedPredictions, Predictions
+from tsnn_uq.seeds import generator_for
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_BLOCK = 100  # resamples at a time, 80 kB each for 10,000 inputs
+
+__all__ = ["mcnemar_tests", "paired_differences", "result_rows"]
+
+_PER_INPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "accuracy": lambda probs, labels: probs.mean(0).argmax(-1) == labels,
+    "nll": lambda probs, labels: metrics.negative_log_likelihood(probs.mean(0), labels, reduction="none"),
+    "brier": lambda probs, labels: metrics.brier_score(probs.mean(0), labels, reduction="none"),
+    "predictive_entropy": lambda probs, _: metrics.predictive_entropy(probs, reduction="none"),
+    "mutual_information": lambda probs, _: metrics.mutual_information(probs, reduction="none"),
+    "predictive_variance": lambda probs, _: metrics.predictive_variance(probs, reduction="none"),
+}
+"""Measures that are means over inputs, by name: from [S, N, C] and labels [N] to a value per input [N]."""
+
+
+def paired_differences(
+    networks: NamedPredictions, *, resamples: int = 1000, bins: int = 15, level: float = 0.95
+) -> DataFrame:
+    """The difference of each measure between each network and the reference, with paired bootstrap intervals.
+
+    Of several seeds the mean over seeds is compared. The intervals are for new test inputs, with these very networks;
+    that other seeds would give other networks is another source of chance, see `tsnn_uq.results.bayesian_comparison`.
+
+    Args:
+        networks: two or more.
+        resamples: of the test inputs, the same for all networks and measures (Efron and Tibshirani 1993, chapter 8).
+        bins: bins of the calibration error.
+        level: coverage of the intervals.
+
+    Returns:
+        A row for each ``method`` but the reference and ``measure`` (accuracy, nll, brier, ece, predictive_entropy,
+        mutual_information, predictive_variance, aurc; fractions and nats): ``difference``, the method's minus the
+        reference's, ``low`` and ``high``; ``reference``, ``inputs``, ``seeds`` (of the method), ``resamples`` and
+        ``level``. Where a loss is infinite there is no interval (NaN).
+
+    Raises:
+        InputError: one network alone, or an option out of range.
+    """
+    import pandas as pd
+
+    check_positive("bins", bins, integer=True)
+    check_positive("resamples", resamples, integer=True)
+    check_fraction("level", level, below_one=True)
+    others, count = networks.others, len(networks.labels)
+    members = {name: [_prepared(one, bins) for one in of] for name, of in networks.members.items()}
+    whole = {name: _measured(of, torch.ones(1, count, dtype=torch.float64))[0] for name, of in members.items()}
+    draws: dict[str, list[Tensor]] = {name: [] for name in networks.names}
+    generator = generator_for(networks.seed, "differences")
+    for start in range(0, resamples, _BLOCK):
+        rows = torch.randint(count, (min(_BLOCK, resamples - start), count), generator=generator)
+        weights = torch.zeros(rows.shape, dtype=torch.float64).scatter_add_(1, rows, torch.ones(rows.shape).double())
+        for name, of in members.items():
+            draws[name].append(_measured(of, weights))
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    reference = torch.cat(draws[networks.reference])
+    tables = []
+    for name in others:
+        low, high = (torch.cat(draws[name]) - reference).quantile(ends, dim=0)
+        found = torch.stack([whole[name] - whole[networks.reference], low, high], dim=1)
+        found[~found.isfinite().all(1)] = math.nan
+        table = pd.DataFrame(found.numpy(), columns=["difference", "low", "high"])
+        table.insert(0, "measure", [*_PER_INPUT, "ece", "aurc"])
+        sizes = {"inputs": count, "seeds": len(networks.members[name]), "resamples": resamples, "level": level}
+        tables.append(table.assign(reference=networks.reference, **sizes))
+        tables[-1].insert(0, "method", name)
+    return pd.concat(tables, ignore_index=True)
+
+
+class _Prepared(NamedTuple):
+    """What resamples of a network's test inputs are measured by."""
+
+    values: Tensor  #: of the measures of `_PER_INPUT` [N, measures]
+    gaps: Tensor  #: confidence minus being right, in the column of the input's bin [N, bins]
+    rank: Tensor  #: place of the input's entropy among all different ones [N]
+    wrong: Tensor  #: 1 where the prediction is wrong [N]
+
+
+def _prepared(one: Predictions, bins: int) -> _Prepared:
+    probs, labels = one.test.pair
+    values = torch.stack([measure(probs, labels).double() for measure in _PER_INPUT.values()], dim=-1)
+    confidence, predicted = probs.mean(0).max(-1)
+    wrong = (predicted != labels).double()
+    gaps = torch.zeros(len(labels), bins, dtype=torch.float64)
+    gaps.scatter_(1, bin_numbers(confidence, bins)[:, None], (confidence.double() - 1 + wrong)[:, None])
+    rank = metrics.predictive_entropy(probs, reduction="none").unique(return_inverse=True)[1]
+    return _Prepared(values, gaps, rank, wrong)
+
+
+def _measured(members: Sequence[_Prepared], weights: Tensor) -> Tensor:
+    """All measures, the mean over seeds, of R test sets that hold each input so often [R, N]: float64 [R, measures]."""
+    count = weights.shape[1]
+    found = []
+    for one in members:
+        errors = (weights @ one.gaps).abs().sum(1, keepdim=True)
+        found.append(torch.cat([weights @ one.values, errors], dim=1) / count)
+        found[-1] = torch.cat([found[-1], _areas(one, weights)[:, None]], dim=1)
+    return torch.stack(found).mean(0)
+
+
+def _areas(one: _Prepared, weights: Tensor) -> Tensor:
+    """`tsnn_uq.metrics.functional.aurc` of each of R test sets, predictive entropy as the score, float64 [R]."""
+    accepted = torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
+    areas = []
+    for often in weights:
+        counts = torch.bincount(one.rank, often)
+        errors = torch.bincount(one.rank, often * one.wrong) / counts.clamp(min=1)  # of equal entropies the mean
+        areas.append((errors.repeat_interleave(counts.long()).cumsum(0) / accepted).mean())
+    return torch.stack(areas)
+
+
+def mcnemar_tests(networks: NamedPredictions) -> DataFrame:
+    """McNemar's exact test of each network against the reference, seed by seed.
+
+    Returns:
+        A row for each ``method`` but the reference and each ``seed`` (its place) that both have: the numbers of test
+        inputs that the reference alone, and the method alone, has right, ``only_reference`` and ``only_method``; and
+        the two-sided ``p_value`` of equal accuracies (`tsnn_uq.metrics.functional.mcnemar_test`).
+
+    Raises:
+        InputError: one network alone.
+    """
+    import pandas as pd
+
+    rows = []
+    for name in networks.others:
+        pairs = zip(networks.members[networks.reference], networks.members[name], strict=False)
+        for seed, pair in enumerate(pairs):
+            right = [one.test.probs.mean(0).argmax(-1) == networks.labels for one in pair]
+            found = metrics.mcnemar_test(*right)
+            row = {"method": name, "reference": networks.reference, "seed": seed}
+            row |= {"only_reference": int(found.only_first), "only_method": int(found.only_second)}
+            rows.append(row | {"p_value": float(found.p_value)})
+    return pd.DataFrame(rows)
+
+
+def result_rows(networks: NamedPredictions, *, bins: int = 15) -> list[dict[str, Any]]:
+    """A row of results for each network and seed, in the columns of ``results.csv``.
+
+    Args:
+        networks: any.
+        bins: bins of the calibration error.
+
+    Returns:
+        Rows as `tsnn_uq.results.tables.summarize` takes them: what `evaluate` gives of the test part, where there is a
+        validation part what `after_temperature` gives, and costs, NaN where they are not known. ``method`` is the
+        name, ``seed`` the place among those of the name.
+    """
+    rows = []
+    for name, of in networks.members.items():
+        for seed, one in enumerate(of):
+            row: dict[str, Any] = {
+                "family": networks.title or "-",
+                "quantized_part": "none",
+                "method": name,
+                "seed": seed,
+            }
+            row |= evaluate(*one.test.pair, bins)
+            row |= {cost: one.costs.get(cost, math.nan) for cost in COSTS}
+            if one.validation is not None:
+                row |= after_temperature(one.validation.pair, *one.test.pair, bins)
+            rows.append(row)
+    return rows
