@@ -109,10 +109,10 @@ def test_rate_is_snntorchs_in_distribution():
 @pytest.mark.parametrize(
     ("x", "match"),
     [
-        (torch.tensor([1.5]), "expected 0 <= value <= 1; got 1.5"),
-        (torch.tensor([-0.5]), "expected 0 <= value <= 1; got -0.5"),
-        (torch.tensor([0.5, float("nan")]), "expected 0 <= value <= 1; got nan"),
-        (torch.tensor([1]), "expected floating-point intensities; got a int64 tensor"),
+        (torch.tensor([1.5]), "expected 0 <= value <= 1"),
+        (torch.tensor([-0.5]), "expected 0 <= value <= 1"),
+        (torch.tensor([0.5, float("nan")]), "expected 0 <= value <= 1"),
+        (torch.tensor([1]), "expected floating-point intensities"),
     ],
 )
 def test_intensities_outside_the_unit_interval_are_refused(code, x, match):
@@ -155,16 +155,14 @@ def test_the_layer_can_be_copied_and_moved_with_its_network():
 
 
 def test_rate_without_a_generator_says_what_to_set():
-    with pytest.raises(
-        InputError, match=r"^generators: expected set_generator.* before rate coding, .*the 1 images; got 0"
-    ):
+    with pytest.raises(InputError, match=r"^generators: expected set_generator.* before rate coding, .*the 1 images"):
         Coding("rate", steps=2)(torch.ones(1))
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"kind": "latncy"}, "^kind: expected one of constant, .*mean 'latency'"),
+        ({"kind": "latncy"}, "^kind: expected one of"),
         ({"steps": 0}, "^steps: expected a positive whole number"),
         ({"gain": 0.0}, "^gain: expected a positive number"),
     ],
@@ -202,16 +200,16 @@ def test_packing_does_not_mind_the_layout_in_memory():
 
 @pytest.mark.parametrize("value", [2, -1, 256, 257, 0.5, 1.5, float("nan"), float("inf")])
 def test_what_is_no_spike_is_not_packed(value):
-    with pytest.raises(InputError, match=r"^spikes: expected only 0 and 1; got other values"):
+    with pytest.raises(InputError, match=r"^spikes: expected only 0 and 1"):
         pack_spikes(torch.tensor([0, 1, value]))
 
 
 @pytest.mark.parametrize(
     ("packed", "count", "match"),
     [
-        (torch.zeros(2, 2, dtype=torch.uint8), 17, r"^packed: expected uint8 of shape \[..., 3\]; got .*\[2, 2\]"),
-        (torch.zeros(2, 2, dtype=torch.uint8), 8, r"^packed: expected uint8 of shape \[..., 1\]; got .*\[2, 2\]"),
-        (torch.zeros(2, 2), 16, r"^packed: expected uint8 .*; got a float32 tensor"),
+        (torch.zeros(2, 2, dtype=torch.uint8), 17, r"^packed: expected uint8 of shape \[..., 3\]"),
+        (torch.zeros(2, 2, dtype=torch.uint8), 8, r"^packed: expected uint8 of shape \[..., 1\]"),
+        (torch.zeros(2, 2), 16, "^packed: expected uint8"),
         (torch.tensor(3, dtype=torch.uint8), 8, r"^packed: expected uint8 of shape"),
         (torch.zeros(2, 2, dtype=torch.uint8), 0, r"^count: expected a positive whole number"),
     ],

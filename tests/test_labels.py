@@ -98,6 +98,6 @@ def test_labels_beyond_those_of_uint8_and_int8():
     probs = torch.eye(200)
     assert F.accuracy(probs, labels.to(torch.uint8)) == 1
     assert F.accuracy(probs, labels.to(torch.uint16)) == 1
-    with pytest.raises(InputError, match="expected labels from 0 to 199; got -"):
+    with pytest.raises(InputError, match="expected labels from 0 to 199"):
         F.accuracy(probs, labels.to(torch.int8))
     assert R.TemperatureScaling().fit(0.9 * probs + 0.1 / 200, labels.to(torch.uint8)).classes == 200

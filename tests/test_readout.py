@@ -37,21 +37,14 @@ def test_gain_multiplies():
 
 
 @pytest.mark.parametrize("read", [logits, logits_over_time])
-@pytest.mark.parametrize(
-    ("outputs", "got"),
-    [
-        (torch.ones(3), r"a float32 tensor of shape \[3\]"),
-        (torch.ones(1, 1, 1, 1), r"a float32 tensor of shape \[1, 1, 1, 1\]"),
-        ((1, 2), r"\(1, 2\)"),
-    ],
-)
-def test_other_outputs_are_refused(read, outputs, got):
-    with pytest.raises(InputError, match=rf"^outputs: expected shape \[T, N, C\] or \[N, C\]; got {got}"):
+@pytest.mark.parametrize("outputs", [torch.ones(3), torch.ones(1, 1, 1, 1), (1, 2)])
+def test_other_outputs_are_refused(read, outputs):
+    with pytest.raises(InputError, match=r"^outputs: expected shape \[T, N, C\] or \[N, C\]"):
         read(outputs)
 
 
 def test_over_time_there_must_be_time():
-    with pytest.raises(InputError, match=r"^outputs: expected shape \[T, N, C\] for values over time; got a float32"):
+    with pytest.raises(InputError, match=r"^outputs: expected shape \[T, N, C\] for values over time"):
         logits_over_time(torch.ones(2, 3))
 
 

@@ -125,8 +125,8 @@ def test_a_folder_and_its_predictions_in_files_give_the_same_numbers(script, typ
         (["a={files}/float.npz", "a={files}/ternary.npz"], "got a twice"),
         (["a={files}/float.npz", "b={files}/absent.npz"], "there is none"),
         (["a={files}/float.npz", "b={files}"], "the folder of a single run"),
-        (["a={files}/float.npz", "--reference", "b"], "reference: expected one of a"),
-        (["a={files}/float.npz", "--methods", "b"], "methods: expected one of a"),
+        (["a={files}/float.npz", "--reference", "b"], "reference: expected one of"),
+        (["a={files}/float.npz", "--methods", "b"], "methods: expected one of"),
         (["a={files}/float.npz", "--seed", "1"], "seed: expected one of the 1 of a"),
     ],
 )

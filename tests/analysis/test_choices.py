@@ -51,7 +51,7 @@ def test_a_choice_stands_in_the_files_names(script, options, name, comparison, t
 
 
 def test_an_unknown_choice_is_refused(comparison, tmp_path):
-    with pytest.raises(InputError, match=r"show: expected one of weights, .*; got 'weight'"):
+    with pytest.raises(InputError, match="show: expected one of"):
         call("quantization", comparison, "--out", tmp_path, "--show", "weight")
 
 
@@ -88,6 +88,6 @@ def test_figures_of_a_table_go_beside_it_by_default(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("script", ["tradeoff", "differences"])
 def test_no_table_is_refused(script, tmp_path):
-    with pytest.raises(InputError, match="expected a CSV file of results, or the folder of a comparison; found no"):
+    with pytest.raises(InputError, match="expected a CSV file of results"):
         call(script, tmp_path, "--out", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

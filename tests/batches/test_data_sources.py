@@ -220,20 +220,17 @@ class Endless(IterableDataset):
     [
         ((INPUTS, LABELS[:3]), r"data: expected as many images as labels.*\[7, 2, 3\].*\[3\]"),
         ((INPUTS, LABELS[:, None]), "data: expected as many images as labels"),
-        ((INPUTS[:0], LABELS[:0]), "data: expected as many images as labels, at least one"),
+        ((INPUTS[:0], LABELS[:0]), "data: expected as many images as labels"),
         (INPUTS[:0], "data: expected at least one input"),
-        (
-            (INPUTS, LABELS, LABELS),
-            r"data: expected inputs or \(inputs, labels\) as tensors; got Tensor, Tensor, Tensor",
-        ),
-        ((INPUTS.numpy(), LABELS), "data: expected .* as tensors; got ndarray, Tensor"),
+        ((INPUTS, LABELS, LABELS), r"data: expected inputs or \(inputs, labels\) as tensors"),
+        ((INPUTS.numpy(), LABELS), "data: expected .* as tensors"),
         ((INPUTS, LABELS / 2), "labels: expected whole class numbers"),
-        ((INPUTS / 0, LABELS), "data: expected finite values; got NaN or infinity"),
+        ((INPUTS / 0, LABELS), "data: expected finite values"),
         (TensorDataset(INPUTS.where(INPUTS != 9, torch.inf)), "data: expected finite values"),
-        ([{"x": INPUTS[0]}], "data: expected inputs .* as tensors; got dict"),
-        ([], "data: expected at least one input; got a Dataset of none"),
-        (3, "data: expected tensors .*, a map-style Dataset or a DataLoader; got 3"),
-        (Endless(), "data: expected tensors .*, a map-style Dataset or a DataLoader"),
+        ([{"x": INPUTS[0]}], "data: expected inputs .* as tensors"),
+        ([], "data: expected at least one input"),
+        (3, "data: expected tensors .*, a map-style Dataset"),
+        (Endless(), "data: expected tensors .*, a map-style Dataset"),
     ],
 )
 def test_other_data_are_refused(data, match):

@@ -135,7 +135,7 @@ def test_divergence_warms_up(toy):
 
 
 def test_only_posteriors_have_a_bound():
-    with pytest.raises(InputError, match="model: expected a VariationalPosterior; got Linear"):
+    with pytest.raises(InputError, match="model: expected a VariationalPosterior"):
         Variational().start(nn.Linear(2, 2), torch.zeros(1, 2))
-    with pytest.raises(InputError, match="temperature: expected a positive number; got 0"):
+    with pytest.raises(InputError, match="temperature: expected a positive number"):
         Variational(0)

@@ -115,7 +115,7 @@ SHUFFLED = {
 @pytest.mark.parametrize("kind", SHUFFLED)
 def test_predictions_for_inputs_in_several_orders_are_not_mixed(kind, generator):
     posterior = Ensemble([model(), model(1)])
-    with pytest.raises(InputError, match="images: expected the same inputs in the same order"):
+    with pytest.raises(InputError, match="images: expected the same inputs"):
         posterior.predict(SHUFFLED[kind](images()), samples=2, generator=generator)
 
 
@@ -189,5 +189,5 @@ def test_a_network_that_holds_the_graph_of_a_training_step_has_every_posterior(n
 @pytest.mark.parametrize("name", ["snntorch hidden", "norse loop"])
 def test_networks_that_call_a_layer_for_each_step_are_not_trained(name):
     net, inputs, _ = peer(name, p=0.0)
-    with pytest.raises(InputError, match="inputs: expected all steps of the network's inputs in one call of a layer"):
+    with pytest.raises(InputError, match="inputs: expected all steps of the network's"):
         infer(ternary_posterior(net), (inputs, torch.arange(6) % 3), seed=0)

@@ -82,7 +82,7 @@ def test_foreign_and_damaged_files_are_told(tmp_path, generator):
     for load, mine, other in ((load_draws, draws, saved), (load_posterior, saved, draws)):
         with pytest.raises(InputError, match="there is none"):
             load(tmp_path / "nothing", model)
-        with pytest.raises(InputError, match=r"expected a (draws|posterior) file of tsnn-uq; got one of kind"):
+        with pytest.raises(InputError, match=r"expected a (draws|posterior) file of tsnn-uq"):
             load(other, model)
         with pytest.raises(InputError, match=r"expected (draws|a posterior) of such a network"):
             load(mine, network("dropout", sizes=(16, 9, 3)))
@@ -111,12 +111,12 @@ def test_damaged_codes_are_told(tmp_path, generator):
         load_draws(tmp_path / "draws", network("dropout"))
     tensors["2.weight.codes"] = tensors["2.weight.codes"][:0]
     write_tensors(tmp_path / "draws", tensors, header)
-    with pytest.raises(InputError, match="expected values of 1 or 2 draws; got 0"):
+    with pytest.raises(InputError, match="expected values of 1 or 2 draws"):
         load_draws(tmp_path / "draws", network("dropout"))
 
 
 def test_only_networks_of_one_shape_are_saved(tmp_path, generator):
-    with pytest.raises(InputError, match="networks: expected at least one network; got"):
+    with pytest.raises(InputError, match="networks: expected at least one network"):
         save_draws(tmp_path / "draws", [])
     with pytest.raises(InputError, match="networks: expected networks of the same shape"):
         save_draws(tmp_path / "draws", [network("dropout"), mlp()])

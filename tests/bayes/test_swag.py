@@ -52,19 +52,19 @@ def test_draws_repeat_and_need_two_networks(generator):
     nets, _ = wandering(generator)
     swag = Swag(nets[0])
     swag.collect(nets[0])
-    with pytest.raises(InputError, match="swag: expected at least 2 collected networks; got 1"):
+    with pytest.raises(InputError, match="swag: expected at least 2 collected networks"):
         swag.sample(generator)
     swag.collect(nets[1])
     assert same(*(swag.sample(torch.Generator().manual_seed(1)) for _ in range(2)))
-    with pytest.raises(InputError, match="network: expected the parameters of the first network; weight, bias differ"):
+    with pytest.raises(InputError, match="network: expected the parameters of the first"):
         swag.collect(nn.Linear(2, 7))
-    with pytest.raises(InputError, match="rank: expected at least 2; got 1"):
+    with pytest.raises(InputError, match="rank: expected at least 2"):
         Swag(nets[0], rank=1)
 
 
 def test_batch_norm_statistics_are_those_of_the_draw(generator):
     model, x = mlp(), images()[0]
-    with pytest.raises(InputError, match="images: expected inputs, since the network has BatchNorm"):
+    with pytest.raises(InputError, match="images: expected inputs, since the network"):
         Swag(model)
     swag = Swag(model, images=x, batch_size=16)
     swag.collect(model)
@@ -157,5 +157,5 @@ def test_an_ensemble_takes_its_networks_in_turn(generator):
     for wrong in ([], [1]):
         with pytest.raises(InputError, match="networks: expected at least one network"):
             Ensemble(wrong)
-    with pytest.raises(InputError, match="samples: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="samples: expected a positive whole number"):
         ensemble.predict(images()[0], samples=0, generator=generator)

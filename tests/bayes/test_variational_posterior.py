@@ -207,13 +207,13 @@ def test_held_input_is_held_and_takes_the_noise_once(generator):
 def test_steps_with_noise_of_their_own_are_refused(generator, model):
     posterior = gaussian_posterior(model).train()
     set_generator(posterior, generator)
-    with pytest.raises(InputError, match="inputs: expected all steps of the network's inputs in one call of a layer"):
+    with pytest.raises(InputError, match="inputs: expected all steps of the network's"):
         posterior(images()[0])
 
 
 def test_bad_choices_are_refused():
     model = network("dropout")
-    with pytest.raises(InputError, match="noise: expected one of auto, exact, flipout; got 'exakt'"):
+    with pytest.raises(InputError, match="noise: expected one of"):
         ternary_posterior(model, noise="exakt")
     with pytest.raises(InputError, match="layers: expected names among"):
         ternary_posterior(model, ["nowhere"])
@@ -226,7 +226,7 @@ def test_bad_choices_are_refused():
     ternarize(model)
     for change in (lambda: None, lambda: make_stochastic(model, "dropconnect"), lambda: freeze(model)):
         change()
-        with pytest.raises(InputError, match=r"layers: expected plain weights; that of '.' is parametrized"):
+        with pytest.raises(InputError, match=r"layers: expected plain weights; that of '.'"):
             ternary_posterior(model)
     make_deterministic(model)
     assert ternary_posterior(model).family == "ternary"

@@ -48,7 +48,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch,
 
     def fail_direct(settings, *arguments, **options):
         if settings.method.name == "direct":
-            raise InputError("loss: expected a finite number; got nan")
+            raise InputError("loss: expected a finite number")
         return do_run(settings, *arguments, **options)
 
     monkeypatch.setattr(runner, "do_run", fail_direct)
@@ -57,7 +57,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch,
     assert text.startswith("2 runs to train, about ")
     assert "1 failed; the same command tries them again" in text
     assert "dropout-all-direct-0" in text
-    assert "loss: expected a finite number; got nan" in text
+    assert "loss: expected a finite number" in text
     assert len(pd.read_csv(tmp_path / "table.csv")) == 1
     monkeypatch.setattr(runner, "do_run", do_run)
     code, text, _ = call("--out", tmp_path, "--jobs", 1)
@@ -70,8 +70,8 @@ def test_failures_are_listed_and_the_exit_code_is_1(call, two_runs, monkeypatch,
     ("arguments", "message"),
     [
         (["--data-dir", "absent"], "nmnist: expected a folder"),
-        (["--data", "digits", "--budget", "quik"], "budget: expected one of full, quick; got 'quik'"),
-        (["--data", "digits", "--backend", "dsak"], "backend: expected one of processes, dask, ray; got 'dsak'"),
+        (["--data", "digits", "--budget", "quik"], "budget: expected one of"),
+        (["--data", "digits", "--backend", "dsak"], "backend: expected one of"),
         (["--data", "digits", "--address", "here:1"], "address: expected with backend dask or ray"),
     ],
 )
@@ -100,4 +100,4 @@ def test_the_whole_table_on_digits(call, monkeypatch, quick_figures, tmp_path):
     assert (code, text) == (0, "0 runs to train, about 0 s\n")
     code, _, error = call("--out", tmp_path, "--data", "digits", "--seeds", 1)
     assert code == 2
-    assert "expected a folder made with budget = 'full'; got one with budget = 'quick'" in error
+    assert "expected a folder made with budget = 'full'" in error

@@ -107,9 +107,9 @@ def test_the_network_without_spikes_runs_once() -> None:
     assert conventional_energy(LAYERS, 2, "fetch-spikes") == pytest.approx(300 * (40 + 0.1))
     assert conventional_energy(LAYERS, 2, "operations") == pytest.approx(500 * 0.1)
     assert conventional_energy(LAYERS, 32, "operations") == pytest.approx(500 * 4.6)
-    with pytest.raises(InputError, match="bits: expected one of 32, 8, 2; got 4"):
+    with pytest.raises(InputError, match="bits: expected one of"):
         conventional_energy(LAYERS, 4, "operations")
-    with pytest.raises(InputError, match="accounting: expected one of fetch-all"):
+    with pytest.raises(InputError, match="accounting: expected one of"):
         conventional_energy(LAYERS, 8, "paper")
 
 
@@ -131,7 +131,7 @@ def test_counts_of_other_layers_are_refused() -> None:
     model, inputs = network(())
     layers, activity = count_layers(model, inputs), count_activity(model, inputs)
     for some, counts in [(layers[:2], activity), (layers, activity[1:]), ((), ())]:
-        with pytest.raises(InputError, match="activity: expected counts of"):
+        with pytest.raises(InputError, match="activity: expected counts"):
             step_energy(some, counts, "operations")
     renamed = (replace(layers[0], name="other"), *layers[1:])
     with pytest.raises(InputError, match="activity: expected counts of other"):

@@ -371,16 +371,14 @@ def test_an_example_may_come_from_a_dataset_or_a_dataloader() -> None:
 
 
 def test_no_layer_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"model: expected an nn.Linear or nn.Conv layer; got a Flatten without one"):
+    with pytest.raises(InputError, match=r"model: expected an nn.Linear or nn.Conv layer"):
         count_layers(nn.Flatten(), torch.zeros(1, 2))
 
 
 def test_a_layer_that_does_not_run_is_an_error() -> None:
     model = conv_net()
     model[0].spare = nn.Linear(2, 2)
-    with pytest.raises(
-        InputError, match=r"expected layer '0.spare' to run with the same sizes .* got a layer that did not"
-    ):
+    with pytest.raises(InputError, match=r"expected layer '0.spare' to run"):
         count_layers(model, torch.zeros(1, 1, 14, 14))
 
 
@@ -402,18 +400,16 @@ def test_other_sizes_in_each_step_are_an_error() -> None:
 
 def test_a_weight_matrix_in_a_foreign_module_is_an_error() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.RNN(2, 3))
-    with pytest.raises(InputError, match=r"expected weights in nn.Linear .* \[3, 2\] in '1', a RNN; count it"):
+    with pytest.raises(InputError, match=r"expected weights in nn.Linear .* \[3, 2\] in '1', a RNN"):
         count_layers(model, torch.zeros(2, 2))
 
 
 def test_a_count_by_hand_is_checked() -> None:
-    with pytest.raises(
-        InputError, match=r"kind: expected one of conv, fc, other; got 'cnov' \(did you mean 'conv'\?\)"
-    ):
+    with pytest.raises(InputError, match="kind: expected one of"):
         LayerCount("a", "cnov", 1, 1)
-    with pytest.raises(InputError, match=r"sparsity: expected 0 <= value <= 1; got 53.77"):
+    with pytest.raises(InputError, match="sparsity: expected 0 <= value <= 1"):
         LayerCount("a", "fc", 1, 1, sparsity=53.77)
-    with pytest.raises(InputError, match="macs: expected a count of at least 0; got -1"):
+    with pytest.raises(InputError, match="macs: expected a count of at least 0"):
         LayerCount("a", "fc", 1, -1)
 
 

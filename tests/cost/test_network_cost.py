@@ -188,15 +188,15 @@ def test_a_module_without_weights_costs_only_storage() -> None:
     with_norm, without = cost([fc, norm], steps=1), cost([fc], steps=1)
     assert with_norm.storage_bytes == without.storage_bytes + 48
     assert (with_norm.energy_pj, with_norm.flops) == (without.energy_pj, without.flops)
-    with pytest.raises(InputError, match="layers: expected at least one layer with weights; got 1 without"):
+    with pytest.raises(InputError, match="layers: expected at least one layer"):
         cost([norm], steps=1)
 
 
 def test_arguments_are_checked() -> None:
     layers = fully_connected(2, 2)
-    with pytest.raises(InputError, match="steps: expected a positive number; got 0"):
+    with pytest.raises(InputError, match="steps: expected a positive number"):
         cost(layers, steps=0)
-    with pytest.raises(InputError, match=r"samples: expected a positive whole number; got 1.5"):
+    with pytest.raises(InputError, match="samples: expected a positive whole number"):
         cost(layers, steps=1, samples=1.5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="accounting: expected one of layer, paper; got 'papre'"):
+    with pytest.raises(InputError, match="accounting: expected one of"):
         cost(layers, steps=1, accounting="papre")

@@ -66,10 +66,10 @@ def test_moves_are_at_most_as_far_as_allowed():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"degrees": -1.0}, "degrees: expected 0 to 180; got -1.0"),
-        ({"scale": 1.0}, "scale: expected 0 to 0.9; got 1.0"),
-        ({"shear": math.nan}, "shear: expected 0 to 10; got nan"),
-        ({"shift": 2.0}, "shift: expected 0 to 1; got 2.0"),
+        ({"degrees": -1.0}, "degrees: expected 0 to 180"),
+        ({"scale": 1.0}, "scale: expected 0 to 0.9"),
+        ({"shear": math.nan}, "shear: expected 0 to 10"),
+        ({"shift": 2.0}, "shift: expected 0 to 1"),
     ],
 )
 def test_bad_bounds_are_refused(change, match):

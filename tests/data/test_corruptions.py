@@ -269,7 +269,7 @@ def test_they_are_named_as_shifts_are() -> None:
         ("fog=6", "severity: expected 1 to 5"),
         ("fog=1.5", "severity: expected 1 to 5"),
         ("fog", "fog=NUMBER"),
-        ("fogg=1", "shift: expected one of .*'fog'"),
+        ("fogg=1", "shift: expected one of"),
     ]:
         with pytest.raises(InputError, match=match):
             load_test(f"digits:{text}")

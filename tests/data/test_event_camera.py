@@ -160,13 +160,13 @@ def test_the_seed_decides_and_the_first_of_many_are_as_they_are_alone():
 
 @pytest.mark.parametrize("images", [np.zeros((2, 28, 28)), np.zeros((28, 28), np.uint8), np.zeros((1, 8, 8), np.uint8)])
 def test_only_bytes_like_mnists_are_recorded(images):
-    with pytest.raises(InputError, match=r"^images: expected uint8 of shape \[N, 28, 28\]; got"):
+    with pytest.raises(InputError, match=r"^images: expected uint8 of shape \[N, 28, 28\]"):
         watch(images, Camera())
 
 
 def test_more_events_than_there_is_room_for_are_an_error():
     images = (255 * (rng().random((1, 28, 28)) < 0.5)).astype(np.uint8)
-    with pytest.raises(InputError, match=r"^images: expected pictures like MNIST's; got one that makes \d+ events"):
+    with pytest.raises(InputError, match=r"^images: expected pictures like MNIST's"):
         watch(images, replace(SILENT, threshold_off=0.003, threshold_on=0.003))
     assert CAPACITY > 100_000
 

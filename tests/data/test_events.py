@@ -65,13 +65,13 @@ def test_events_of_a_data_set_are_packed_to_itself(bin_ms):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", r"expected events of five bytes each; got 0 bytes"),
-        (as_bytes([(1, 2, 0, 3)])[:-1], r"expected events of five bytes each; got 4 bytes"),
+        (b"", "expected events of five bytes"),
+        (as_bytes([(1, 2, 0, 3)])[:-1], "expected events of five bytes"),
         (as_bytes([(1, 2, 0, 3), (34, 2, 0, 4)]), r"expected a pixel of 34 x 34; got x = 34, y = 2 at 4 us in event 1"),
         (as_bytes([(1, 240, 1, 3)]), r"expected a pixel of 34 x 34; got x = 1, y = 240 at 3 us in event 0"),
         (as_bytes([(1, 2, 0, 3), (1, 2, 0, 2**23 - 1)]), r"expected a time below a second; got .* at 8388607 us in ev"),
         (as_bytes([(1, 2, 0, 30), (1, 2, 0, 31), (5, 6, 1, 29)]), r"expected times in order; .* at 29 us in event 2"),
-        (b"<html>log in first</html>", r"expected a pixel of 34 x 34; got x = 60, y = 104"),
+        (b"<html>log in first</html>", "expected a pixel of 34 x 34"),
     ],
 )
 def test_a_bad_file_is_told(tmp_path, content, match):
@@ -89,11 +89,11 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"bin_ms": 0.0}, "^bin_ms: expected a positive number; got 0.0"),
-        ({"bin_ms": math.nan}, "^bin_ms: expected a positive number; got nan"),
+        ({"bin_ms": 0.0}, "^bin_ms: expected a positive number"),
+        ({"bin_ms": math.nan}, "^bin_ms: expected a positive number"),
         ({"bin_ms": 0.0005}, "^bin_ms: expected at least 0.001"),
-        ({"steps": 0}, "^steps: expected a positive whole number; got 0"),
-        ({"steps": 3.0}, "^steps: expected a positive whole number; got 3.0"),
+        ({"steps": 0}, "^steps: expected a positive whole number"),
+        ({"steps": 3.0}, "^steps: expected a positive whole number"),
     ],
 )
 def test_windows_must_have_a_width_and_a_number(arguments, match):
@@ -108,8 +108,8 @@ def test_the_default_windows_hold_306_milliseconds():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"images": torch.zeros(3, 4, 2, 34, 34)}, r"^images: expected a tensor of shape \[N, T, 289\]; got a float32"),
-        ({"images": torch.zeros(3, 4, 289)}, r"^images: expected packed spikes, uint8 \[N, T, 289\]; got a float32"),
+        ({"images": torch.zeros(3, 4, 2, 34, 34)}, r"^images: expected a tensor of shape \[N, T, 289\]"),
+        ({"images": torch.zeros(3, 4, 289)}, r"^images: expected packed spikes, uint8 \[N, T, 289\]"),
         ({"images": torch.zeros(3, 4, 288, dtype=torch.uint8)}, r"^images: expected packed spikes.*\[3, 4, 288\]"),
         ({"labels": torch.arange(2)}, r"^labels: expected 3 labels"),
     ],

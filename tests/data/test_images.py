@@ -46,9 +46,7 @@ def test_a_registry_whose_labels_do_not_fit_its_images_is_told(tmp_path, tiny):
     entry = dataclasses.replace(entry, sha256=hashlib.sha256(labels).hexdigest())
     tiny.write(tmp_path)
     (tmp_path / entry.name).write_bytes(labels)
-    with pytest.raises(
-        InputError, match=rf"{entry.name}: expected one label for each image of .*got .*\[5, 4, 3\] and \[4\]"
-    ):
+    with pytest.raises(InputError, match=f"{entry.name}: expected one label for each image"):
         read_part(dataclasses.replace(tiny.source, test=(images, entry)), "test", tmp_path)
 
 
@@ -58,11 +56,11 @@ def test_a_registry_whose_labels_do_not_fit_its_images_is_told(tmp_path, tiny):
         ({"images": torch.zeros(6, 3, 2)}, r"^images: expected a tensor of shape \[N, C, H, W\]"),
         ({"images": torch.zeros(6, 2, 3, 2)}, r"^images: expected float32 of shape"),
         ({"images": torch.zeros(6, 1, 3, 2, dtype=torch.float64)}, r"^images: expected float32 .*float64"),
-        ({"images": torch.full((6, 1, 3, 2), 1.01)}, r"^images: expected 0 <= value <= 1; got 1.0"),
-        ({"images": torch.full((6, 1, 3, 2), -0.5)}, r"^images: expected 0 <= value <= 1; got -0.5"),
-        ({"images": torch.full((6, 1, 3, 2), torch.nan)}, r"^images: expected 0 <= value <= 1; got nan"),
+        ({"images": torch.full((6, 1, 3, 2), 1.01)}, "^images: expected 0 <= value <= 1"),
+        ({"images": torch.full((6, 1, 3, 2), -0.5)}, "^images: expected 0 <= value <= 1"),
+        ({"images": torch.full((6, 1, 3, 2), torch.nan)}, "^images: expected 0 <= value <= 1"),
         ({"labels": torch.arange(5)}, r"^labels: expected 6 labels"),
-        ({"labels": torch.arange(1, 7)}, r"^labels: expected labels from 0 to 5; got 1 to 6"),
+        ({"labels": torch.arange(1, 7)}, "^labels: expected labels from 0 to 5"),
     ],
 )
 def test_a_data_set_checks_itself(change, match):

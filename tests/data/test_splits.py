@@ -84,12 +84,12 @@ def test_noise_goes_with_the_seed():
     ("name", "match"),
     [
         ("digit", r"^data set: .*did you mean 'digits'"),
-        ("digits:rotat=30", r"^shift: expected one of rotate, .*did you mean 'rotate'"),
-        ("digits:", r"^shift: expected one of rotate, .*; got ''"),
-        ("digits:rotate", r"^shift: expected rotate=NUMBER; got 'rotate'"),
-        ("digits:rotate=much", r"^shift: expected rotate=NUMBER; got 'rotate=much'"),
-        ("digits:rotate=nan", r"^shift: expected rotate=NUMBER; got 'rotate=nan'"),
-        ("digits:noise=-1", r"^sigma: expected a finite number of at least 0; got -1.0"),
+        ("digits:rotat=30", "^shift: expected one of"),
+        ("digits:", "^shift: expected one of"),
+        ("digits:rotate", "^shift: expected rotate=NUMBER"),
+        ("digits:rotate=much", "^shift: expected rotate=NUMBER"),
+        ("digits:rotate=nan", "^shift: expected rotate=NUMBER"),
+        ("digits:noise=-1", "^sigma: expected a finite number of at least 0"),
     ],
 )
 def test_a_bad_name_is_told(name, match):

@@ -150,7 +150,7 @@ def test_an_archive_is_as_good_as_a_folder_and_crossings_are_bits(tmp_path, smal
 
 
 def test_what_is_missing_or_damaged_is_told(tmp_path, small):
-    with pytest.raises(InputError, match=r"fsdd: expected recordings .*download it yourself from https"):
+    with pytest.raises(InputError, match=r"fsdd: expected recordings .*download it yourself"):
         load_spoken_digits(tmp_path)
     write(tmp_path / "fsdd", small)
     path = tmp_path / "fsdd" / "1_b_3.wav"

@@ -115,18 +115,18 @@ def test_all_kinds_are_in_the_mix_in_equal_numbers():
 
 @pytest.mark.parametrize("make", [*OUTLIERS.values(), outliers])
 @pytest.mark.parametrize(
-    ("images", "got"),
+    "images",
     [
-        (torch.zeros(8, 30, 289, dtype=torch.uint8), r"a uint8 tensor of shape \[8, 30, 289\]"),
-        (torch.zeros(8, 28, 28), r"a float32 tensor of shape \[8, 28, 28\]"),
-        (torch.zeros(8, 1, 28, 28, dtype=torch.uint8), r"a uint8 tensor of shape \[8, 1, 28, 28\]"),
+        torch.zeros(8, 30, 289, dtype=torch.uint8),
+        torch.zeros(8, 28, 28),
+        torch.zeros(8, 1, 28, 28, dtype=torch.uint8),
     ],
 )
-def test_what_is_no_image_is_refused(make, images, got):
-    with pytest.raises(InputError, match=rf"images: expected floating-point images .*\(events have none\); got {got}"):
+def test_what_is_no_image_is_refused(make, images):
+    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\)"):
         make(images, seeded())
 
 
 def test_two_images_are_too_few_to_blend():
-    with pytest.raises(InputError, match="images: expected at least three to blend; got 2"):
+    with pytest.raises(InputError, match="images: expected at least three to blend"):
         blended(pictures(2, 1, 4, 4), seeded())

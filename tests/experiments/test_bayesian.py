@@ -108,7 +108,7 @@ def test_the_learning_rate_suits_the_kind():
 
 
 def test_what_cannot_be_is_refused(runs, tmp_path):
-    with pytest.raises(InputError, match="run: expected a float run to infer a ternary posterior from; got direct"):
+    with pytest.raises(InputError, match="run: expected a float run to infer"):
         infer(runs, tmp_path, "ternary", method="direct")
     with pytest.raises(InputError, match="kind: expected"):
         PosteriorSettings("exact")

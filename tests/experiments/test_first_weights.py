@@ -65,8 +65,8 @@ def test_training_goes_on_from_a_runs_weights(float_runs, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        (dict(hidden=(9,)), r"from: expected a run with network\.hidden = \[9\]; got \[8\] in .*dropout-none-float-0"),
-        (dict(family="dropconnect"), "from: expected a run with network = 'dropconnect'; got 'dropout' in "),
+        (dict(hidden=(9,)), r"from: expected a run with network\.hidden = \[9\]"),
+        (dict(family="dropconnect"), "from: expected a run with network = 'dropconnect'"),
     ],
 )
 def test_a_run_of_another_network_is_refused_before_anything_is_done(float_runs, tmp_path, settings, match):
@@ -86,7 +86,7 @@ def test_a_run_that_is_not_there_is_refused(float_runs, tmp_path):
 
 def test_a_run_does_not_start_from_itself(float_runs):
     config = tiny(start_from=str(float_runs), seed=0)
-    with pytest.raises(InputError, match="from: expected another folder than that of the run itself; got"):
+    with pytest.raises(InputError, match="from: expected another folder than"):
         run(config, float_runs)
 
 
@@ -113,23 +113,23 @@ def test_a_student_learns_from_the_teacher_it_is_given(float_runs, tmp_path):
 
 
 def test_a_teacher_that_is_not_there_or_is_not_alike_is_refused(float_runs, tmp_path):
-    with pytest.raises(InputError, match="teacher: expected the folder of a finished training or one that has"):
+    with pytest.raises(InputError, match="teacher: expected the folder of a finished"):
         run(tiny(method="distill", teacher_from=str(tmp_path)), tmp_path / "runs")
-    with pytest.raises(InputError, match=r"teacher: expected a run with network\.hidden = \[9\]; got \[8\] in"):
+    with pytest.raises(InputError, match=r"teacher: expected a run with network\.hidden = \[9\]"):
         run(tiny(method="distill", teacher_from=str(float_runs), start_from="own", hidden=(9,)), tmp_path / "runs")
-    with pytest.raises(InputError, match="teacher: expected none for method direct; got 'x'"):
+    with pytest.raises(InputError, match="teacher: expected none for method direct"):
         tiny(method="direct", teacher_from="x")
 
 
 def test_a_method_that_needs_a_teacher_says_so():
-    with pytest.raises(InputError, match="teacher: expected the network of a float run for method distill; got none"):
+    with pytest.raises(InputError, match="teacher: expected the network of a float run for method distill"):
         make_method(tiny(method="distill"))
 
 
 def test_a_run_of_another_shape_of_data_is_refused(float_runs):
     config = tiny(method="direct", start_from=str(float_runs))
     network = build_network(config, (1, 9, 9), 10)
-    with pytest.raises(InputError, match=r"from: expected a run with a network like this one; got .*size mismatch"):
+    with pytest.raises(InputError, match="from: expected a run with a network"):
         _take_first_weights(network, config, float_runs)
 
 

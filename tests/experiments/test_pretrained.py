@@ -54,7 +54,7 @@ def test_a_folder_of_ones_own_is_looked_in_and_damage_is_told(tmp_path, monkeypa
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(InputError, match=r"name: expected one of .*cifar10-vgg-direct"):
+    with pytest.raises(InputError, match="name: expected one of"):
         tsnn_uq.load_pretrained("cifar100")
 
 

@@ -83,12 +83,12 @@ def test_the_quick_budget_is_small_everywhere_and_asks_for_no_more_than_there_is
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"budget": "quik"}, r"budget: expected one of full, quick; got 'quik' \(did you mean 'quick'\?\)"),
-        ({"regularizers": ["none", "none"]}, "regularizers: expected at least one, each once; got"),
+        ({"budget": "quik"}, "budget: expected one of"),
+        ({"regularizers": ["none", "none"]}, "regularizers: expected at least one, each once"),
         ({"regularizers": ["varianec:5"]}, r"regularizer: .*did you mean 'variance'\?"),
         ({"regularizers": ["variance"]}, "regularizer_weight: expected"),
         ({"regularizers": ["quantization-gap:1"]}, "regularizer: expected no quantization-gap with indirect"),
-        ({"seeds": 0}, "seeds: expected a positive whole number; got 0"),
+        ({"seeds": 0}, "seeds: expected a positive whole number"),
     ],
 )
 def test_bad_plans_are_refused(arguments, message, events, tmp_path):
@@ -128,9 +128,7 @@ def test_tables_say_budget_and_regularizer(without_figures, tmp_path):
 
 def test_a_folder_keeps_its_budget(events, without_figures, tmp_path):
     reproduce(small(tmp_path / "out"), Pool())
-    with pytest.raises(
-        InputError, match=r"expected a folder made with budget = 'full'.*; got one with budget = 'quick'"
-    ):
+    with pytest.raises(InputError, match="expected a folder made with budget = 'full'"):
         make_plan(tmp_path / "out", data=["digits"], data_dir=events)
 
 
@@ -140,13 +138,13 @@ def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_pa
     def fail_one(config, *arguments, **options):
         tried.append(config.name)
         if config.name == "dropout-all-direct-1":
-            raise InputError("loss: expected a finite number; got nan")
+            raise InputError("loss: expected a finite number")
         return do_run(config, *arguments, **options)
 
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_one)
     made = reproduce(small(tmp_path), Pool())
     assert [(name, str(error)) for name, error in made.failures] == [
-        ("dropout-all-direct-1", "loss: expected a finite number; got nan")
+        ("dropout-all-direct-1", "loss: expected a finite number")
     ]
     assert tried.count("dropout-all-direct-1") == 2
     assert len(tried) == 6

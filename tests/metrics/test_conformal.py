@@ -131,7 +131,7 @@ def test_refuses_what_does_not_fit() -> None:
     for options, message in [
         ({"alpha": 0}, "alpha: expected a positive number"),
         ({"alpha": 1.0}, "alpha: expected 0 <= value < 1"),
-        ({"method": "apz"}, "method: expected one of lac, aps, raps; got 'apz'"),
+        ({"method": "apz"}, "method: expected one of"),
         ({"rank": 1.5}, "rank: expected a positive whole number"),
         ({"penalty": -1}, "penalty: expected a positive number"),
         ({"randomized": True}, "randomized: expected False with method 'lac'"),
@@ -150,7 +150,7 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(InputError, match="apply softmax first"):
         conformal_sets(8 * probs, classifier)
     assert conformal_sets(probs[:0], classifier).shape == (0, 4)
-    with pytest.raises(InputError, match=r"generator: expected a torch.Generator for randomized sets; got None"):
+    with pytest.raises(InputError, match=r"generator: expected a torch.Generator for randomized sets"):
         ConformalClassifier(method="aps", randomized=True).fit(probs, target)
     with pytest.raises(InputError, match="sets: expected True or False"):
         set_size(probs)

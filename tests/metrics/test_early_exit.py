@@ -97,9 +97,9 @@ def test_refuses_what_does_not_fit() -> None:
     for labels, threshold, score, message in [
         (target[:2], 0.5, "confidence", "target: expected 3 labels"),
         (target + 1, 0.5, "confidence", "target: expected labels from 0 to 3"),
-        (target, math.nan, "confidence", "threshold: expected a number; got nan"),
-        (target, "high", "confidence", "threshold: expected a number; got 'high'"),
-        (target, 0.5, "margins", "score: expected one of confidence, margin, entropy, mutual-information"),
+        (target, math.nan, "confidence", "threshold: expected a number"),
+        (target, "high", "confidence", "threshold: expected a number"),
+        (target, 0.5, "margins", "score: expected one of"),
     ]:
         with pytest.raises(InputError, match=message):
             early_exit(probs, labels, threshold, score)

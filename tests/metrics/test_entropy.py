@@ -50,7 +50,7 @@ def test_hand_computed() -> None:
 def test_normalize_needs_two_classes() -> None:
     one = torch.ones(2, 3, 1)
     assert predictive_entropy(one) == 0
-    with pytest.raises(InputError, match=r"normalize: expected at least two classes to divide by log C; got one"):
+    with pytest.raises(InputError, match="normalize: expected at least two classes to divide"):
         predictive_entropy(one, normalize=True)
 
 

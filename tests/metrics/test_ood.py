@@ -69,10 +69,10 @@ def test_extremes() -> None:
 def test_refuses_what_does_not_fit(metric) -> None:
     good = torch.tensor([0.1, 0.2])
     for inside, outside, message in [
-        (good * math.nan, good, "in_uncertainty: expected numbers that can be ranked; got 2 NaN"),
+        (good * math.nan, good, "in_uncertainty: expected numbers that can be ranked"),
         (good, good[None], r"out_uncertainty: expected a tensor of shape \[N\]"),
-        (good[:0], good, "in_uncertainty: expected at least one input; got none"),
-        (good, good[:0], "out_uncertainty: expected at least one input; got none"),
+        (good[:0], good, "in_uncertainty: expected at least one input"),
+        (good, good[:0], "out_uncertainty: expected at least one input"),
     ]:
         with pytest.raises(InputError, match=message):
             metric(inside, outside)
@@ -81,7 +81,7 @@ def test_refuses_what_does_not_fit(metric) -> None:
 def test_batches_of_one_kind() -> None:
     metric, none = OodAuroc(), torch.empty(0)
     metric.update(torch.tensor([0.1, 0.2]), none)
-    with pytest.raises(InputError, match="out_uncertainty: expected at least one input; got none"):
+    with pytest.raises(InputError, match="out_uncertainty: expected at least one input"):
         metric.compute()
     metric.update(none, torch.tensor([0.2, 0.3, 0.4]))
     assert metric.compute().item() == pytest.approx(5.5 / 6)

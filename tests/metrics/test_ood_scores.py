@@ -48,8 +48,8 @@ def test_refuses_what_does_not_fit() -> None:
         for bad, message in [
             (good[0], r"logits: expected a tensor of shape \[N, C\]"),
             (good.long(), "logits: expected floating-point numbers"),
-            (good[:, :0], "logits: expected floating-point numbers, at least one a row"),
-            (good * math.nan, "logits: expected numbers; got 2 NaN"),
+            (good[:, :0], "logits: expected floating-point numbers, at least one"),
+            (good * math.nan, "logits: expected numbers"),
         ]:
             with pytest.raises(InputError, match=message):
                 score(bad)

@@ -152,15 +152,15 @@ def test_plot_draws_the_value_against_time(probs: Tensor) -> None:
 
 
 def test_refuses_what_has_no_time(probs: Tensor, target: Tensor) -> None:
-    shapes = r"probs: expected a tensor of shape \[T, N, C\] or \[S, T, N, C\]; got a float64 tensor of shape \[8, 4\]"
+    shapes = r"probs: expected a tensor of shape \[T, N, C\] or \[S, T, N, C\]"
     for function in (F.time_as_samples, F.average_over_time, lambda p: F.over_time(F.accuracy, p, target)):
         with pytest.raises(InputError, match=shapes):
             function(probs[0, 0])
         with pytest.raises(InputError, match="at least one sample and one time step"):
             function(probs[:, :0])
-    with pytest.raises(InputError, match=r"probs: expected probabilities in \[0, 1\]; got values from nan"):
+    with pytest.raises(InputError, match=r"probs: expected probabilities in \[0, 1\]"):
         F.over_time(F.accuracy, probs * math.nan, target)
-    with pytest.raises(InputError, match="probs: expected 4 time steps; got 5"):
+    with pytest.raises(InputError, match="probs: expected 4 time steps"):
         M.OverTime(M.Accuracy(), 4).update(probs, target)
     with pytest.raises(InputError, match="steps: expected a positive whole number"):
         M.OverTime(M.Accuracy(), 0)

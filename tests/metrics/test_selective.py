@@ -81,12 +81,12 @@ def test_extremes() -> None:
 def test_refuses_what_does_not_fit(metric) -> None:
     uncertainty, correct = torch.tensor([0.1, 0.2]), torch.tensor([True, False])
     for bad_uncertainty, bad_correct, message in [
-        (uncertainty * math.nan, correct, "uncertainty: expected numbers that can be ranked; got 2 NaN"),
+        (uncertainty * math.nan, correct, "uncertainty: expected numbers that can be ranked"),
         (uncertainty[None], correct, r"uncertainty: expected a tensor of shape \[N\]"),
-        (uncertainty, correct[:1], "correct: expected 2 values, one per input; got 1"),
+        (uncertainty, correct[:1], "correct: expected 2 values, one per input"),
         (uncertainty, correct[None], r"correct: expected a tensor of shape \[N\]"),
         (uncertainty, torch.tensor([0, 2]), "correct: expected True or False"),
-        (uncertainty[:0], correct[:0], r"uncertainty: expected at least one input; got none \(N = 0\)"),
+        (uncertainty[:0], correct[:0], "uncertainty: expected at least one input"),
     ]:
         with pytest.raises(InputError, match=message):
             metric(bad_uncertainty, bad_correct)

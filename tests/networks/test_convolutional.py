@@ -87,13 +87,13 @@ def test_the_quantized_part_is_ternary_the_first_convolution_included(part):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"shape": (1, 3, 8)}, r"shape: expected .* images that can be halved 2 times; got \[1, 3, 8\]"),
+        ({"shape": (1, 3, 8)}, "shape: expected .* images that can be halved 2 times"),
         ({"shape": (8, 8)}, "shape: expected channels, height and width of images"),
-        ({"shape": (1, 8, 0)}, "shape: expected a positive whole number; got 0"),
-        ({"hidden": (4,)}, r"hidden: expected channels of convolutions and then one width; got \[4\]"),
-        ({"hidden": (4, 0)}, "hidden: expected a positive whole number; got 0"),
-        ({"classes": 0}, "classes: expected a positive whole number; got 0"),
-        ({"readout": "spike"}, "readout: expected one of current, spikes; got 'spike'"),
+        ({"shape": (1, 8, 0)}, "shape: expected a positive whole number"),
+        ({"hidden": (4,)}, "hidden: expected channels of convolutions and then"),
+        ({"hidden": (4, 0)}, "hidden: expected a positive whole number"),
+        ({"classes": 0}, "classes: expected a positive whole number"),
+        ({"readout": "spike"}, "readout: expected one of"),
     ],
 )
 def test_bad_options_are_refused(options, match):

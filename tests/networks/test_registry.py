@@ -36,6 +36,6 @@ def test_two_networks_of_one_generator_differ():
 def test_an_unknown_family_is_refused():
     with pytest.raises(
         InputError,
-        match=r"^family: expected one of dropconnect, dropout, .*; got 'dropot' \(did you mean",
+        match=r"^family: expected one of",
     ):
         build("dropot", generator=seeded(0))

@@ -101,10 +101,10 @@ def test_a_network_of_an_outer_layer_alone_has_no_inner_ones(count):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"shape": (3, 3, 8)}, r"shape: expected .* images that can be halved 2 times; got \[3, 3, 8\]"),
-        ({"hidden": (4,)}, r"hidden: expected channels of convolutions and then one width; got \[4\]"),
-        ({"classes": 0}, "classes: expected a positive whole number; got 0"),
-        ({"pooling": "mean"}, "pooling: expected one of max, average; got 'mean'"),
+        ({"shape": (3, 3, 8)}, "shape: expected .* images that can be halved 2 times"),
+        ({"hidden": (4,)}, "hidden: expected channels of convolutions and then"),
+        ({"classes": 0}, "classes: expected a positive whole number"),
+        ({"pooling": "mean"}, "pooling: expected one of"),
     ],
 )
 def test_bad_options_are_refused(options, match):

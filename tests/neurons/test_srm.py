@@ -297,12 +297,12 @@ def test_where_numba_is_missing_the_plain_scan_runs(monkeypatch):
 @pytest.mark.parametrize("name", ["threshold", "tau_s_ms", "tau_r_ms", "refractory", "tau_rho", "step_ms"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_parameters_are_above_zero(name, value):
-    with pytest.raises(InputError, match=f"{name}: expected a positive number; got {value}"):
+    with pytest.raises(InputError, match=f"{name}: expected a positive number"):
         SRMParameters(**{name: value})
 
 
 @pytest.mark.parametrize("current", [torch.zeros(0, 2, 3), torch.zeros(4), torch.zeros(2, 3, dtype=torch.int64)])
 @pytest.mark.parametrize("function", [srm_scan, srm_potentials])
 def test_a_current_without_time_or_of_integers_is_refused(function, current):
-    with pytest.raises(InputError, match=r"current: expected floats of shape \[T, N, ...\] with T >= 1; got a "):
+    with pytest.raises(InputError, match=r"current: expected floats of shape \[T, N, ...\] with T >= 1"):
         function(current, SRMParameters())

@@ -70,9 +70,9 @@ def test_a_spike_is_the_step_forward_and_the_surrogate_backward(name, alpha, val
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (("arctn",), r"^surrogate: expected one of arctan, sigmoid, triangle; got 'arctn' \(did you mean 'arctan'\?\)"),
-        (("arctan", 0.0), r"^alpha: expected a positive number; got 0.0"),
-        (("arctan", float("nan")), r"^alpha: expected a positive number; got nan"),
+        (("arctn",), "^surrogate: expected one of"),
+        (("arctan", 0.0), "^alpha: expected a positive number"),
+        (("arctan", float("nan")), "^alpha: expected a positive number"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, match):

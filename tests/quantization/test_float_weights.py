@@ -44,7 +44,7 @@ def test_without_float_copies_there_are_none_to_lend():
     model = nn.Sequential(nn.Linear(4, 2))
     ternarize(model)
     freeze(model)
-    with pytest.raises(InputError, match=r"model: expected ternary layers with float copies.*; found none"):
+    with pytest.raises(InputError, match="model: expected ternary layers with float copies"):
         float_weights(model).__enter__()
 
 

@@ -71,7 +71,7 @@ def test_codes_are_taken_in_row_major_order_whatever_the_strides() -> None:
 
 @pytest.mark.parametrize("value", [2, -2, 127, -128])
 def test_pack_refuses_other_values(value: int) -> None:
-    with pytest.raises(InputError, match=r"codes: expected only -1, 0 and 1; got values from"):
+    with pytest.raises(InputError, match="codes: expected only -1, 0 and 1"):
         pack(int8([0, value, 1]))
 
 
@@ -91,14 +91,12 @@ def test_pack_refuses_other_dtypes(dtype: torch.dtype) -> None:
     ],
 )
 def test_unpack_refuses_what_does_not_fit_the_shape(packed: Tensor) -> None:
-    with pytest.raises(
-        InputError, match=r"packed: expected a uint8 tensor of shape \[3\] for codes of shape \[3, 3\]; got"
-    ):
+    with pytest.raises(InputError, match=r"packed: expected a uint8 tensor of shape \[3\] for codes of shape \[3, 3\]"):
         unpack(packed, (3, 3))
 
 
 def test_unpack_refuses_a_negative_size() -> None:
-    with pytest.raises(InputError, match=r"shape: expected sizes of at least 0; got \[-1, -4\]"):
+    with pytest.raises(InputError, match="shape: expected sizes of at least 0"):
         unpack(torch.zeros(1, dtype=torch.uint8), (-1, -4))
 
 
@@ -113,5 +111,5 @@ def test_unpack_refuses_the_unused_pattern_anywhere(place: int) -> None:
 @pytest.mark.parametrize("length", [5, 6, 7])
 def test_unpack_refuses_padding_that_is_set(length: int) -> None:
     packed = pack(int8([1] * 8))
-    with pytest.raises(InputError, match="packed: expected zeros after the last code; got set padding bits"):
+    with pytest.raises(InputError, match="packed: expected zeros after the last code"):
         unpack(packed, (length,))

@@ -231,15 +231,12 @@ def test_another_weight_has_no_parts(weight):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda: make_rule("mean"), r"^rule: expected one of mean-fraction, mean-rounding, quantile; got 'mean'"),
+        (lambda: make_rule("mean"), "^rule: expected one of"),
         (lambda: make_rule("quantile", {"factor": 1}), r"^rule: 'quantile' does not take these options: .*'factor'"),
-        (lambda: mean_fraction(0.0), r"^factor: expected a positive number; got 0.0"),
-        (lambda: quantile(1.0), r"^sparsity: expected 0 <= value < 1; got 1.0"),
-        (
-            lambda: ternary_codes(torch.ones(2, 2), mean_fraction(), "row"),
-            r"^scale: expected one of layer, .*; got 'row'",
-        ),
-        (lambda: fit_scale(torch.ones(2, 2), torch.ones(2, 2), "row"), r"^scale: expected one of layer, .*; got 'row'"),
+        (lambda: mean_fraction(0.0), "^factor: expected a positive number"),
+        (lambda: quantile(1.0), "^sparsity: expected 0 <= value < 1"),
+        (lambda: ternary_codes(torch.ones(2, 2), mean_fraction(), "row"), "^scale: expected one of"),
+        (lambda: fit_scale(torch.ones(2, 2), torch.ones(2, 2), "row"), "^scale: expected one of"),
     ],
 )
 def test_bad_arguments_are_refused(call, match):

@@ -118,14 +118,14 @@ class TestContract:
             (8 * probs, target, "apply softmax first"),
             (probs * math.nan, target, "got values from nan"),
             (probs / 2, target, "rows that sum to 1"),
-            (probs, target[:9], "target: expected 60 labels, one per input; got 9"),
+            (probs, target[:9], "target: expected 60 labels, one per input"),
             (probs, target + 1, "target: expected labels from 0 to 3"),
             (probs[:0], target[:0], "at least one input to fit to"),
         ]:
             with pytest.raises(InputError, match=message):
                 method.fit(bad_probs, bad_target)
         method.fit(probs, target)
-        with pytest.raises(InputError, match="probs: expected the 4 classes it was fitted to"):
+        with pytest.raises(InputError, match="probs: expected the 4 classes it"):
             method.transform(torch.full((2, 5), 0.2))
 
 

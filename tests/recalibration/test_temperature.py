@@ -298,9 +298,9 @@ def test_samples_share_one_posterior(generator: torch.Generator) -> None:
 def test_bad_options() -> None:
     for make, message in [
         (lambda: TemperatureScaling(lowest=0), "lowest: expected a positive number"),
-        (lambda: TemperatureScaling(lowest=2, highest=1), "lowest, highest: expected lowest < highest; got 2 and 1"),
+        (lambda: TemperatureScaling(lowest=2, highest=1), "lowest, highest: expected lowest < highest"),
         (lambda: BayesianTemperatureScaling(prior_std=-1), "prior_std: expected a positive number"),
-        (lambda: BayesianTemperatureScaling(points=1), "points: expected 3 or more; got 1"),
+        (lambda: BayesianTemperatureScaling(points=1), "points: expected 3 or more"),
         (lambda: BayesianTemperatureScaling().interval(), "expected fit to be called"),
     ]:
         with pytest.raises(InputError, match=message):

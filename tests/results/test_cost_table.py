@@ -34,7 +34,7 @@ def test_accounting_and_samples_reach_the_model(tmp_path):
     run(config, tmp_path)
     layers, total, _ = cost_of_run(tmp_path / config.name, samples=5, accounting="paper")
     assert total == cost(layers, steps=config.network.steps, samples=5, accounting="paper")
-    with pytest.raises(InputError, match="accounting: expected one of layer, paper"):
+    with pytest.raises(InputError, match="accounting: expected one of"):
         cost_of_run(tmp_path / config.name, accounting="papers")
-    with pytest.raises(InputError, match="total: expected the cost of the same layers"):
+    with pytest.raises(InputError, match="total: expected the cost of the same"):
         render_cost(layers[1:], total, 0)

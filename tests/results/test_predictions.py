@@ -106,20 +106,20 @@ def changed(**changes):
 
 BAD = [
     (changed(logits=None), "probs: expected probs or logits beside labels"),
-    (changed(labels=None), "labels: expected class numbers .* got none"),
+    (changed(labels=None), "labels: expected class numbers"),
     (changed(validation_labels=None), "validation_labels: expected class numbers"),
     (changed(validation_probs=None), "validation_probs: expected validation_probs or validation_logits"),
     (changed(labels=np.zeros(N - 1, int)), f"labels: expected {N} labels"),
-    (changed(labels=np.full(N, C)), f"labels: expected labels from 0 to {C - 1}; got {C}"),
+    (changed(labels=np.full(N, C)), f"labels: expected labels from 0 to {C - 1}"),
     (changed(labels=np.full(N, -1)), "labels: expected labels from 0"),
     (changed(labels=np.zeros(N)), "labels: expected whole class numbers"),
-    (changed(labels=np.array(["a"] * N)), "labels: expected numbers; got an array of dtype <U1"),
+    (changed(labels=np.array(["a"] * N)), "labels: expected numbers"),
     (changed(labels=np.zeros((N, 1), int)), r"labels: expected a tensor of shape \[N\]"),
     (changed(logits=None, probs=np.full((S, N, C), 0.21)), "probs: expected rows that sum to 1"),
-    (changed(logits=None, probs=np.full((S, N, C), np.nan)), "probs: expected finite numbers; got NaN"),
-    (changed(logits=np.full((S, N, C), np.inf)), "logits: expected finite numbers; got infinity"),
+    (changed(logits=None, probs=np.full((S, N, C), np.nan)), "probs: expected finite numbers"),
+    (changed(logits=np.full((S, N, C), np.inf)), "logits: expected finite numbers"),
     (changed(logits=None, probs=np.full((S, N, C), 3)), "probs: expected floating-point numbers"),
-    (changed(logits=None, probs=np.full((S, N, C), 3.0)), "probs: expected probabilities in"),
+    (changed(logits=None, probs=np.full((S, N, C), 3.0)), "probs: expected probabilities"),
     (changed(logits=None, probs=np.full(N, 1.0)), "probs: expected .*; got shape"),
     (changed(logits=None, probs=np.full((N, 1), 1.0)), "probs: expected .* two classes"),
     (changed(logits=None, probs=np.ones((0, N, C))), "probs: expected at least one sample"),
@@ -133,7 +133,7 @@ BAD = [
     (changed(energy_pj=np.ones(2)), "energy_pj: expected a single number"),
     (changed(valdation_probs=np.ones(2)), "did you mean 'validation_probs'"),
     (changed(foreign_probs=np.ones(2)), "key: expected one of"),
-    (changed(test_labels=np.zeros(N, int)), "expected one array of the test inputs' labels; got two"),
+    (changed(test_labels=np.zeros(N, int)), "expected one array of the test inputs' labels"),
     (lambda _: {}, "no array at all"),
 ]
 
@@ -203,7 +203,7 @@ def test_names_are_free_and_the_first_is_the_reference():
     assert (both.samples, len(both.labels)) == (S, N)
     assert both.select(["float"]).names == ("float",)
     assert both.select(["float"], seed=1).first()["float"] is both.members["float"][1]
-    with pytest.raises(InputError, match=r"seed: expected one of the 1 of ours, ternary"):
+    with pytest.raises(InputError, match="seed: expected one of the 1 of ours"):
         both.select(seed=1)
     with pytest.raises(InputError, match="did you mean 'float'"):
         NamedPredictions(both.members, reference="flaot")

@@ -182,14 +182,14 @@ def test_refuses_what_does_not_fit() -> None:
     for options, message in [
         ({"alpha": 0}, "alpha: expected a positive number"),
         ({"size": 0}, "size: expected a positive whole number"),
-        ({"method": "apz"}, "method: expected one of lac, aps, raps"),
-        ({"correction": "holm"}, "correction: expected one of max-rank, bonferroni, simes"),
+        ({"method": "apz"}, "method: expected one of"),
+        ({"correction": "holm"}, "correction: expected one of"),
         ({"checkpoints": [0, 2]}, "checkpoints: expected a positive whole number"),
         ({"checkpoints": []}, "checkpoints: expected at least one"),
     ]:
         with pytest.raises(InputError, match=message):
             ConformalStopping(**options)
-    with pytest.raises(InputError, match="checkpoints: expected steps from 1 to 2; got 3"):
+    with pytest.raises(InputError, match="checkpoints: expected steps from 1 to 2"):
         ConformalStopping(checkpoints=[1, 3]).fit(torch.full((2, 3, 4), 0.25), torch.tensor([0, 1, 3]))
 
 

@@ -261,8 +261,8 @@ def test_refuses_what_does_not_fit() -> None:
         ({"epsilon": 0}, "epsilon: expected a positive number"),
         ({"epsilon": math.nan}, "epsilon: expected"),
         ({"delta": 1.0}, "delta: expected 0 <= value < 1"),
-        ({"score": "margins"}, "score: expected one of confidence, margin"),
-        ({"risk": "gap"}, "risk: expected one of accuracy-gap"),
+        ({"score": "margins"}, "score: expected one of"),
+        ({"risk": "gap"}, "risk: expected one of"),
     ]:
         with pytest.raises(InputError, match=message):
             RiskControlledExit(**options)

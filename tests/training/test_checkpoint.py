@@ -52,14 +52,14 @@ def test_all_state_comes_back(tmp_path, name):
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     save_checkpoint(tmp_path / "file", *state(), {"fingerprint": {"seed": 1}})
-    with pytest.raises(InputError, match="file: expected a checkpoint of the same settings; they differ; delete it"):
+    with pytest.raises(InputError, match="file: expected a checkpoint of the same"):
         load_checkpoint(tmp_path / "file", *state(), FINGERPRINT)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     save_checkpoint(tmp_path / "file", *state(), {"fingerprint": FINGERPRINT})
     _, optimizer, way, generator = state()
-    match = "file: expected a checkpoint of this network; size mismatch for .*; delete it to start afresh$"
+    match = "file: expected a checkpoint of this network"
     with pytest.raises(InputError, match=match):
         load_checkpoint(tmp_path / "file", network(sizes=(16, 9, 3)), optimizer, way, generator, FINGERPRINT)
 
@@ -68,10 +68,10 @@ def test_a_checkpoint_without_its_parts_is_refused(tmp_path):
     tensors = {f"model.{name}": value for name, value in network().state_dict().items()}
     header = {"kind": "checkpoint", "fingerprint": FINGERPRINT}
     write_tensors(tmp_path / "file", tensors, header)
-    with pytest.raises(InputError, match="file: expected a checkpoint of this network; 'generator'; delete it"):
+    with pytest.raises(InputError, match="file: expected a checkpoint of this network"):
         load_checkpoint(tmp_path / "file", *state(), FINGERPRINT)
     write_tensors(tmp_path / "file", tensors | {"generator": torch.zeros(3)}, header)
-    with pytest.raises(InputError, match=r"file: expected a checkpoint of this network; .*; delete it"):
+    with pytest.raises(InputError, match="file: expected a checkpoint of this network"):
         load_checkpoint(tmp_path / "file", *state(), FINGERPRINT)
 
 

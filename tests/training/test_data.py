@@ -362,7 +362,7 @@ def test_a_joined_batch_resumes(tmp_path):
 )
 def test_batches_of_one_that_cannot_be_joined_are_an_error_with_a_remedy(train):
     settings = replace(TINY, batch_size=1 if isinstance(train(), tuple) else 5)
-    with pytest.raises(InputError, match="train: expected batches of several inputs, since the network normalizes"):
+    with pytest.raises(InputError, match="train: expected batches of several inputs"):
         fit(normalized(), train(), seed=0, settings=settings)
 
 
@@ -370,7 +370,7 @@ def test_batches_of_one_that_cannot_be_joined_are_an_error_with_a_remedy(train):
 
 
 def test_inputs_over_time_are_no_images():
-    with pytest.raises(InputError, match=r"batch_dim: expected 0, since .* makes inputs of images; got 1"):
+    with pytest.raises(InputError, match=r"batch_dim: expected 0, since .* makes inputs"):
         forward_batch(OverTime(), *over_time(), make_regularizer("outliers"), seed=0, step=0, batch_dim=1)
 
 
@@ -388,8 +388,8 @@ def test_passes_over_inputs_over_time_are_those_over_each_input(passes):
 @pytest.mark.parametrize(
     ("augment", "match"),
     [
-        (lambda inputs, generator: inputs[:-1], r"augment: expected 6 inputs on axis 0; got .*\[5, 1, 4, 4\]"),
-        (lambda inputs, generator: None, "augment: expected 6 inputs on axis 0; got None"),
+        (lambda inputs, generator: inputs[:-1], "augment: expected 6 inputs on axis 0"),
+        (lambda inputs, generator: None, "augment: expected 6 inputs on axis 0"),
     ],
 )
 def test_an_augmentation_gives_as_many_inputs(augment, match):
@@ -413,16 +413,13 @@ class Longer(Sampler):
 @pytest.mark.parametrize(
     ("train", "match"),
     [
-        (
-            DataLoader(Items(*images()), batch_sampler=Longer(3)),
-            "train: expected a DataLoader of 2 batches .*; got more",
-        ),
-        (DataLoader(Items(*images()), batch_sampler=Longer(1)), "train: expected a DataLoader of 2 batches .*; got 1"),
+        (DataLoader(Items(*images()), batch_sampler=Longer(3)), "train: expected a DataLoader of 2 batches"),
+        (DataLoader(Items(*images()), batch_sampler=Longer(1)), "train: expected a DataLoader of 2 batches"),
         (Items(images()[0] / 0, images()[1]), "train: expected finite values"),
-        (Items(images()[0], images()[1] + 1), "labels: expected labels from 0 to 2; got .* to 3"),
+        (Items(images()[0], images()[1] + 1), "labels: expected labels from 0 to 2"),
         (images()[0], r"train: expected \(inputs, labels\) as tensors"),
         ([(images()[0][0], 0, 0)], r"train: expected \(inputs, labels\) as tensors"),
-        ({"images": 1}, "train: expected tensors .*, a map-style Dataset or a DataLoader"),
+        ({"images": 1}, "train: expected tensors .*, a map-style Dataset"),
     ],
 )
 def test_data_that_do_not_fit_are_said_in_one_line(train, match):

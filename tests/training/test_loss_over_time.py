@@ -79,7 +79,7 @@ def test_what_is_no_time_is_refused(times):
 
 
 def test_times_that_a_network_does_not_have_are_told():
-    with pytest.raises(InputError, match=r"loss_over_time: expected steps from 1 to 3; got \[4\]"):
+    with pytest.raises(InputError, match="loss_over_time: expected steps from 1 to 3"):
         run((4,))
     with pytest.raises(InputError, match=r"outputs: expected shape \[T, N, C\]"):
         fit(mlp(), images(), seed=0, settings=replace(TINY, loss_over_time="every"))

@@ -99,11 +99,11 @@ def test_a_network_trained_with_the_gap_loses_less_by_quantization():
 
 
 def test_without_a_float_copy_there_is_no_gap():
-    match = r"model: expected ternary layers with float copies of their weights .*; found none"
+    match = "model: expected ternary layers with float copies"
     settings = FitSettings(epochs=1, regularizer_weight=1.0)
     with pytest.raises(InputError, match=match):
         fit(network(), images(), seed=0, method=Indirect(), regularizer=QuantizationGapRegularizer(), settings=settings)
-    with pytest.raises(InputError, match=r"full: expected logits \[M, N, C\] like .*; got .*\[2, 3, 4\]"):
+    with pytest.raises(InputError, match=r"full: expected logits \[M, N, C\]"):
         quantization_gap(torch.zeros(2, 5, 4), torch.zeros(2, 3, 4))
 
 
@@ -162,7 +162,7 @@ def test_training_with_it_drives_potentials_away_from_the_threshold():
 def test_a_network_without_our_neurons_has_no_potentials():
     with pytest.raises(InputError, match="model: expected LIF, PLIF or SRM neurons"):
         one_forward(mlp(), MembraneRegularizer())
-    with pytest.raises(InputError, match="width: expected a positive number; got 0"):
+    with pytest.raises(InputError, match="width: expected a positive number"):
         MembraneRegularizer(0)
 
 
@@ -268,7 +268,7 @@ def test_events_have_no_outliers():
             return packed.flatten(1)[:, :3].float().requires_grad_()
 
     events = torch.zeros(8, 6, 2, dtype=torch.uint8), torch.zeros(8, dtype=torch.long)
-    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\); got a uint8"):
+    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\)"):
         one_forward(Reads(), OutlierExposure(), events)
 
 

@@ -212,18 +212,18 @@ def test_text_names_one_or_a_weighted_sum():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("varaince", r"regularizer: expected one of none, .*; got 'varaince' \(did you mean 'variance'\?\)"),
-        ("variance:1+varance:2", r"regularizer: expected one of none, .*; got 'varance' \(did you mean 'variance'\?\)"),
-        ("variance+outliers", r"regularizer: expected name:weight\+name:weight with .*; got 'variance\+outliers'"),
-        ("variance:5+outliers", r"regularizer: expected name:weight\+name:weight with .*; got 'variance:5\+outliers'"),
-        ("variance:0", "regularizer: expected name:weight.* above 0, e.g. .*; got 'variance:0'"),
-        ("variance:nan", "regularizer: expected name:weight.* above 0, e.g. .*; got 'variance:nan'"),
-        ("variance:a", "regularizer: expected name:weight.* above 0, e.g. .*; got 'variance:a'"),
-        ("variance:1+variance:2", "regularizer: expected each name once, and none alone; got 'variance:1.variance:2'"),
-        ("none:1", "regularizer: expected each name once, and none alone; got 'none:1'"),
-        ("variance:1+none", "regularizer: expected each name once, and none alone; got 'variance:1.none'"),
-        ("", "regularizer: expected one of none, .*; got ''"),
-        (3, "regularizer: expected text; got 3"),
+        ("varaince", "regularizer: expected one of"),
+        ("variance:1+varance:2", "regularizer: expected one of"),
+        ("variance+outliers", r"regularizer: expected name:weight\+name:weight"),
+        ("variance:5+outliers", r"regularizer: expected name:weight\+name:weight"),
+        ("variance:0", "regularizer: expected name:weight.* above 0"),
+        ("variance:nan", "regularizer: expected name:weight.* above 0"),
+        ("variance:a", "regularizer: expected name:weight.* above 0"),
+        ("variance:1+variance:2", "regularizer: expected each name once, and none"),
+        ("none:1", "regularizer: expected each name once, and none"),
+        ("variance:1+none", "regularizer: expected each name once, and none"),
+        ("", "regularizer: expected one of"),
+        (3, "regularizer: expected text"),
     ],
 )
 def test_text_that_means_nothing_is_refused(text, match):
@@ -234,21 +234,21 @@ def test_text_that_means_nothing_is_refused(text, match):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: VarianceRegularizer(1), "passes: expected at least two, whose variance is taken; got 1"),
-        (lambda: InformationRegularizer(1.5), "passes: expected a positive whole number; got 1.5"),
-        (lambda: EntropyRegularizer(1, 0.0), "share: expected a positive number; got 0.0"),
-        (lambda: EntropyRegularizer(1, 1.5), "share: expected 0 <= value <= 1; got 1.5"),
-        (lambda: ContrastRegularizer(of="varaince"), "of: expected one of variance, .* mean 'variance'"),
-        (lambda: ContrastRegularizer(wrong=-1), "wrong: expected a positive number; got -1"),
-        (lambda: QuantizationGapRegularizer(-1), "variance: expected a positive number; got -1"),
-        (lambda: QuantizationGapRegularizer(share=0), "share: expected a positive number; got 0"),
-        (lambda: OutlierExposure(0.0), "extra_share: expected a positive number; got 0.0"),
-        (lambda: ConsistencyRegularizer(extra_share=0.0), "extra_share: expected a positive number; got 0.0"),
-        (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least two, which may agree; got 1"),
-        (lambda: ConsistencyRegularizer(fidelity=-1), "fidelity: expected a positive number; got -1"),
-        (lambda: OutlierExposure(2.0), "extra_share: expected 0 <= value <= 1; got 2.0"),
-        (lambda: WeightedSum([]), "parts: expected at least one regularizer; got none"),
-        (lambda: WeightedSum([(0.0, Regularizer())]), "weight: expected a positive number; got 0.0"),
+        (lambda: VarianceRegularizer(1), "passes: expected at least two, whose variance"),
+        (lambda: InformationRegularizer(1.5), "passes: expected a positive whole number"),
+        (lambda: EntropyRegularizer(1, 0.0), "share: expected a positive number"),
+        (lambda: EntropyRegularizer(1, 1.5), "share: expected 0 <= value <= 1"),
+        (lambda: ContrastRegularizer(of="varaince"), "of: expected one of"),
+        (lambda: ContrastRegularizer(wrong=-1), "wrong: expected a positive number"),
+        (lambda: QuantizationGapRegularizer(-1), "variance: expected a positive number"),
+        (lambda: QuantizationGapRegularizer(share=0), "share: expected a positive number"),
+        (lambda: OutlierExposure(0.0), "extra_share: expected a positive number"),
+        (lambda: ConsistencyRegularizer(extra_share=0.0), "extra_share: expected a positive number"),
+        (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least two"),
+        (lambda: ConsistencyRegularizer(fidelity=-1), "fidelity: expected a positive number"),
+        (lambda: OutlierExposure(2.0), "extra_share: expected 0 <= value <= 1"),
+        (lambda: WeightedSum([]), "parts: expected at least one regularizer"),
+        (lambda: WeightedSum([(0.0, Regularizer())]), "weight: expected a positive number"),
     ],
 )
 def test_bad_options_are_refused_when_made(make, match):
@@ -257,14 +257,14 @@ def test_bad_options_are_refused_when_made(make, match):
 
 
 def test_bad_calls_are_refused():
-    with pytest.raises(InputError, match=r"mc_logits: expected shape \[M, N, C\] with M >= 2; got .*\[1, 2, 3\]"):
+    with pytest.raises(InputError, match=r"mc_logits: expected shape \[M, N, C\] with M >= 2"):
         VarianceRegularizer()(torch.ones(1, 2, 3), TARGET)
-    with pytest.raises(InputError, match=r"mc_logits: expected shape \[M, N, C\] with M >= 2; got .*\[2, 3\]"):
+    with pytest.raises(InputError, match=r"mc_logits: expected shape \[M, N, C\] with M >= 2"):
         EntropyRegularizer()(torch.ones(2, 3), TARGET)
-    with pytest.raises(InputError, match=r"regularizer_weight: expected a number above 0 with a regularizer.*got 0"):
+    with pytest.raises(InputError, match="regularizer_weight: expected a number above 0"):
         fit(network(), images(), seed=0, regularizer=VarianceRegularizer(), settings=TINY)
     for name in OF_WHOLE_PASSES:
-        with pytest.raises(InputError, match="expected a whole forward pass; got logits alone"):
+        with pytest.raises(InputError, match="expected a whole forward pass"):
             make_regularizer(name)(torch.ones(2, 2, 3), TARGET)
 
 

@@ -117,6 +117,6 @@ def test_the_mean_over_draws_is_the_linear_layer():
 
 @pytest.mark.parametrize("shape", [(4, 5), (2, 4, 6)])
 def test_an_input_of_another_shape_is_refused(shape):
-    match = rf"^spikes: expected shape \[T, N, 5\]; got a float32 tensor of shape \[{', '.join(map(str, shape))}\]"
+    match = r"^spikes: expected shape \[T, N, 5\]"
     with pytest.raises(InputError, match=match):
         layer_with()(torch.zeros(shape))

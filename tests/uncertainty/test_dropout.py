@@ -79,9 +79,7 @@ def test_the_gradient_passes_where_the_unit_stayed():
 
 def test_input_without_a_time_axis_is_refused(generator):
     layer = dropout(0.5, "fixed", 0)
-    with pytest.raises(
-        InputError, match=r"^spikes: expected shape \[T, N, ...\]; got a float32 tensor of shape \[2, 3\]"
-    ):
+    with pytest.raises(InputError, match=r"^spikes: expected shape \[T, N, ...\]"):
         layer(torch.ones(2, 3))
 
 

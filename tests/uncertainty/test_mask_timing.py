@@ -248,13 +248,8 @@ class Counting(Elsewhere):
 @pytest.mark.parametrize(
     ("network", "inputs", "mask", "match"),
     [
-        (
-            ByKeyword(),
-            torch.rand(COUNT, 3),
-            "fixed",
-            r"^model: expected 'drop' to be called with its input in first pl",
-        ),
-        (Counting(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' .* as often for 2 inputs as for 3; got"),
+        (ByKeyword(), torch.rand(COUNT, 3), "fixed", "^model: expected 'drop' to be called"),
+        (Counting(), torch.rand(COUNT, 3), "fixed", "^model: expected 'drop' .* as often for 2 inputs as for 3"),
         (
             Folded(),
             torch.rand(COUNT, STEPS, 4),
@@ -262,9 +257,9 @@ class Counting(Elsewhere):
             r"^model: expected 'drop' to be given .* with time first, .* got",
         ),
         (Unbatched(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' to be given .* got shape \[3\] for 3"),
-        (Elsewhere(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' to be called in forward\(\); it is not"),
-        (Twice(), torch.rand(COUNT, 4), "fixd", r"^mask: expected one of fixed, per-step; got 'fixd' \(did you mean"),
-        (Twice(), torch.rand(COUNT, 4), 1, r"^mask: expected one of fixed, per-step; got 1"),
+        (Elsewhere(), torch.rand(COUNT, 3), "fixed", r"^model: expected 'drop' to be called in forward\(\)"),
+        (Twice(), torch.rand(COUNT, 4), "fixd", "^mask: expected one of"),
+        (Twice(), torch.rand(COUNT, 4), 1, "^mask: expected one of"),
     ],
 )
 def test_what_cannot_be_told_is_refused(network, inputs, mask, match):

@@ -204,16 +204,16 @@ def test_no_gradient_is_kept():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"tolerance": 0}, r"^tolerance: expected a positive number; got 0"),
-        ({"tolerance": -0.1}, r"^tolerance: expected a positive number; got -0.1"),
-        ({"tolerance": True}, r"^tolerance: expected a positive number; got True"),
-        ({"tolerance": torch.tensor(0.1)}, r"^tolerance: expected a positive number; got a float32 tensor"),
-        ({"samples": 0}, r"^samples: expected a positive whole number; got 0"),
-        ({"batch_size": 0}, r"^batch_size: expected a positive whole number; got 0"),
-        ({"memory_limit": 0}, r"^memory_limit: expected a positive number; got 0"),
-        ({"generator": 3}, r"^generator: expected a torch.Generator; got 3"),
-        ({"inputs": images(0)}, r"^inputs: expected at least one input along axis 0; got a float32 tensor"),
-        ({"model": spiking(p=0.0)}, r"^model: expected a stochastic layer, .*; found none"),
+        ({"tolerance": 0}, "^tolerance: expected a positive number"),
+        ({"tolerance": -0.1}, "^tolerance: expected a positive number"),
+        ({"tolerance": True}, "^tolerance: expected a positive number"),
+        ({"tolerance": torch.tensor(0.1)}, "^tolerance: expected a positive number"),
+        ({"samples": 0}, "^samples: expected a positive whole number"),
+        ({"batch_size": 0}, "^batch_size: expected a positive whole number"),
+        ({"memory_limit": 0}, "^memory_limit: expected a positive number"),
+        ({"generator": 3}, "^generator: expected a torch.Generator"),
+        ({"inputs": images(0)}, "^inputs: expected at least one input along axis 0"),
+        ({"model": spiking(p=0.0)}, "^model: expected a stochastic layer"),
     ],
 )
 def test_bad_arguments_are_refused(changes, match):

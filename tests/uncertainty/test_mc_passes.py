@@ -166,7 +166,7 @@ def test_spikes_and_their_counts_are_outputs_of_any_type(function, dtype):
 @pytest.mark.parametrize("function", [lambda x: x[:, :1], lambda x: x[None, :, :1], lambda x: x[..., :0]])
 @pytest.mark.parametrize("predict", [mc_predict, mc_moments])
 def test_one_logit_is_no_prediction_among_classes(predict, function):
-    with pytest.raises(InputError, match=r"^outputs: expected at least two classes; .*torch.cat\(\[torch.zeros_like"):
+    with pytest.raises(InputError, match=r"^outputs: expected at least two classes"):
         predict(Outputs(function), torch.rand(COUNT, 8), samples=2, generator=seeded(1))
 
 
@@ -187,12 +187,9 @@ def test_one_logit_can_be_made_two():
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (
-            lambda x: torch.where(x > 0, x, torch.nan),
-            r"^model: expected finite outputs; got NaN or infinity for \d of 6",
-        ),
-        (lambda x: 1 / x, r"^model: expected finite outputs; got NaN or infinity for \d of 6 inputs"),
-        (lambda x: torch.complex(x, x), r"^outputs: expected real numbers; got a complex64 tensor of shape \[6, 8\]"),
+        (lambda x: torch.where(x > 0, x, torch.nan), "^model: expected finite outputs"),
+        (lambda x: 1 / x, "^model: expected finite outputs"),
+        (lambda x: torch.complex(x, x), "^outputs: expected real numbers"),
     ],
 )
 def test_outputs_that_are_no_numbers_are_refused(function, match):

@@ -295,9 +295,7 @@ def test_a_readout_makes_logits_of_what_the_model_returns():
         mc_predict(pair, images(), samples=3, generator=seeded(1), output=lambda outputs: outputs[0]),
     ]
     assert torch.equal(*predictions)
-    with pytest.raises(
-        InputError, match=r"^model: expected outputs of shape \[T, 7, C\] or .*; got a tuple of 2; say .* output="
-    ):
+    with pytest.raises(InputError, match=r"^model: expected outputs of shape \[T, 7, C\]"):
         mc_predict(pair, images(), samples=3, generator=seeded(1))
 
 
@@ -308,29 +306,23 @@ def test_no_gradient_is_kept():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"samples": 0}, r"^samples: expected a positive whole number; got 0"),
-        ({"samples": 2.0}, r"^samples: expected a positive whole number; got 2.0"),
-        ({"batch_size": 0}, r"^batch_size: expected a positive whole number; got 0"),
-        ({"memory_limit": 0}, r"^memory_limit: expected a positive number; got 0"),
-        ({"generator": 3}, r"^generator: expected a torch.Generator; got 3"),
-        (
-            {"inputs": images(0)},
-            r"^inputs: expected at least one input along axis 0; got a float32 tensor of shape \[0,",
-        ),
-        ({"inputs": 3}, r"^inputs: expected tensors .*; got 3"),
-        ({"batch_dim": 4}, r"^inputs: expected at least one input along axis 4; got a float32 tensor"),
-        ({"model": spiking(p=0.0)}, r"^model: expected a stochastic layer, .*; found none"),
-        (
-            {"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 3))},
-            r"^model: expected a stochastic layer, .*; found none",
-        ),
+        ({"samples": 0}, "^samples: expected a positive whole number"),
+        ({"samples": 2.0}, "^samples: expected a positive whole number"),
+        ({"batch_size": 0}, "^batch_size: expected a positive whole number"),
+        ({"memory_limit": 0}, "^memory_limit: expected a positive number"),
+        ({"generator": 3}, "^generator: expected a torch.Generator"),
+        ({"inputs": images(0)}, "^inputs: expected at least one input along axis 0"),
+        ({"inputs": 3}, "^inputs: expected tensors"),
+        ({"batch_dim": 4}, "^inputs: expected at least one input along axis 4"),
+        ({"model": spiking(p=0.0)}, "^model: expected a stochastic layer"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(12, 3))}, "^model: expected a stochastic layer"),
         (
             {"model": nn.Sequential(nn.Dropout(), nn.Flatten(0))},
             r"^model: expected outputs of shape \[T, 7, C\] or \[7, C\]",
         ),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 3)), "per_step": True},
-            r"^outputs: expected shape \[T, N, C\] for values over time; got a float32 tensor of shape \[7, 3\]",
+            r"^outputs: expected shape \[T, N, C\] for values over time",
         ),
     ],
 )

@@ -130,16 +130,16 @@ def test_samples_are_never_precise_where_they_are_no_numbers():
 
 @pytest.mark.parametrize("tolerance", [0, -0.1, True, float("nan"), float("inf"), "0.1"])
 def test_a_tolerance_is_a_positive_number(tolerance):
-    with pytest.raises(InputError, match=r"^tolerance: expected a positive number; got "):
+    with pytest.raises(InputError, match=r"^tolerance: expected a positive number"):
         samples_at_once(tolerance)
 
 
 @pytest.mark.parametrize(
     ("probs", "match"),
     [
-        (torch.ones(3, 1), r"^probs: expected a tensor of shape \[S, N, C\]; got a float32 tensor of shape \[3, 1\]"),
-        (torch.ones(0, 2, 1), r"^probs: expected at least one sample along axis 0; got \[0, 2, 1\]"),
-        (torch.tensor([[[2.0, -1.0]]]), r"^probs: expected probabilities in \[0, 1\]; got values from -1 to 2"),
+        (torch.ones(3, 1), r"^probs: expected a tensor of shape \[S, N, C\]"),
+        (torch.ones(0, 2, 1), "^probs: expected at least one sample along axis 0"),
+        (torch.tensor([[[2.0, -1.0]]]), r"^probs: expected probabilities in \[0, 1\]"),
     ],
 )
 def test_what_is_no_probability_is_refused(probs, match):
@@ -148,11 +148,11 @@ def test_what_is_no_probability_is_refused(probs, match):
 
 
 def test_only_the_same_inputs_and_classes_are_merged():
-    match = r"^other: expected means of shape \[1, 2\]; got a float64 tensor of shape \[1, 1\]"
+    match = r"^other: expected means of shape \[1, 2\]"
     with pytest.raises(InputError, match=match):
         Moments.of(coin(2)).merge(Moments.of(torch.ones(1, 1, 1)))
 
 
 def test_nothing_cannot_be_gathered():
-    with pytest.raises(InputError, match=r"^chunks: expected at least one chunk of samples; got none"):
+    with pytest.raises(InputError, match=r"^chunks: expected at least one chunk of samples"):
         gather_moments([])

@@ -83,20 +83,20 @@ def test_progress_counts_the_inputs_of_all_networks():
 @pytest.mark.parametrize(
     ("model", "options", "match"),
     [
-        ([], {}, r"^model: expected a network or a list of networks; got \[\]"),
-        ([1], {}, r"^model: expected a network or a list of networks; got \[1\]"),
-        (3, {}, r"^model: expected a network or a list of networks; got 3"),
-        ([spiking()] * 3, {"samples": 10}, r"^samples: expected a multiple of the 3 networks; got 10"),
+        ([], {}, "^model: expected a network or a list"),
+        ([1], {}, "^model: expected a network or a list"),
+        (3, {}, "^model: expected a network or a list"),
+        ([spiking()] * 3, {"samples": 10}, "^samples: expected a multiple of the 3 networks"),
         ([certain(0)] * 3, {"samples": 6}, r"^samples: expected 3, one of each network, since nothing .*; got 6"),
         (
             [spiking(), certain(0), certain(1)],
             {},
             r"^model: expected networks that are all random, or none; got some without random layers: 1, 2",
         ),
-        ([spiking(), spiking()], {"generator": None}, r"^generator: expected torch.Generator\(\).*; got None"),
-        (spiking(), {"generator": None}, r"^generator: expected torch.Generator\(\).*; got None"),
-        (certain(0), {}, r"^model: expected a stochastic layer, .* found none, nor .* \(make_stochastic puts one in"),
-        ([spiking()], {"samples": 0}, r"^samples: expected a positive whole number; got 0"),
+        ([spiking(), spiking()], {"generator": None}, r"^generator: expected torch.Generator\(\)"),
+        (spiking(), {"generator": None}, r"^generator: expected torch.Generator\(\)"),
+        (certain(0), {}, "^model: expected a stochastic layer, .* found"),
+        ([spiking()], {"samples": 0}, "^samples: expected a positive whole number"),
         ([spiking()], {"inputs": images(0)}, r"^inputs: expected at least one input along axis 0"),
     ],
 )
@@ -107,6 +107,6 @@ def test_bad_ensembles_are_refused(predict, model, options, match):
 
 
 def test_an_early_stop_is_for_one_network():
-    with pytest.raises(InputError, match=r"^tolerance: expected None for 2 networks, each of which counts; got 0.1"):
+    with pytest.raises(InputError, match=r"^tolerance: expected None for 2 networks"):
         mc_moments([spiking(), spiking()], images(), generator=seeded(1), tolerance=0.1)
     assert mc_moments([spiking()], images(), generator=seeded(1), tolerance=0.5).samples.max() == 8

@@ -127,9 +127,7 @@ def test_rate_coding_draws_from_the_generator():
     first, again, other = (engine(images(), generator=seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    with pytest.raises(
-        InputError, match=r"^generator: expected a torch.Generator, from which the rate coding draws spikes; got None"
-    ):
+    with pytest.raises(InputError, match=r"^generator: expected a torch.Generator"):
         engine(images())
 
 
@@ -144,29 +142,23 @@ def test_images_may_need_gradients_or_be_integers():
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        (
-            torch.rand(3, 144, 1, 2),
-            r"shape \[N, ...\] with 144 values each; got a float32 tensor of shape \[3, 144, 1, 2\]",
-        ),
-        (torch.rand(0, *SHAPE), r"shape \[N, ...\] with 144 values each; got a float32 tensor of shape \[0, 3, 8, 6\]"),
-        (torch.rand(144), r"shape \[N, ...\] with 144 values each; got a float32 tensor of shape \[144\]"),
-        ([1.0], r"shape \[N, ...\] with 144 values each; got \[1.0\]"),
-        (
-            torch.rand(4, 8, 6, 3),
-            r"shape \[N, 3, 8, 6\], as input_shape says; got a float32 tensor of shape \[4, 8, 6, 3\]",
-        ),
-        (torch.rand(4, 144), r"shape \[N, 3, 8, 6\], as input_shape says; got a float32 tensor of shape \[4, 144\]"),
+        (torch.rand(3, 144, 1, 2), "with 144 values each"),
+        (torch.rand(0, *SHAPE), "with 144 values each"),
+        (torch.rand(144), "with 144 values each"),
+        ([1.0], "with 144 values each"),
+        (torch.rand(4, 8, 6, 3), r"\[N, 3, 8, 6\]"),
+        (torch.rand(4, 144), r"\[N, 3, 8, 6\]"),
     ],
 )
 def test_images_of_another_shape_are_refused(given, match):
     engine = Engine(convolutional(), SHAPE)
     for call in (engine, engine.logits, lambda given: engine.mc_predict(given, generator=seeded(0))):
-        with pytest.raises(InputError, match=f"^images: expected {match}$"):
+        with pytest.raises(InputError, match=rf"^images: expected shape .*{match}"):
             call(given)
 
 
 def test_images_on_another_device_are_refused():
-    with pytest.raises(InputError, match=r"^images: expected them on cpu, where the network is; got meta$"):
+    with pytest.raises(InputError, match=r"^images: expected them on cpu"):
         Engine(convolutional(), SHAPE)(images().to("meta"))
 
 
@@ -191,7 +183,7 @@ def test_without_numba_the_reference_runs(monkeypatch):
     engine = Engine(convolutional(), SHAPE)
     assert engine.backend == "reference"
     assert engine(images()).shape == (5, 7, 10)
-    match = r"^backend: expected 'reference' here, since the compiled one needs numba, a CPU, .*; got 'compiled'$"
+    match = "^backend: expected 'reference' here, since the compiled"
     with pytest.raises(InputError, match=match):
         Engine(convolutional(), SHAPE, backend="compiled")
 
@@ -199,10 +191,10 @@ def test_without_numba_the_reference_runs(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"samples": 0}, "^samples: expected a positive whole number; got 0$"),
-        ({"batch_size": 2.5}, r"^batch_size: expected a positive whole number; got 2\.5$"),
-        ({"memory_limit": -1}, "^memory_limit: expected a positive number; got -1$"),
-        ({"generator": 0}, r"^generator: expected a torch\.Generator; got 0$"),
+        ({"samples": 0}, "^samples: expected a positive whole number"),
+        ({"batch_size": 2.5}, "^batch_size: expected a positive whole number"),
+        ({"memory_limit": -1}, "^memory_limit: expected a positive number"),
+        ({"generator": 0}, r"^generator: expected a torch\.Generator"),
     ],
 )
 def test_the_settings_of_a_prediction_are_checked(options, match):
@@ -212,12 +204,12 @@ def test_the_settings_of_a_prediction_are_checked(options, match):
 
 def test_a_prediction_needs_something_random():
     network = fill(build("dropout", sizes=(144, 30, 10), p=0.0, generator=seeded(0)))
-    match = "^network: expected a stochastic layer, such as a Dropout with p > 0; found none$"
+    match = "^network: expected a stochastic layer"
     with pytest.raises(InputError, match=match):
         Engine(network).mc_predict(images(), generator=seeded(0))
 
 
 def test_an_unknown_backend_is_refused():
-    match = r"^backend: expected one of compiled, reference; got 'complied' \(did you mean 'compiled'\?\)$"
+    match = "^backend: expected one of"
     with pytest.raises(InputError, match=match):
         Engine(convolutional(), SHAPE, backend="complied")

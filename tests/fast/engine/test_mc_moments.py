@@ -78,11 +78,11 @@ def test_progress_counts_the_images_that_are_done():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"tolerance": 0}, r"^tolerance: expected a positive number; got 0"),
-        ({"tolerance": True}, r"^tolerance: expected a positive number; got True"),
-        ({"samples": 0}, r"^samples: expected a positive whole number; got 0"),
-        ({"memory_limit": -1}, r"^memory_limit: expected a positive number; got -1"),
-        ({"generator": 3}, r"^generator: expected a torch.Generator; got 3"),
+        ({"tolerance": 0}, "^tolerance: expected a positive number"),
+        ({"tolerance": True}, "^tolerance: expected a positive number"),
+        ({"samples": 0}, "^samples: expected a positive whole number"),
+        ({"memory_limit": -1}, "^memory_limit: expected a positive number"),
+        ({"generator": 3}, "^generator: expected a torch.Generator"),
     ],
 )
 def test_bad_arguments_are_refused(changes, match):

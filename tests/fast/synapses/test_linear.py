@@ -149,7 +149,7 @@ def test_axes_and_biases_of_bits_with_numba_and_without(numba, dtype, monkeypatc
     [torch.zeros(3, 4), torch.zeros(3, 3, dtype=torch.uint8), torch.zeros(3, 5, dtype=torch.uint8), torch.tensor(0)],
 )
 def test_bits_that_do_not_fit_are_refused(packed):
-    with pytest.raises(InputError, match=r"packed: expected uint8 of shape \[..., 4\]; got a "):
+    with pytest.raises(InputError, match=r"packed: expected uint8 of shape \[..., 4\]"):
         linear_of_bits(packed, torch.zeros(2, 30))
 
 

@@ -90,7 +90,7 @@ def test_chains_that_agree_are_accepted(generator: torch.Generator) -> None:
 def test_chains_that_disagree_are_refused(generator: torch.Generator) -> None:
     draws = good(generator)
     draws[0, :, 1] += 1
-    with pytest.raises(InputError, match=r"draws: expected R-hat of at most 1.02 .*; got 1\.\d+ for sigma \(raise"):
+    with pytest.raises(InputError, match=r"draws: expected R-hat of at most 1.02"):
         check_chains(diagnose(["tau", "sigma"], draws), 0, 1000, Limits())
 
 
@@ -103,12 +103,12 @@ def test_chains_that_stand_still_are_refused(generator: torch.Generator) -> None
 
 def test_few_effective_draws_are_refused() -> None:
     draws = torch.from_numpy(walks(0, 4, 1000, 0.9))[..., None]
-    with pytest.raises(InputError, match=r"draws: expected at least 400 effective draws .*; got \d+ for tau"):
+    with pytest.raises(InputError, match="draws: expected at least 400 effective draws"):
         check_chains(diagnose(["tau"], draws), 0, 4000, Limits(r_hat=2))
 
 
 def test_divergences_are_refused(generator: torch.Generator) -> None:
     table = diagnose(["tau", "sigma"], good(generator))
     check_chains(table, 5, 1000, Limits())
-    with pytest.raises(InputError, match=r"draws: expected at most 0.5% that diverge; got 6 of 1000"):
+    with pytest.raises(InputError, match=r"draws: expected at most 0.5% that diverge"):
         check_chains(table, 6, 1000, Limits())

@@ -74,7 +74,7 @@ def test_letters_of_older_tables_are_drawn_under_their_own_name():
 
 
 def test_foreign_tables_are_refused():
-    with pytest.raises(InputError, match="rows: expected the columns of an ablation; got none called term"):
+    with pytest.raises(InputError, match="rows: expected the columns of an ablation"):
         ablation_table(screened().drop(columns="term"))
-    with pytest.raises(InputError, match="rows: expected some with calibration temperature; got none"):
+    with pytest.raises(InputError, match="rows: expected some with calibration temperature"):
         ablation_table(screened().query("calibration == 'none'"))

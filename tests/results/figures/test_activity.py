@@ -97,5 +97,5 @@ def test_no_text_overlaps_or_leaves_the_page(methods: int, layers: int) -> None:
 
 @pytest.mark.parametrize("plot", [layer_sparsity_chart, potential_histogram, spike_raster])
 def test_nothing_to_draw_is_refused(plot) -> None:
-    with pytest.raises(InputError, match="table: expected at least one layer; got none"):
+    with pytest.raises(InputError, match="table: expected at least one layer"):
         plot(sparsity().iloc[:0])

@@ -84,5 +84,5 @@ def test_bad_tables_are_refused():
     table = made_up()
     with pytest.raises(InputError, match="at least one method"):
         anytime_figure(table.iloc[:0])
-    with pytest.raises(InputError, match=r"table: expected measures and mask modes; got columns \['method'"):
+    with pytest.raises(InputError, match="table: expected measures and mask modes"):
         anytime_figure(table.drop(columns=MEASURES))

@@ -130,15 +130,15 @@ def test_arrays_and_tensors_are_one(generator: torch.Generator) -> None:
 
 def test_bad_predictions_are_refused(generator: torch.Generator) -> None:
     probs, target = many(generator)
-    with pytest.raises(InputError, match=r"mc_probs: expected a tensor of shape \[S, N, C\]; got"):
+    with pytest.raises(InputError, match=r"mc_probs: expected a tensor of shape \[S, N, C\]"):
         entropy_table({"float": (probs[0], target)})
-    with pytest.raises(InputError, match="target: expected 300 labels, one per input; got 299"):
+    with pytest.raises(InputError, match="target: expected 300 labels, one per input"):
         entropy_table({"float": (probs, target[:-1])})
-    with pytest.raises(InputError, match="predictions: expected at least one input for float; got none"):
+    with pytest.raises(InputError, match="predictions: expected at least one input for float"):
         entropy_table({"float": (probs[:, :0], target[:0])})
-    with pytest.raises(InputError, match="outlier: expected one of float; got 'direct'"):
+    with pytest.raises(InputError, match="outlier: expected one of"):
         entropy_table({"float": (probs, target)}, outlier={"direct": probs})
     with pytest.raises(InputError, match=r"one number of classes, at least two, for all methods; got \[2, 10\]"):
         entropy_table({"float": (probs, target), "direct": (torch.full((1, 1, 2), 0.5), torch.tensor([0]))})
-    with pytest.raises(InputError, match="bins: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="bins: expected a positive whole number"):
         entropy_table({"float": (probs, target)}, bins=0)

@@ -110,5 +110,5 @@ def test_bad_predictions_are_refused(generator: torch.Generator) -> None:
     probs, target = many(generator)
     with pytest.raises(InputError, match="are these logits"):
         reliability_table({"float": (probs.log(), target)})
-    with pytest.raises(InputError, match="bins: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="bins: expected a positive whole number"):
         reliability_table({"float": (probs, target)}, bins=0)

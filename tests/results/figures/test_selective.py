@@ -150,11 +150,11 @@ def test_no_error_at_all_is_drawn_at_zero():
 
 def test_bad_input_is_refused(generator):
     probs, target = many(generator, 20)
-    with pytest.raises(InputError, match=r"score: expected one of predictive-entropy, .*; got 'doubt'"):
+    with pytest.raises(InputError, match="score: expected one of"):
         selective_table({"float": (probs, target)}, "doubt")
-    with pytest.raises(InputError, match="outlier: expected one of float; got 'direct'"):
+    with pytest.raises(InputError, match="outlier: expected one of"):
         selective_table({"float": (probs, target)}, outlier={"direct": probs})
-    with pytest.raises(InputError, match=r"predictions: expected at least one input; got none \(N = 0\)"):
+    with pytest.raises(InputError, match="predictions: expected at least one input"):
         selective_table({"float": (probs[:, :0], target[:0])})
-    with pytest.raises(InputError, match="target: expected 20 labels, one per input; got 19"):
+    with pytest.raises(InputError, match="target: expected 20 labels, one per input"):
         selective_table({"float": (probs, target[1:])})

@@ -82,10 +82,10 @@ def test_potentials_in_a_bin_are_those_in_its_bounds(tmp_path):
 
 def test_what_is_not_there_is_refused(tmp_path):
     runs = tiny_runs(tmp_path, methods=("float",))
-    with pytest.raises(InputError, match="index: expected one of the 360 test inputs, from 0 on; got 360"):
+    with pytest.raises(InputError, match="index: expected one of the 360 test inputs, from 0 on"):
         spike_trains(runs, index=360)
-    with pytest.raises(InputError, match="inputs: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="inputs: expected a positive whole number"):
         layer_sparsity(runs, inputs=0)
-    with pytest.raises(InputError, match="inputs: expected a positive whole number; got -1"):
+    with pytest.raises(InputError, match="inputs: expected a positive whole number"):
         potential_distribution(runs, inputs=-1)
     assert set(layer_sparsity(runs, inputs=1000)["inputs"]) == {360}

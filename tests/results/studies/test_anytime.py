@@ -141,26 +141,26 @@ def test_a_subset_and_one_mask_mode_repeat(runs):
 
 
 def test_bad_options_are_refused(runs, tmp_path):
-    with pytest.raises(InputError, match="masks: expected one of fixed, per-step; got 'step'"):
+    with pytest.raises(InputError, match="masks: expected one of"):
         anytime_curves(runs, masks=["step"])
-    with pytest.raises(InputError, match="masks: expected at least one mask mode; got none"):
+    with pytest.raises(InputError, match="masks: expected at least one mask mode"):
         anytime_curves(runs, masks=[])
-    with pytest.raises(InputError, match="repeats: expected two or more, to have a spread; got 1"):
+    with pytest.raises(InputError, match="repeats: expected two or more"):
         anytime_curves(runs, repeats=1)
-    with pytest.raises(InputError, match="inputs: expected a positive whole number; got -1"):
+    with pytest.raises(InputError, match="inputs: expected a positive whole number"):
         anytime_curves(runs, inputs=-1)
 
 
 def test_outliers_of_another_shape_are_refused(runs, monkeypatch):
     small, load = data.Dataset(torch.rand(3, 1, 9, 9), torch.zeros(3, dtype=torch.long), "large", 10), data.load_test
     monkeypatch.setattr(data, "load_test", lambda name, *a, **k: small if name == "large" else load(name, *a, **k))
-    with pytest.raises(InputError, match=r"outlier: expected inputs of shape \[1, 8, 8\].*got \[1, 9, 9\]"):
+    with pytest.raises(InputError, match=r"outlier: expected inputs of shape \[1, 8, 8\]"):
         anytime_curves(runs, outlier="large")
 
 
 def test_predictions_that_do_not_fit_are_refused_before_any_is_made(runs, monkeypatch):
     monkeypatch.setattr("tsnn_uq.results.studies.anytime._LARGEST", 4 * 5 * 3 * 10 * 100)
-    with pytest.raises(InputError, match="inputs: expected at most 100 with so many samples and steps; got 360"):
+    with pytest.raises(InputError, match="inputs: expected at most 100 with so many"):
         anytime_curves(runs)
 
 

@@ -60,7 +60,7 @@ def test_mean_corruption_errors_are_means_of_means():
     assert one["relative_corruption_error"] == pytest.approx(1)
     assert other["relative_corruption_error"] == pytest.approx((0.9 / 0.6 + 4) / 2)
     assert corruption_errors(curves, "direct")["relative_corruption_error"][1] == pytest.approx(1)
-    with pytest.raises(InputError, match="baseline: expected one of float, direct"):
+    with pytest.raises(InputError, match="baseline: expected one of"):
         corruption_errors(curves, "distill")
 
 
@@ -76,7 +76,7 @@ def test_examples_are_one_image_of_the_curves_in_each_kind(runs):
 def test_what_cannot_be_corrupted_is_refused(runs):
     with pytest.raises(InputError, match="kinds: expected one of"):
         corruption_curves(runs, ("frost",))
-    with pytest.raises(InputError, match="severities: expected at least one that stripe has"):
+    with pytest.raises(InputError, match="severities: expected at least one that stripe"):
         corruption_curves(runs, ("stripe",), severities=(2, 3))
     with pytest.raises(InputError, match="samples: expected a positive whole number"):
         corruption_curves(runs, samples=0)

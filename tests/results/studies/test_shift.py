@@ -70,17 +70,15 @@ def test_examples_are_of_the_same_images_in_the_same_order(runs):
 
 
 def test_what_cannot_be_shifted_is_refused(runs, monkeypatch):
-    with pytest.raises(InputError, match="amounts: expected at least one shift with an amount; got none"):
+    with pytest.raises(InputError, match="amounts: expected at least one shift"):
         shift_curves(runs, {"blur": ()})
-    with pytest.raises(InputError, match="amounts: expected one of rotate, noise, blur; got 'rotated'"):
+    with pytest.raises(InputError, match="amounts: expected one of"):
         shift_curves(runs, {"rotated": (1,)})
-    with pytest.raises(InputError, match=r"sigma: expected a finite number of at least 0; got -1\.0"):
+    with pytest.raises(InputError, match="sigma: expected a finite number of at least 0"):
         shift_curves(runs, {"blur": (-1,)})
-    with pytest.raises(InputError, match="index: expected 0 to 19; got 20"):
+    with pytest.raises(InputError, match="index: expected 0 to 19"):
         shifted_examples(runs, AMOUNTS, inputs=20, index=20)
     events = EventDataset(torch.zeros(2, 3, 289, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "nmnist", 10)
     monkeypatch.setattr(data, "load_test", lambda *_, **__: events)
-    with pytest.raises(
-        InputError, match="data: expected images, which can be turned and blurred; got events of nmnist"
-    ):
+    with pytest.raises(InputError, match="data: expected images, which can be turned"):
         shift_curves(runs, AMOUNTS)

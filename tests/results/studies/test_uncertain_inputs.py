@@ -85,7 +85,7 @@ def test_a_recording_is_pictured_by_its_summed_events(runs, monkeypatch, generat
 
 
 def test_bad_options_are_refused(runs):
-    with pytest.raises(InputError, match="by: expected one of float, direct; got 'distill'"):
+    with pytest.raises(InputError, match="by: expected one of"):
         uncertain_inputs(runs.predictions(), by="distill")
-    with pytest.raises(InputError, match="count: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="count: expected a positive whole number"):
         uncertain_inputs(runs.predictions(), count=0)

@@ -118,7 +118,7 @@ def test_networks_that_cannot_be_compared_are_refused(runs):
         paired_variances(networks.select(["direct"]))
     of = networks.first()["direct"]
     fewer = Predictions(Part(of.test.probs[:2], of.test.labels))
-    with pytest.raises(InputError, match=r"samples: expected one number .*; got 4 of float, 2 of direct"):
+    with pytest.raises(InputError, match="samples: expected one number"):
         paired_variances(NamedPredictions({"float": networks.first()["float"], "direct": fewer}))
 
 

@@ -66,7 +66,7 @@ def test_float_and_ternary_are_both_needed(tmp_path):
     runs = tiny_runs(tmp_path)
     for method in ("float", "direct"):
         alone = replace(runs, folders={method: runs.folders[method]})
-        with pytest.raises(InputError, match=f"methods: expected float and a ternary method, .*; got {method}"):
+        with pytest.raises(InputError, match="methods: expected float and a ternary method"):
             weight_histograms(alone)
-    with pytest.raises(InputError, match="bins: expected a positive whole number; got 0"):
+    with pytest.raises(InputError, match="bins: expected a positive whole number"):
         weight_histograms(runs, bins=0)
