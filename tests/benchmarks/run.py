@@ -1,7 +1,9 @@
 """All benchmarks: ratios against snnTorch, SpikingJelly, Norse, the bare matrix products and our own dense path.
 
     make bench                                                   # everything, on two threads
-    python -m tests.benchmarks.run --only ternary-batch1         # one work; the others' rows stay
+    python -m tests.benchmarks.run --only ternary-batch1,memory  # some works; the others' rows stay
+    python -m tests.benchmarks.run --out now --resume            # go on: works with rows in now/results.csv are skipped
+    python -m tests.benchmarks.standing now/results.csv          # each ratio against the committed one
 
 Every work is done by all of its contenders in one process, in turn, round by round, after it was checked that they
 compute the same; what counts is the median over rounds. Writes into ``tests/benchmarks/``: ``results.csv`` and
@@ -70,13 +72,20 @@ def main(
     ] = 7,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     data_dir: DataDir = None,
-    only: Annotated[str, typer.Option(metavar="WORK", help=f"Do one: {', '.join((*WORKS, *OTHERS))}.")] = "",
+    only: Annotated[
+        str, typer.Option(metavar="WORKS", help=f"Do some, with commas between: {', '.join((*WORKS, *OTHERS))}.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Skip works that have rows in the folder.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path(__file__).parent,
 ) -> None:
     """Time everything against its peers, and write tables and figures."""
     check_positive("rounds", rounds, integer=True)
     check_positive("threads", threads, integer=True)
-    chosen = [check_choice("only", only, (*WORKS, *OTHERS))] if only else [*WORKS, *OTHERS]
+    every = (*WORKS, *OTHERS)
+    chosen = [check_choice("only", name, every) for name in only.split(",")] if only else list(every)
+    out.mkdir(parents=True, exist_ok=True)
+    if resume:
+        chosen = [name for name in chosen if name not in works_in(out)]
     torch.set_num_threads(threads)
     warn_of_load()
     setting = Setting(data_dir)
@@ -91,6 +100,13 @@ def main(
             figures.save_png(figures.draw_scaling(points), out / "scaling.png")
         else:
             record(name, setting, rounds, out)
+
+
+def works_in(out: Path) -> set[str]:
+    """The works whose rows or tables are in a folder."""
+    table = out / "results.csv"
+    done = set(pd.read_csv(table)["work"]) if table.exists() else set()
+    return done | {name for name in OTHERS if (out / f"{name}.csv").exists()}
 
 
 def warn_of_load() -> None:

@@ -15,6 +15,7 @@ from tests.benchmarks.memory import MemoryRow, memory_rows, peak_bytes, write_me
 from tests.benchmarks.peers import PEERS, floor, peer
 from tests.benchmarks.scaling import Point, fitted_slope, sizes, write_scaling
 from tests.benchmarks.setting import hidden_rates, is_of_other_settings, run_config
+from tests.benchmarks.standing import standing
 from tests.benchmarks.timer import OURS, Row, merge_rows, write_rows
 from tests.benchmarks.training import TERNARY, contender, training_step
 from tests.helpers.figures import faults
@@ -66,6 +67,24 @@ def test_results_have_their_columns_and_keep_other_works(tmp_path):
     assert merge_rows(path, anew, ["slow", "fast"]) == ROWS[2:] + anew
     assert merge_rows(path, anew, ["fast"]) == anew
     assert merge_rows(tmp_path / "none.csv", anew, ["fast"]) == anew
+
+
+def test_a_ratio_falls_if_most_runs_are_a_tenth_below():
+    committed = pd.DataFrame(ROWS)
+    runs = [pd.DataFrame([Row("fast", OURS, 1, 1.0), Row("fast", "snntorch", 1, now)]) for now in (1.7, 1.75, 2.1)]
+    table = standing(committed, runs).set_index(["work", "contender"])
+    assert table.loc[("fast", "snntorch"), ["now", "fell", "verdict"]].tolist() == [1.75, 2, "FELL"]
+    assert table.loc[("fast", OURS), "verdict"] == "kept"
+    assert table.loc[("slow", "snntorch"), "verdict"] == "not measured"
+    assert standing(committed, runs[2:])["verdict"].isin(["kept", "not measured"]).all()
+    assert (standing(committed, [pd.DataFrame([Row("next", OURS, 1, 1.0)])])["verdict"] == "new").sum() == 1
+
+
+def test_a_run_resumes_behind_the_works_that_it_did(tmp_path):
+    assert run.works_in(tmp_path) == set()
+    write_rows(tmp_path / "results.csv", ROWS)
+    write_memory(tmp_path / "memory.csv", memory_rows("step", {OURS: 1}))
+    assert run.works_in(tmp_path) == {"fast", "slow", "memory"}
 
 
 def test_other_tables_have_their_columns(tmp_path):

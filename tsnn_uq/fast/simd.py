@@ -25,13 +25,13 @@ __all__ = [
     "integers",
     "lanes_of",
     "load",
-    "load_two",
     "minus_ones",
     "multiply_add",
     "no_bytes",
     "no_words",
     "offsets",
     "select",
+    "signed",
     "store",
     "widened",
 ]
@@ -88,6 +88,8 @@ for _operation, _emit in ((operator.and_, _build.and_), (operator.or_, _build.or
 _binary(operator.add, WORDS, WORDS, _build.add)
 _binary(operator.add, BYTES, BYTES, _build.add)
 _binary(operator.sub, BYTES, BYTES, _build.sub)
+_binary(operator.add, INTS, INTS, _build.add)
+_binary(operator.sub, INTS, INTS, _build.sub)
 _binary(operator.add, FLOATS, FLOATS, _build.fadd)
 _binary(operator.sub, FLOATS, FLOATS, _build.fsub)
 _binary(operator.mul, FLOATS, FLOATS, _build.fmul)
@@ -115,30 +117,15 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
 
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """Eight words from `index` on of an array of uint32, or 32 floats of one of float32."""
-    vector = FLOATS if array.dtype == types.float32 else WORDS
+    """Eight words from `index` on of an array of uint32, or 32 floats or bytes of one of float32 or int8."""
+    vector = {types.float32: FLOATS, types.int8: BYTES}.get(array.dtype, WORDS)
+    align = array.dtype.bitwidth // 8
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values, position = arguments
-        return builder.load(_pointer(context, builder, signature.args[0], values, position, vector.llvm), align=4)
+        return builder.load(_pointer(context, builder, signature.args[0], values, position, vector.llvm), align=align)
 
     return vector(array, types.intp), generate
-
-
-@intrinsic
-def load_two(typing: Any, array: Any, first: Any, second: Any) -> Any:
-    """Four words from `first` on and four from `second` on of an array of uint32, as eight words."""
-    half = ir.VectorType(ELEMENTS["word"], 4)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        values, *places = arguments
-        low, high = (
-            builder.load(_pointer(context, builder, signature.args[0], values, place, half), align=4)
-            for place in places
-        )
-        return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(8))))
-
-    return WORDS(array, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -172,12 +159,13 @@ no_words, no_bytes = _zeros(WORDS), _zeros(BYTES)
 
 @intrinsic
 def fill(typing: Any, value: Any) -> Any:
-    """32 times a float32."""
+    """32 times a float32 or an int32."""
+    vector, number = (INTS, types.int32) if isinstance(value, types.Integer) else (FLOATS, types.float32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _splat(builder, arguments[0], FLOATS)
+        return _splat(builder, arguments[0], vector)
 
-    return FLOATS(types.float32), generate
+    return vector(number), generate
 
 
 def _splat(builder: Any, value: Any, vector: Vector) -> Any:
@@ -235,15 +223,15 @@ def widened(typing: Any, low: Any) -> Any:
 
 
 @intrinsic
-def floats_of(typing: Any, whole: Any, values: Any) -> Any:
-    """An integer less each of 32 integers, as floats."""
+def signed(typing: Any, values: Any) -> Any:
+    """32 integers from signed bytes."""
+    return INTS(BYTES), lambda context, builder, signature, arguments: builder.sext(arguments[0], INTS.llvm)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        one, less = arguments
-        difference = builder.sub(_splat(builder, one, INTS), less)
-        return builder.sitofp(difference, FLOATS.llvm)
 
-    return FLOATS(types.int32, INTS), generate
+@intrinsic
+def floats_of(typing: Any, values: Any) -> Any:
+    """32 integers as floats."""
+    return FLOATS(INTS), lambda context, builder, signature, arguments: builder.sitofp(arguments[0], FLOATS.llvm)
 
 
 @intrinsic

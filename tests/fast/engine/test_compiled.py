@@ -17,7 +17,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.fast.engine.compiled import Compiled
 from tsnn_uq.fast.engine.layers import WORD, Layer, drop_weights
 from tsnn_uq.fast.engine.reference import Reference
-from tsnn_uq.fast.engine.sums import MOST_NARROW
+from tsnn_uq.fast.engine.sums import MOST_ADDED
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import Conv2d, Linear, OverTime
 from tsnn_uq.neurons import LIF
@@ -72,7 +72,7 @@ def test_spikes_of_every_layer_are_those_of_the_reference(case):
 
 @given(CASES)
 def test_other_weights_take_the_place_of_the_first(case):
-    """Ternary ones by input and by output, and floats; the first runner keeps its own."""
+    """Ternary ones in bits and in bytes, and floats; the first runner keeps its own."""
     layers = translate(case.network, case.shape).layers
     fewer = [
         replace(layer, weights=layer.weights / 2)
@@ -116,7 +116,7 @@ def test_predictions_with_masks_are_those_of_the_reference(case):
         assert torch.equal(probs, expected)
 
 
-@pytest.mark.parametrize("inputs", [7, 15, 16, 17, 127, 128, 255, 256, 4096, MOST_NARROW, MOST_NARROW + 1, 32767])
+@pytest.mark.parametrize("inputs", [7, 15, 16, 17, MOST_ADDED, MOST_ADDED + 1, 127, 128, 255, 256, 4096, 32767])
 @pytest.mark.parametrize("outputs", [3, 33, 64, 65, 128, 129])
 def test_counters_hold_as_many_inputs_as_there_are(inputs, outputs):
     network = fill(nn.Sequential(Coding("latency", 1), nn.Flatten(2), Linear(inputs, outputs, bias=False)), "none")

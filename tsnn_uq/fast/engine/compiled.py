@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.fast.engine import gather, kernels
-from tsnn_uq.fast.engine.layers import NO_PADDING, WORD, Layer, unpack_planes, vote
-from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
-from tsnn_uq.fast.engine.sums import MOST_NARROW, NARROW
+from tsnn_uq.fast.engine.layers import WORD, Layer, vote
+from tsnn_uq.fast.engine.packed import PackedDraw
+from tsnn_uq.fast.engine.sums import NARROW, signed_codes
 from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons import LIFParameters
 
@@ -26,7 +26,7 @@ LAYER = np.dtype(
         *((name, np.int64) for name in ("channels", "height", "width", "words_in", "kernel_height", "kernel_width")),
         *((name, np.int64) for name in ("stride_down", "stride_right", "top", "left", "dilation_down")),
         *((name, np.int64) for name in ("dilation_right", "pool", "pool_max", "out_height", "out_width", "words")),
-        *((name, np.int64) for name in ("outputs", "ternary", "narrow", "by_output", "rows", "scales", "keep")),
+        *((name, np.int64) for name in ("outputs", "ternary", "narrow", "rows", "scales", "keep")),
         *((name, np.int64) for name in ("spiking", "hard_reset")),
         *((name, np.float32) for name in ("decay", "threshold", "gain", "late")),
     ]
@@ -37,6 +37,7 @@ Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
 NO_WORDS = np.zeros((0, 0, 0), np.uint32)
 NO_FLOATS = np.zeros((0, 0, 0), np.float32)
+NO_CODES = np.zeros(0, np.int8)
 NO_MASKS = np.zeros((1, 1, 1, 0), np.uint32)  # one sample without any
 NO_OUTPUTS = np.zeros((0, 0, 0, 0), np.float32)
 NO_STATE = np.zeros((1, 0, 0), np.float32)  # of all steps at once, from rest
@@ -51,36 +52,35 @@ class Compiled:
         self.layers = tuple(layers)
         self.table = np.zeros(len(layers), LAYER)
         self.mask_words = 0
-        planes: list[Words] = []
-        weights = [np.zeros(0, np.float32)]
+        rows: list[list[Any]] = [[NO_WORDS.ravel()], [NO_CODES], [NO_FLOATS.ravel()]]  # planes, codes, weights
         scales: list[Floats] = []
         biases: list[Floats] = []
-        for index, (row, layer) in enumerate(zip(self.table, layers, strict=True)):
+        for row, layer in zip(self.table, layers, strict=True):
             _describe(row, layer)
-            row["by_output"] = index > 0 and _is_narrow(layer)
             row["scales"] = sum(one.size for one in scales)
             row["keep"] = -1 if layer.dropout is None else self.mask_words
             if layer.dropout is not None:
                 self.mask_words += int(row["height"] * row["width"] * row["words_in"])
-            before: list[Any] = planes if row["ternary"] else weights
+            before = rows[_form(row)]
             row["rows"] = sum(one.size for one in before)
             before.append(_rows(row, layer))
             scales.append(layer.scale.numpy())
             biases.append(layer.bias.numpy())
-        planes.append(np.zeros(8, np.uint32))  # vectors of eight words may run over the end of the last row
+        for part in rows[:2]:  # vectors may run over the end of the last row
+            part.append(np.zeros(WORD, part[0].dtype))
         self.unmasked = self.table.copy()
         self.unmasked["keep"] = -1
-        self.constants = tuple(np.concatenate(values) for values in (planes, weights, scales, biases))
+        self.constants = tuple(np.concatenate(values) for values in (*rows, scales, biases))
 
     def with_weights(self, layers: Sequence[Layer]) -> Compiled:
         """The same with layers that differ in nothing but their weights: only these are copied."""
         other = copy.copy(self)
-        planes, weights, *rest = self.constants
-        other.layers, other.constants = tuple(layers), (planes.copy(), weights.copy(), *rest)
+        planes, codes, weights, *rest = self.constants
+        other.layers, other.constants = tuple(layers), (planes.copy(), codes.copy(), weights.copy(), *rest)
         for row, before, after in zip(self.table, self.layers, layers, strict=True):
             if after is not before:
                 rows = _rows(row, after)
-                other.constants[0 if row["ternary"] else 1][row["rows"] : row["rows"] + rows.size] = rows
+                other.constants[_form(row)][row["rows"] : row["rows"] + rows.size] = rows
         return other
 
     def masks(self, draw: PackedDraw, sample: int) -> Words:
@@ -198,28 +198,18 @@ def _split(inputs: Tensor | Words, steps: int) -> tuple[Floats, Words]:
     return values.reshape(len(values), values.shape[1], -1), NO_WORDS
 
 
-def _is_narrow(layer: Layer) -> bool:
-    """Whether bits are matched output by output: where a row of a word would be mostly padding, over a whole map."""
-    window = layer.window
-    whole = window.kernel == (window.height, window.width) and window.pool == 1 and window.padding == NO_PADDING
-    return layer.planes is not None and layer.words == 1 and whole
+def _form(row: np.void) -> int:
+    """How a layer's weights are held: 0 for planes of bits, 1 for codes of a byte, 2 for floats."""
+    return (1 if row["narrow"] else 0) if row["ternary"] else 2
 
 
 def _rows(row: np.void, layer: Layer) -> Any:
-    """A layer's weights as its row of the table says: words of bits by input or by output, or floats."""
+    """A layer's weights in their form, row by row."""
     if layer.planes is None:
         assert layer.weights is not None
         return layer.weights.numpy().reshape(-1)
-    words = _by_output(layer) if row["by_output"] else layer.planes.numpy().view(np.uint32)
-    return words.reshape(-1)
-
-
-def _by_output(layer: Layer) -> Words:
-    """Low and high bits over the input map, words [outputs, 2, height * width * words]."""
-    assert layer.planes is not None
-    window = layer.window
-    codes = unpack_planes(layer.planes, layer.outputs).T.reshape(-1, 1, window.height, window.width, window.channels)
-    return pack_maps(torch.cat([codes != 0, codes < 0], dim=1))
+    planes = layer.planes.numpy().view(np.uint32)
+    return signed_codes(planes).reshape(-1) if row["narrow"] else planes.reshape(-1)
 
 
 def _describe(row: np.void, layer: Layer) -> None:
@@ -233,8 +223,7 @@ def _describe(row: np.void, layer: Layer) -> None:
     row["pool"], row["pool_max"] = window.pool, window.pool_kind == "max"
     row["out_height"], row["out_width"] = window.out_size
     row["words"], row["ternary"] = layer.words, layer.planes is not None
-    few = layer.words <= NARROW and window.inputs * window.pool**2 <= MOST_NARROW
-    row["narrow"] = layer.planes is not None and few
+    row["narrow"] = layer.planes is not None and layer.words <= NARROW
     row["gain"], row["outputs"] = layer.gain, layer.outputs
     if isinstance(layer.neuron, LIFParameters):
         row["spiking"], row["hard_reset"] = True, layer.neuron.reset == "hard"

@@ -89,7 +89,10 @@ class Engine:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights in memory; a row of ternary weights is padded to whole 32-bit words."""
+        """Bytes of the weights as they are kept; a row of ternary weights is padded to whole 32-bit words.
+
+        The compiled backend adds up ternary layers of at most 128 outputs from a copy at a byte a weight.
+        """
         return sum(layer.weight_bytes for layer in self._program.layers)
 
     def __call__(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:

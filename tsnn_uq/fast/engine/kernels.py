@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tsnn_uq.fast.engine.gather import SLACK, gather_listed, gather_spikes, gather_values, list_spikes
-from tsnn_uq.fast.engine.sums import count_bits, count_narrow, match, narrow_to_current, to_current, weigh
+from tsnn_uq.fast.engine.gather import SLACK, gather, list_spikes, list_values
+from tsnn_uq.fast.engine.sums import add_bytes, count_bits, to_current, weigh
 from tsnn_uq.fast.jit import compiled, inlined, kernel
 from tsnn_uq.fast.simd import bits_of, fill, load, select, store
 
@@ -22,6 +22,7 @@ __all__ = ["propagate"]
 def propagate(
     layers: Any,
     planes: Any,
+    codes: Any,
     weights: Any,
     scales: Any,
     biases: Any,
@@ -42,6 +43,7 @@ def propagate(
     Args:
         layers: table of layers, see `tsnn_uq.fast.engine.compiled`.
         planes: bits of the ternary weights, all layers one after the other.
+        codes: ternary weights of narrow layers, as bytes.
         weights: rows of float weights, of layers that are not ternary.
         scales: current per unit of the sum, a value an output, padded to whole words.
         biases: constant current, likewise.
@@ -65,13 +67,13 @@ def propagate(
         most_events = max(most_events, layer.kernel_height * layer.kernel_width * layer.channels * layer.pool**2)
         most_words = max(most_words, layer.words)
         most_map = max(most_map, layer.out_height * layer.out_width * layer.words)
-        if layer.out_height * layer.out_width > 1:
-            most_pixels = max(most_pixels, layer.height * layer.width)
-            most_listed = max(most_listed, layer.height * layer.width * layer.channels)
+        most_pixels = max(most_pixels, layer.height * layer.width)
+        most_listed = max(most_listed, layer.height * layer.width * layer.channels)
     starts = np.empty(steps * most_pixels + 1, np.intp)
     listed = np.empty(steps * most_listed + SLACK, np.uint32)
+    weighed = np.empty(steps * layers[0].height * layers[0].width * layers[0].channels + SLACK, np.float32)
     events = np.empty(most_events + SLACK, np.uint32)
-    values = np.empty(most_events, np.float32)
+    values, ones, nothing = np.empty(len(events), np.float32), np.ones(len(events), np.float32), events[:0]
     counters = np.empty(32 * (most_words + 8), np.uint32)
     current = np.empty(32 * most_words, np.float32)
     potential = np.empty(32 * most_words, np.float32)
@@ -91,8 +93,11 @@ def propagate(
                 if layer.keep >= 0:
                     _mask(layer, keep, s, n, start, steps, source)
                 places = layer.out_height * layer.out_width
-                if places > 1 and (index or not analog.size):
+                analog_now = index == 0 and analog.size > 0
+                if not analog_now:
                     list_spikes(layer, source, steps, starts, listed)
+                elif not (held and start):
+                    list_values(layer, analog, n, start, steps, starts, listed, weighed)
                 for position in range(places):
                     if state.size and layer.spiking:
                         for k in range(32 * layer.words):
@@ -101,28 +106,21 @@ def propagate(
                         for word in range(layer.words):
                             store(potential, 32 * word, fill(np.float32(0)))
                     for t in range(steps):
-                        if index == 0 and analog.size:
+                        if analog_now:
                             if start + t < len(analog):
-                                count = gather_values(layer, position, analog[start + t, n], events, values)
-                                weigh(layer, planes, weights, scales, biases, events, values, count, current)
+                                count = gather(layer, position, starts, listed, weighed, t, events, values)
+                                weigh(layer, planes, codes, weights, scales, biases, events, values, count, current)
                             if held and t == 0:
                                 _hold(layer, position, start, current, state, s, n)
-                        elif layer.by_output:
-                            match(layer, planes, source, t, scales, biases, current)
                         else:
-                            if places > 1:
-                                count = gather_listed(layer, position, starts, listed, t, events)
-                            else:
-                                count = gather_spikes(layer, position, source, t, events)
+                            count = gather(layer, position, starts, listed, nothing, t, events, values)
                             if layer.narrow:
-                                levels = count_narrow(layer, planes, events, count, counters)
-                                narrow_to_current(layer, counters, levels, count, scales, biases, current)
+                                add_bytes(layer, codes, events, count, scales, biases, current)
                             elif layer.ternary:
                                 levels = count_bits(layer, planes, events, count, counters)
                                 to_current(layer, counters, levels, count, scales, biases, current)
                             else:
-                                values[:count] = 1
-                                weigh(layer, planes, weights, scales, biases, events, values, count, current)
+                                weigh(layer, planes, codes, weights, scales, biases, events, ones, count, current)
                         if layer.spiking:
                             place = (t * layer.out_height * layer.out_width + position) * layer.words
                             _fire(layer, current, potential, target, place)
