@@ -82,6 +82,44 @@ def doubt() -> str:
     return markdown(["ternary", "method", *measures], cells, left=2)
 
 
+def corruption() -> str:
+    """Means over kinds and severities of corruption on CIFAR-10, seed 0."""
+    cells = []
+    for part, infix in (("all", ""), ("inner", "-inner")):
+        rows = read_table(ROOT / "figures" / f"corruption-cifar10-vgg{infix}-seed0.csv")
+        for method, of_method in rows.groupby("method", sort=False):
+            if method == "float" and infix:
+                continue
+            clean, shifted = (of_method[of_method["severity"].eq(0) == is_clean] for is_clean in (True, False))
+            cells.append(["none" if method == "float" else part, str(method)])
+            for name, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
+                cells[-1] += [f"{factor * part[name].mean():.{digits}f}" for part in (clean, shifted)]
+    measures = [
+        f"{name}, {of}" for name in ("error (%)", "scaled ECE (%)", "scaled NLL") for of in ("clean", "corrupted")
+    ]
+    return markdown(["ternary", "method", *measures], cells, left=2)
+
+
+def foreign() -> str:
+    """AUROC of foreign sets against CIFAR-10's test images, seed 0: means over the sets."""
+    rows = read_table(ROOT / "figures" / "foreign-cifar10-vgg-seed0.csv")
+    means = rows.groupby(["score", "method"], sort=False)["auroc"].mean().unstack("method")
+    cells = [[f"`{score}`", *(f"{100 * value:.1f}" for value in of_score)] for score, of_score in means.iterrows()]
+    return markdown(["score", *means.columns], cells)
+
+
+def firing_rates() -> str:
+    """Networks trained with the regularizer `rate`, by its weight."""
+    rows = read_table(ROOT / "figures" / "firing-rates-mnist-dropout-seed0.csv")
+    names = {"rate": 100, "accuracy": 100, "scaled_ece": 100, "operations_pj": 1e-6, "fetch-spikes_pj": 1e-6}
+    cells = [
+        [row["method"], f"{row['weight']:g}", *(f"{factor * row[name]:.2f}" for name, factor in names.items())]
+        for _, row in rows.iterrows()
+    ]
+    header = "method, weight, firing rate (%), accuracy (%), scaled ECE (%), operations (µJ), fetch-spikes (µJ)"
+    return markdown(header.split(", "), cells)
+
+
 def regularizers() -> str:
     """Terms in the finals, direct ternary networks, temperatures set."""
     rows = read_table(RESULTS / "regularizer-finals.csv")
@@ -183,7 +221,8 @@ def figures() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    make.__name__: make for make in (mnist, results, doubt, regularizers, posteriors, speed, figures)
+    make.__name__: make
+    for make in (mnist, results, doubt, corruption, foreign, firing_rates, regularizers, posteriors, speed, figures)
 }
 
 

@@ -7,6 +7,7 @@ from tsnn_uq.results.figures.captions import describe
 from tsnn_uq.results.figures.corruption import corruption_figure
 from tsnn_uq.results.figures.detection import detection_heatmap
 from tsnn_uq.results.figures.entropy import entropy_histogram, entropy_table
+from tsnn_uq.results.figures.firing_rates import firing_rate_figure
 from tsnn_uq.results.figures.human_uncertainty import doubt_figure
 from tsnn_uq.results.figures.input_pictures import with_pictures
 from tsnn_uq.results.figures.posterior_differences import posterior_differences, posterior_table
@@ -33,6 +34,7 @@ __all__ = [
     "energy_figure",
     "entropy_histogram",
     "entropy_table",
+    "firing_rate_figure",
     "layer_sparsity_chart",
     "posterior_differences",
     "posterior_table",

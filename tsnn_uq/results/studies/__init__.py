@@ -4,6 +4,7 @@ from tsnn_uq.results.studies.activity import layer_sparsity, potential_distribut
 from tsnn_uq.results.studies.anytime import anytime_curves
 from tsnn_uq.results.studies.corruption import corrupted_examples, corruption_curves, corruption_errors
 from tsnn_uq.results.studies.detection import SCORES, foreign_detection
+from tsnn_uq.results.studies.firing_rates import firing_rates
 from tsnn_uq.results.studies.human_uncertainty import compare_with_people
 from tsnn_uq.results.studies.run_inputs import foreign_predictions
 from tsnn_uq.results.studies.run_selection import Runs, RunsOrPredictions, read_named, require_runs
@@ -25,6 +26,7 @@ __all__ = [
     "corruption_errors",
     "energy_curves",
     "find_results",
+    "firing_rates",
     "foreign_detection",
     "foreign_predictions",
     "input_pictures",

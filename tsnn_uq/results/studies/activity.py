@@ -22,7 +22,7 @@ from tsnn_uq.results.studies.weight_histograms import weight_layers
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["layer_sparsity", "potential_distribution", "spike_trains"]
+__all__ = ["hidden_rate", "layer_sparsity", "potential_distribution", "shown_inputs", "spike_trains"]
 
 _BLOCK = 50  # inputs in a pass: the convolutions of the paper's network have 125,000 neurons
 _PER_THRESHOLD = 4  # bins of potentials in a threshold, which is an edge between them
@@ -49,11 +49,9 @@ def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
     """
     import pandas as pd
 
-    check_positive("inputs", inputs, integer=True)
     rows = []
     for method in runs.folders:
-        network, dataset = _shown(runs, method)
-        images = dataset.images[:inputs]
+        network, images, _ = shown_inputs(runs, method, inputs)
         zeros = {layer: (weight == 0).double().mean().item() for layer, weight in weight_layers(network).items()}
         firing = _counted(network, images, _firing)
         rates = {layer: (spikes / places).item() for layer, (spikes, places) in firing.items()}
@@ -61,6 +59,12 @@ def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
             common = {"method": method, "quantity": quantity, "inputs": len(images)}
             rows += [common | {"layer": layer, "value": value} for layer, value in values.items()]
     return pd.DataFrame(rows)[["method", "quantity", "layer", "value", "inputs"]]
+
+
+def hidden_rate(network: nn.Module, images: Tensor) -> float:
+    """Spikes per neuron, time step and input, over all layers of neurons."""
+    spikes, places = torch.stack(list(_counted(network, images, _firing).values())).sum(0)
+    return (spikes / places).item()
 
 
 def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
@@ -84,12 +88,10 @@ def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
     """
     import pandas as pd
 
-    check_positive("inputs", inputs, integer=True)
     counts: dict[tuple[str, str], Tensor] = {}
     seen: dict[str, int] = {}
     for method in runs.folders:
-        network, dataset = _shown(runs, method)
-        images = dataset.images[:inputs]
+        network, images, _ = shown_inputs(runs, method, inputs)
         seen[method] = len(images)
         counts |= {(method, layer): count for layer, count in _counted(network, images, _binned).items()}
     shares = {key: count.double() / count.sum() for key, count in counts.items()}
@@ -164,6 +166,17 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
             }
             tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
+
+
+def shown_inputs(runs: Runs, method: str, inputs: int) -> tuple[nn.Module, Tensor, Settings]:
+    """The network of a run, its first test inputs, and the run's settings.
+
+    Raises:
+        InputError: missing data, or `inputs` is no count.
+    """
+    check_positive("inputs", inputs, integer=True)
+    network, dataset = _shown(runs, method)
+    return network, dataset.images[:inputs], Settings.load(runs.folders[method] / "config.toml")
 
 
 def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset]:

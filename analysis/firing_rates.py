@@ -1,0 +1,35 @@
+"""What rarer spikes cost in accuracy and calibration, and what energy they save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsnn_uq.cli.main import run_command
+from tsnn_uq.cli.options import DataDir, FigureFolder
+from tsnn_uq.cli.scripts import figure_folder
+from tsnn_uq.results.figures import describe, firing_rate_figure, save_plot
+from tsnn_uq.results.studies import firing_rates, require_runs
+
+
+def main(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders that tsnn-uq compare wrote, one for each weight of a regularizer, such as rate."),
+    ],
+    out: FigureFolder = None,
+    inputs: Annotated[int, typer.Option(help="Test inputs whose spikes are counted.")] = 500,
+    data_dir: DataDir = None,
+) -> None:
+    """Draw accuracy, calibration and energy against how often hidden neurons fire."""
+    comparisons = [require_runs(folder, data_dir=data_dir) for folder in folders]
+    table = describe(firing_rates(comparisons, inputs=inputs), **comparisons[0].facts)
+    file = figure_folder(out, folders[0]) / f"firing-rates-{comparisons[0].file_name}"
+    for path in save_plot(firing_rate_figure(table), table, file):
+        print(path)
+
+
+if __name__ == "__main__":
+    run_command(main)
