@@ -1,4 +1,4 @@
-"""Images as they might have been written: turned, scaled, sheared and moved a little, each in its own way."""
+"""Affine maps of images: given ones, or a small random one for each image."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def warped(
     shear: float = 0.25,
     shift: float = 0.1,
 ) -> Tensor:
-    """Random affine maps of images, bilinear; what comes in from outside is 0.
+    """Rotate, scale, shear and shift each image at random, bilinearly, with zeros outside the image.
 
-    Each of the numbers is uniform between the bound and its negative, another for each image.
+    Each amount is drawn for each image, uniformly between minus its bound and the bound.
 
     Args:
         images: [N, C, H, W].
         generator: source of the maps, on the images' device.
         degrees: bound of the angle.
-        scale: bound of how much larger or smaller, as a share of the size, at most 0.9.
-        shear: bound of the shear: rows move by that share of their distance from the middle.
-        shift: bound of the moves, as a share of the sides.
+        scale: bound of the relative change of size, at most 0.9.
+        shear: bound of the shear, the shift of a row relative to its distance from the middle.
+        shift: bound of the shift, relative to the side.
 
     Returns:
         [N, C, H, W].
 
     Raises:
-        InputError: no images, or a bound out of range.
+        InputError: `images` are not images, or a bound is out of range.
 
     Example:
         >>> image = torch.zeros(1, 1, 5, 5)
@@ -62,11 +62,11 @@ def warped(
 
 
 def mapped(images: Tensor, matrices: Tensor) -> Tensor:
-    """Images under affine maps about their centres, bilinearly; what comes in from outside is 0.
+    """Map images affinely about their centres, bilinearly, with zeros outside the image.
 
     Args:
         images: [N, C, H, W].
-        matrices: [N or 1, 2, 3], from output to input: x to the right, then y down, and moves in halves of a side.
+        matrices: [N or 1, 2, 3], from output to input coordinates (x to the right, y down); shifts are in half sides.
 
     Returns:
         [N, C, H, W].

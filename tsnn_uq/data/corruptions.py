@@ -1,12 +1,13 @@
-"""Common corruptions of images, fourteen of the fifteen of CIFAR-10-C in five severities, and MNIST-C's of digits.
+"""Common corruptions of images: fourteen of the fifteen of CIFAR-10-C in five severities, and those of MNIST-C.
 
-After Hendrycks and Dietterich (2019, arXiv 1903.12261) with the constants of CIFAR-10-C, and Mu and Gilmer (2019, arXiv
-1906.02337), written anew from their descriptions. Images look alike, but are not theirs pixel by pixel: random numbers
-come from a `torch.Generator`, pixels are floats where nothing needs bytes, and elastic transforms sample the image
-once. Glass blur copies neighbours, as in the published files; the paper has them swapped.
+The corruptions are reimplemented from Hendrycks and Dietterich (2019, arXiv 1903.12261), with the constants of
+CIFAR-10-C, and from Mu and Gilmer (2019, arXiv 1906.02337). Images look like the published ones but differ in their
+pixels: random numbers come from a `torch.Generator`, pixels are floats except where a format needs bytes, and the
+elastic transform samples the image once. Glass blur copies neighbouring pixels, as in the published files; in the
+paper they are swapped.
 
-Left out: frost, which pastes photographs of ice; and of MNIST-C spatter and Canny edges. Its rotation is the shift
-``rotate``.
+Not implemented: frost, which needs photographs of ice, and spatter and Canny edges of MNIST-C. Its rotation is the
+shift ``rotate``.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Corruption:
     """A kind of corruption.
 
     Args:
-        function: of images [N, C, H, W], one of the constants, and the source of what is random.
-        constants: by severity, from 1 on.
+        function: (images [N, C, H, W], one of the constants, generator) -> images.
+        constants: one for each severity, starting at 1.
     """
 
     function: Callable[[Tensor, Any, Generator], Tensor]
@@ -44,24 +45,24 @@ class Corruption:
 
     @property
     def severities(self) -> range:
-        """From 1 on."""
+        """The severities, starting at 1."""
         return range(1, len(self.constants) + 1)
 
 
 def corrupted(images: Tensor, kind: str, severity: int, generator: Generator) -> Tensor:
-    """Images as they are after a common corruption.
+    """Corrupt images.
 
     Args:
         images: [N, C, H, W] in [0, 1], grey or coloured (C of 1 or 3).
         kind: a name in `CORRUPTIONS` or `DIGIT_CORRUPTIONS`.
-        severity: 1 to 5; kinds without degrees have 1 alone.
-        generator: source of what is random, on the CPU.
+        severity: 1 to 5; kinds without degrees only have 1.
+        generator: source of randomness, on the CPU.
 
     Returns:
         [N, C, H, W] in [0, 1], of the dtype of `images`.
 
     Raises:
-        InputError: other images, an unknown kind, or a severity that it does not have.
+        InputError: the images have another shape or dtype, or the kind or its severity is unknown.
     """
     check_severity(kind, severity)
     check_dims("images", images, "[N, C, H, W]")
@@ -74,7 +75,7 @@ def corrupted(images: Tensor, kind: str, severity: int, generator: Generator) ->
 
 
 def check_severity(kind: str, severity: float) -> None:
-    """Raise unless there is such a kind of corruption, and it has such a severity."""
+    """Raise unless the kind of corruption exists and has this severity."""
     check_choice("kind", kind, KINDS)
     if severity not in KINDS[kind].severities:
         raise InputError(f"severity: expected 1 to {len(KINDS[kind].constants)} of {kind}; got {describe(severity)}")
@@ -88,12 +89,12 @@ def _gaussian_noise(images: Tensor, sigma: float, generator: Generator) -> Tenso
 
 
 def _shot_noise(images: Tensor, photons: float, generator: Generator) -> Tensor:
-    """Photons are counted, so many on average at full intensity."""
+    """Poisson noise of photon counts, with `photons` counts on average at full intensity."""
     return torch.poisson(photons * images, generator=generator) / photons
 
 
 def _impulse_noise(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """A share of the values is 0 or 1, either as often."""
+    """Set a share of the values to 0 or 1, each with the same probability."""
     draw = torch.rand(images.shape, generator=generator)
     return images.masked_fill(draw < share / 2, 0).masked_fill((draw >= share / 2) & (draw < share), 1)
 
@@ -108,7 +109,7 @@ def _smoothed(images: Tensor, sigma: float, mode: str = "nearest", truncate: flo
 
 
 def _defocus_blur(images: Tensor, lens: tuple[float, float], _: Generator) -> Tensor:
-    """A disk of some radius, whose edge is smoothed over 3 x 3 pixels by a Gaussian of some sigma."""
+    """Convolve with a disk whose edge is smoothed by a Gaussian over 3 x 3 pixels; `lens` is (radius, sigma)."""
     from scipy.ndimage import convolve, correlate1d
 
     radius, sigma = lens
@@ -121,7 +122,7 @@ def _defocus_blur(images: Tensor, lens: tuple[float, float], _: Generator) -> Te
 
 
 def _glass_blur(images: Tensor, glass: tuple[float, int, int], generator: Generator) -> Tensor:
-    """Smooth, take each pixel from up to some distance above and to the left, some times over, and smooth again."""
+    """Smooth, copy each pixel from a random position above and to the left `times` times, and smooth again."""
     sigma, distance, times = glass
     count, channels, height, width = images.shape
     blurred = _smoothed(images, sigma)
@@ -139,7 +140,7 @@ def _motion_blur(images: Tensor, motion: tuple[int, float], generator: Generator
 
 
 def _smeared(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor:
-    """Half a Gaussian along a direction [N], clockwise from the right, over 2 radius + 1 pixels; edges continue."""
+    """Blur by half a Gaussian along a direction [N], clockwise from the right, over 2 radius + 1 pixels."""
     count, _, height, width = images.shape
     weights = torch.exp(-0.5 * (torch.arange(2 * radius + 1) / sigma) ** 2)
     angle = torch.deg2rad(degrees)
@@ -154,7 +155,7 @@ def _smeared(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tens
 
 
 def _zoom_blur(images: Tensor, most: float, _: Generator) -> Tensor:
-    """The mean of the image and of its magnifications by 1, 1.01 and so on up to, and without, the largest."""
+    """The mean of the image and its magnifications by 1, 1.01, ... up to, but not including, `most`."""
     zooms = [1 + step / 100 for step in range(round(100 * (most - 1)))]
     return (images + sum(_magnified(images, zoom) for zoom in zooms)) / (len(zooms) + 1)
 
@@ -167,7 +168,7 @@ def _magnified(images: Tensor, zoom: float) -> Tensor:
 
 
 def _snow(images: Tensor, snow: tuple[float, float, float, float, int, float, float], generator: Generator) -> Tensor:
-    """Flakes that fall, in two directions, over a paler image."""
+    """Snow flakes falling in two directions over a paler image."""
     mean, sigma, zoom, threshold, radius, blur, share = snow
     count, _, height, width = images.shape
     flakes = _magnified(mean + sigma * torch.randn(count, 1, height, width, generator=generator), zoom)
@@ -187,10 +188,9 @@ def _fog(images: Tensor, fog: tuple[float, float], generator: Generator) -> Tens
 
 
 def _plasma(count: int, side: int, decay: float, generator: Generator) -> Tensor:
-    """Clouds [N, side, side] in [0, 1] by diamonds and squares on a torus; the side is a power of two.
+    """Clouds [N, side, side] in [0, 1] by the diamond-square algorithm on a torus; `side` is a power of two.
 
-    Each half of a distance is filled with the mean of the four points around, and noise whose amplitude falls by the
-    square of the decay.
+    Each midpoint is the mean of the four points around it plus noise, whose amplitude falls by decay^2 at each level.
     """
     map_ = torch.zeros(count, side, side)
     step, amplitude = side, 1.0
@@ -211,7 +211,7 @@ def _plasma(count: int, side: int, decay: float, generator: Generator) -> Tensor
 
 
 def _brightness(images: Tensor, more: float, _: Generator) -> Tensor:
-    """The largest colour raised, hue and saturation kept; black turns grey."""
+    """Raise the value in HSV and keep hue and saturation; black becomes grey."""
     value = images.amax(1, keepdim=True)
     raised = (value + more).clamp_max(1)
     return torch.where(value > 0, images * raised / value.clamp_min(1e-12), raised)
@@ -226,7 +226,7 @@ def _contrast(images: Tensor, factor: float, _: Generator) -> Tensor:
 
 
 def _elastic(images: Tensor, elastic: tuple[float, float, float], generator: Generator) -> Tensor:
-    """A random affine map, then displacements smoothed by a Gaussian; constants are shares of the shorter side."""
+    """A random affine map and smooth random displacements; constants are relative to the shorter side."""
     count, _, height, width = images.shape
     side = min(height, width)
     strength, sigma, jitter = (side * constant for constant in elastic)
@@ -265,7 +265,7 @@ def _jpeg(images: Tensor, quality: int, _: Generator) -> Tensor:
 
 
 def _each(images: Tensor, change: Callable[[Any], Any]) -> Tensor:
-    """Pillow's pictures of 8 bits a value, changed one by one."""
+    """Apply `change` to each image as a Pillow image of 8 bits a value."""
     from PIL import Image
 
     pixels = (255 * images).round().to(torch.uint8).movedim(1, -1).numpy()
@@ -294,7 +294,7 @@ def _translated(images: Tensor, pixels: int, generator: Generator) -> Tensor:
 
 
 def _affine(images: Tensor, factor: Tensor, slope: Tensor, moves: Tensor) -> Tensor:
-    """Sources of pixels: factor times their place about the centre, rows moved by the slope, and moves in pixels."""
+    """Map images about their centre: scaled by `factor`, sheared by `slope` and moved by `moves` pixels."""
     height, width = images.shape[2:]
     none = torch.zeros_like(factor)
     right, down = (2 * moves / torch.tensor([width, height])).unbind(1)
@@ -303,7 +303,7 @@ def _affine(images: Tensor, factor: Tensor, slope: Tensor, moves: Tensor) -> Ten
 
 
 def _striped(images: Tensor, share: float, _: Generator) -> Tensor:
-    """All but a vertical stripe in the middle, of that share of the width, is inverted."""
+    """Invert all but a vertical stripe in the middle; `share` is its share of the width."""
     low = round(images.shape[-1] * (1 - share) / 2)
     outside = torch.ones(images.shape[-1], dtype=torch.bool)
     outside[low : images.shape[-1] - low] = False
@@ -311,12 +311,12 @@ def _striped(images: Tensor, share: float, _: Generator) -> Tensor:
 
 
 def _dotted_line(images: Tensor, gap: int, generator: Generator) -> Tensor:
-    """A straight line from the left to the right, of dots with gaps as long."""
+    """Draw a dotted line from left to right, with gaps as long as the dots."""
     return _drawn(images, generator, lambda column, slope, start: start + slope * column, gap)
 
 
 def _zigzag(images: Tensor, amplitude: int, generator: Generator) -> Tensor:
-    """A line from the left to the right that goes up and down by the amplitude, from peak to peak in four times it."""
+    """Draw a zigzag line from left to right, with a period of four times its amplitude."""
 
     def height(column: Tensor, slope: Tensor, start: Tensor) -> Tensor:
         phase = column % (4 * amplitude)
@@ -328,7 +328,7 @@ def _zigzag(images: Tensor, amplitude: int, generator: Generator) -> Tensor:
 def _drawn(
     images: Tensor, generator: Generator, height: Callable[[Tensor, Tensor, Tensor], Tensor], gap: int
 ) -> Tensor:
-    """Images with a white line a pixel wide, softened by bilinear weights, from random ends at left and right."""
+    """Draw a white line, a pixel wide and antialiased, between random points on the left and right edges."""
     count, _, rows, width = images.shape
     start, end = (rows - 1) * torch.rand(2, count, 1, generator=generator)
     column = torch.arange(width, dtype=torch.float32)[None]
@@ -380,7 +380,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "pixelate": Corruption(_pixelated, (0.95, 0.9, 0.85, 0.75, 0.65)),
     "jpeg": Corruption(_jpeg, (80, 65, 58, 50, 40)),
 }
-"""The kinds of CIFAR-10-C, but for frost, in the order of its paper."""
+"""The kinds of CIFAR-10-C except frost, in the order of the paper."""
 
 DIGIT_CORRUPTIONS: dict[str, Corruption] = {
     "shear": Corruption(_sheared, (0.2, 0.4, 0.6, 0.8, 1.0)),
@@ -390,10 +390,10 @@ DIGIT_CORRUPTIONS: dict[str, Corruption] = {
     "dotted-line": Corruption(_dotted_line, (2,)),
     "zigzag": Corruption(_zigzag, (2,)),
 }
-"""Kinds that MNIST-C has beyond those."""
+"""Further kinds of MNIST-C."""
 
 KINDS = CORRUPTIONS | DIGIT_CORRUPTIONS
-"""All of them, by name."""
+"""All kinds by name."""
 
 FAMILIES = {
     "noise": ("gaussian-noise", "shot-noise", "impulse-noise"),
@@ -401,4 +401,4 @@ FAMILIES = {
     "weather": ("snow", "fog", "brightness"),
     "digital": ("contrast", "elastic", "pixelate", "jpeg"),
 }
-"""The kinds by what they come from, as the paper has them."""
+"""The kinds by category, as in the paper."""

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 KNOT_US = 5_000
-# The digit's centre on the sensor, (column, row) every 5 ms: down, up to the right, and back to the left.
+# The digit's centre on the sensor, (column, row) every 5 ms: down, then up and right, then back to the left.
 PATH = (
     (14.02, 14.76), (14.02, 14.77), (14.00, 14.82), (13.97, 15.02), (13.91, 15.29), (13.88, 15.64), (13.86, 15.99),
     (13.82, 16.58), (13.87, 17.01), (13.90, 17.66), (13.94, 18.30), (14.18, 18.91), (14.51, 19.34), (14.88, 19.76),
@@ -48,19 +48,19 @@ class Camera:
     """Parameters of the event camera; the defaults are fitted to N-MNIST's first 1,000 training recordings.
 
     Args:
-        contrast: share of the light that the digit's full intensity takes away; it is dark on bright ground, for
-            N-MNIST's polarity is OFF where a digit arrives.
-        threshold_off: change of the log intensity at which a pixel sends an OFF event.
+        contrast: share of the light that the digit's full intensity absorbs. The digit is dark on a bright
+            background, since N-MNIST's polarity is OFF where a digit arrives.
+        threshold_off: decrease of the log intensity at which a pixel sends an OFF event.
         threshold_on: the same for an ON event.
         mismatch: standard deviation of the logarithm of a threshold over the pixels, the same in all recordings.
-        jitter: standard deviation of a threshold from event to event, in units of itself.
-        refractory_us: least time between two events of a pixel, in microseconds; the later one waits.
+        jitter: relative standard deviation of a threshold from event to event.
+        refractory_us: minimum time between two events of a pixel, in microseconds; the later one is delayed.
         blur: standard deviation of the lens's blur in pixels.
-        start_us: standard deviation of the recording's start against the motion, in microseconds.
+        start_us: standard deviation of the start of the recording relative to the motion, in microseconds.
         duration_us: mean length of a recording, in microseconds.
         noise_off: mean number of spontaneous OFF events of a pixel in a recording.
         noise_on: the same for ON events, which are more frequent.
-        noise_spread: standard deviation of the logarithm of that number over the pixels.
+        noise_spread: standard deviation over pixels of the logarithm of these numbers.
     """
 
     contrast: float = 0.75
@@ -86,7 +86,7 @@ class Sensor:
 
     Attributes:
         thresholds: [2, 34, 34], of OFF and ON events.
-        noise: [2312] mean number of spontaneous events a recording of all places up to each.
+        noise: [2312] cumulative sum over places of the mean number of spontaneous events in a recording.
     """
 
     def __init__(self, camera: Camera, rng: np.random.Generator) -> None:
@@ -111,10 +111,10 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
         images: uint8 [N, 28, 28] intensities.
         camera: its settings.
         sensor: its pixels.
-        rng: source of the noise; the first of many images are recorded as they are alone.
+        rng: source of the noise. The recordings of the first images do not depend on those after them.
 
     Returns:
-        N arrays of int32, one number an event in the order of time: ``time_us << 12 | place``.
+        N arrays of int32, one number for each event in the order of time: ``time_us << 12 | place``.
 
     Raises:
         InputError: `images` are not uint8 [N, 28, 28], or one causes more events than the buffer holds.
@@ -139,9 +139,9 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
 
 
 def _course() -> tuple[Array, Array, Array]:
-    """Times [K] in us at which the digit has moved, and the position of the sensor on its picture.
+    """Times [K] in microseconds, and the position of the sensor's first pixel on the padded image at each.
 
-    Place [2, K] of the sensor's first pixel, (row, column) in the picture with its margin: whole part and fraction.
+    Positions are (row, column) [2, K], as their integer parts and their fractions.
     """
     knots, fine = np.array(PATH), np.arange(0.0, KNOT_US * (len(PATH) - 1) + 1, 100)
     course = np.stack([np.interp(fine, KNOT_US * np.arange(len(knots)), axis) for axis in (knots[:, 1], knots[:, 0])])
@@ -203,7 +203,7 @@ def _pixel_events(
 ) -> int:
     """Append the events of one pixel, from its levels [K] at the times [K]; returns the new number of words."""
     off, on, place = pixel
-    # The intensity before the recording is unknown, so its last event may be anywhere within the thresholds.
+    # The intensity before the recording is unknown, so the level of the last event is drawn between the thresholds.
     reference = levels[0] + off - (off + on) * rng.random()
     factor, ready = 1 + jitter * rng.standard_normal(), -np.inf
     for k in range(1, len(levels)):

@@ -1,4 +1,4 @@
-"""Events of a vision sensor: the layout of N-MNIST's files, and recordings as bits over time."""
+"""Events of a vision sensor: reading N-MNIST's files, and recordings as packed spikes over time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["PLACES", "SIDE", "EventDataset", "Events", "Packer", "Windows", "par
 SIDE = 34  # pixels
 PLACES = 2 * SIDE * SIDE  # (polarity, y, x), in this order
 DURATION_MS = 306.0
-LONGEST_US = 1_000_000  # thrice the longest recording; later events are a foreign or damaged file's
+LONGEST_US = 1_000_000  # three times the longest recording; a later event means that the file is damaged or foreign
 EVENT_BYTES = 5
 
 
@@ -47,9 +47,9 @@ class Events(NamedTuple):
 
 
 def parse_events(content: bytes, origin: str) -> Events:
-    """The events in a file of N-MNIST.
+    """Parse the events in a file of N-MNIST.
 
-    Five bytes an event, the most significant bit first: x in 8 bits, y in 8, polarity in 1 and the time in
+    Each event has five bytes, the most significant bit first: x in 8 bits, y in 8, polarity in 1 and the time in
     microseconds in 23 (Orchard et al. 2015, "Converting static image datasets to spiking neuromorphic datasets using
     saccades", https://doi.org/10.3389/fnins.2015.00437).
 
@@ -58,8 +58,8 @@ def parse_events(content: bytes, origin: str) -> Events:
         origin: its path, for error messages.
 
     Raises:
-        InputError: no event, a length that is no multiple of five bytes, a pixel outside 34 x 34, a time beyond a
-            second, or a time before that of the event before it.
+        InputError: there is no event, the length is not a multiple of five bytes, a pixel is outside 34 x 34, or times
+            are not in order or beyond a second.
 
     Example:
         >>> events = parse_events(bytes([12, 4, 0b10000000, 0x0A, 0xE6]), "00001.bin")
@@ -83,7 +83,7 @@ def read_events(path: str | Path) -> Events:
     """Read one recording of N-MNIST, e.g. ``Test/7/00001.bin``, as `parse_events` does.
 
     Raises:
-        InputError: the file cannot be read, or is no such recording.
+        InputError: the file cannot be read, or is not a recording of N-MNIST.
     """
     try:
         content = as_path(path).read_bytes()
@@ -102,12 +102,12 @@ def _check(wanted: str, bad: NDArray[np.bool_], events: Events, origin: str) -> 
 
 
 class Windows:
-    """How events become spikes in discrete time: window t holds the times from t to t + 1 times `bin_ms`.
+    """Time windows in which events become spikes: window t covers the times from t to t + 1 times `bin_ms`.
 
     Args:
         bin_ms: the windows' width in milliseconds.
-        steps: number of windows T from the recording's start; later events are left out. By default as many as
-            306 ms need, which is a recording's usual length; the longest of N-MNIST have about 315 ms.
+        steps: number of windows T; later events are dropped. By default the windows cover 306 ms, the usual length of a
+            recording; the longest of N-MNIST have about 315 ms.
 
     Raises:
         InputError: either is not positive, or `bin_ms` is less than a microsecond.
@@ -128,10 +128,10 @@ class Windows:
 
 
 class Packer:
-    """Packs recordings one after another, in a buffer that is made once.
+    """Packs recordings into bits, reusing one buffer.
 
     Args:
-        windows: of the time.
+        windows: the time windows.
     """
 
     def __init__(self, windows: Windows) -> None:
@@ -139,7 +139,7 @@ class Packer:
         self._bits = np.zeros((windows.steps, PLACES), dtype=np.bool_)
 
     def pack(self, place: NDArray[Any], time_us: NDArray[Any]) -> Tensor:
-        """Spikes uint8 [T, 289]: a bit is 1 if at least one event of its place [E] falls into its window."""
+        """Pack events into spikes, uint8 [T, 289]; a bit is 1 if its pixel has at least one event in the window."""
         step = (time_us / self.windows.bin_us).astype(np.int64)
         inside = step < self.windows.steps
         where = step[inside] * PLACES + place[inside]
@@ -160,10 +160,10 @@ class EventDataset(Dataset):
     Args:
         images: [N, T, 289] uint8, laid out as `tsnn_uq.coding.pack_spikes` does with [N, T, 2312].
         labels: [N] class numbers of any integer dtype, kept as int64.
-        name: what they are; simulated recordings are always named so.
+        name: name of the data set; that of simulated recordings says so.
         classes: number of classes.
         bin_ms: width of a time step in milliseconds.
-        skipped: what was wrong with each recording that was left out, of the part this was read from.
+        skipped: for each recording of the part that was left out, what is wrong with it.
 
     Raises:
         InputError: shapes, dtypes or counts do not fit.
@@ -181,7 +181,7 @@ class EventDataset(Dataset):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What a network sees of one input at one time, (polarities, height, width)."""
+        """Shape of an input in one time step, (polarities, height, width)."""
         return (2, SIDE, SIDE)
 
     @property
@@ -190,7 +190,7 @@ class EventDataset(Dataset):
         return self.images.shape[1]
 
     def events(self, index: int) -> Events:
-        """Recording `index` as events, each at the start of its window, to be looked at."""
+        """The events of recording `index`, each at the start of its window."""
         bits = np.unpackbits(self.images[index].cpu().numpy(), axis=-1, bitorder="little")
         step, place = bits.nonzero()
         polarity, y, x = np.unravel_index(place, self.shape)
@@ -198,5 +198,5 @@ class EventDataset(Dataset):
         return Events(x, y, polarity, start.astype(np.int64))
 
     def joined(self, other: Self) -> Self:
-        """These recordings and then those of `other`."""
+        """These recordings followed by those of `other`."""
         return replace(super().joined(other), skipped=self.skipped + other.skipped)

@@ -25,12 +25,12 @@ __all__ = ["Dataset", "digits", "read_part"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset(TensorDataset):
-    """Labelled images, grey or coloured; for torch, whatever takes its datasets, one of (image, label).
+    """Labelled images, grey or coloured; also a torch Dataset of pairs (image, label).
 
     Args:
-        images: [N, C, H, W] float32 intensities in [0, 1]; convolutional networks take them as they are.
+        images: [N, C, H, W] float32 intensities in [0, 1].
         labels: [N] class numbers of any integer dtype, kept as int64.
-        name: what they are, for tables and messages.
+        name: name of the data set, for tables and messages.
         classes: number of classes.
 
     Raises:
@@ -64,22 +64,22 @@ class Dataset(TensorDataset):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What a network sees of one input, (channels, height, width), time left out."""
+        """Shape of an input without time, (channels, height, width)."""
         return tuple(self.images.shape[1:])
 
     def select(self, indices: Tensor) -> Self:
-        """The images with these `indices` [M], in their order."""
+        """The images at `indices` [M], in this order."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def joined(self, other: Self) -> Self:
-        """These images and then those of `other`."""
+        """These images followed by those of `other`."""
         images, labels = torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels])
         return replace(self, images=images, labels=labels)
 
     def subset(self, count: int, *, seed: int = 0) -> Self:
-        """`count` images drawn without replacement; with one seed, a smaller subset is the start of a larger one.
+        """`count` images drawn without replacement. With the same seed, a smaller subset is the start of a larger one.
 
-        Drawn, since the first half of MNIST's test set is easier than the second.
+        Images are drawn at random, since the first half of MNIST's test set is easier than the second.
 
         Raises:
             InputError: `count` is not a whole number from 1 to N.
@@ -100,7 +100,7 @@ def digits() -> Dataset:
 
 @cache
 def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixels and labels as scikit-learn has them; it parses a text file, which takes a tenth of a second."""
+    """Pixels and labels from scikit-learn. They are cached, since parsing its text file takes a tenth of a second."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -108,15 +108,15 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def read_part(source: Source, part: Literal["train", "test"], data_dir: str | Path | None = None) -> Dataset:
-    """One part of a data set in files, found (or fetched) and verified.
+    """Read one part of a data set from its verified files, which are downloaded if missing.
 
     Args:
         source: its entry in the registry.
-        part: ``"train"`` or ``"test"``; the other part's files need not be there.
+        part: ``"train"`` or ``"test"``; the files of the other part may be missing.
         data_dir: as for `data_folder`.
 
     Raises:
-        InputError: a file is missing and cannot be fetched, or is damaged, or images and labels are not as many.
+        InputError: a file is damaged, or missing and cannot be downloaded; or there are not as many labels as images.
     """
     files: tuple[File, ...] = getattr(source, part)
     found = [obtain(source, file, data_dir) for file in files]

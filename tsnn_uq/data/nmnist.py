@@ -1,4 +1,4 @@
-"""N-MNIST, the MNIST digits recorded by an event camera that moves in three saccades (Orchard et al. 2015)."""
+"""N-MNIST: MNIST digits recorded by an event camera that moves in three saccades (Orchard et al. 2015)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ WHERE = "https://www.garrickorchard.com/datasets/n-mnist"
 
 @dataclass(frozen=True)
 class Recordings:
-    """Recordings that were found and are read when they are selected.
+    """Recordings on disk, which are read when they are selected.
 
     Args:
-        files: each one's path and digit.
-        name: of the data set.
-        windows: how the time is divided.
-        skip_bad: leave damaged recordings out, and tell of them in the data set's ``skipped``, instead of raising.
+        files: path and digit of each recording.
+        name: name of the data set.
+        windows: the time windows.
+        skip_bad: skip damaged recordings and list them in the data set's ``skipped``, instead of raising.
     """
 
     files: Sequence[tuple[Path, int]]
@@ -40,14 +40,14 @@ class Recordings:
     skip_bad: bool = False
 
     def __len__(self) -> int:
-        """Number of recordings, good or bad."""
+        """Number of recordings, including damaged ones."""
         return len(self.files)
 
     def select(self, indices: Tensor) -> EventDataset:
-        """Read the recordings with these `indices` [M], in their order.
+        """Read the recordings at `indices` [M], in this order.
 
         Raises:
-            InputError: a recording is damaged (named, with what is wrong), or all are, be they skipped or not.
+            InputError: a recording is damaged; with `skip_bad`, if all of them are.
         """
         packer, labels, skipped = Packer(self.windows), list[int](), list[str]()
         images = torch.empty(len(indices), self.windows.steps, PLACES // 8, dtype=torch.uint8)
@@ -74,18 +74,18 @@ def find_recordings(
     *,
     skip_bad: bool = False,
 ) -> Recordings:
-    """The recordings of a part in MNIST's own order, found by their names and not yet read.
+    """Find the recordings of a part by their names, in the order of MNIST, without reading them.
 
-    They are named ``"nmnist"`` if they are as many as the full part has, else ``"nmnist-small"``.
+    The data set is named ``"nmnist"`` if the part is complete, else ``"nmnist-small"``.
 
     Args:
         part: ``"train"`` (``Train/<digit>/<number>.bin``) or ``"test"`` (``Test/...``).
-        data_dir: as for `data_folder`; the first of `FOLDERS` in it is taken.
-        windows: how the time is divided; by default into milliseconds.
-        skip_bad: as of `Recordings`.
+        data_dir: as for `data_folder`; the first of `FOLDERS` in it is used.
+        windows: the time windows; by default 1 ms each.
+        skip_bad: as for `Recordings`.
 
     Raises:
-        InputError: there is no such folder (there is no automatic download), or the part or a digit is missing.
+        InputError: the folder, the part or a digit is missing; there is no automatic download.
     """
     folder = data_folder(data_dir)
     home = next((folder / name for name in FOLDERS if (folder / name).is_dir()), None)

@@ -75,7 +75,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return down.clamp(0, 1).reshape(images.shape)
 
 
-# Name -> shift of (images, amount, generator).
+# By name, a function (images, amount, generator) -> images.
 SHIFTS: dict[str, Callable[[Tensor, float, Generator], Tensor]] = {
     "rotate": lambda images, amount, _: rotated(images, amount),
     "noise": noisy,
@@ -107,9 +107,9 @@ def parse_shift(text: str) -> tuple[str, float]:
 
 
 def apply_shift(images: Tensor, text: str, *, seed: int = 0) -> Tensor:
-    """Shift or corrupt `images` [N, C, H, W] as `text` says, e.g. ``"noise=0.2"`` or ``"fog=3"``.
+    """Apply a shift or corruption such as ``"noise=0.2"`` or ``"fog=3"`` to `images` [N, C, H, W].
 
-    With one seed, noise of every strength has the same pattern, so that strengths are comparable.
+    With the same seed, noise of every strength has the same pattern, so that strengths are comparable.
     """
     name, amount = parse_shift(text)
     generator = generator_for(seed, "shift", name)

@@ -16,7 +16,7 @@ from tsnn_uq.checks import InputError, describe
 __all__ = ["OUTLIERS", "blended", "blobs", "outliers", "shuffled", "smooth_noise"]
 
 PATCHES = 4  # along each side
-WAVES = (4, 8, 32)  # knots of the smooth noise along the longer side, coarse to fine
+WAVES = (4, 8, 32)  # grid points of the smooth noise along the longer side, coarse to fine
 
 
 def shuffled(images: Tensor, generator: Generator) -> Tensor:
@@ -45,7 +45,7 @@ def smooth_noise(images: Tensor, generator: Generator) -> Tensor:
     """Noise of three wavelengths in random proportions, stretched over the images' range of values.
 
     Args:
-        images: [N, C, H, W]; only their shape, dtype and range of values count.
+        images: [N, C, H, W], which set the shape, dtype and range of values.
         generator: source of the noise, on the images' device.
 
     Returns:
@@ -61,7 +61,7 @@ def blobs(images: Tensor, generator: Generator) -> Tensor:
     """Bright spots on a dark background: coarse noise above a random level.
 
     Args:
-        images: [N, C, H, W]; only their shape, dtype and range of values count.
+        images: [N, C, H, W], which set the shape, dtype and range of values.
         generator: source of the noise and the levels, on the images' device.
 
     Returns:
@@ -106,18 +106,18 @@ OUTLIERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "blobs": blobs,
     "blended": blended,
 }
-"""Kind -> outliers of (images, generator)."""
+"""By kind, a function (images, generator) -> outliers."""
 
 
 def outliers(images: Tensor, generator: Generator) -> Tensor:
-    """Outliers of all kinds in equal numbers; as many in total as there are images.
+    """Make outliers of all kinds in equal numbers, in total as many as there are images.
 
     Args:
         images: [N, C, H, W] of the training set, floats.
         generator: source of all choices, on the images' device.
 
     Returns:
-        [N, C, H, W], in the range of the values of `images`. Fewer than 12 images are not blended.
+        [N, C, H, W], in the range of the values of `images`. Blended outliers need at least 12 images.
 
     Raises:
         InputError: `images` are not images; there are no outliers for events.
@@ -143,7 +143,7 @@ def _uniform(shape: tuple[int, ...], like: Tensor, generator: Generator) -> Tens
 
 
 def _wave(images: Tensor, knots: int, generator: Generator) -> Tensor:
-    """Random values at `knots` places along the longer side, and smooth in between: [N, C, H, W]."""
+    """Random values on a grid with `knots` points along the longer side, interpolated to [N, C, H, W]."""
     count, channels, *sides = images.shape
     places = [max(1, -(-side * knots // max(sides))) for side in sides]
     values = _uniform((count, channels, *places), images, generator)
@@ -151,7 +151,7 @@ def _wave(images: Tensor, knots: int, generator: Generator) -> Tensor:
 
 
 def _stretched(noise: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Each image of `noise` with its lowest value at `low` and its highest at `high`; the same where all are one."""
+    """Scale each image of `noise` to the range from `low` to `high`; a constant image becomes `low`."""
     least, most = noise.amin((1, 2, 3), keepdim=True), noise.amax((1, 2, 3), keepdim=True)
     share = (noise - least) / (most - least).clamp_min(torch.finfo(noise.dtype).tiny)
     return torch.lerp(low, high, share)
