@@ -120,6 +120,23 @@ def firing_rates() -> str:
     return markdown(header.split(", "), cells)
 
 
+def stopping() -> str:
+    """Steps saved under a promised loss, and what a decision then costs, on recordings of T = 300 steps."""
+    cells = []
+    for loss, infix in (("mean output", ""), ("every step", "-loss-every")):
+        rows = read_table(ROOT / "figures" / f"stopping-nmnist-simulated-slayer-seed0{infix}.csv")
+        for method, of_method in rows.groupby("method", sort=False):
+            whole = of_method[of_method["rule"] == "all steps"].iloc[0]
+            cells.append([loss, str(method), f"{100 * whole['accuracy']:.2f}"])
+            for promise in (0.002, 0.01):
+                row = of_method[(of_method["rule"] == "risk-control") & of_method["promise"].eq(promise)].iloc[0]
+                cells[-1] += [f"{100 * row['saved']:.1f}", f"{100 * row['accuracy_gap']:.2f}"]
+            cells[-1] += [f"{1e-6 * one['fetch-spikes_pj']:,.0f}" for one in (whole, row)]
+    header = ["loss on", "method", "accuracy, all steps (%)"]
+    header += [f"{what}, at most {points} points" for points in ("0.2", "1") for what in ("saved (%)", "lost")]
+    return markdown([*header, "µJ, all steps", "µJ, at most 1 point"], cells, left=2)
+
+
 def regularizers() -> str:
     """Terms in the finals, direct ternary networks, temperatures set."""
     rows = read_table(RESULTS / "regularizer-finals.csv")
@@ -222,7 +239,19 @@ def figures() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
-    for make in (mnist, results, doubt, corruption, foreign, firing_rates, regularizers, posteriors, speed, figures)
+    for make in (
+        mnist,
+        results,
+        doubt,
+        corruption,
+        foreign,
+        firing_rates,
+        stopping,
+        regularizers,
+        posteriors,
+        speed,
+        figures,
+    )
 }
 
 
