@@ -41,14 +41,13 @@ def _discordant(first_correct: Tensor, second_correct: Tensor, validate: bool) -
 
 
 def _result(counts: Tensor, mid_p: bool = False) -> McnemarResult:
-    from scipy.special import bdtr
-
     fewer, total = int(counts.min()), int(counts.sum())
-    tail = bdtr(fewer, total, 0.5)
-    if mid_p:  # half the probability of the observed counts
-        tail -= (tail - (bdtr(fewer - 1, total, 0.5) if fewer else 0.0)) / 2
-    p_value = torch.tensor(min(1.0, 2 * float(tail)), dtype=torch.float64, device=counts.device)
-    return McnemarResult(p_value, *counts)
+    # C(n, k) of k = 0, ..., n // 2, as shares of the largest: products of ratios below 1 neither overflow nor cancel.
+    k = torch.arange(total // 2, 0, -1, dtype=torch.float64)
+    chances = torch.cat([k.new_ones(1), (k / (total - k + 1)).cumprod(0)]).flip(0)
+    chances /= 2 * chances.sum() - (chances[-1] if total % 2 == 0 else 0)  # the other half; an even n has one middle
+    two_sided = 2 * float(chances[: fewer + 1].sum()) - (float(chances[fewer]) if mid_p else 0.0)
+    return McnemarResult(torch.tensor(min(1.0, two_sided), dtype=torch.float64, device=counts.device), *counts)
 
 
 def mcnemar_test(
