@@ -106,3 +106,12 @@ def test_no_more_runs_go_side_by_side_than_there_are():
     assert announced([Kind(tiny(), 3, 100.0)], jobs=8) == "3 runs to train, about 2 min with 3 side by side"
     assert announced([Kind(tiny(), 1, 300.0)], jobs=8) == "1 run to train, about 5 min"
     assert announced([], jobs=8) == "0 runs to train, about 0 s"
+
+
+def test_progress_of_timing_ends_at_its_whole(monkeypatch, tmp_path):
+    monkeypatch.setattr("tsnn_uq.experiments.estimate.estimate_run", lambda *_: 1.0)
+    seen = []
+    kinds = [tiny(), tiny(epochs=3), tiny(epochs=4)]
+    estimate_runs(tasks(kinds, tmp_path), Context(progress=lambda *step: seen.append(step)))
+    assert len({run for run, *_ in seen}) == 1  # shares of one task, not of a task for each kind
+    assert [step[2:] for step in seen] == [(1, 3), (2, 3), (3, 3)]

@@ -46,7 +46,7 @@ def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> list[K
     kinds = []
     for settings, runs in left.items():
         kinds.append(Kind(settings, runs, estimate_run(settings, context)))
-        context.progress(settings.name, "time", len(kinds), len(left))
+        context.progress("kinds of runs", "time", len(kinds), len(left))  # one task, whose share they add up to
     return kinds
 
 
