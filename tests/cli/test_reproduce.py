@@ -38,7 +38,7 @@ def test_a_dry_run_only_says_how_long_it_takes(call, two_runs, tmp_path):
     code, text, _ = call("--out", tmp_path / "out", "--dry-run", "--jobs", 2)
     assert code == 0
     assert "2 runs to train, about " in text
-    assert text.splitlines()[0].endswith(" with 2 side by side")
+    assert " with 2 side by side\n" in text
     assert list(tmp_path.iterdir()) == []
 
 
