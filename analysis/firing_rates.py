@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.cli.options import DataDir, FigureFolder
+from tsnn_uq.cli.options import DataDir, Family, FigureFolder, follow_names
 from tsnn_uq.cli.scripts import figure_folder
 from tsnn_uq.results.figures import describe, firing_rate_figure, save_plot
 from tsnn_uq.results.studies import firing_rates, require_runs
@@ -21,10 +21,14 @@ def main(
     ],
     out: FigureFolder = None,
     inputs: Annotated[int, typer.Option(help="Test inputs whose spikes are counted.")] = 500,
+    family: Family = "",
+    data: Annotated[str, typer.Option(help="Data set of the runs, where it is of a FILE.py:name.")] = "",
     data_dir: DataDir = None,
 ) -> None:
     """Draw accuracy, calibration and energy against how often hidden neurons fire."""
-    comparisons = [require_runs(folder, data_dir=data_dir) for folder in folders]
+    follow_names("data", data)
+    network = follow_names("network", family)
+    comparisons = [require_runs(folder, family=network, data_dir=data_dir) for folder in folders]
     table = describe(firing_rates(comparisons, inputs=inputs), **comparisons[0].facts)
     file = figure_folder(out, folders[0]) / f"firing-rates-{comparisons[0].file_name}"
     for path in save_plot(firing_rate_figure(table), table, file):

@@ -22,6 +22,7 @@ CALLS = [
     ("digits", NAMED, ""),
     ("doubt", NAMED, "expected predictions of cifar10"),
     ("entropy", [*NAMED, "--outlier", f"{MINE}:load:rotate=90"], ""),
+    ("firing_rates", NAMED, "neurons of tsnn_uq"),
     ("foreign", NAMED, "near, far: expected names"),
     ("foreign", [*NAMED, "--near", f"{MINE}:load:rotate=90", "--scores", "entropy,energy,mahalanobis"], ""),
     ("quantization", [*NAMED, "--show", "weights"], ""),

@@ -127,7 +127,7 @@ def test_initial_probabilities_are_those_of_shayer():
         (lambda w: TernaryWeights(w, prior=(0.5, 0.5, 0.5)), "prior: expected probabilities of -1, 0 and 1 above 0"),
         (lambda w: TernaryWeights(w, prior=(0.5, 0.0, 0.5)), "prior: expected"),
         (lambda w: TernaryWeights(w, certainty=1.0), "certainty: expected a probability above 0.5 and below 1"),
-        (lambda w: TernaryWeights(torch.zeros_like(w)), "weight: expected weights that are not all 0"),
+        (lambda w: TernaryWeights(torch.zeros_like(w)), "weight: expected weights that are not all the same"),
         (lambda w: GaussianWeights(w, prior_std=0.0), "prior_std: expected a positive number"),
         (lambda w: DroppedWeights(w, p=1.0), "p: expected 0 <= value < 1"),
         (lambda w: DroppedWeights(w, p=0.0), "p: expected a positive number"),

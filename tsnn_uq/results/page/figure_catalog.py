@@ -323,7 +323,7 @@ OF_PREDICTIONS: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "Fewer samples, fewer time steps": _anytime,
     "Stopping early": _stopping,
     "The most uncertain inputs": _digits,
-    "People's compare_with_people": _doubt,
+    "People's doubts": _doubt,
     "Accuracy and uncertainty against cost": _tradeoff,
 }
 """Figures for which predictions are enough; those of foreign sets are beside them."""
