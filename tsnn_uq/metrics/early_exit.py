@@ -129,14 +129,13 @@ def _points(steps: Tensor, correct: Tensor, reached: Tensor) -> EarlyExitPoints:
 
 def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, validate: bool) -> tuple[Tensor, ...]:
     """Steps used, whether the prediction is right, and whether the threshold was reached: [N] each."""
-    check_choice("score", score, _PROBABILITIES | _INFORMATION)
+    _check_score(score, len(with_samples(probs)))
     if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or threshold != threshold:
         raise InputError(f"threshold: expected a number; got {describe(threshold)}")
     samples = _samples_over_time(probs, validate).detach()
     steps, inputs, classes = samples.shape[1:]
     if validate:
         target = check_labels("target", target, classes=classes, count=inputs)
-    _check_score(score, len(samples))
     each = samples.flatten(1, -2)
     sure = _INFORMATION[score](each) <= threshold if score in _INFORMATION else _PROBABILITIES[score](each) >= threshold
     sure = sure.reshape(steps, inputs)

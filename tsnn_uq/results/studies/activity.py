@@ -144,7 +144,7 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
     check_positive("neurons", neurons, integer=True)
     tables = []
     for method in runs.folders:
-        network, dataset = _shown(runs, method)
+        network, dataset, _ = _shown(runs, method)
         if not 0 <= index < len(dataset.images):
             raise InputError(f"index: expected one of the {len(dataset.images)} test inputs, from 0 on; got {index}")
         layers, outputs = next(_blocks(network, dataset.images[index : index + 1]))
@@ -175,16 +175,16 @@ def shown_inputs(runs: Runs, method: str, inputs: int) -> tuple[nn.Module, Tenso
         InputError: missing data, or `inputs` is no count.
     """
     check_positive("inputs", inputs, integer=True)
-    network, dataset = _shown(runs, method)
-    return network, dataset.images[:inputs], Settings.load(runs.folders[method] / "config.toml")
+    network, dataset, config = _shown(runs, method)
+    return network, dataset.images[:inputs], config
 
 
-def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset]:
-    """The network of a run, and the test inputs to show it."""
+def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset, Settings]:
+    """The network of a run, the test inputs to show it, and the run's settings."""
     config = Settings.load(runs.folders[method] / "config.toml")
     network = runs.network(method)
     seed_network(network, runs.seed, "activity")
-    return network, load_test(config, config.data.name, runs.data_dir)
+    return network, load_test(config, config.data.name, runs.data_dir), config
 
 
 @torch.no_grad()
