@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load_pretrained"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
