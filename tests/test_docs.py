@@ -13,6 +13,7 @@ import torch
 
 from docs.tables import PAGES, filled
 from tests.helpers.peers import library, peer
+from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
 from tsnn_uq.engine import Engine
 from tsnn_uq.training import REGULARIZERS, forward_batch, make_regularizer, regularizer_terms
@@ -90,6 +91,13 @@ def test_make_targets_that_pages_name_are_there():
     assert targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_changelog_and_citation_name_the_version():
+    assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1] == __version__
+    newest, *sections = re.findall(r"^###? (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert newest == __version__
+    assert sections == ["Added", "Changed", "Fixed", "Removed", "Numbers that changed"]
 
 
 def test_the_readme_is_short():
