@@ -1,4 +1,4 @@
-"""What a comparison found, as tables, figures, a folder of files and a notebook's output."""
+"""The result of a comparison: tables, figures, a folder of files, and its output in a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path, csv_text, file_name, require_writable, write_text
-from tsnn_uq.results.paired_differences import mcnemar_tests, paired_differences, result_rows
+from tsnn_uq.results.paired_differences import NetworkTables
 from tsnn_uq.results.prediction_files import write_prediction_file
 from tsnn_uq.results.predictions import NamedPredictions
 
@@ -26,17 +26,21 @@ __all__ = ["Comparison", "prediction_files"]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Networks compared on the same inputs. Tables and figures are computed when they are asked for first.
+    """Networks compared on the same inputs. Tables and figures are computed on first use.
 
     Attributes:
         predictions: what each network predicted.
         networks: the networks, by name.
-        left_out: what could not be had, such as the costs of a network or a figure, each with the reason.
+        left_out: what could not be computed, such as the costs of a network or a figure, with the reason.
     """
 
     predictions: NamedPredictions
     networks: Mapping[str, Any] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _measured(self) -> NetworkTables:
+        return NetworkTables(self.predictions)
 
     @cached_property
     def tables(self) -> dict[str, DataFrame]:
@@ -47,10 +51,10 @@ class Comparison:
         """
         import pandas as pd
 
-        tables = {"results": pd.DataFrame(result_rows(self.predictions))}
+        tables = {"results": pd.DataFrame(self._measured.rows)}
         if len(self.predictions.names) > 1:
-            tables["differences"] = paired_differences(self.predictions)
-            tables["mcnemar"] = mcnemar_tests(self.predictions)
+            tables["differences"] = self._measured.differences
+            tables["mcnemar"] = self._measured.mcnemar
         return tables
 
     @cached_property
@@ -60,10 +64,10 @@ class Comparison:
 
     @cached_property
     def _draw(self) -> dict[str, Callable[[], DescribedFigure]]:
-        """Functions that give each figure, which is measured once; or that say again what it needs."""
+        """By title, a function that measures the figure on its first call and returns it again on later ones."""
         from tsnn_uq.results.page import prediction_figures
 
-        return {title: cache(draw) for title, draw in prediction_figures(self.predictions).items()}
+        return {title: cache(draw) for title, draw in prediction_figures(self._measured).items()}
 
     @cached_property
     def _drawn(self) -> dict[str, DescribedFigure]:
@@ -102,7 +106,7 @@ class Comparison:
             save_plot(self.figures[title], drawn.table, folder / "figures" / file_name(title).strip("-"))
         page = folder / "report.html"
         sources = {name: [path.name] for name, path in files.items()}
-        write_predictions_report(self.predictions, page, sources=sources, figures=self._draw)
+        write_predictions_report(self._measured, page, sources=sources, figures=self._draw)
         return page
 
     def _repr_html_(self) -> str:

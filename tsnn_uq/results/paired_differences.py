@@ -1,9 +1,11 @@
-"""How networks differ from a reference on the same inputs: measured in pairs, so that what is hard for both cancels."""
+"""Differences between networks and a reference, paired by input, so that what is hard for both cancels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from tsnn_uq.metrics.bins import bin_numbers
 from tsnn_uq.results.measure_predictions import after_temperature, evaluate
 from tsnn_uq.results.measures import COSTS
 from tsnn_uq.results.predictions import NamedPredictions, Predictions
+from tsnn_uq.results.tables import summarize
 from tsnn_uq.seeds import generator_for
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 100  # resamples at a time, 80 kB each for 10,000 inputs
 
-__all__ = ["mcnemar_tests", "paired_differences", "result_rows"]
+__all__ = ["NetworkTables", "mcnemar_tests", "paired_differences", "result_rows"]
 
 _PER_INPUT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "accuracy": lambda probs, labels: probs.mean(0).argmax(-1) == labels,
@@ -182,3 +185,36 @@ def result_rows(networks: NamedPredictions, *, bins: int = 15) -> list[dict[str,
                 row |= after_temperature(one.validation.pair, *one.test.pair, bins)
             rows.append(row)
     return rows
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkTables:
+    """All tables of named networks. Each is computed when it is first read, and then kept.
+
+    Args:
+        networks: the predictions of each network.
+        bins: bins of the calibration error.
+    """
+
+    networks: NamedPredictions
+    bins: int = 15
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each network and seed; see `result_rows`."""
+        return result_rows(self.networks, bins=self.bins)
+
+    @cached_property
+    def summary(self) -> DataFrame:
+        """Mean and standard deviation over seeds; see `tsnn_uq.results.tables.summarize`."""
+        return summarize(self.rows)
+
+    @cached_property
+    def differences(self) -> DataFrame:
+        """Differences from the reference; see `paired_differences`."""
+        return paired_differences(self.networks, bins=self.bins)
+
+    @cached_property
+    def mcnemar(self) -> DataFrame:
+        """Tests of equal accuracies; see `mcnemar_tests`."""
+        return mcnemar_tests(self.networks)

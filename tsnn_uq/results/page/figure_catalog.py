@@ -12,10 +12,9 @@ from torch import Tensor
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_config
 from tsnn_uq.results import figures, studies
-from tsnn_uq.results.paired_differences import result_rows
+from tsnn_uq.results.paired_differences import NetworkTables
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.studies import Runs, RunsOrPredictions
-from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,21 +30,28 @@ class FigureSource:
     """What figures are drawn from.
 
     Args:
-        networks: what networks predicted, of several seeds the first.
-        bins: of their calibration errors.
-        source: the runs, which may predict anew; where there are none, the predictions.
+        tables: tables of the networks, and their predictions; figures show the first seed.
+        source: the runs, whose networks can predict again; or the predictions, if there are no runs.
     """
 
-    networks: NamedPredictions
-    bins: int
+    tables: NetworkTables
     source: RunsOrPredictions
 
     @classmethod
-    def of(cls, source: RunsOrPredictions, bins: int = 15) -> FigureSource:
-        """Predictions, or runs with what they have stored and their own bins."""
-        if isinstance(source, NamedPredictions):
-            return cls(source, bins, source)
-        return cls(source.predictions(), read_config(next(iter(source.folders.values())))["bins"], source)
+    def of(cls, runs: Runs) -> FigureSource:
+        """The stored predictions of runs, with the number of bins in their settings."""
+        bins = read_config(next(iter(runs.folders.values())))["bins"]
+        return cls(NetworkTables(runs.predictions(), bins), runs)
+
+    @property
+    def networks(self) -> NamedPredictions:
+        """What the networks predicted."""
+        return self.tables.networks
+
+    @property
+    def bins(self) -> int:
+        """Bins of calibration errors."""
+        return self.tables.bins
 
     @property
     def runs(self) -> Runs:
@@ -98,20 +104,23 @@ class DescribedFigure:
         return self.draw(self.table)
 
 
-def prediction_figures(networks: NamedPredictions, *, bins: int = 15) -> dict[str, Callable[[], DescribedFigure]]:
+def prediction_figures(
+    networks: NamedPredictions | NetworkTables, *, bins: int = 15
+) -> dict[str, Callable[[], DescribedFigure]]:
     """Everything that can be drawn from predictions alone, by title.
 
     Args:
-        networks: of several seeds the first is drawn.
-        bins: bins of calibration errors.
+        networks: the networks, or their tables; of several seeds the first is drawn.
+        bins: bins of calibration errors; those of the tables if these are given.
 
     Returns:
         Functions without arguments. Each returns a `DescribedFigure`, or raises an `InputError` that names what the
         predictions lack.
     """
-    shown = FigureSource.of(networks, bins)
+    tables = networks if isinstance(networks, NetworkTables) else NetworkTables(networks, bins)
+    shown = FigureSource(tables, tables.networks)
     drawings = dict(OF_PREDICTIONS)
-    for name in networks.foreign_names:
+    for name in shown.networks.foreign_names:
         drawings[f"Entropy of {name}"] = partial(_foreign_entropy, name=name)
         drawings[f"Detection of {name}"] = partial(_foreign_roc, name=name)
     drawings["Detection of foreign sets by each score"] = _detection
@@ -119,7 +128,7 @@ def prediction_figures(networks: NamedPredictions, *, bins: int = 15) -> dict[st
 
 
 def draw_described(shown: FigureSource, draw: Callable[[FigureSource], DescribedFigure]) -> DescribedFigure:
-    """A figure whose table says what it was measured on, and so does the figure."""
+    """Draw a figure after adding data set, seed and reference to its table, from which its caption is made."""
     drawn = draw(shown)
     return replace(drawn, table=figures.describe(drawn.table, **shown.source.facts))
 
@@ -288,7 +297,7 @@ def _tradeoff(shown: FigureSource) -> DescribedFigure:
     if len(known) < 2:
         wanted = "costs such as storage_bytes or energy_pj of at least two networks"
         raise InputError(f"costs: expected {wanted}; got those of {', '.join(known) or 'none'} (arrays of these names)")
-    table = studies.tradeoff_table(summarize(result_rows(shown.networks, bins=shown.bins)))
+    table = studies.tradeoff_table(shown.tables.summary)
     says = (
         "Means over seeds with sample standard deviations; the grey line joins networks that no other beats in both "
         "means. Predictive entropy has no such line, since neither more nor less is better."

@@ -17,7 +17,7 @@ from tsnn_uq.results.page.figure_catalog import PREDICTED_ANEW, STORED, Describe
 from tsnn_uq.results.page.folder_contents import ComparisonFolder, FolderContents
 from tsnn_uq.results.page.inline_figures import inline_figure, inline_png
 from tsnn_uq.results.page.page_tables import PairedTable, paired_tables
-from tsnn_uq.results.predictions import NamedPredictions
+from tsnn_uq.results.paired_differences import NetworkTables
 from tsnn_uq.results.tables import summarize
 
 if TYPE_CHECKING:
@@ -92,20 +92,19 @@ def sections_of_runs(
             for title, draw in drawn.items():
                 say(f"{where}{runs.title}: {title}")
                 parts.append(_of_runs(shown, title, draw, f"{compared.name}-{runs.title}"))
-            tables = [*paired_tables(shown.networks, shown.bins)]
+            tables = [*paired_tables(shown.tables)]
             groups.append(FigureGroup(f"{where}{runs.title}, seed {seed}", parts, tables))
     return groups
 
 
 def sections_of_predictions(
-    networks: NamedPredictions,
+    tables: NetworkTables,
     given: Mapping[str, Callable[[], DescribedFigure]],
     *,
-    bins: int,
     progress: Callable[[str, int, int], object],
 ) -> list[FigureGroup]:
-    """The given figures, as of `prediction_figures`; one that cannot be drawn is named with what it needs."""
-    parts = []
+    """The figures of `prediction_figures`, after tables; one that cannot be drawn is listed with what it needs."""
+    networks, parts = tables.networks, []
     for done, (title, draw) in enumerate(given.items()):
         progress(title, done, len(given))
         try:
@@ -118,7 +117,7 @@ def sections_of_predictions(
         parts.append(PageFigure(title, says, inline_figure(drawn.figure, title, alt)))
     seeds = max(len(of) for of in networks.members.values())
     heading = "" if seeds == 1 else "Differences are of means over seeds; figures of the first seed of each network"
-    return [FigureGroup(heading, parts, [*paired_tables(networks, bins)])]
+    return [FigureGroup(heading, parts, [*paired_tables(tables)])]
 
 
 def _sizes(drawn: DescribedFigure, samples: int) -> str:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.results.measures import COSTS, MEASURES, QUALITY, SCALED, Measure
 from tsnn_uq.results.page.folder_contents import FolderContents
-from tsnn_uq.results.paired_differences import mcnemar_tests, paired_differences, result_rows
-from tsnn_uq.results.predictions import NamedPredictions
-from tsnn_uq.results.tables import summarize
+from tsnn_uq.results.paired_differences import NetworkTables
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -94,9 +92,9 @@ def result_tables(contents: FolderContents) -> Iterator[ResultTable]:
         yield summary_table(summary, COSTS.values(), f"Size and cost{of}")
 
 
-def named_tables(networks: NamedPredictions, bins: int) -> Iterator[ResultTable]:
-    """The same tables of named networks, in their order, without what is known of none of them."""
-    summary = summarize(result_rows(networks, bins=bins)).set_index("method").loc[list(networks.names)].reset_index()
+def named_tables(tables: NetworkTables) -> Iterator[ResultTable]:
+    """The same tables of named networks, in their order, without measures that are known of no network."""
+    summary = tables.summary.set_index("method").loc[list(tables.networks.names)].reset_index()
     for measures, title in (
         (QUALITY, "Accuracy, calibration and uncertainty"),
         (SCALED, "After temperature scaling"),
@@ -120,11 +118,12 @@ class PairedTable:
     rows: list[tuple[str, list[tuple[str, bool]]]]
 
 
-def paired_tables(networks: NamedPredictions, bins: int) -> Iterator[PairedTable]:
-    """Differences between each network and the reference, and McNemar's test; nothing of one network alone."""
+def paired_tables(tables: NetworkTables) -> Iterator[PairedTable]:
+    """Differences between each network and the reference, and McNemar's test; no table if there is only one network."""
+    networks = tables.networks
     if len(networks.names) < 2:
         return
-    table = paired_differences(networks, bins=bins)
+    table = tables.differences
     measures = [MEASURES[name] for name in dict.fromkeys(table["measure"])]
     rows = [
         (name, [_difference(row) for row in table[table["method"] == name].to_dict("records")])
@@ -133,7 +132,7 @@ def paired_tables(networks: NamedPredictions, bins: int) -> Iterator[PairedTable
     first = table.iloc[0]
     title = f"Differences from {networks.reference}, with {100 * first['level']:g} % intervals"
     yield PairedTable(title, [Heading(one.title, one.better, one.unit or one.span) for one in measures], rows)
-    tests = mcnemar_tests(networks)
+    tests = tables.mcnemar
     several = tests["seed"].nunique() > 1
     alone = [Heading(f"{who} alone right", 0, "inputs") for who in (networks.reference, "this network")]
     headings = [Heading("seed", 0, "place"), *alone, Heading("p", 0, "two-sided")]

@@ -14,6 +14,7 @@ from tsnn_uq.results.page.figure_catalog import DescribedFigure, prediction_figu
 from tsnn_uq.results.page.figure_section import FigureGroup, sections_of_predictions, sections_of_runs
 from tsnn_uq.results.page.folder_contents import STATES, FolderContents, read_folder
 from tsnn_uq.results.page.page_tables import named_tables, result_tables
+from tsnn_uq.results.paired_differences import NetworkTables
 from tsnn_uq.results.predictions import NamedPredictions
 from tsnn_uq.results.tables import read_table
 
@@ -53,7 +54,7 @@ def write_report(
 
 
 def write_predictions_report(
-    networks: NamedPredictions,
+    networks: NamedPredictions | NetworkTables,
     out: str | Path,
     *,
     sources: Mapping[str, Sequence[str]] | None = None,
@@ -68,7 +69,7 @@ def write_predictions_report(
     this package, torch and matplotlib.
 
     Args:
-        networks: the networks.
+        networks: the networks, or their tables where these have been computed already.
         out: the page's file.
         sources: by name, where each seed's predictions come from, for the list on the page.
         figures: what `prediction_figures` gives of the networks, where some of it has been drawn already.
@@ -79,14 +80,16 @@ def write_predictions_report(
         InputError: `out` cannot be written, which is found before anything is measured.
     """
     out = _writable(out)
-    given = prediction_figures(networks, bins=bins) if figures is None else figures
-    drawn = sections_of_predictions(networks, given, bins=bins, progress=progress)
+    tables = networks if isinstance(networks, NetworkTables) else NetworkTables(networks, bins)
+    networks = tables.networks
+    given = prediction_figures(tables) if figures is None else figures
+    drawn = sections_of_predictions(tables, given, progress=progress)
     page = _render(
         title=networks.title or ", ".join(networks.names),
         introduction="introduction_predictions.html",
         networks=networks,
         members=_members(networks, sources or {}),
-        tables=named_tables(networks, bins),
+        tables=named_tables(tables),
         figures=drawn,
         methods=networks.names,
     )
