@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tsnn_uq import missing_packages as missing_packages  # which explains what is not installed
+
 if TYPE_CHECKING:
     from torch import nn
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from tests.exchange.peers import OURS, our_spikes, ours
 from tests.helpers.peers import library
 from tsnn_uq.checks import InputError
 from tsnn_uq.exchange import from_nir, read_nir, to_nir, write_nir
-from tsnn_uq.exchange.file import nir_package
 
 nir = library("nir")
 
@@ -67,9 +64,3 @@ def test_other_files_are_refused(tmp_path):
 def small():
     network, currents = ours("Linear, LI", torch.float32)
     return network, currents.shape[2:]
-
-
-def test_without_the_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(InputError, match=r"tsnn-uq\[nir\]"):
-        nir_package()

@@ -17,7 +17,6 @@ from tsnn_uq.checks import InputError, check_positive, last_line
 from tsnn_uq.coding import Coding
 from tsnn_uq.exchange.discretization import DT, EQUATION
 from tsnn_uq.exchange.export_neurons import neuron_node
-from tsnn_uq.exchange.file import nir_package
 from tsnn_uq.exchange.votes import vote_weight
 from tsnn_uq.networks import OverTime, flat_layers
 from tsnn_uq.neurons import LI, LIF, PLIF, SRM
@@ -58,10 +57,12 @@ def to_nir(network: nn.Module, input_shape: Sequence[int]) -> nir.NIRGraph:
         InputError: names the first layer that NIR cannot say: neurons with soft reset, SRM neurons, maximum pooling;
             or `nir` is not installed.
     """
+    import nir
+
     for size in input_shape:
         check_positive("input_shape", size, integer=True)
     left_out = [f"{name} {' '.join(repr(layer).split())}" for name, layer in stochastic_layers(network).items()]
-    writer = _Writer(nir_package(), tuple(input_shape))
+    writer = _Writer(nir, tuple(input_shape))
     with torch.no_grad():
         for name, layer, wrapped in flat_layers(copy_at_rest(network).cpu().eval()):
             writer.take(name.removesuffix(".module") or "0", layer, wrapped)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError, last_line
 from tsnn_uq.files import as_path, atomic_path
@@ -12,19 +11,7 @@ from tsnn_uq.files import as_path, atomic_path
 if TYPE_CHECKING:
     import nir
 
-__all__ = ["nir_package", "read_nir", "write_nir"]
-
-
-def nir_package() -> Any:
-    """The package `nir`, imported where it is used.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module("nir")
-    except ImportError as error:
-        raise InputError("nir: expected the package of that name; install it: pip install 'tsnn-uq[nir]'") from error
+__all__ = ["read_nir", "write_nir"]
 
 
 def write_nir(path: str | Path, graph: nir.NIRGraph) -> None:
@@ -33,9 +20,10 @@ def write_nir(path: str | Path, graph: nir.NIRGraph) -> None:
     Raises:
         InputError: `nir` is not installed, or the folder cannot be written.
     """
-    package = nir_package()
+    import nir
+
     with atomic_path(path) as temporary:
-        package.write(temporary, graph)
+        nir.write(temporary, graph)
 
 
 def read_nir(path: str | Path) -> nir.NIRGraph:
@@ -47,9 +35,10 @@ def read_nir(path: str | Path) -> nir.NIRGraph:
     Raises:
         InputError: `nir` is not installed, or the file is missing, damaged or of another kind.
     """
-    package = nir_package()
+    import nir
+
     try:
-        return package.read(as_path(path), type_check=False)
+        return nir.read(as_path(path), type_check=False)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a NIR file; there is none") from error
     except Exception as error:  # of h5py and nir, which name no kinds

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsnn_uq.checks import InputError
 from tsnn_uq.files import as_path, write_text
+from tsnn_uq.missing_packages import missing_package
 
 __all__ = ["Callback", "CsvLog", "History", "TensorBoardLog", "listening"]
 
@@ -101,8 +101,7 @@ class TensorBoardLog(Callback):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            remedy = "pip install 'tsnn-uq[tensorboard]'"
-            raise InputError(f"TensorBoardLog: expected the package tensorboard; it is missing ({remedy})") from error
+            raise missing_package("tensorboard", "TensorBoardLog") from error
         self.folder, self.make = str(as_path(folder)), SummaryWriter
         self.writer: Any = None
         self.step = 0
