@@ -11,15 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsnn_uq.fast import threads as module
 from tsnn_uq.fast.threads import parallel_map, parallel_ranges
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    """As many threads, and the old number of them afterwards."""
+@pytest.fixture(params=[(1, True), (2, True), (3, True), (2, False), (3, False)], ids=str)
+def threads(request, monkeypatch):
+    """As many threads, of torch's team where there is one or of Python's pool; the old number of them afterwards."""
+    count, team = request.param
+    if not team:
+        monkeypatch.setattr(module, "_team", lambda: None)
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
+    torch.set_num_threads(count)
+    yield count
     torch.set_num_threads(before)
 
 
