@@ -12,8 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tsnn_uq.experiments.pretrained import CHECKOUT, INDEX
-from tsnn_uq.experiments.storage import RESULT, WEIGHTS, load_network, read_config
+from tsnn_uq.experiments.storage import CHECKOUT, INDEX, RESULT, WEIGHTS, load_network, read_config
 from tsnn_uq.files import read_toml, write_text
 
 FILES = ("config.toml", WEIGHTS, RESULT)

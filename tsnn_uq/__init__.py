@@ -28,6 +28,6 @@ def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
         InputError: an unknown name or device, or a file that is missing or is not the shipped one.
     """
     from tsnn_uq.experiments import load_network  # not above, so that importing the package loads no torch
-    from tsnn_uq.experiments.pretrained import pretrained_folder
+    from tsnn_uq.experiments.storage import pretrained_folder
 
     return load_network(pretrained_folder(name), device)

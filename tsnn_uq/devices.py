@@ -1,14 +1,16 @@
-"""Devices that networks run on, by the names that torch has for them."""
+"""What networks run on: devices, by the names that torch has for them, and threads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from tsnn_uq.checks import InputError
 
-__all__ = ["AUTO", "check_device", "devices_here", "find_device", "require_float64", "widest_float"]
+__all__ = ["AUTO", "check_device", "devices_here", "find_device", "require_float64", "use_threads", "widest_float"]
 
 AUTO = "auto"
 NAMES = re.compile(r"(cpu|mps|cuda(:\d+)?)")
@@ -66,3 +68,14 @@ def require_float64(argument: str, device: torch.device) -> None:
     """Raise `InputError` if a device does not have float64."""
     if device.type in WITHOUT_FLOAT64:
         raise InputError(f"{argument}: expected a device that has float64, such as the cpu; got {device}")
+
+
+@contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Run torch on `count` threads, and put the number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

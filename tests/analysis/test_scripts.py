@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.helpers.experiments import tiny
-from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.plan import compare
+from tsnn_uq.experiments import Grid, compare
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "analysis").glob("*.py"))

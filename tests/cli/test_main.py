@@ -124,7 +124,7 @@ def test_compare_and_again_from_its_configuration(call, tmp_path):
         (["train", "--dry-rnu"], r"--dry-rnu: .*did you mean --dry-run\?"),
         (["compare", "--learning_rat", "1"], r"--learning_rat: .*did you mean --learning-rate\?"),
         (["train", "--tau-s", "3"], "--tau-s: option of neuron lif: expected one of"),
-        (["compare", "--methods", "float", "--start", "0.1"], "start: option of methods float"),
+        (["compare", "--methods", "float", "--start", "0.1"], "--start: expected no option of method float"),
         (["compare", "--hidden", "99999999999999999999"], "hidden: expected less than"),
         (["compare", "--hidden", "500,,500"], "hidden: expected a valid integer"),
         (["train", "--regularizer", "variance"], r"regularizer_weight: expected"),
@@ -157,18 +157,24 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def told_next(text):
+    """The commands that a command names at its end, as words."""
+    assert "\x1b" not in text
+    return [shlex.split(line, comments=True) for line in re.findall(r"^next: tsnn-uq (.*)$", text, re.MULTILINE)]
+
+
 def test_commands_say_what_to_do_next(call, tmp_path):
     words = ("--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path / "a b")
     code, text, _ = call("compare", *words)
     assert code == 0
-    found = re.findall(r"^next: tsnn-uq (.*)$", text, re.MULTILINE)
-    assert shlex.split(found[0]) == ["report", str(tmp_path / "a b"), "--out", str(tmp_path / "a b.html")]
-    evaluate = shlex.split(found[1], comments=True)
-    code, text, _ = call(*evaluate[:2])
-    assert code == 0
-    (after,) = re.findall(r"^next: tsnn-uq (.*)$", text, re.MULTILINE)
-    assert call(*shlex.split(after))[0] == 0
-    assert "\x1b" not in text
+    report, evaluate = told_next(text)
+    assert report == ["report", str(tmp_path / "a b"), "--out", str(tmp_path / "a b.html")]
+    run = evaluate[1]
+    (cost,) = told_next(call("evaluate", run)[1])
+    assert cost == ["cost", run]
+    assert told_next(call(*cost)[1]) == [["evaluate", run]]
+    code, text, _ = call("posterior", run, "--kind", "laplace", "--samples", 2, "--out", tmp_path / "draws")
+    assert told_next(text) == [["evaluate", run]]
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(call, tmp_path):

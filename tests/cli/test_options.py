@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import pytest
@@ -82,3 +83,15 @@ def test_the_help_shows_common_settings_and_the_options_of_the_chosen_components
             assert name == "name" or (field.description and field.description[1:20] in text)
     assert "[default: 0.01]" in text  # SLAYER's learning rate
     assert "--network.readout" not in text
+
+
+def test_the_help_of_a_comparison_has_the_options_of_all_its_methods_once(call):
+    code, text, _ = call("compare", "--help")
+    assert code == 0
+    assert "Options of method float, direct, indirect, distill" in text
+    assert text.count("--method.rule ") == 1
+    assert re.search(r"--method\.start .*\(indirect, distill\)\. \[default: 0\.5\]", text)
+    code, text, _ = call("compare", "--methods", "float,direct", "--family=slayer,plif", "--help")
+    assert "Options of method float, direct " in text
+    assert "Options of network slayer, plif " in text
+    assert "--method.start " not in text

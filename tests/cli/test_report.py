@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.cli import main
-from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.plan import compare
+from tsnn_uq.experiments import Grid, compare
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def call(typed):
 
 
 def test_it_writes_one_file(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
     monkeypatch.setattr("tsnn_uq.results.page.render_page.sections_of_runs", lambda *_, **__: [])
     folder, out = tmp_path / "runs", tmp_path / "new" / "report.html"
     compare(Grid(methods=("float",), seeds=1, run=tiny()), folder)

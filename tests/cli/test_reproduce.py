@@ -12,8 +12,7 @@ from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.cli import main
 from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.plan import Part
-from tsnn_uq.experiments.reproduce import QUICK, Plan
+from tsnn_uq.experiments.plan import QUICK, Part, Plan
 
 
 @pytest.fixture
@@ -30,8 +29,8 @@ def two_runs(monkeypatch):
         grid = Grid(methods=("float", "direct"), seeds=1, run=tiny())
         return Plan(out.resolve(), {"none": [Part(grid, out.resolve() / "none" / "digits-dropout")]}, "quick")
 
-    monkeypatch.setattr("tsnn_uq.experiments.reproduce.make_plan", plan)
-    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.plan.plan_reproduction", plan)
+    monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
 
 
 def test_a_dry_run_only_says_how_long_it_takes(call, two_runs, tmp_path):

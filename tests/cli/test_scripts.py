@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from tests.helpers.experiments import tiny
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
-from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.plan import compare
+from tsnn_uq.experiments import Grid, compare
 from tsnn_uq.results.figures.style import new_figure
 from tsnn_uq.results.studies import Runs
 

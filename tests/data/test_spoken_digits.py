@@ -104,7 +104,7 @@ def recordings(content, which):
 
 def test_the_official_split_and_that_by_speaker(tmp_path, small):
     write(tmp_path / "fsdd" / "recordings", small)
-    options = {"code": "current", "frames": 6, "bands": 4}
+    options = {"code": "current", "steps": 6, "bands": 4}
     splits = load_spoken_digits(tmp_path, **options)
     train, validation, test = everything(splits)
     assert test == recordings(small, lambda name: int(name[4]) < 5)
@@ -124,7 +124,7 @@ def test_runs_leave_out_the_speaker_of_their_seed(tmp_path, small):
     write(tmp_path / "fsdd", small)
     settings = make_settings({"data": "fsdd", "steps": 6, "data.bands": 4, "folds": 3, "seed": 1})
     assert (settings.network.coding, settings.network.steps) == ("events", 6)
-    ours, theirs = load_splits(settings, tmp_path), load_spoken_digits(tmp_path, seed=1, folds=3, frames=6, bands=4)
+    ours, theirs = load_splits(settings, tmp_path), load_spoken_digits(tmp_path, seed=1, folds=3, steps=6, bands=4)
     assert torch.equal(ours.test.images, theirs.test.images)
     assert torch.equal(ours.validation.labels, theirs.validation.labels)
 
@@ -136,8 +136,8 @@ def test_an_archive_is_as_good_as_a_folder_and_crossings_are_bits(tmp_path, smal
             member = tarfile.TarInfo(f"free-spoken-digit-dataset/recordings/{name}")
             member.size = len(sound)
             tar.addfile(member, io.BytesIO(sound))
-    packed = load_spoken_digits(tmp_path, frames=6, bands=4, levels=3)
-    current = load_spoken_digits(tmp_path, frames=6, bands=4, code="current")
+    packed = load_spoken_digits(tmp_path, steps=6, bands=4, levels=3)
+    current = load_spoken_digits(tmp_path, steps=6, bands=4, code="current")
     assert packed.test.shape == (2, 3, 4)
     bits = unpack_spikes(packed.test.images, 24).reshape(30, 6, 2, 3, 4)
     for ours, energies in zip(bits, current.test.images, strict=True):
@@ -166,7 +166,7 @@ def test_the_recordings_themselves():
     if not os.environ.get("TSNN_UQ_DATA"):
         pytest.skip("TSNN_UQ_DATA is not set")
     try:
-        splits = load_spoken_digits(frames=5, bands=2)
+        splits = load_spoken_digits(steps=5, bands=2)
     except InputError as error:
         pytest.skip(str(error))
     assert splits.test.labels.bincount().tolist() == [30] * 10

@@ -128,6 +128,19 @@ def test_missing_files_are_fetched_verified_and_put_into_place(tmp_path, registe
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [file.name for file in tiny.source.test]
 
 
+def test_progress_is_in_bytes_of_what_is_fetched(tmp_path, register, mirror):
+    folder, url = mirror
+    tiny = register(url=url)
+    tiny.write(folder, gzip.compress, ".gz")
+    tiny.write(tmp_path, files=tiny.source.train)
+    told = []
+    fetch("tiny", tmp_path, lambda *call: told.append(call))
+    sizes = {f"{file.name}.gz": (folder / f"{file.name}.gz").stat().st_size for file in tiny.source.test}
+    assert list(dict.fromkeys(name for name, _, _ in told)) == list(sizes)
+    assert all(0 < done <= total == sizes[name] for name, done, total in told)
+    assert {name for name, done, total in told if done == total} == {*sizes}
+
+
 def test_a_folder_that_cannot_be_written_is_told(tmp_path, register, mirror):
     folder, url = mirror
     register(url=url).write(folder, gzip.compress, ".gz")

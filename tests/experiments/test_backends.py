@@ -16,9 +16,8 @@ import pytest
 from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, run
-from tsnn_uq.experiments.backends import DASK_ON_LOOPBACK, open_pool
 from tsnn_uq.experiments.run import lock_path
-from tsnn_uq.experiments.runner import Task, do_runs
+from tsnn_uq.experiments.runner import DASK_ON_LOOPBACK, Task, do_runs, open_pool
 
 CONFIGS = [tiny(seed=0, epochs=20), tiny(seed=1), tiny(method="distill", seed=1)]
 LIBRARIES = {"processes": "joblib", "dask": "distributed", "ray": "ray"}
@@ -162,7 +161,7 @@ def test_a_library_that_is_missing_is_told_with_how_to_have_it(backend, monkeypa
 
 def test_no_scheduler_at_an_address_is_one_line(monkeypatch):
     need("dask")
-    monkeypatch.setattr("tsnn_uq.experiments.backends.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("tsnn_uq.experiments.runner.CONNECT_SECONDS", 0.5)
     with (
         pytest.raises(InputError, match="address: expected that of a Dask scheduler"),
         open_pool("dask", address="tcp://127.0.0.1:1"),

@@ -16,13 +16,12 @@ from rich.console import Console
 from tests.helpers.experiments import TINY, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, Grid, compare, make_settings, read_predictions, run
+from tsnn_uq.experiments.comparison import require_comparable, write_posterior
 from tsnn_uq.experiments.plan import (
     make_grid,
     make_grids,
-    plan_parts,
-    require_comparable,
+    plan_comparison,
     run_folder,
-    write_posterior,
 )
 from tsnn_uq.quantization import PARTS
 from tsnn_uq.results.bayesian_comparison import Limits, compare_methods
@@ -259,7 +258,7 @@ def test_a_file_of_settings_suits_one_grid_alone():
 
 @pytest.mark.slow
 def test_sixteen_rows_in_the_papers_layout(monkeypatch, tmp_path):
-    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
     few = {name: TINY[name] for name in ("epochs", "batch_size", "train_limit", "samples")}
     made = grids(families=("all",), data=("digits",), seeds=1, settings=few)
     comparison = compare(made, tmp_path)
@@ -268,7 +267,7 @@ def test_sixteen_rows_in_the_papers_layout(monkeypatch, tmp_path):
     assert list(table["configuration"]) == ["FC"] * 9 + ["2Conv+2FC"] * 7
     assert {path.parent for path in comparison.files} == {
         tmp_path,
-        *(part.folder for part in plan_parts(made, tmp_path)),
+        *(part.folder for part in plan_comparison(made, tmp_path).parts),
     }
     assert all(path.exists() for path in comparison.files)
     by_run = pd.read_csv(tmp_path / "results.csv").set_index(["family", "quantized_part", "method"])

@@ -9,8 +9,16 @@ import pytest
 
 import tsnn_uq
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.pretrained import CHECKOUT, VARIABLE, find_run, pretrained_folder, pretrained_names
-from tsnn_uq.experiments.storage import RESULT, WEIGHTS, read_row
+from tsnn_uq.experiments.storage import (
+    CHECKOUT,
+    RESULT,
+    VARIABLE,
+    WEIGHTS,
+    find_run,
+    pretrained_folder,
+    pretrained_names,
+    read_row,
+)
 
 TERNARY = [name for name in pretrained_names() if not name.endswith("float")]
 

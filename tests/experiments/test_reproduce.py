@@ -12,9 +12,8 @@ from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, Grid, run, sweep
-from tsnn_uq.experiments.backends import Pool
-from tsnn_uq.experiments.plan import plan_parts
-from tsnn_uq.experiments.reproduce import Plan, make_plan, reproduce
+from tsnn_uq.experiments.comparison import do_plan
+from tsnn_uq.experiments.plan import Plan, place_grids, plan_reproduction
 from tsnn_uq.experiments.run import do_run
 
 SUM = "variance:5+outliers:0.5"
@@ -30,7 +29,7 @@ def events(tmp_path):
 @pytest.fixture
 def without_figures(monkeypatch):
     """Figures take longer than such small runs."""
-    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+    monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
 
 
 def small(out, regularizers=("none",), budget="quick"):
@@ -40,41 +39,41 @@ def small(out, regularizers=("none",), budget="quick"):
         first = Grid(methods=("float", "direct"), seeds=2, run=tiny(regularizer=text))
         second = Grid(families=("slayer",), methods=("float",), seeds=1, run=tiny(family="slayer", regularizer=text))
         folder = out / text.replace(":", "-")
-        parts[text] = plan_parts([first, second], folder, f"{folder.name}/" if len(regularizers) > 1 else "")
+        parts[text] = place_grids([first, second], folder, f"{folder.name}/" if len(regularizers) > 1 else "")
     return Plan(out, parts, budget)
 
 
 def test_the_plan_is_the_papers_table_by_seeds_and_regularizers(events, tmp_path):
-    plan = make_plan(tmp_path, seeds=2, regularizers=["none", SUM], data_dir=events)
-    assert [(part.grid.families, part.grid.run.data.name) for part in plan.parts["none"]] == [
+    plan = plan_reproduction(tmp_path, seeds=2, regularizers=["none", SUM], data_dir=events)
+    assert [(part.grid.families, part.grid.run.data.name) for part in plan.groups["none"]] == [
         (("dropconnect", "dropout"), "mnist"),
         (("slayer",), "nmnist"),
         (("plif",), "mnist"),
     ]
-    for parts in plan.parts.values():
+    for parts in plan.groups.values():
         assert sum(len(part.tasks()) for part in parts) == 16 * 2
-    assert {part.grid.run.train_limit for part in plan.parts["none"]} == {0}
-    folders = [part.folder for part in plan.every()]
+    assert {part.grid.run.train_limit for part in plan.groups["none"]} == {0}
+    folders = [part.folder for part in plan.parts]
     assert len(set(folders)) == 6
     assert folders[3] == tmp_path / "variance-5+outliers-0.5" / "mnist-dropconnect-dropout"
 
 
 def test_events_have_the_terms_that_do_not_need_images(events, tmp_path):
-    plan = make_plan(tmp_path, regularizers=[SUM, "outliers:0.5"], data_dir=events)
-    assert [part.grid.run.regularizer.name for part in plan.parts[SUM]] == [SUM, "variance:5.0", SUM]
-    assert [part.grid.families[0] for part in plan.parts["outliers:0.5"]] == ["dropconnect", "plif"]
+    plan = plan_reproduction(tmp_path, regularizers=[SUM, "outliers:0.5"], data_dir=events)
+    assert [part.grid.run.regularizer.name for part in plan.groups[SUM]] == [SUM, "variance:5.0", SUM]
+    assert [part.grid.families[0] for part in plan.groups["outliers:0.5"]] == ["dropconnect", "plif"]
 
 
 def test_the_quick_budget_is_small_everywhere_and_asks_for_no_more_than_there_is(events, tmp_path):
-    plan = make_plan(tmp_path, budget="quick", data_dir=events)
-    full = make_plan(tmp_path, data_dir=events)
-    for few, all_ in zip(plan.parts["none"], full.parts["none"], strict=True):
+    plan = plan_reproduction(tmp_path, budget="quick", data_dir=events)
+    full = plan_reproduction(tmp_path, data_dir=events)
+    for few, all_ in zip(plan.groups["none"], full.groups["none"], strict=True):
         quick, usual = few.grid, all_.grid
         assert quick.run.epochs < usual.run.epochs
         assert 0 < quick.run.train_limit < 60_000
         assert sum(quick.run.network.hidden) < sum(usual.run.network.hidden)
         assert len(quick.runs()) == len(usual.runs())
-    slayer = plan.parts["none"][1].grid.run
+    slayer = plan.groups["none"][1].grid.run
     assert slayer.train_limit == 20  # 120 recordings, of which 100 are for validation
     assert slayer.network.steps == slayer.data.steps
     assert slayer.data.steps * slayer.data.bin_ms == slayer.network.steps * slayer.neuron.step_ms == 300
@@ -93,18 +92,18 @@ def test_the_quick_budget_is_small_everywhere_and_asks_for_no_more_than_there_is
 )
 def test_bad_plans_are_refused(arguments, message, events, tmp_path):
     with pytest.raises(InputError, match=message):
-        make_plan(tmp_path, data_dir=events, **arguments)
+        plan_reproduction(tmp_path, data_dir=events, **arguments)
 
 
 def test_missing_recordings_are_told_before_any_work(tmp_path):
     with pytest.raises(InputError, match="nmnist: expected a folder"):
-        make_plan(tmp_path / "out", data_dir=tmp_path)
+        plan_reproduction(tmp_path / "out", data_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_tables_say_budget_and_regularizer(without_figures, tmp_path):
     plan = small(tmp_path, ["none", "variance:0.1"])
-    made = reproduce(plan, Pool())
+    made = do_plan(plan)
     assert not made.failures
     assert all(path.exists() for path in made.files)
     assert [table.title.partition(":")[0] for table in made.tables] == [
@@ -121,15 +120,15 @@ def test_tables_say_budget_and_regularizer(without_figures, tmp_path):
         assert set(table["budget"]) == {"quick"}
         assert list(table["regularizer"]) == ["none"] * 3 + ["variance:0.1"] * 3
     assert list(table["algorithm"]) == ["SNN-Dropout", "SNN-Dropout", "SNN-Slayer"] * 2
-    again = reproduce(plan, Pool())
+    again = do_plan(plan)
     assert pd.read_csv(tmp_path / "results.csv").equals(results)
     assert again.files == made.files
 
 
 def test_a_folder_keeps_its_budget(events, without_figures, tmp_path):
-    reproduce(small(tmp_path / "out"), Pool())
+    do_plan(small(tmp_path / "out"))
     with pytest.raises(InputError, match="expected a folder made with budget = 'full'"):
-        make_plan(tmp_path / "out", data=["digits"], data_dir=events)
+        plan_reproduction(tmp_path / "out", data=["digits"], data_dir=events)
 
 
 def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_path):
@@ -142,7 +141,7 @@ def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_pa
         return do_run(config, *arguments, **options)
 
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_one)
-    made = reproduce(small(tmp_path), Pool())
+    made = do_plan(small(tmp_path))
     assert [(name, str(error)) for name, error in made.failures] == [
         ("dropout-all-direct-1", "loss: expected a finite number")
     ]
@@ -152,8 +151,8 @@ def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_pa
     results = pd.read_csv(tmp_path / "results.csv")
     assert len(results) == 4
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", do_run)
-    monkeypatch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
-    assert not reproduce(small(tmp_path), Pool()).failures
+    monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
+    assert not do_plan(small(tmp_path)).failures
     assert len(pd.read_csv(tmp_path / "results.csv")) == 5
 
 
@@ -162,7 +161,7 @@ def test_where_all_fail_nothing_is_written(monkeypatch, tmp_path):
         raise InputError("no")
 
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail)
-    made = reproduce(small(tmp_path), Pool())
+    made = do_plan(small(tmp_path))
     assert len(made.failures) == 5
     assert made.tables == made.files == ()
 
@@ -211,9 +210,9 @@ def test_a_run_whose_teacher_failed_is_a_failure_too(without_figures, monkeypatc
 
     monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_float)
     plan = Plan(
-        tmp_path, {"none": plan_parts([Grid(methods=("direct", "distill"), seeds=1, run=tiny())], tmp_path)}, "quick"
+        tmp_path, {"none": place_grids([Grid(methods=("direct", "distill"), seeds=1, run=tiny())], tmp_path)}, "quick"
     )
-    made = reproduce(plan, Pool())
+    made = do_plan(plan)
     assert {name for name, _ in made.failures} == {"dropout-none-float-0", "dropout-all-distill-0"}
     row = pd.read_csv(tmp_path / "results.csv").iloc[0].to_dict()
     assert row["method"] == "direct"

@@ -37,14 +37,14 @@ def screen(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import SCREENING, Plan, chosen_weights, screening, screening_runs
+    from tsnn_uq.experiments.ablation import SCREENING, Stage, chosen_weights, screening, screening_runs
 
-    plan, context = Plan(out, seeds, SCREENING | {"device": device}), Context(data_dir, jobs)
-    tasks = screening_runs(plan, names(methods))
+    stage, context = Stage(out, seeds, SCREENING | {"device": device}), Context(data_dir, jobs)
+    tasks = screening_runs(stage, names(methods))
     if dry_run:
         return say_how_long(tasks, context)
     with RunBars(console, len(tasks), last="measure") as bars:
-        rows = screening(plan, methods=names(methods), context=replace(context, progress=bars))
+        rows = screening(stage, methods=names(methods), context=replace(context, progress=bars))
     console.print(chosen_weights(rows).to_string(index=False), highlight=False)
     _say_written(out / "screening.csv", f"tsnn-uq ablation finals --screening {quote(out / 'screening.csv')} --out ...")
 
@@ -70,16 +70,16 @@ def compete(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import FINALS, Plan, finalists, finals, finals_runs
+    from tsnn_uq.experiments.ablation import FINALS, Stage, finalists, finals, finals_runs
 
     texts = finalists(names(terms), screening)
     console.print(f"terms: {', '.join(texts)}", highlight=False)
-    plan, context = Plan(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
-    tasks = finals_runs(plan, texts, names(families))
+    stage, context = Stage(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
+    tasks = finals_runs(stage, texts, names(families))
     if dry_run:
         return say_how_long(tasks, context)
     with RunBars(console, len(tasks), last="measure") as bars:
-        finals(plan, texts, families=names(families), context=replace(context, progress=bars))
+        finals(stage, texts, families=names(families), context=replace(context, progress=bars))
     _say_written(out / "finals.csv", f"tsnn-uq ablation posteriors --out {quote(out)}")
 
 
@@ -99,14 +99,14 @@ def infer(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import FINALS, Plan, count_posteriors, posteriors, posteriors_runs
+    from tsnn_uq.experiments.ablation import FINALS, Stage, count_posteriors, posteriors, posteriors_runs
 
-    plan, context = Plan(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
-    tasks = posteriors_runs(plan)
+    stage, context = Stage(out, seeds, FINALS | {"device": device}), Context(data_dir, jobs)
+    tasks = posteriors_runs(stage)
     if dry_run:
         return say_how_long(tasks, context, ", and then posteriors of their weights, which are not timed")
-    with RunBars(console, len(tasks) + count_posteriors(plan), last="measure") as bars:
-        posteriors(plan, context=replace(context, progress=bars))
+    with RunBars(console, len(tasks) + count_posteriors(stage), last="measure") as bars:
+        posteriors(stage, context=replace(context, progress=bars))
     _say_written(out / "posteriors.csv", f"python analysis/regularizers.py {quote(out / 'finals.csv')}")
 
 

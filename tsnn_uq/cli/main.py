@@ -38,6 +38,7 @@ from tsnn_uq.files import require_writable
 
 if TYPE_CHECKING:  # which needs torch, and so seconds
     from tsnn_uq.experiments import Context
+    from tsnn_uq.experiments.comparison import Comparison
     from tsnn_uq.experiments.runner import Task
 
 __all__ = [
@@ -50,9 +51,11 @@ __all__ = [
     "print_json",
     "print_values",
     "quote",
+    "quote_run",
     "run_command",
     "say_how_long",
     "say_next",
+    "show_comparison",
 ]
 
 app = typer.Typer(
@@ -153,10 +156,11 @@ def compare(
     a component: --network.hidden 500,500; --network NAME --help shows which.
     """
     from tsnn_uq.cli.progress import RunBars
-    from tsnn_uq.experiments import Context, plan
+    from tsnn_uq.experiments import Context, comparison
+    from tsnn_uq.experiments.plan import make_grids, plan_comparison
     from tsnn_uq.experiments.runner import tasks_left
 
-    grids = plan.make_grids(
+    grids = make_grids(
         given_settings(ctx.args, own_options(ctx), data=data, network=network, method=methods),
         config=config,
         data=names(follow_names("data", data)),
@@ -166,22 +170,17 @@ def compare(
         seeds=seeds,
     )
     if bayes:
-        plan.require_comparable(grids)
-    tasks = [task for one in plan.plan_parts(grids, out) for task in one.tasks()]
+        comparison.require_comparable(grids)
+    tasks = plan_comparison(grids, out).tasks()
     if dry_run:
         return say_how_long(tasks, Context(data_dir, jobs))
     require_writable(out)
     with RunBars(console, runs=len(tasks_left(tasks))) as bars:
-        results = plan.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
-    for table in results.tables:
-        console.print(table)
-    for path in (*results.files, *(plan.write_posterior(out) if bayes else ())):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    print_json(results.rows)
-    code = "".join(f" --{kind} {text}" for kind, text in (("network", network), ("data", data)) if ".py:" in text)
+        made = comparison.compare(grids, out, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
+    show_comparison(made, comparison.write_posterior(out) if bayes else ())
     say_next(
         f"tsnn-uq report {quote(out)} --out {quote(out.with_suffix('.html'))}",
-        f"tsnn-uq evaluate {quote(tasks[-1].folder)}{code} --data ...   # on shifted, corrupted or foreign inputs",
+        f"tsnn-uq evaluate {quote_run(tasks[-1].folder, 'network')} --data ...   # on shifted or foreign inputs",
     )
 
 
@@ -219,7 +218,8 @@ def train(
     with RunBars(console, runs=len(tasks_left([task]))) as bars:
         (row,) = sweep([settings], out, Context(data_dir, 1, checkpoint_seconds, bars, logs=names(log)))
     print_values(f"{task.folder}", row)
-    say_next(f"tsnn-uq cost {quote(task.folder)}", f"tsnn-uq export {quote(task.folder)} --out network.nir")
+    typed = quote_run(task.folder, "network")
+    say_next(f"tsnn-uq cost {typed}", f"tsnn-uq export {typed} --out network.nir")
 
 
 @app.command(
@@ -257,7 +257,7 @@ def evaluate(
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.evaluation import evaluate_nir, evaluate_run
-    from tsnn_uq.experiments.pretrained import find_run
+    from tsnn_uq.experiments.storage import find_run
 
     folder = find_run(folder)
     follow_names("network", network)
@@ -271,9 +271,10 @@ def evaluate(
         context = Context(data_dir, progress=bars, device=device)
         values = measure(folder, name, samples=samples, seed=seed, engine=engine, context=context)
     print_values(f"{folder}", values)
-    say_next(
-        f"tsnn-uq cost {quote(folder)}" if folder.suffix != ".nir" else f"tsnn-uq evaluate {quote(folder)} --engine"
-    )
+    if folder.suffix == ".nir":
+        say_next(f"tsnn-uq evaluate {quote(folder)} --engine")
+    else:
+        say_next(f"tsnn-uq cost {quote_run(folder, 'network')}")
 
 
 @app.command("cost", rich_help_panel=USE, **with_examples("tsnn-uq cost runs/dropout-all-direct-0 --samples 32"))
@@ -290,11 +291,12 @@ def cost_command(
     FLOPs are those of one time step of one pass, energy is that of all time steps of all passes.
     """
     from tsnn_uq.experiments.evaluation import cost_of_run
-    from tsnn_uq.experiments.pretrained import find_run
+    from tsnn_uq.experiments.storage import find_run
     from tsnn_uq.results.cost_table import render_cost
 
     follow_names("network", network)
     console.print(render_cost(*cost_of_run(find_run(folder), samples=samples, accounting=accounting)))
+    say_next(f"tsnn-uq evaluate {quote_run(folder, 'network', 'data')}")
 
 
 @app.command("data", rich_help_panel=USE, **with_examples("tsnn-uq data", "tsnn-uq data mnist"))
@@ -304,10 +306,13 @@ def data_command(
 ) -> None:
     """Show which data sets there are and where they are; with a name, fetch what is missing and verify it."""
     from tsnn_uq import data as datasets
+    from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments.inputs import other_sets
 
     if name:
-        for path in datasets.prepare(name, data_dir):
+        with RunBars(console, train_share=0, last="", title=name) as bars:
+            paths = datasets.prepare(name, data_dir, progress=partial(bars, name))
+        for path in paths:
             console.print(f"verified {path}", highlight=False, soft_wrap=True)
         return
     from rich.table import Table
@@ -338,6 +343,16 @@ def options(
 def quote(path: Path) -> str:
     """A path as one types it into a shell."""
     return shlex.quote(str(path))
+
+
+def quote_run(folder: Path, *kinds: str) -> str:
+    """A run as one types it, with options that name the code of its components of these kinds, if they have any."""
+    from tsnn_uq.components.registry import find, is_known
+    from tsnn_uq.experiments.storage import find_run, read_config
+
+    config = read_config(find_run(folder))
+    code = {kind: find(kind, name).reference if is_known(kind, name := config[kind]) else name for kind in kinds}
+    return " ".join([quote(folder), *(f"--{kind} {shlex.quote(of)}" for kind, of in code.items() if of)])
 
 
 def say_next(*commands: str) -> None:
@@ -381,6 +396,15 @@ def print_json(values: Any) -> None:
     """Print what was measured as JSON, where the user asks for it."""
     if console.as_json:
         print(json.dumps(values))
+
+
+def show_comparison(made: Comparison, more: Sequence[Path] = ()) -> None:
+    """Show the tables of a comparison and what was written, `more` files among them."""
+    for table in made.tables:
+        console.print(table)
+    for path in (*made.files, *more):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    print_json(made.rows)
 
 
 def print_values(title: str, values: dict[str, Any]) -> None:

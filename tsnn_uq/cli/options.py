@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
-
-if TYPE_CHECKING:  # which needs torch, and so seconds
-    from tsnn_uq.experiments import Settings
 
 __all__ = [
     "MACHINE",
@@ -216,7 +213,8 @@ def given_settings(words: list[str], own: Collection[str] = (), **chosen: str) -
         InputError: a word that is no option, or what importing the code raises.
     """
     from tsnn_uq.checks import InputError
-    from tsnn_uq.components import KINDS, Text, follow
+    from tsnn_uq.components import KINDS, follow
+    from tsnn_uq.components.option_models import Text
     from tsnn_uq.experiments.settings import ALIASES, Settings
 
     settings = [*Settings.model_fields, *ALIASES]
@@ -248,50 +246,53 @@ def given_settings(words: list[str], own: Collection[str] = (), **chosen: str) -
 
 
 def print_settings(words: tuple[str, ...], own: set[str]) -> None:
-    """Print the settings of a run and the options of the components that are chosen among `words`."""
+    """Print the settings of a run and the options of the components that are named among `words`."""
     from rich.panel import Panel
     from rich.table import Table
 
     from tsnn_uq.cli.output import OutputConsole
     from tsnn_uq.components import KINDS
-    from tsnn_uq.experiments import Settings
-    from tsnn_uq.experiments.settings import chosen
+    from tsnn_uq.experiments import make_settings
+    from tsnn_uq.training import METHODS
 
-    settings = _chosen_settings(words)
+    named = ({"method": tuple(METHODS)} if "--methods" in own else {}) | _named_components(words)
+    first = {kind: of[0] for kind, of in named.items()}
+    settings = make_settings(first)
     console = OutputConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
 
-    def show(title: str, fields: Mapping[str, Any], values: Any, prefix: str) -> None:
+    def show(title: str, chosen: Sequence[Any], prefix: str) -> None:
+        """Show the options of components, each once; one that not all have says which have it."""
         table = Table.grid(padding=(0, 2))
-        for name, field in fields.items():
+        for name in dict.fromkeys(name for one in chosen for name in type(one).model_fields):
             option = option_of(f"{prefix}{name}")
             if option in own or name == "name":
                 continue
-            value = getattr(values, name)
+            having = [one for one in chosen if name in type(one).model_fields]
+            value, about = getattr(having[0], name), type(having[0]).model_fields[name].description or ""
+            about += "" if having == chosen else f" ({', '.join(one.name for one in having)})"
             default = getattr(value, "name", value)
             default = ",".join(map(str, default)) if isinstance(default, tuple) else default
-            about = field.description or ""
             says = "" if default in ("", None) else f" [dim]\\[default: {default}][/]"
             table.add_row(f"[cyan]{option}[/]", f"{about[:1].upper()}{about[1:]}.{says}" if about else says.strip())
         if table.row_count:
             console.print(Panel(table, title=title, title_align="left", border_style="dim"))
 
-    show("Settings of a run", Settings.model_fields, settings, "")
+    show("Settings of a run", [settings], "")
     for kind in KINDS:
-        options = getattr(settings, kind)
-        if options is not None:
-            model = chosen(kind, options.name).options
-            show(f"Options of {kind} {options.name}", model.model_fields, options, f"{kind}.")
+        made = [make_settings(first | {kind: name}) for name in named.get(kind, ())] or [settings]
+        if chosen := [options for one in made if (options := getattr(one, kind)) is not None]:
+            show(f"Options of {kind} {', '.join(one.name for one in chosen)}", chosen, f"{kind}.")
 
 
-def _chosen_settings(words: tuple[str, ...]) -> Settings:
-    """Settings with the components that are named among `words`, of lists the last, and with nothing else given."""
+def _named_components(words: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """By kind, the components that are named among `words`, whose code is imported."""
     from tsnn_uq.components import KINDS
-    from tsnn_uq.experiments import make_settings
 
-    plural = {"--methods": "method", "--family": "network", **{f"--{kind}": kind for kind in KINDS}}
-    given = {}
+    options = {"--methods": "method", "--family": "network", **{f"--{kind}": kind for kind in KINDS}}
+    named = {}
     for word, following in zip(words, (*words[1:], ""), strict=True):
         option, equals, value = word.partition("=")
-        if option in plural and (value or following):
-            given[plural[option]] = names(value if equals else following)[-1]
-    return make_settings(given_settings([f"--{kind}={name}" for kind, name in given.items() if name != "all"]))
+        kind, text = options.get(option), value if equals else following
+        if kind and text and text != "all":
+            named[kind] = names(follow_names(kind, text))
+    return named

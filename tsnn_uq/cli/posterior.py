@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import USE, app, console, print_values
+from tsnn_uq.cli.main import USE, app, console, print_values, quote_run, say_next
 from tsnn_uq.cli.options import CheckpointSeconds, Data, DataDir, Device, Network, follow_names, with_examples
 
 __all__ = ["posterior"]
@@ -52,3 +52,4 @@ def posterior(
     with RunBars(console, runs=1) as bars:
         values = posterior_of_run(run, settings, out, Context(data_dir, 1, checkpoint_seconds, bars))
     print_values(f"{out}", values)
+    say_next(f"tsnn-uq evaluate {quote_run(run, 'network', 'data')}   # the run itself, to compare with")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.cli.main import CORES, TRAIN, app, console, print_json, quote, say_how_long, say_next
+from tsnn_uq.cli.main import CORES, TRAIN, app, console, quote, say_how_long, say_next, show_comparison
 from tsnn_uq.cli.options import CheckpointSeconds, DataDir, DryRun, Jobs, Log, RunDevice, names, with_examples
 from tsnn_uq.files import require_writable
 
@@ -47,13 +47,13 @@ def reproduce(
     both share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
     """
     from tsnn_uq.cli.progress import RunBars  # late: it takes a tenth of a second to import
-    from tsnn_uq.experiments.backends import open_pool
-    from tsnn_uq.experiments.context import Context
+    from tsnn_uq.experiments import Context
+    from tsnn_uq.experiments.comparison import do_plan
     from tsnn_uq.experiments.estimate import announced, estimate_runs
-    from tsnn_uq.experiments.reproduce import make_plan
-    from tsnn_uq.experiments.reproduce import reproduce as do
+    from tsnn_uq.experiments.plan import plan_reproduction
+    from tsnn_uq.experiments.runner import open_pool
 
-    plan = make_plan(
+    plan = plan_reproduction(
         out,
         data=names(data),
         seeds=seeds,
@@ -70,12 +70,8 @@ def reproduce(
             left = estimate_runs(plan.tasks(), Context(data_dir, progress=bars))
         console.print(announced(left, pool.jobs), highlight=False)
         with RunBars(console, runs=sum(kind.runs for kind in left)) as bars:
-            made = do(plan, pool, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)))
-    for table in made.tables:
-        console.print(table)
-    for path in made.files:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    print_json(made.rows)
+            made = do_plan(plan, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)), pool=pool)
+    show_comparison(made)
     say_next(f"tsnn-uq report {quote(out)} --out {quote(out.with_suffix('.html'))}")
     if made.failures:
         from rich.table import Table

@@ -18,7 +18,7 @@ from tsnn_uq.components.registry import register
 from tsnn_uq.neurons import LIFParameters, SRMParameters
 from tsnn_uq.quantization import PARTS, make_rule
 
-__all__ = ["FACTORS", "direct", "distill", "events", "images", "indirect", "lif", "srm"]
+__all__ = ["FACTORS"]
 
 FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.17}
 """By method, threshold / mean magnitude, chosen on validation splits for accuracy at half of the weights zero or more.
@@ -28,85 +28,70 @@ Weights that train on while others are fixed grow past a threshold more often, s
 SPARSITY = 0.5  # of the rule "quantile"
 
 
+def _load(name: str, seed: int, data_dir: str | Path | None, folds: int, **binning: Any) -> data.Splits:
+    """A data set in its fixed parts, or in those of one fold of a cross-validation."""
+    if folds:
+        return data.load_fold(name, data_dir, folds=folds, seed=seed, **binning)
+    return data.load(name, data_dir, seed=seed, **binning)
+
+
 def images(name: str) -> Callable[..., data.Splits]:
     """Loads grey images: digits, MNIST or Fashion-MNIST."""
 
-    def load(seed: int = 0, data_dir: str | Path | None = None) -> data.Splits:
-        return data.load(name, data_dir, seed=seed)
+    def load(seed: int = 0, data_dir: str | Path | None = None, folds: int = 0) -> data.Splits:
+        return _load(name, seed, data_dir, folds)
 
     return load
 
 
-def cifar10(seed: int = 0, data_dir: str | Path | None = None, *, augment: bool = True) -> data.Splits:
+def cifar10(seed: int = 0, data_dir: str | Path | None = None, folds: int = 0, *, augment: bool = True) -> data.Splits:
     """Load CIFAR-10.
 
     Args:
-        seed: draws the validation part.
+        seed: draws the validation part; with folds, chooses the fold.
         data_dir: folder of the data sets.
+        folds: parts of a cross-validation; 0 for the official test part.
         augment: crop and flip training images at random.
     """
-    splits = data.load("cifar10", data_dir, seed=seed)
+    splits = _load("cifar10", seed, data_dir, folds)
     return splits if augment else replace(splits, augment=None)
 
 
-def events(name: str) -> Callable[..., data.Splits]:
-    """Loads events simulated from MNIST."""
-
-    def load(
-        seed: int = 0, data_dir: str | Path | None = None, *, steps: int = 300, bin_ms: float = 1.0
-    ) -> data.Splits:
-        """Load events.
-
-        Args:
-            seed: draws the validation part.
-            data_dir: folder of the data sets.
-            steps: time steps from the recording's start.
-            bin_ms: length of a time step, in ms.
-        """
-        return data.load(name, data_dir, seed=seed, steps=steps, bin_ms=bin_ms)
-
-    return load
-
-
 def nmnist(
-    seed: int = 0, data_dir: str | Path | None = None, *, steps: int = 300, bin_ms: float = 1.0, skip_bad: bool = False
-) -> data.Splits:
-    """Load recordings of N-MNIST.
-
-    Args:
-        seed: draws the validation part.
-        data_dir: folder of the data sets.
-        steps: time steps from the recording's start.
-        bin_ms: length of a time step, in ms.
-        skip_bad: leave damaged recordings out, and count them, in place of an error.
-    """
-    return data.load("nmnist", data_dir, seed=seed, steps=steps, bin_ms=bin_ms, skip_bad=skip_bad)
-
-
-def fsdd(
     seed: int = 0,
     data_dir: str | Path | None = None,
     folds: int = 0,
     *,
-    code: str = "crossings",
-    steps: int = 50,
-    bands: int = 32,
-    levels: int = 4,
+    steps: int = 300,
+    bin_ms: float = 1.0,
+    skip_bad: bool = False,
 ) -> data.Splits:
-    """Load spoken digits.
+    """Load recordings of N-MNIST.
 
     Args:
-        seed: draws the validation part, and with folds says which speaker is tested on.
+        seed: draws the validation part; with folds, chooses the fold.
         data_dir: folder of the data sets.
-        folds: 0 for the official test part, 6 to leave one speaker out.
-        code: ``"crossings"`` for spikes where mel energies cross levels, or ``"current"`` for the energies.
-        steps: time steps of 12.5 ms.
-        bands: mel bands.
-        levels: of the crossings.
+        folds: parts of a cross-validation; 0 for the official test part.
+        steps: time steps from the recording's start.
+        bin_ms: length of a time step, in ms.
+        skip_bad: leave damaged recordings out, and count them, in place of an error.
     """
-    return data.load_spoken_digits(
-        data_dir, seed=seed, folds=folds, code=code, frames=steps, bands=bands, levels=levels
-    )
+    return _load("nmnist", seed, data_dir, folds, steps=steps, bin_ms=bin_ms, skip_bad=skip_bad)
+
+
+def nmnist_simulated(
+    seed: int = 0, data_dir: str | Path | None = None, folds: int = 0, *, steps: int = 300, bin_ms: float = 1.0
+) -> data.Splits:
+    """Load events simulated from MNIST.
+
+    Args:
+        seed: as for `nmnist`, and so are the others.
+        data_dir: folder of the data sets.
+        folds: parts of a cross-validation.
+        steps: time steps from the recording's start.
+        bin_ms: length of a time step, in ms.
+    """
+    return _load("nmnist-simulated", seed, data_dir, folds, steps=steps, bin_ms=bin_ms)
 
 
 def lif(
@@ -251,12 +236,12 @@ register("data", "mnist", images("mnist"), suits={"": _IMAGES})
 register("data", "fashion-mnist", images("fashion-mnist"), suits={"": _IMAGES})
 register("data", "cifar10", cifar10, suits={"": _IMAGES | {"network.steps": 2, "epochs": 20, "batch_size": 100}})
 register("data", "nmnist", nmnist, suits={"": _EVENTS | {"epochs": 40}})
-register("data", "nmnist-simulated", events("nmnist-simulated"), suits={"": _EVENTS | {"epochs": 6}})
+register("data", "nmnist-simulated", nmnist_simulated, suits={"": _EVENTS | {"epochs": 6}})
 
 register(
     "data",
     "fsdd",
-    fsdd,
+    data.load_spoken_digits,
     suits={
         "": {"network.coding": "events", "network.steps": 50, "network.hidden": (256, 256), "epochs": 40},
         "slayer": {"neuron.step_ms": 12.5, "neuron.tau_s_ms": 50.0},

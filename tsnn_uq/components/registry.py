@@ -20,7 +20,7 @@ from types import ModuleType, NoneType
 from typing import Any, get_args, get_type_hints
 
 from tsnn_uq.checks import InputError, check_choice, describe
-from tsnn_uq.components.options import Options, model_of, parsed
+from tsnn_uq.components.option_models import Options, model_of, parsed
 from tsnn_uq.training import REGULARIZERS
 
 __all__ = [
@@ -68,6 +68,11 @@ class Component:
     make: Callable[..., Any]
     suits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     source: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What a user writes to name its code, ``FILE.py:name`` or ``package.module:name``; empty if registered."""
+        return self.source and f"{self.source}:{self.name.rpartition(':')[2]}"
 
     @property
     def options(self) -> type[Options]:
@@ -230,17 +235,17 @@ def followed() -> list[tuple[str, str, str, Any]]:
     """What another process has to know before it does runs of this one, for its `refollow`."""
     components = [one for of in _REGISTERED.values() for one in of.values()]
     return [
-        (one.kind, one.name, one.source, None if one.source else one.make)
+        (one.kind, one.name, one.reference, None if one.source else one.make)
         for one in components
         if not one.make.__module__.startswith(("tsnn_uq.", "functools"))
     ]
 
 
 def refollow(components: Sequence[tuple[str, str, str, Any]]) -> None:
-    """Make components known in this process: kind, name, and where the code is or, if there is none, the function."""
-    for kind, name, source, make in components:
-        if source:
-            follow(kind, f"{source}:{name.rpartition(':')[2]}")
+    """Make components known in this process: kind, name, and reference to the code or, without one, the function."""
+    for kind, name, reference, make in components:
+        if reference:
+            follow(kind, reference)
         elif name not in _REGISTERED[kind]:
             register(kind, name, make)
 

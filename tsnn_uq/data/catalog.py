@@ -12,7 +12,7 @@ from tsnn_uq.data.events import read_events
 from tsnn_uq.data.nmnist import find_recordings
 from tsnn_uq.data.simulated_nmnist import cached, simulated_recordings
 from tsnn_uq.data.splits import DIGITS_TEST, EVENT_SETS, LEFT_OUT, PARTS, VALIDATION, VALIDATION_ELSE
-from tsnn_uq.data.verified_files import fetch, locate
+from tsnn_uq.data.verified_files import Progress, fetch, locate, silent
 
 __all__ = ["Entry", "Extent", "extent", "overview", "prepare"]
 
@@ -91,12 +91,13 @@ def overview(data_dir: str | Path | None = None) -> Iterator[Entry]:
         yield Entry("nmnist-simulated", part, state, str(path or "simulate with: tsnn-uq data nmnist-simulated"))
 
 
-def prepare(name: str, data_dir: str | Path | None = None) -> list[Path]:
+def prepare(name: str, data_dir: str | Path | None = None, *, progress: Progress = silent) -> list[Path]:
     """Prepare a data set for loading: download and verify its files, read all recordings, or simulate them.
 
     Args:
         name: as for `tsnn_uq.data.load`.
         data_dir: as for `tsnn_uq.data.data_folder`.
+        progress: called while files are downloaded, recordings read or simulated.
 
     Returns:
         Its files, or the folders of its parts for N-MNIST.
@@ -107,11 +108,13 @@ def prepare(name: str, data_dir: str | Path | None = None) -> list[Path]:
     check_choice("data set", name, ("digits", *SOURCES, *EVENT_SETS))
     if name == "nmnist":
         parts = [find_recordings(part, data_dir) for part in PARTS]
-        for path, _ in (file for part in parts for file in part.files):
+        files = [path for part in parts for path, _ in part.files]
+        for done, path in enumerate(files, start=1):
             read_events(path)
+            progress(name, done, len(files))
         return [part.files[0][0].parents[1] for part in parts]
     if name == "nmnist-simulated":
         for part in PARTS:
-            simulated_recordings(part, data_dir)
+            simulated_recordings(part, data_dir, progress=progress)
         return [made for part in PARTS if (made := cached(part, data_dir))]
-    return fetch(name, data_dir)
+    return fetch(name, data_dir, progress)

@@ -31,7 +31,7 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.data.download_sources import SOURCES
 from tsnn_uq.data.events import PLACES, EventDataset, Packer, Windows
 from tsnn_uq.data.images import read_part
-from tsnn_uq.data.verified_files import data_folder
+from tsnn_uq.data.verified_files import Progress, data_folder, silent
 from tsnn_uq.files import read_tensors, require_writable, write_tensors
 from tsnn_uq.seeds import derive_seed
 
@@ -41,6 +41,7 @@ NAME = "nmnist-simulated"
 SEED = 0  # of the simulation: it belongs to the data, as the test part does, and not to a run
 VERSION = 1  # to be raised when the simulation changes beyond its settings
 KIND = "simulated recordings"
+BLOCK = 500  # simulated between two calls of `progress`
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,10 @@ class SimulatedRecordings:
 
 
 def simulated_recordings(
-    part: Literal["train", "test"], data_dir: str | Path | None = None, windows: Windows | None = None
+    part: Literal["train", "test"],
+    data_dir: str | Path | None = None,
+    windows: Windows | None = None,
+    progress: Progress = silent,
 ) -> SimulatedRecordings:
     """The simulated recordings of MNIST's part, from the cache, or made now (60,000 take some minutes) and put there.
 
@@ -87,13 +91,14 @@ def simulated_recordings(
         part: ``"train"`` or ``"test"``.
         data_dir: as for `data_folder`; it is also where MNIST is found or fetched to.
         windows: how the time is divided; by default into milliseconds.
+        progress: called while recordings are simulated.
 
     Raises:
         InputError: MNIST cannot be had, no cache folder can be written, or the file in the cache is damaged.
     """
     path = cached(part, data_dir)
     if path is None:
-        path = _simulate(part, data_dir)
+        path = _simulate(part, data_dir, progress)
     tensors, _ = read_tensors(path, KIND)
     words, ends, labels = (tensors.get(name, torch.empty(0)) for name in ("words", "ends", "labels"))
     if len(labels) != len(ends) or not len(ends) or int(ends[-1]) != len(words):
@@ -138,7 +143,7 @@ def _writable(places: list[Path]) -> Path:
     return places[-1]
 
 
-def _simulate(part: Literal["train", "test"], data_dir: str | Path | None) -> Path:
+def _simulate(part: Literal["train", "test"], data_dir: str | Path | None, progress: Progress) -> Path:
     import pooch
 
     from tsnn_uq.data.event_camera import Camera, Sensor, record
@@ -147,8 +152,12 @@ def _simulate(part: Literal["train", "test"], data_dir: str | Path | None) -> Pa
     mnist = read_part(SOURCES["mnist"], part, data_dir)
     pooch.get_logger().info("simulating %d recordings, once, into %s", len(mnist), path)
     images = (255 * mnist.images[:, 0]).round().to(torch.uint8).numpy()
-    sensor, noise = (np.random.default_rng(derive_seed(SEED, NAME, purpose)) for purpose in ("sensor", part))
-    recordings = record(images, Camera(), Sensor(Camera(), sensor), noise)
+    made, noise = (np.random.default_rng(derive_seed(SEED, NAME, purpose)) for purpose in ("sensor", part))
+    camera, recordings = Camera(), []
+    sensor = Sensor(camera, made)
+    for block in np.split(images, range(BLOCK, len(images), BLOCK)):
+        recordings += record(block, camera, sensor, noise)
+        progress(f"{NAME} {part}", len(recordings), len(images))
     ends = torch.tensor([len(words) for words in recordings]).cumsum(0)
     tensors = {"words": torch.from_numpy(np.concatenate(recordings)), "ends": ends, "labels": mnist.labels}
     write_tensors(path, tensors, {"kind": KIND, **_settings(part)})

@@ -142,7 +142,7 @@ def load_spoken_digits(
     seed: int = 0,
     folds: int = 0,
     code: str = "crossings",
-    frames: int = 50,
+    steps: int = 50,
     bands: int = 32,
     levels: int = 4,
 ) -> Splits:
@@ -156,7 +156,7 @@ def load_spoken_digits(
         seed: draws the 300 validation recordings from the others; with folds, also which speaker is left out.
         folds: 0, or 6 to leave one speaker out.
         code: ``"crossings"`` for spikes, see `level_crossings`; or ``"current"`` for `mel_energies` themselves.
-        frames: time steps T of 12.5 ms.
+        steps: time steps T of 12.5 ms.
         bands: mel bands B.
         levels: of the crossings.
 
@@ -169,11 +169,11 @@ def load_spoken_digits(
     recordings = _read(data_folder(data_dir))
     names = sorted(recordings)
     digits, speakers, takes = (np.array(column) for column in zip(*map(_parsed, names), strict=True))
-    energies = np.stack([mel_energies(recordings[name], frames=frames, bands=bands) for name in names])
+    energies = np.stack([mel_energies(recordings[name], frames=steps, bands=bands) for name in names])
     if code == "current":
         images, one_step = torch.from_numpy(energies)[:, :, None, None], (1, 1, bands)
     else:
-        spikes = np.stack([level_crossings(one, levels) for one in energies]).reshape(len(names), frames, -1)
+        spikes = np.stack([level_crossings(one, levels) for one in energies]).reshape(len(names), steps, -1)
         images, one_step = torch.from_numpy(np.packbits(spikes, -1, bitorder="little")), (2, levels, bands)
     everything = SpokenDataset(images, torch.from_numpy(digits), NAME, CLASSES, one_step)
     tested = torch.from_numpy(speakers == seed % folds if folds else takes < TESTED)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from io import BytesIO
@@ -19,10 +19,16 @@ from tsnn_uq.data.download_sources import SOURCES, File, Source
 from tsnn_uq.data.idx_format import read_unpacked, unpack
 from tsnn_uq.files import as_path, atomic_path
 
-__all__ = ["Located", "data_folder", "fetch", "locate", "obtain"]
+__all__ = ["Located", "Progress", "data_folder", "fetch", "locate", "obtain", "silent"]
 
 TIMEOUT_SECONDS = 10
 ATTEMPTS = 2
+Progress = Callable[[str, int, int], object]
+"""Called with what is being done, such as a file that is fetched, how much of it is done, and how much there is."""
+
+
+def silent(*_: object) -> None:
+    """A progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,13 @@ def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
     return [_search(source, file, data_folder(data_dir))[0] for source in _sources(name) for file in source.files]
 
 
-def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
-    """Download the missing files of a data set; arguments as for `locate`.
+def fetch(name: str, data_dir: str | Path | None = None, progress: Progress = silent) -> list[Path]:
+    """Download the missing files of a data set.
+
+    Args:
+        name: as for `locate`.
+        data_dir: as for `data_folder`.
+        progress: called while files are downloaded.
 
     Returns:
         The paths of the verified files.
@@ -80,10 +91,12 @@ def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
     Raises:
         InputError: `name` is unknown, a file is damaged, or the download failed.
     """
-    return [obtain(source, file, data_dir)[0] for source in _sources(name) for file in source.files]
+    return [obtain(source, file, data_dir, progress)[0] for source in _sources(name) for file in source.files]
 
 
-def obtain(source: Source, file: File, data_dir: str | Path | None = None) -> tuple[Path, bytes]:
+def obtain(
+    source: Source, file: File, data_dir: str | Path | None = None, progress: Progress = silent
+) -> tuple[Path, bytes]:
     """The path and the verified, uncompressed content of a file, which is downloaded if missing.
 
     Raises:
@@ -98,7 +111,7 @@ def obtain(source: Source, file: File, data_dir: str | Path | None = None) -> tu
     if not source.fetched:
         wanted = f"{file.name} in {folder / source.folders[0]}"
         raise InputError(f"{source.name}: expected {wanted}; it is missing; download it yourself, see {source.url}")
-    return _download(source, file, folder)
+    return _download(source, file, folder, progress)
 
 
 def _sources(name: str) -> list[Source]:
@@ -141,7 +154,26 @@ def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
     return result, b""
 
 
-def _download(source: Source, file: File, folder: Path) -> tuple[Path, bytes]:
+class _Bytes:
+    """What pooch takes as a progress bar."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name, self.progress, self.total, self.done = name, progress, 0, 0
+
+    def update(self, count: int) -> None:
+        """Count more bytes."""
+        self.done += count
+        self.progress(self.name, self.done, max(self.total, self.done))
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _download(source: Source, file: File, folder: Path, progress: Progress) -> tuple[Path, bytes]:
     """Download, verify and then write, so that a failure does not change the user's folder.
 
     All files of an archive are written.
@@ -157,7 +189,8 @@ def _download(source: Source, file: File, folder: Path) -> tuple[Path, bytes]:
         pooch.get_logger().info("fetching %s", url)
         packed = BytesIO()
         try:
-            pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(url, packed, None)
+            bar = _Bytes(url.rpartition("/")[2], progress)
+            pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, progressbar=bar)(url, packed, None)
             contents = {one: _member(packed, one) if whole else unpack(packed.getvalue(), one.size) for one in wanted}
         except (BadGzipFile, EOFError, KeyError, tarfile.TarError, zlib.error):
             contents = {}

@@ -11,11 +11,10 @@ from torch import nn
 
 from tsnn_uq import bayes, data, training
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.devices import check_device, find_device
-from tsnn_uq.experiments.context import Context, Progress, use_threads
+from tsnn_uq.devices import check_device, find_device, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Context, Progress, Settings
 from tsnn_uq.experiments.storage import load_network, require_same
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers

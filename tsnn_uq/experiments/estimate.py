@@ -11,13 +11,12 @@ from typing import NamedTuple
 from torch import nn
 
 from tsnn_uq import data, training
-from tsnn_uq.devices import find_device
-from tsnn_uq.experiments.context import Context, use_threads
+from tsnn_uq.devices import find_device, use_threads
 from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.run import make_method, make_regularizer
 from tsnn_uq.experiments.runner import Task, tasks_left
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Context, Settings
 from tsnn_uq.experiments.storage import build_network
 
 __all__ = ["Kind", "announced", "estimate_run", "estimate_runs", "in_words"]

@@ -16,12 +16,11 @@ from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.cost import Cost, LayerCount, cost, count_layers, neuron_state_bytes
 from tsnn_uq.data import EVENT_SETS
-from tsnn_uq.devices import find_device
+from tsnn_uq.devices import find_device, use_threads
 from tsnn_uq.engine import Engine
 from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
-from tsnn_uq.experiments.context import Context, Progress, silent, use_threads
 from tsnn_uq.experiments.inputs import load_test
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Context, Progress, Settings, silent
 from tsnn_uq.experiments.storage import PREDICTIONS, load_sized_network, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.measure_predictions import evaluate, uncertainty

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tsnn_uq import data
-from tsnn_uq.components import is_reference, known
+from tsnn_uq.components.registry import is_reference, known
 from tsnn_uq.data.cross_validation import fold_of
 from tsnn_uq.experiments.settings import Settings, chosen
 from tsnn_uq.networks import drawn_from
@@ -22,17 +21,12 @@ _SETS = ("digits", *data.SOURCES, *data.EVENT_SETS)
 
 def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.Splits:
     """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
-    if not settings.folds or chosen("data", settings.data.name).takes("folds"):
-        return _load(settings, settings.seed, data_dir)
     name = settings.data.name
-    if name in _SETS:
-        binning = _binning(settings, name)
-        folded = data.load_fold(name, data_dir, folds=settings.folds, seed=settings.seed, **binning)
-        return folded if getattr(settings.data, "augment", True) else replace(folded, augment=None)
+    if not settings.folds or chosen("data", name).takes("folds"):
+        return _load(settings, settings.seed, data_dir)
     splits = _load(settings, 0, data_dir)
-    return fold_of(
-        splits.train.joined(splits.validation).joined(splits.test), name, folds=settings.folds, seed=settings.seed
-    )
+    everything = splits.train.joined(splits.validation).joined(splits.test)
+    return fold_of(everything, name, folds=settings.folds, seed=settings.seed)
 
 
 def _load(settings: Settings, seed: int, data_dir: str | Path | None) -> data.Splits:

@@ -1,52 +1,45 @@
-"""Comparisons: families x quantized parts x methods x seeds as a list of runs; tables and figures of their rows."""
+"""What is to be done: comparisons as grids of families, quantized parts, methods and seeds, and the paper's table."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tsnn_uq import data as datasets
+from tsnn_uq import training
 from tsnn_uq.checks import InputError, check_choice, check_positive
-from tsnn_uq.components import find, is_reference, known, typed
-from tsnn_uq.data import EVENT_SETS
-from tsnn_uq.experiments.context import Context
-from tsnn_uq.experiments.runner import HOUR_S, Failure, Row, Task, do_runs, raised
+from tsnn_uq.components.registry import find, is_reference, known, typed
+from tsnn_uq.experiments.runner import Task
 from tsnn_uq.experiments.settings import (
     ALIASES,
     Settings,
     flat,
     make_settings,
     naming,
+    refuse_option,
     run_name,
     suits_alike,
 )
-from tsnn_uq.experiments.storage import is_begun, read_predictions, require_same
-from tsnn_uq.files import as_path, read_toml, remove_leftovers, write_toml
+from tsnn_uq.experiments.storage import require_same
+from tsnn_uq.files import as_path, read_toml, write_toml
 from tsnn_uq.quantization import PARTS
-from tsnn_uq.results.paper_table import paper_table
-from tsnn_uq.results.tables import read_results, render_table, summarize, write_results, write_summary
-from tsnn_uq.training import METHODS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-    from rich.table import Table
 
 __all__ = [
-    "ALL_FAMILIES",
+    "BUDGETS",
+    "REPRODUCTION",
     "Axes",
-    "Comparison",
     "Grid",
     "Part",
-    "claim",
-    "compare",
-    "draw_figures",
+    "Plan",
+    "make_grid",
     "make_grids",
-    "plan_parts",
-    "require_comparable",
+    "place_grids",
+    "plan_comparison",
+    "plan_reproduction",
+    "read_axes",
     "run_folder",
-    "write_posterior",
-    "write_tables",
 ]
 
 ALL_FAMILIES = ("dropconnect", "dropout", "slayer", "plif")
@@ -57,6 +50,20 @@ CONVOLUTIONAL = ("plif",)
 OF_EVENTS = ("slayer",)
 AXES = {"network": "families", "method": "methods", "method.layers": "parts", "seed": "seeds"}
 """Settings of a run that are axes of a grid, and which."""
+REPRODUCTION = "reproduce.toml"
+"""In the folder of a reproduction, what is reproduced."""
+BUDGETS = ("full", "quick")
+# What goes over the settings of a family: small networks and few images, to see that everything works.
+QUICK: dict[str, dict[str, Any]] = {
+    "dropconnect": {"hidden": (128, 128), "train_limit": 4000, "epochs": 3, "samples": 4},
+    "slayer": {"hidden": (64,), "train_limit": 1000, "epochs": 2, "samples": 4},
+    # Few steps have to be large ones, or no neuron of the last layer ever fires.
+    "plif": {
+        **{"hidden": (8, 8, 64), "train_limit": 1000, "epochs": 2, "samples": 4},
+        **{"batch_size": 16, "learning_rate": 1e-2},
+    },
+}
+QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the steps
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Axes:
 
     families: tuple[str, ...] = ("dropout",)
     parts: tuple[str, ...] = ("all",)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(training.METHODS)
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -127,11 +134,12 @@ class Grid(Axes):
             if not suits_alike(self.families[0], family, self.run.data.name):
                 wanted = f"families that the settings of {self.families[0]} suit"
                 raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
-        for name in self.options:
+        for name, value in self.options.items():
             if not any(self._takes(method, name) for method in self.methods):
-                options = {option for method in self.methods for option in find("method", method).options.model_fields}
                 option = name.removeprefix("method.")
-                check_choice(f"{option}: option of methods {', '.join(self.methods)}", option, options - {"name"})
+                methods = f"method{'s' * (len(self.methods) > 1)} {', '.join(self.methods)}"
+                taken = {one for method in self.methods for one in find("method", method).options.model_fields}
+                refuse_option(getattr(value, "option", option), option, methods, taken - {"name"})
 
     def runs(self) -> list[Settings]:
         """The runs of the grid."""
@@ -286,7 +294,7 @@ def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | No
     """Families that the same settings suit, each group with its data set."""
     groups: list[tuple[str | None, list[str]]] = []
     for family in families:
-        suitable = [name for name in data if (name in EVENT_SETS) == (family in OF_EVENTS)]
+        suitable = [name for name in data if (name in datasets.EVENT_SETS) == (family in OF_EVENTS)]
         name = suitable[0] if suitable else data[0] if data else None
         for other, group in groups:
             if other == name and suits_alike(group[0], family, name or "digits"):
@@ -310,184 +318,113 @@ class Part:
         return [Task(run, self.folder / "runs", self.prefix) for run in self.grid.runs()]
 
 
-def plan_parts(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]:
-    """A comparison's parts: one grid in `out` itself, several each in a folder of its own there."""
+@dataclass(frozen=True)
+class Plan:
+    """Comparisons that are done together.
+
+    Args:
+        out: folder of the tables of all of them.
+        groups: the comparisons, by the regularizer that the tables name, or under an empty text.
+        budget: of a reproduction of the paper's table, one of `BUDGETS`; else empty.
+    """
+
+    out: Path
+    groups: Mapping[str, Sequence[Part]]
+    budget: str = ""
+
+    @property
+    def parts(self) -> list[Part]:
+        """The comparisons of all groups."""
+        return [part for parts in self.groups.values() for part in parts]
+
+    def tasks(self) -> list[Task]:
+        """All runs."""
+        return [task for part in self.parts for task in part.tasks()]
+
+    def fixed(self) -> dict[str, Any]:
+        """What may not change in the folder of a reproduction; seeds and regularizers may become more."""
+        return {"budget": self.budget, "data": sorted({part.grid.run.data.name for part in self.parts})}
+
+
+def plan_comparison(grids: Sequence[Grid], out: str | Path) -> Plan:
+    """The runs of grids in a folder, with the tables of all where there are several."""
+    return Plan(as_path(out), {"": place_grids(grids, as_path(out))})
+
+
+def place_grids(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]:
+    """Comparisons of grids: one in `out` itself, several each in a folder of its own there."""
     if len(grids) == 1:
         return [Part(grids[0], out, prefix)]
-    names = [run_name(grid.run.data.name, *grid.families) for grid in grids]
-    return [Part(grid, out / name, prefix) for grid, name in zip(grids, names, strict=True)]
+    return [Part(grid, out / run_name(grid.run.data.name, *grid.families), prefix) for grid in grids]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What came of comparisons: rows, tables to look at, files, and the runs that could not be done."""
+def plan_reproduction(
+    out: Path,
+    *,
+    data: Sequence[str] = (),
+    seeds: int = 3,
+    regularizers: Sequence[str] = ("none",),
+    budget: str = "full",
+    device: str = "cpu",
+    data_dir: str | Path | None = None,
+) -> Plan:
+    """The runs behind the paper's table, in folders under `out`.
 
-    rows: tuple[Row, ...]
-    tables: tuple[Table, ...]
-    files: tuple[Path, ...]
-    failures: tuple[Failure, ...] = ()
-
-
-def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Context()) -> Comparison:
-    """Do all runs of grids; write tables, figures and configuration into `out`.
-
-    A grid may grow in its folder, by seeds, methods, families or parts; the settings of its runs may not change. With
-    several grids, each in a folder of its own, `out` gets the tables of all: ``results.csv``, ``summary.csv`` and
-    ``table.csv``, which has the layout of the paper's.
+    Of a regularizer that is a sum, events have those terms that do not need images; where none is left, the families
+    of events are not in its table.
 
     Args:
-        grids: what to compare.
-        out: the folder; runs are in its subfolder ``runs``. Finished ones are skipped.
-        context: where and how.
-
-    Returns:
-        The table and the paths of the files.
-
-    Raises:
-        InputError: `out` holds a comparison with other settings, or what a run raises.
-    """
-    out = as_path(out)
-    parts = plan_parts([grids] if isinstance(grids, Grid) else grids, out)
-    results = do_runs([task for part in parts for task in part.tasks()], context, begin=lambda: claim(parts))
-    return write_tables({"": parts}, {task: raised(result) for task, result in results.items()}, out)
-
-
-def claim(parts: Sequence[Part]) -> None:
-    """Write grids into their folders, unless there is work with other settings in one.
+        out: the folder.
+        data: data sets, of which a family takes the first of its kind; by default MNIST and N-MNIST, as in the paper.
+        seeds: seeds 0, 1, ... of each run.
+        regularizers: uncertainty terms in the loss, each for a table of its own, such as ``"variance:5+outliers:0.5"``.
+        budget: ``"full"``, or ``"quick"``: small networks on subsets, a few minutes to see that everything works.
+        device: where networks run.
+        data_dir: folder of the data sets.
 
     Raises:
-        InputError: there is.
+        InputError: unknown names, settings that do not go together, data that are not there and cannot be fetched, or
+            a folder with the work of another plan.
     """
-    for part in parts:
-        path = part.folder / "config.toml"
-        if path.exists() and any(is_begun(folder) for folder in (part.folder / "runs").glob("*")):
-            require_same(part.folder, part.grid.common(), Grid.load(path).common())
-    for part in parts:
-        remove_leftovers(part.folder, older_than_s=HOUR_S)  # younger ones may be another process's
-        part.grid.save(part.folder / "config.toml")
+    check_choice("budget", budget, BUDGETS)
+    if not regularizers or len(set(regularizers)) < len(regularizers):
+        raise InputError(f"regularizers: expected at least one, each once; got {list(regularizers)}")
+    grids = make_grids({"device": device}, data=data, families=("all",), seeds=seeds)
+    sizes = [datasets.extent(grid.run.data.name, data_dir).train for grid in grids]  # raises where events are missing
+    if budget == "quick":
+        grids = [_quick(grid, size) for grid, size in zip(grids, sizes, strict=True)]
+    out = out.resolve()
+    groups = {}
+    for text in regularizers:
+        folder = out / text.replace(":", "-")
+        groups[text] = place_grids(_with(text, grids), folder, f"{folder.name}/" if len(regularizers) > 1 else "")
+    plan = Plan(out, groups, budget)
+    plan.tasks()  # raises where a method and a regularizer do not go together
+    if (out / REPRODUCTION).exists():
+        found = read_toml(out / REPRODUCTION)
+        require_same(out, plan.fixed(), {name: found.get(name) for name in plan.fixed()})
+    return plan
 
 
-def write_tables(
-    groups: Mapping[str, Sequence[Part]], rows: Mapping[Task, Row], out: Path, *, budget: str = ""
-) -> Comparison:
-    """Write tables and figures of each part into its folder, and the tables of all parts into `out`.
-
-    Args:
-        groups: the parts, by a regularizer that the tables of all name, or under an empty text.
-        rows: of the runs that were done; others are left out.
-        out: the folder of all parts; that of the only part has the tables already.
-        budget: what the tables of all say where they name regularizers.
-
-    Returns:
-        A table for each regularizer, and the paths of the files.
-    """
-    import pandas as pd
-
-    files: list[Path] = []
-    done: dict[str, list[Row]] = {}
-    for regularizer, part in ((name, part) for name, parts in groups.items() for part in parts):
-        if own := [rows[task] for task in part.tasks() if task in rows]:
-            done.setdefault(regularizer, []).extend(own)
-            files += _write_part(part, own)
-    summaries = {regularizer: summarize(own) for regularizer, own in done.items()}
-    if done and not any(part.folder == out for parts in groups.values() for part in parts):
-        all_files = [out / name for name in ("results.csv", "summary.csv", "table.csv")]
-        summary, layout = [], []
-        for regularizer, one in summaries.items():
-            names = {"regularizer": regularizer} if regularizer else {}
-            summary.append(_with_columns(one, names))
-            layout.append(_with_columns(paper_table(one), ({"budget": budget} if names else {}) | names))
-        write_results(all_files[0], [row for own in done.values() for row in own])
-        write_summary(all_files[1], pd.concat(summary))
-        write_summary(all_files[2], pd.concat(layout))
-        files = all_files + files
-    tables = {regularizer: render_table(one) for regularizer, one in summaries.items()}
-    for regularizer in filter(None, tables):
-        note = ": small networks on subsets, to see that everything works" if budget == "quick" else ""
-        tables[regularizer].title = f"regularizer {regularizer}, {budget} budget{note}"
-    return Comparison(tuple(row for own in done.values() for row in own), tuple(tables.values()), tuple(files))
+def _quick(grid: Grid, inputs: int) -> Grid:
+    settings = QUICK[grid.families[0]] | (QUICK_EVENTS if grid.run.data.name in datasets.EVENT_SETS else {})
+    settings["train_limit"] = min(settings["train_limit"], inputs)
+    return replace(grid, run=grid.run.replace(**settings))
 
 
-def _with_columns(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
-    """A table with columns put before the others."""
-    return frame.assign(**columns)[[*columns, *frame.columns]]
-
-
-def _write_part(part: Part, rows: Sequence[Row]) -> list[Path]:
-    out = part.folder
-    write_results(out / "results.csv", rows)
-    write_summary(out / "summary.csv", summarize(rows))
-    done = [task.settings for task in part.tasks() if (task.folder / "result.json").exists()]
-    return [out / "results.csv", out / "summary.csv", out / "config.toml", *draw_figures(done, out)]
-
-
-def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
-    """Reliability diagram and entropy histogram of each family and quantized part, methods side by side.
-
-    Drawn from the first seed's predictions; returns the files written.
-    """
-    from tsnn_uq.results.figures import (
-        describe,
-        entropy_histogram,
-        entropy_table,
-        reliability_diagram,
-        reliability_table,
-        save_figure,
-    )
-
-    files: list[Path] = []
-    first = [run for run in runs if run.seed == 0]
-    for family in dict.fromkeys(run.family for run in first):
-        for part in dict.fromkeys(run.quantized_part for run in first if run.quantized_part != "none") or ["none"]:
-            shown = [run for run in first if run.family == family and run.quantized_part in ("none", part)]
-            predictions = {run.method.name: read_predictions(out / "runs" / run.name) for run in shown}
-            name = run_name(family, *([] if part in ("none", "all") else [part]))
-            facts = {"dataset": shown[0].data.name, "family": family, "quantized_part": part, "seed": 0}
-            reliability = describe(reliability_table(predictions), **facts)
-            entropy = describe(entropy_table(predictions), **facts)
-            files += save_figure(reliability_diagram(reliability), out / f"reliability-{name}")
-            files += save_figure(entropy_histogram(entropy), out / f"entropy-{name}")
-    return files
+def _with(regularizer: str, grids: Sequence[Grid]) -> list[Grid]:
+    """The grids with those terms of a regularizer that go with their data; without those that no term is left for."""
+    terms = training.regularizer_terms(regularizer)
+    without_images = "+".join(f"{name}:{of!r}" for name, of in terms.items() if name not in training.NEED_IMAGES)
+    if not terms.keys() & set(training.NEED_IMAGES):
+        without_images = regularizer
+    own = [without_images if grid.run.data.name in datasets.EVENT_SETS else regularizer for grid in grids]
+    return [
+        replace(grid, run=grid.run.replace(regularizer=text)) for grid, text in zip(grids, own, strict=True) if text
+    ]
 
 
 def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Path:
     """Where a comparison keeps a run; one without quantized layers is there under no quantized part."""
     without = out / "runs" / run_name(family, "none", method, seed)
     return without if method == "float" or without.exists() else out / "runs" / run_name(family, part, method, seed)
-
-
-def require_comparable(grids: Sequence[Grid]) -> None:
-    """Raise now what would stop `write_posterior` after all runs.
-
-    Raises:
-        InputError: a grid has one seed, or does not have float and another method.
-    """
-    for grid in grids:
-        if grid.seeds < 2:
-            raise InputError(f"seeds: expected at least 2 for a Bayesian comparison; got {grid.seeds}")
-        if "float" not in grid.methods or len(grid.methods) < 2:
-            wanted = "float and at least one other for a Bayesian comparison"
-            raise InputError(f"methods: expected {wanted}; got {', '.join(grid.methods)}")
-
-
-def write_posterior(out: Path) -> tuple[Path, ...]:
-    """Compare the methods of ``results.csv`` in `out` with float, as `compare_methods` does.
-
-    Args:
-        out: folder that `compare` wrote.
-
-    Returns:
-        The files written there: ``bayes.csv`` and the figure ``posterior``.
-
-    Raises:
-        InputError: rows that cannot be compared, or chains that did not mix.
-    """
-    from tsnn_uq.results.bayesian_comparison import compare_methods
-    from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_figure
-
-    rows = read_results(out / "results.csv")
-    posterior = compare_methods(rows, seed=0)
-    table = posterior.table()
-    write_summary(out / "bayes.csv", table)
-    drawn = describe(posterior_table(table, posterior.draws), seeds=rows["seed"].nunique())
-    return (out / "bayes.csv", *save_figure(posterior_differences(drawn), out / "posterior"))

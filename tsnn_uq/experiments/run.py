@@ -20,11 +20,10 @@ from tsnn_uq import data, training
 from tsnn_uq.checks import InputError, check_choice, last_line
 from tsnn_uq.components import KINDS
 from tsnn_uq.cost import LayerCount, cost, count_layers
-from tsnn_uq.devices import find_device
-from tsnn_uq.experiments.context import Context, Progress, use_threads
+from tsnn_uq.devices import find_device, use_threads
 from tsnn_uq.experiments.evaluation import count_steps, predict
 from tsnn_uq.experiments.inputs import extent_of, load_splits
-from tsnn_uq.experiments.settings import Settings, loss_times
+from tsnn_uq.experiments.settings import Context, Progress, Settings, loss_times
 from tsnn_uq.experiments.storage import (
     CHECKPOINT,
     HISTORY,
@@ -46,14 +45,14 @@ from tsnn_uq.experiments.storage import (
     write_row,
 )
 from tsnn_uq.fast.pages import keep_pages
-from tsnn_uq.files import as_path, read_tensors_header, remove_leftovers, write_json
+from tsnn_uq.files import read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.weight_files import save_weights
 from tsnn_uq.results.measure_predictions import after_temperature, evaluate
 from tsnn_uq.training.losses import spike_count
 from tsnn_uq.uncertainty import only_stochastic_layers_train
 
-__all__ = ["LOGS", "UnderWay", "lock_path", "locked", "make_method", "make_regularizer", "require_feasible", "run"]
+__all__ = ["LOGS", "UnderWay", "do_run", "lock_path", "locked", "make_method", "make_regularizer", "require_feasible"]
 
 LOGS: dict[str, Callable[[Path], training.Callback]] = {
     "csv": lambda folder: training.CsvLog(folder / "history.csv"),
@@ -63,32 +62,25 @@ UnderWay = Timeout
 """Another process, or another thread, does this run now."""
 
 
-def run(settings: Settings, runs: str | Path, context: Context = Context(), *, wait: bool = True) -> dict[str, Any]:
-    """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
+def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = True, name: str = "") -> dict[str, Any]:
+    """Do one run, for which `require_feasible` and the float run that it needs are done; see `tsnn_uq.experiments.run`.
 
-    While it does, it holds the run's lock, so that no other process does the same. A float run that this one needs is
-    looked for in `runs`, and trained if it is missing.
+    While it does, it holds the lock of the run, so that no other process does the same.
 
     Args:
-        settings: the run's.
+        settings: the settings of the run.
         runs: folder of run folders.
         context: where and how.
         wait: whether to wait while another process does this run, and then read what it did.
+        name: of the run, for its progress; by default that of its settings.
 
     Returns:
-        The run's row of the results table.
+        The row of the run in the results table.
 
     Raises:
-        InputError: missing data, a folder of another run, a loss that is not finite.
+        InputError: missing data, a loss that is not finite.
         UnderWay: another process does this run, and `wait` is not set.
     """
-    runs = as_path(runs)
-    require_feasible(settings, runs, context)
-    return do_run(settings, runs, context, wait=wait)
-
-
-def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = True, name: str = "") -> dict[str, Any]:
-    """`run` for settings that are known to be feasible, under a `name` for its progress."""
     folder, config = runs / settings.name, settings.flat()
     if is_finished(folder, config):
         return read_row(folder)
@@ -102,8 +94,6 @@ def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = Tru
         if not stage_done(folder / WEIGHTS, config):
             for later in (PREDICTIONS, RESULT):
                 (folder / later).unlink(missing_ok=True)
-            if settings.needs_float:
-                do_run(settings.teacher(), runs, context)
             _train(settings, runs, splits, context, progress)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         header = read_tensors_header(folder / WEIGHTS, "weights")

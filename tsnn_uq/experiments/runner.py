@@ -1,35 +1,168 @@
-"""Any list of runs: those that do not need each other side by side, by processes, Dask or Ray, and resumable."""
+"""Any list of runs, side by side and resumable: in processes here, or on the workers of a Dask or Ray cluster."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
-from tsnn_uq.checks import InputError
-from tsnn_uq.components import followed, refollow
-from tsnn_uq.experiments.backends import Pool, open_pool
-from tsnn_uq.experiments.context import Context, RunProgress
+from tsnn_uq.checks import InputError, check_choice, check_positive
+from tsnn_uq.components.registry import followed, refollow
 from tsnn_uq.experiments.run import UnderWay, do_run, require_feasible
-from tsnn_uq.experiments.settings import Settings
+from tsnn_uq.experiments.settings import Context, RunProgress, Settings
 from tsnn_uq.experiments.storage import is_finished, read_row
 from tsnn_uq.files import UNFINISHED, as_path, remove_leftovers, require_writable
 
-__all__ = ["After", "Failure", "Row", "Task", "do_runs", "raised", "sweep", "tasks_left", "waves"]
+__all__ = [
+    "After",
+    "Failure",
+    "Pool",
+    "Row",
+    "Task",
+    "do_runs",
+    "open_pool",
+    "raised",
+    "run",
+    "sweep",
+    "tasks_left",
+    "waves",
+]
 
 Row = dict[str, Any]
 GOES_ON = "the same command resumes"
 HOUR_S = 3600.0
+
+
+CONNECT_SECONDS = 30
+OBJECT_BYTES = 128 * 2**20  # of Ray's shared memory; settings and rows are small
+# Dask's scheduler always serves HTTP: without an address on port 8787 (distributed 2024.8 to 2026.8), with a warning
+# if that is taken. This is any free port of the loopback interface, and no dashboard on it.
+DASK_ON_LOOPBACK = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers that joblib sends runs to.
+
+    Args:
+        jobs: how many runs go side by side.
+        backend: which kind of workers they are; see `open_pool`.
+    """
+
+    jobs: int = 1
+    backend: str = "processes"
+
+    @property
+    def here(self) -> bool:
+        """Whether the workers are children of this process."""
+        return self.backend == "processes"
+
+    @property
+    def lost(self) -> type[Exception]:
+        """What joblib raises when a worker was killed."""
+        return BrokenProcessPool if self.here else Exception
+
+
+@contextmanager
+def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -> Iterator[Pool]:
+    """Make joblib use a backend as long as the context lasts.
+
+    A cluster started here listens on free ports of the loopback interface, nowhere else, and has no dashboard.
+
+    Workers elsewhere need this package, the same versions of its libraries (results are the same to the last bit on
+    the same kind of processor alone), and the folders of runs and data under the same paths.
+
+    Args:
+        backend: ``"processes"``, ``"dask"`` or ``"ray"``.
+        jobs: number of processes, or of workers of a cluster on this machine.
+        address: of a cluster that is there, such as ``"tcp://10.0.0.1:8786"`` (Dask) or ``"10.0.0.1:6379"`` (Ray);
+            by default one is started on this machine, and ended afterwards.
+
+    Raises:
+        InputError: an unknown backend, a library that is not installed, or no cluster at `address`.
+    """
+    clusters = {"dask": _dask, "ray": _ray}
+    check_choice("backend", backend, ("processes", *clusters))
+    check_positive("jobs", jobs, integer=True)
+    if backend in clusters:
+        with clusters[backend](jobs, address) as workers, parallel_config(backend=backend, n_jobs=-1):
+            yield Pool(workers, backend)
+    elif address:
+        raise InputError(f"address: expected with backend dask or ray; got {address} with processes")
+    else:
+        with parallel_config(backend="loky", n_jobs=jobs):
+            yield Pool(jobs)
+
+
+@contextmanager
+def _dask(jobs: int, address: str) -> Iterator[int]:
+    """A cluster's client, and how many workers there are."""
+    distributed = _library("dask", "distributed")
+    options = {"threads_per_worker": 1, "memory_limit": 0, **DASK_ON_LOOPBACK}  # a limit would end workers
+    with ExitStack() as stack:
+        try:
+            cluster = address or stack.enter_context(distributed.LocalCluster(n_workers=jobs, **options))
+            client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+            raise InputError(
+                f"address: expected that of a Dask scheduler with workers; got {address}: {error}"
+            ) from error
+        yield sum(client.nthreads().values())
+
+
+@contextmanager
+def _ray(jobs: int, address: str) -> Iterator[int]:
+    """A connection to a cluster, and how many workers there are."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    ray = _library("ray", "ray")
+    local = {"num_cpus": jobs, "object_store_memory": OBJECT_BYTES, "include_dashboard": False}
+    try:
+        with nullcontext() if address else _ray_on_loopback():
+            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"address: expected that of a Ray cluster; got {address or 'local'}: {error}") from error
+    try:
+        _library("ray", "ray.util.joblib").register_ray()
+        yield int(ray.cluster_resources()["CPU"])
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _ray_on_loopback() -> Iterator[None]:
+    """Start Ray on the loopback interface alone; on Linux all its processes would listen on all interfaces.
+
+    Ray itself does so on macOS and Windows. It has no option for it, and it reads the environment's
+    ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`` only when it is imported.
+    """
+    constants = _library("ray", "ray._private.ray_constants")
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+
+
+def _library(extra: str, name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        remedy = f"install it: pip install 'tsnn-uq[{extra}]'"
+        raise InputError(f"backend: expected one whose library is there; got {extra} without it; {remedy}") from error
 
 
 class Task(NamedTuple):
@@ -86,6 +219,25 @@ def waves(tasks: Sequence[Task]) -> list[list[Task]]:
 def tasks_left(tasks: Sequence[Task]) -> list[Task]:
     """The runs that are still to do, the float ones that others need among them."""
     return [task for wave in waves(tasks) for task in wave if not is_finished(task.folder, task.settings.flat())]
+
+
+def run(settings: Settings, runs: str | Path, context: Context = Context()) -> Row:
+    """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
+
+    A float run that it needs is looked for in `runs`, and trained if it is missing.
+
+    Args:
+        settings: the settings of the run.
+        runs: folder of run folders.
+        context: where and how.
+
+    Returns:
+        The row of the run in the results table.
+
+    Raises:
+        InputError: missing data, a folder of another run, a loss that is not finite.
+    """
+    return sweep([settings], runs, context)[0]
 
 
 def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Context()) -> list[Row]:

@@ -11,8 +11,9 @@ refuses ``500,500``. Presets, short names, lists of networks and settings whose 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
@@ -21,17 +22,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 
 from tsnn_uq import training
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.components import (
-    KINDS,
-    Checked,
-    Component,
-    Options,
-    Unknown,
-    explain,
-    find,
-    is_known,
-    names_in,
-)
+from tsnn_uq.components.option_models import Checked, Options, Unknown, explain
+from tsnn_uq.components.registry import KINDS, Component, find, is_known, names_in
+from tsnn_uq.data.verified_files import Progress, silent
 from tsnn_uq.devices import check_device
 from tsnn_uq.files import read_toml, write_toml
 from tsnn_uq.training import DEFAULT_REGULARIZER
@@ -39,6 +32,9 @@ from tsnn_uq.training.losses import EVERY, check_loss_times
 
 __all__ = [
     "ALIASES",
+    "Context",
+    "Progress",
+    "RunProgress",
     "Settings",
     "chosen",
     "flat",
@@ -48,7 +44,9 @@ __all__ = [
     "preset",
     "read_flat",
     "read_run",
+    "refuse_option",
     "run_name",
+    "silent",
     "suits_alike",
 ]
 
@@ -423,9 +421,14 @@ def _refuse(name: str, settings: Settings, typed: str) -> NoReturn:
     component: Options | None = getattr(settings, kind)
     if component is None:
         raise InputError(f"{typed}: expected no {kind}, since {settings.family} takes none; got one")
-    if options := list(component.values()):
-        check_choice(f"{typed}: option of {kind} {component.name}", option, options)
-    raise InputError(f"{typed}: expected no option, since {kind} {component.name} has none; got one")
+    refuse_option(typed, option, f"{kind} {component.name}", dict(component.values()))
+
+
+def refuse_option(typed: str, option: str, components: str, options: Collection[str]) -> NoReturn:
+    """Say why something given is none of the options of components, such as ``"method float, direct"``."""
+    if options:
+        check_choice(f"{typed}: option of {components}", option, sorted(options))
+    raise InputError(f"{typed}: expected no option of {components}, since there are none; got one")
 
 
 def _option_names(kind: str, name: str | None) -> Collection[str] | None:
@@ -433,3 +436,32 @@ def _option_names(kind: str, name: str | None) -> Collection[str] | None:
     if name is None:
         return ()
     return chosen(kind, name).options.model_fields.keys() - {"name"} if is_known(kind, name) else None
+
+
+RunProgress = Callable[[str, str, int, int], object]
+"""A `Progress` with the name of a run before it: what is done, such as "train" or "predict", units done, and in all."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how runs are done, which does not change their numbers.
+
+    Args:
+        data_dir: where the data are; see `tsnn_uq.data.data_folder`.
+        jobs: runs side by side, each in a process of its own.
+        checkpoint_seconds: least time between two checkpoints of a run.
+        progress: called, in this process, with what each run does.
+        device: where trained networks run; empty for the device that each was trained on.
+        logs: what else each training writes into its folder; see `tsnn_uq.experiments.run.LOGS`.
+    """
+
+    data_dir: str | Path | None = None
+    jobs: int = 1
+    checkpoint_seconds: float = 20.0
+    progress: RunProgress = silent
+    device: str = ""
+    logs: tuple[str, ...] = ()
+
+    def of(self, run: str) -> Progress:
+        """The progress of one run."""
+        return partial(self.progress, run)

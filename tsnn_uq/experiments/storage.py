@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from tsnn_uq.batches import device_of
-from tsnn_uq.checks import InputError
+from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.devices import find_device
 from tsnn_uq.experiments.settings import Settings, read_run, run_name
-from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, write_json, write_tensors
+from tsnn_uq.files import as_path, read_json, read_tensors, read_tensors_header, read_toml, write_json, write_tensors
 from tsnn_uq.networks import drawn_from
 from tsnn_uq.quantization.weight_files import load_weights
 from tsnn_uq.seeds import generator_for
@@ -31,11 +32,14 @@ from tsnn_uq.uncertainty import set_generator
 __all__ = [
     "Predicted",
     "build_network",
+    "find_run",
     "fingerprint",
     "is_begun",
     "is_finished",
     "load_network",
     "load_sized_network",
+    "pretrained_folder",
+    "pretrained_names",
     "read_config",
     "read_predictions",
     "read_row",
@@ -50,6 +54,9 @@ __all__ = [
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 HISTORY, PREDICTIONS, RESULT = "history.json", "predictions.safetensors", "result.json"
 STAGES = (WEIGHTS, HISTORY, PREDICTIONS, RESULT)
+VARIABLE = "TSNN_UQ_NETWORKS"
+INDEX = Path(__file__).with_name("pretrained.toml")
+CHECKOUT = Path(__file__).parents[2] / "paper" / "networks"
 Predicted = tuple[Tensor, Tensor]
 """Monte Carlo probabilities [S, N, C] and labels [N] of a part of the data."""
 
@@ -255,3 +262,37 @@ def load_sized_network(folder: str | Path, device: str = "cpu") -> tuple[nn.Modu
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
     return network.eval(), header["size"]
+
+
+def pretrained_names() -> list[str]:
+    """Names of the shipped networks."""
+    return list(read_toml(INDEX))
+
+
+def find_run(given: Path) -> Path:
+    """A run's folder as it is given, or, where there is none, that of the shipped network of this name."""
+    return pretrained_folder(str(given)) if not given.exists() and str(given) in pretrained_names() else given
+
+
+def pretrained_folder(name: str) -> Path:
+    """The run folder of a shipped network, its files verified.
+
+    It is looked for in the folder that the environment variable TSNN_UQ_NETWORKS names, else in ``paper/networks`` of
+    the checkout that this code is in.
+
+    Args:
+        name: of `pretrained_names`.
+
+    Raises:
+        InputError: an unknown name, or a file that is missing or is not the shipped one.
+    """
+    entry = read_toml(INDEX)[check_choice("name", name, pretrained_names())]
+    folder = Path(os.environ.get(VARIABLE) or CHECKOUT) / entry["folder"]
+    for file, sha256 in entry["sha256"].items():
+        path = folder / file
+        if not path.exists():
+            remedy = f"copy paper/networks from the sources of tsnn_uq and set {VARIABLE} to that folder"
+            raise InputError(f"{name}: expected {path}; it is missing ({remedy})")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise InputError(f"{path}: expected the shipped file of SHA-256 {sha256}; got another (copy it anew)")
+    return folder

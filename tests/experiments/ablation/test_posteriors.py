@@ -11,9 +11,9 @@ from tsnn_uq.files import read_json
 
 
 def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
-    plan = quick(tmp_path, seeds=2, epochs=4, hidden=(32,))
+    stage = quick(tmp_path, seeds=2, epochs=4, hidden=(32,))
     options = {"temperatures": (0.01, 1.0), "members": 3, "settings": {"epochs": 1, "samples": 2}}
-    table = posteriors(plan, **options)
+    table = posteriors(stage, **options)
     losses = {
         heat: read_json(tmp_path / "posteriors" / f"ternary-{heat}-0" / "result.json")["validation_nll"]
         for heat in ("0.01", "1")
@@ -28,7 +28,7 @@ def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
     pd.testing.assert_frame_equal(written, table)
 
     told = []
-    again = posteriors(plan, **options, context=Context(progress=lambda name, *_: told.append(name)))
+    again = posteriors(stage, **options, context=Context(progress=lambda name, *_: told.append(name)))
     pd.testing.assert_frame_equal(again, table)
     ternary = table[table["method"] == "ensemble of 3 direct"]
     assert (ternary["sparsity"] > 0.1).all()

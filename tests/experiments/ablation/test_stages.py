@@ -10,8 +10,8 @@ import pytest
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context
-from tsnn_uq.experiments.ablation import CANDIDATES, Plan, finals, screening, stages
-from tsnn_uq.experiments.ablation.measures import is_measured, measure_run
+from tsnn_uq.experiments.ablation import CANDIDATES, Stage, finals, screening, stages
+from tsnn_uq.experiments.ablation.measured_runs import is_measured, measure_run
 from tsnn_uq.training import REGULARIZERS
 from tsnn_uq.training.regularizers import regularizer_terms
 
@@ -30,7 +30,7 @@ TERMS = {"variance": ("variance:1", "variance:5"), "quantization-gap": ("quantiz
 
 
 def quick(out, seeds=1, **settings):
-    return Plan(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"})
+    return Stage(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"})
 
 
 def without_time(rows):
@@ -64,9 +64,9 @@ def test_screening_goes_on_where_it_was(tmp_path):
 
 
 def test_a_missing_foreign_set_is_told_before_anything_is_trained(tmp_path):
-    plan = replace(quick(tmp_path / "out"), foreign={"emnist": "emnist-letters"})
+    stage = replace(quick(tmp_path / "out"), foreign={"emnist": "emnist-letters"})
     with pytest.raises(InputError, match="emnist-letters: expected"):
-        screening(plan, context=Context(tmp_path))
+        screening(stage, context=Context(tmp_path))
     assert not (tmp_path / "out" / "runs").exists()
 
 

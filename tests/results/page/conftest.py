@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from tests.helpers.experiments import tiny
 from tests.results.page.elements import Element, parse
-from tsnn_uq.experiments import Grid
-from tsnn_uq.experiments.plan import compare
+from tsnn_uq.experiments import Grid, compare
 from tsnn_uq.results.page import figure_section, write_report
 
 NAME = '<b>&"'
@@ -22,7 +21,7 @@ NAME = '<b>&"'
 def undrawn() -> Iterator[None]:
     """Comparisons without figures of their own, which the report does not read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tsnn_uq.experiments.plan.draw_figures", lambda *_: [])
+        patch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
         yield
 
 

@@ -10,8 +10,7 @@ import torch
 
 from tests.helpers.experiments import contents, tiny
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Grid, read_predictions
-from tsnn_uq.experiments.plan import compare
+from tsnn_uq.experiments import Grid, compare, read_predictions
 from tsnn_uq.results.studies import require_runs
 
 

@@ -1,7 +1,7 @@
 """What an uncertainty term in the loss does: every term at several weights, with and without, in and out of class."""
 
-from tsnn_uq.experiments.ablation.measures import measure_run
-from tsnn_uq.experiments.ablation.plan import CANDIDATES, FINALS, SCREENING, Plan
+from tsnn_uq.experiments.ablation.candidates import CANDIDATES, FINALS, SCREENING, Stage
+from tsnn_uq.experiments.ablation.measured_runs import measure_run
 from tsnn_uq.experiments.ablation.posteriors import count_posteriors, posteriors, posteriors_runs
 from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
 from tsnn_uq.experiments.ablation.stages import finals, finals_runs, screening, screening_runs
@@ -11,7 +11,7 @@ __all__ = [
     "CANDIDATES",
     "FINALS",
     "SCREENING",
-    "Plan",
+    "Stage",
     "best_terms",
     "chosen_weights",
     "count_posteriors",

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments import Settings, load_network
-from tsnn_uq.experiments.ablation.measures import foreign_set, is_measured, keep_measured, read_measured
-from tsnn_uq.experiments.ablation.plan import Plan
+from tsnn_uq.experiments.ablation.candidates import Stage
+from tsnn_uq.experiments.ablation.measured_runs import foreign_set, is_measured, keep_measured, read_measured
 from tsnn_uq.experiments.ablation.stages import do_and_measure, runs_left
 from tsnn_uq.experiments.bayesian import (
     PosteriorSettings,
@@ -20,10 +21,10 @@ from tsnn_uq.experiments.bayesian import (
     sparsity_of,
     without_masks,
 )
-from tsnn_uq.experiments.context import Context, silent, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.runner import Task
+from tsnn_uq.experiments.settings import Context, silent
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
@@ -39,7 +40,7 @@ FAMILY = "dropout"
 
 
 def posteriors(
-    plan: Plan,
+    stage: Stage,
     *,
     temperatures: Sequence[float] = TEMPERATURES,
     members: int = MEMBERS,
@@ -52,7 +53,7 @@ def posteriors(
     with the first seed; all others are trained with it.
 
     Args:
-        plan: that of the finals, whose float and direct runs are read, or trained where they are missing;
+        stage: that of the finals, whose float and direct runs are read, or trained where they are missing;
             ``posteriors.csv`` is written into its folder.
         temperatures: to choose from.
         members: of an ensemble; as many seeds are trained.
@@ -67,82 +68,82 @@ def posteriors(
     """
     import pandas as pd
 
-    sources, ternary = _networks(plan, members)
-    do_and_measure(plan, [*sources, *ternary], context)
+    sources, ternary = _networks(stage, members)
+    do_and_measure(stage, [*sources, *ternary], context)
     common = {"samples": sources[0].samples, **(settings or {})}
     of_seed = [
         {temperature: PosteriorSettings("ternary", temperature, seed=seed, **common) for temperature in temperatures}
-        for seed in range(plan.seeds)
+        for seed in range(stage.seeds)
     ]
     losses = {
-        temperature: _infer(plan, sources[0], wanted, context)["validation_nll"]
+        temperature: _infer(stage, sources[0], wanted, context)["validation_nll"]
         for temperature, wanted in of_seed[0].items()
     }
     best = min(losses, key=losses.__getitem__)
     rows = []
-    for seed in range(plan.seeds):
+    for seed in range(stage.seeds):
         kinds = [of_seed[seed][best], *(PosteriorSettings(kind, seed=seed, **common) for kind in ("laplace", "swag"))]
         for wanted in kinds:
-            _infer(plan, sources[seed], wanted, context)
-            rows += _measured(plan, sources[seed], wanted, context)
+            _infer(stage, sources[seed], wanted, context)
+            rows += _measured(stage, sources[seed], wanted, context)
     for networks in (sources, ternary):
-        rows += _ensemble(plan, networks[:members], context)
+        rows += _ensemble(stage, networks[:members], context)
     table = pd.DataFrame(rows)
-    write_text(plan.out / "posteriors.csv", csv_text(table))
+    write_text(stage.out / "posteriors.csv", csv_text(table))
     return table
 
 
-def posteriors_runs(plan: Plan) -> list[Task]:
+def posteriors_runs(stage: Stage) -> list[Task]:
     """The runs that `posteriors` has to do before it infers anything."""
-    return runs_left(plan, [run for runs in _networks(plan, MEMBERS) for run in runs])
+    return runs_left(stage, [run for runs in _networks(stage, MEMBERS) for run in runs])
 
 
-def count_posteriors(plan: Plan) -> int:
+def count_posteriors(stage: Stage) -> int:
     """How many posteriors `posteriors` infers or reads: one each temperature, then three kinds each seed."""
-    return len(TEMPERATURES) + 3 * plan.seeds
+    return len(TEMPERATURES) + 3 * stage.seeds
 
 
-def _networks(plan: Plan, members: int) -> list[list[Settings]]:
+def _networks(stage: Stage, members: int) -> list[list[Settings]]:
     """The float runs and the ternary ones."""
-    seeds = range(max(members, plan.seeds))
-    return [[plan.run(FAMILY, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
+    seeds = range(max(members, stage.seeds))
+    return [[stage.run(FAMILY, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
 
 
-def _place(plan: Plan, wanted: PosteriorSettings) -> Path:
+def _place(stage: Stage, wanted: PosteriorSettings) -> Path:
     heat = f"-{wanted.temperature:g}" if wanted.kind == "ternary" else ""
-    return plan.out / "posteriors" / f"{wanted.kind}{heat}-{wanted.seed}"
+    return stage.out / "posteriors" / f"{wanted.kind}{heat}-{wanted.seed}"
 
 
-def _infer(plan: Plan, config: Settings, wanted: PosteriorSettings, context: Context) -> dict[str, Any]:
-    place = _place(plan, wanted)
-    values = posterior_of_run(plan.place(config), wanted, place, replace(context, progress=silent))
+def _infer(stage: Stage, config: Settings, wanted: PosteriorSettings, context: Context) -> dict[str, Any]:
+    place = _place(stage, wanted)
+    values = posterior_of_run(stage.place(config), wanted, place, replace(context, progress=silent))
     context.progress(place.name, "measure", 1, 1)
     return values
 
 
-def _measured(plan: Plan, config: Settings, wanted: PosteriorSettings, context: Context) -> list[dict[str, Any]]:
-    place = _place(plan, wanted)
+def _measured(stage: Stage, config: Settings, wanted: PosteriorSettings, context: Context) -> list[dict[str, Any]]:
+    place = _place(stage, wanted)
     heat = f" at temperature {wanted.temperature:g}" if wanted.kind == "ternary" else ""
 
     def networks() -> list[nn.Module]:
-        return load_draws_of(plan.place(config), place, config.device)
+        return load_draws_of(stage.place(config), place, config.device)
 
-    return _rows(plan, config, place, f"{wanted.kind} posterior{heat}", networks, context)
+    return _rows(stage, config, place, f"{wanted.kind} posterior{heat}", networks, context)
 
 
-def _ensemble(plan: Plan, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
+def _ensemble(stage: Stage, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
     """Rows of networks that differ in nothing but their seed; their masks play no part."""
     method = members[0].method.name
 
     def networks() -> list[nn.Module]:
-        return [without_masks(load_network(plan.place(config), config.device)) for config in members]
+        return [without_masks(load_network(stage.place(config), config.device)) for config in members]
 
-    place = plan.out / "posteriors" / f"ensemble-{method}"
-    return _rows(plan, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
+    place = stage.out / "posteriors" / f"ensemble-{method}"
+    return _rows(stage, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
 
 
 def _rows(
-    plan: Plan,
+    stage: Stage,
     config: Settings,
     place: Path,
     method: str,
@@ -158,7 +159,7 @@ def _rows(
                 Part(predict_each(drawn, splits.validation), splits.validation.labels),
                 {
                     name: Part(predict_each(drawn, foreign_set(of, context.data_dir)))
-                    for name, of in plan.foreign.items()
+                    for name, of in stage.foreign.items()
                 },
             )
         keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))

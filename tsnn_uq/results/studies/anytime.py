@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from tsnn_uq.checks import InputError, check_choice, check_dims, check_positive
-from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.devices import use_threads
 from tsnn_uq.metrics.functional import (
     accuracy,
     expected_calibration_error,

@@ -10,7 +10,7 @@ from torch import Tensor
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import CORRUPTIONS, Dataset, EventDataset, Inputs, apply_shift
 from tsnn_uq.data.corruptions import KINDS
-from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.metrics import functional as metrics

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.data import Dataset
 from tsnn_uq.detection import DETECTORS, Detector, Features, detection_table, hidden_features, odin_score
-from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.metrics import functional as metrics

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from tsnn_uq import data
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_positive
-from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments.evaluation import predict
 from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings

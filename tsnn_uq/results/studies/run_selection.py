@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from tsnn_uq.checks import InputError, check_choice
-from tsnn_uq.experiments.context import Context, RunProgress, silent
+from tsnn_uq.experiments.comparison import claim
 from tsnn_uq.experiments.estimate import announced, estimate_runs
-from tsnn_uq.experiments.plan import Axes, claim, make_grid, read_axes, run_folder
+from tsnn_uq.experiments.plan import Axes, make_grid, read_axes, run_folder
 from tsnn_uq.experiments.plan import Part as GridPart
 from tsnn_uq.experiments.runner import Task, sweep
-from tsnn_uq.experiments.settings import run_name
+from tsnn_uq.experiments.settings import Context, RunProgress, run_name, silent
 from tsnn_uq.experiments.storage import (
     is_begun,
     is_finished,

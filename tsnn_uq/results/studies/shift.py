@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.data import SHIFTS, Dataset, EventDataset, Inputs, apply_shift
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments import evaluate, predict
-from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.results.studies.run_inputs import own_inputs, run_settings
 from tsnn_uq.results.studies.run_selection import Runs
 

@@ -14,7 +14,7 @@ from tsnn_uq import data
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError
 from tsnn_uq.cost import ACCOUNTINGS, conventional_energy, count_activity, count_layers, decision_energy, step_energy
-from tsnn_uq.experiments.context import use_threads
+from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.metrics.functional import early_exit

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import run
-from tsnn_uq.experiments.ablation.measures import measure_run
+from tsnn_uq.experiments.ablation.measured_runs import measure_run
 from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
 

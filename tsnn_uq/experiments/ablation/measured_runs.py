@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tsnn_uq import data
+from tsnn_uq.devices import use_threads
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments import Settings, predict, read_predictions
-from tsnn_uq.experiments.context import use_threads
 from tsnn_uq.experiments.storage import load_sized_network
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.results.measure_predictions import measure_predictions

@@ -11,7 +11,7 @@ from tsnn_uq.checks import check_choice
 from tsnn_uq.experiments import Settings, make_settings
 from tsnn_uq.files import as_path
 
-__all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Plan"]
+__all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Stage"]
 
 SCREENING: dict[str, Any] = {"train_limit": 10_000, "epochs": 12, "samples": 16}
 FINALS: dict[str, Any] = {"epochs": 8}
@@ -48,7 +48,7 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Stage:
     """A stage's common settings, and the folders of its runs.
 
     Runs of one text for the loss, such as ``"variance:5"``, have a folder of their own, since they are called alike.
