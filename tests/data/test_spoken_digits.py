@@ -14,7 +14,8 @@ import torch
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding, unpack_spikes
 from tsnn_uq.data import level_crossings, load_spoken_digits, mel_energies, spoken_digits
-from tsnn_uq.experiments import make_settings
+from tsnn_uq.experiments import Context, make_settings, run
+from tsnn_uq.experiments.evaluation import cost_of_run
 from tsnn_uq.experiments.inputs import load_splits
 
 
@@ -171,3 +172,13 @@ def test_the_recordings_themselves():
         pytest.skip(str(error))
     assert splits.test.labels.bincount().tolist() == [30] * 10
     assert torch.cat([splits.train.labels, splits.validation.labels]).bincount().tolist() == [270] * 10
+
+
+@pytest.mark.parametrize("code", ["crossings", "current"])
+def test_a_run_on_them_costs_what_its_row_says(code, tmp_path, small):
+    write(tmp_path / "fsdd", small)
+    given = {"data": "fsdd", "data.code": code, "data.bands": 4, "steps": 6, "hidden": (3,), "epochs": 1, "samples": 2}
+    settings = make_settings(given)
+    row = run(settings, tmp_path / "runs", Context(tmp_path))
+    _, total, _ = cost_of_run(tmp_path / "runs" / settings.name)
+    assert (total.flops, total.energy_pj, row["steps"]) == (row["flops"], row["energy_pj"], 6)

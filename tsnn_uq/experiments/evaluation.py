@@ -15,7 +15,6 @@ from tsnn_uq import data
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.cost import Cost, LayerCount, cost, count_layers, neuron_state_bytes
-from tsnn_uq.data import EVENT_SETS
 from tsnn_uq.devices import find_device, use_threads
 from tsnn_uq.engine import Engine
 from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
@@ -238,9 +237,8 @@ def cost_of_run(
         InputError: no trained run there, or an argument out of range.
     """
     (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
-    example = torch.zeros(1, *size["shape"])
-    if settings.data.name in EVENT_SETS:  # packed bits
-        example = torch.zeros(1, settings.data.steps, -(-example.numel() // 8), dtype=torch.uint8)
+    over_time = [settings.network.steps] if getattr(settings.network, "coding", "") == "events" else []
+    example = torch.zeros(1, *over_time, *size["shape"])
     seed_network(network, settings.seed, "cost")
     layers = count_layers(network, example)
     total = cost(layers, steps=count_steps(network, example), samples=samples, accounting=accounting)

@@ -200,8 +200,7 @@ def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str,
             axis = ALIASES.get(name, (name,))[0]
             if axis in AXES:
                 raise InputError(f"[run]: expected no {name}; write {AXES[axis]} = ... above [run]")
-        own, options = _apart(run)
-        return table, own, options | {f"method.{name}": value for name, value in method.items()}
+        return table, *_apart(run | {"method": method})
 
 
 def _apart(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:

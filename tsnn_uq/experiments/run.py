@@ -154,7 +154,9 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
         settings.require(kind)
     find_device(settings.device)
     make_logs(context.logs, runs / settings.name)
-    _require_first_weights(settings, runs)
+    for argument, given in (("teacher", settings.teacher_from), ("from", settings.first_weights)):
+        if given and not (argument == "from" and given in ("own", "float")):
+            _require_run(argument, given, settings, runs)
     require_ours(runs / settings.name, settings.flat())
     extent = extent_of(settings, context.data_dir)
     network = _sketch(settings, extent)
@@ -190,16 +192,9 @@ def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
         return build_network(settings, extent.shape, extent.classes)
 
 
-def _require_first_weights(settings: Settings, runs: Path) -> None:
-    """Raise unless the runs that a run starts from, and learns from, are there and like it."""
-    if settings.teacher_from:
-        _require_run("teacher", settings.teacher_from, settings, runs)
-    if settings.first_weights not in ("own", "float"):
-        _require_run("from", settings.first_weights, settings, runs)
-
-
 def _require_run(argument: str, given: str, settings: Settings, runs: Path) -> None:
-    folder = _found(given, settings)
+    """Raise unless a run that this one starts from, or learns from, is there and has the same network."""
+    folder = _source(given, settings, runs)
     if folder.resolve() == (runs / settings.name).resolve():
         raise InputError(f"{argument}: expected another folder than that of the run itself; got {folder}")
     if not (folder / WEIGHTS).exists():
@@ -213,21 +208,17 @@ def _require_run(argument: str, given: str, settings: Settings, runs: Path) -> N
             raise InputError(f"{argument}: expected a run with {name} = {one!r}; got {other!r} in {folder}")
 
 
-def _found(given: str, settings: Settings) -> Path:
-    """The folder of a run, or, in a folder of runs, that of the float one with the same network and seed."""
-    folder = Path(given).expanduser()
-    return folder if (folder / "config.toml").exists() else folder / settings.teacher().name
-
-
-def _teacher_folder(settings: Settings, runs: Path) -> Path:
-    return _found(settings.teacher_from, settings) if settings.teacher_from else runs / settings.teacher().name
+def _source(given: str, settings: Settings, runs: Path) -> Path:
+    """The folder of a run that is given by its path, or of the float run in a folder of runs, by default `runs`."""
+    folder = Path(given).expanduser() if given else runs
+    return folder if given and (folder / "config.toml").exists() else folder / settings.teacher().name
 
 
 def _take_first_weights(network: nn.Module, settings: Settings, runs: Path) -> None:
-    if settings.first_weights == "own":
+    first = settings.first_weights
+    if first == "own":
         return
-    own_teacher = settings.first_weights == "float"
-    folder = _teacher_folder(settings, runs) if own_teacher else _found(settings.first_weights, settings)
+    folder = _source(settings.teacher_from if first == "float" else first, settings, runs)
     try:
         network.load_state_dict(load_network(folder).state_dict())
     except RuntimeError as error:
@@ -275,7 +266,7 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context
     network = build_network(settings, part.shape, part.classes, find_device(settings.device))
     _take_first_weights(network, settings, runs)
     regularizer, weight = make_regularizer(settings)
-    teacher = load_network(_teacher_folder(settings, runs), settings.device) if settings.taught else None
+    teacher = load_network(_source(settings.teacher_from, settings, runs), settings.device) if settings.taught else None
     method = make_method(settings, teacher)
     history = training.fit(
         network,

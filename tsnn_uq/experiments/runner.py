@@ -207,12 +207,13 @@ After = Callable[[Task, Row, RunProgress], object]
 def waves(tasks: Sequence[Task]) -> list[list[Task]]:
     """Runs in the order in which they can be done: those of one wave do not need each other.
 
-    Those that are taught by a float run, or start from one, come after all others; float runs that are not among the
-    runs are added.
+    Those that are taught by a float run, or start from one, come after all others. Float runs that are not among the
+    runs are added where a run that needs them is not finished.
     """
     first = [task for task in tasks if not task.settings.needs_float]
     second = [task for task in tasks if task.settings.needs_float]
-    first += [teacher for teacher in dict.fromkeys(task.teacher() for task in second) if teacher not in first]
+    needed = [task.teacher() for task in second if not is_finished(task.folder, task.settings.flat())]
+    first += [teacher for teacher in dict.fromkeys(needed) if teacher not in first]
     return [wave for wave in (first, second) if wave]
 
 
@@ -297,7 +298,7 @@ def do_runs(
     results: dict[Task, Any] = {}
     for wave in planned:
         for task in wave:
-            if task.settings.needs_float and isinstance(failure := results[task.teacher()], Failure):
+            if task.settings.needs_float and isinstance(failure := results.get(task.teacher()), Failure):
                 results[task] = Failure(task.name, failure.error)
             elif after is None and is_finished(task.folder, task.settings.flat()):
                 results[task] = read_row(task.folder)  # read here: a worker takes seconds to start
