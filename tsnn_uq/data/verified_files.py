@@ -161,9 +161,9 @@ class _Bytes:
         self.name, self.progress, self.total, self.done = name, progress, 0, 0
 
     def update(self, count: int) -> None:
-        """Count more bytes."""
-        self.done += count
-        self.progress(self.name, self.done, max(self.total, self.done))
+        """Count more bytes; pooch counts the last block as a whole one, and some servers give no total."""
+        self.done = min(self.done + count, self.total or self.done + count)
+        self.progress(self.name, self.done, self.total or self.done)
 
     def reset(self) -> None:
         """Begin again."""
