@@ -18,6 +18,7 @@ import pytest
 import torch
 from _pytest.doctest import DoctestModule
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 with warnings.catch_warnings():
     # torchmetrics imports scienceplots where it is installed, and that calls a function matplotlib deprecates.
@@ -31,6 +32,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
 CPU_SECONDS: Counter[str] = Counter()
+SAVEFIG = Figure.savefig
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,14 +105,22 @@ def typed(monkeypatch, capsys):
     return run
 
 
+def _render_in_memory_alone(figure: Figure, file: object, **options: object) -> None:
+    if options.get("format") is None:
+        Path(file).touch()
+    else:
+        SAVEFIG(figure, file, **options)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unrendered() -> Generator[None, None, None]:
+    """Figures are made, but their files stay empty: to render one as PDF and PNG takes longer than a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _render_in_memory_alone)
+        yield
+
+
 @pytest.fixture
-def quick_figures(monkeypatch):
-    """Figures that are there, and empty: to render them takes longer than a small run."""
-
-    def save(_, path):
-        files = tuple(path.with_name(f"{path.name}.{suffix}") for suffix in ("pdf", "png"))
-        for file in files:
-            file.touch()
-        return files
-
-    monkeypatch.setattr("tsnn_uq.results.figures.save_figure", save)
+def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are rendered into their files."""
+    monkeypatch.setattr(Figure, "savefig", SAVEFIG)

@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_code_2(call, tmp_path, monkeypatch, arguments
 
 
 @pytest.mark.slow
-def test_the_whole_table_on_digits(call, monkeypatch, quick_figures, tmp_path):
+def test_the_whole_table_on_digits(call, monkeypatch, tmp_path):
     for settings in QUICK.values():
         for name, value in (("train_limit", 100), ("epochs", 1), ("samples", 2)):
             monkeypatch.setitem(settings, name, value)

@@ -57,13 +57,15 @@ def test_a_script_has_its_own_options_and_those_that_find_runs():
     assert draw.__wrapped__.__name__ == "draw"
 
 
-def test_it_writes_what_it_drew_and_says_where(folder, call, tmp_path):
+def test_it_writes_what_it_drew_and_says_where(folder, call, rendered, tmp_path):
     code, text, _ = call(folder, "--out", tmp_path, "--most", 3, "--methods", "direct")
     assert code == 0
     files = {tmp_path / f"labels-digits-dropout-seed0.{suffix}" for suffix in ("csv", "pdf", "png")}
     assert set(tmp_path.iterdir()) == files
     assert {str(path) for path in files} == set(text.split())
     assert len(pd.read_csv(tmp_path / "labels-digits-dropout-seed0.csv")) == 3
+    for start in (b"%PDF-", b"\x89PNG"):
+        assert [path for path in files if path.read_bytes().startswith(start)]
     ((runs, most),) = SEEN
     assert most == 3
     assert list(runs.folders) == ["direct"]

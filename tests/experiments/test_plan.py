@@ -92,7 +92,7 @@ def test_other_settings_are_refused_and_nothing_is_touched(made):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-def test_a_grid_may_grow_in_its_folder(quick_figures, tmp_path):
+def test_a_grid_may_grow_in_its_folder(tmp_path):
     compare(replace(GRID, methods=("float",), seeds=1), tmp_path)
     assert names_in(tmp_path) == sorted([*TABLES, *figures("dropout"), "runs"])
     small = rows(tmp_path)
@@ -105,7 +105,7 @@ def test_a_grid_may_grow_in_its_folder(quick_figures, tmp_path):
     assert Grid.load(tmp_path / "config.toml").families == ("dropout", "dropconnect")
 
 
-def test_a_folder_claimed_but_not_begun_is_free(quick_figures, tmp_path):
+def test_a_folder_claimed_but_not_begun_is_free(tmp_path):
     for text in ("", "half = ", "[run]\nepochs = 3\n"):
         out = tmp_path / str(len(text))
         (out / "runs" / tiny().name).mkdir(parents=True)

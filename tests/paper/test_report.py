@@ -20,6 +20,8 @@ from tests.helpers.typst_prose import asked_names, typed_numbers
 from tsnn_uq.checks import InputError
 from tsnn_uq.training import DEFAULT_REGULARIZER
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 ROOT = Path(__file__).parents[2]
 REPORT = (ROOT / "paper" / "report.typ").read_text(encoding="utf-8")
 LAYOUT = (ROOT / "paper" / "layout.typ").read_text(encoding="utf-8")

@@ -23,6 +23,8 @@ from tsnn_uq.results.figures.style import (
     style,
 )
 
+pytestmark = pytest.mark.usefixtures("rendered")
+
 # Okabe and Ito, "Color Universal Design" (2008).
 OKABE_ITO = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
 

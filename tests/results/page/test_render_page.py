@@ -85,7 +85,7 @@ def test_versions_and_configuration_are_there(root, comparison):
     assert root.all("details")[0].all("summary")[0].text() == "config.toml"
 
 
-def test_the_posterior_is_shown_where_it_was_drawn(comparison, unrendered, tmp_path):
+def test_the_posterior_is_shown_where_it_was_drawn(comparison, unrendered, rendered, tmp_path):
     shutil.copytree(comparison, tmp_path / "runs")
     save_figure(Figure(figsize=(2, 1)), tmp_path / "runs" / "posterior")
     write_report(tmp_path / "runs", tmp_path / "report.html")
