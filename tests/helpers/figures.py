@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+_DRAWN: WeakSet[Figure] = WeakSet()
+
 
 def drawn_texts(figure: Figure) -> list[Text]:
-    """Every text that is visible and not empty, after the layout was made."""
-    figure.draw_without_rendering()
+    """Every text that is visible and not empty, after the layout was made, once for each figure."""
+    if figure not in _DRAWN:
+        figure.draw_without_rendering()
+        _DRAWN.add(figure)
     # Tick labels beyond the axes' limits, or that a shared axis switched off, are still objects without a place.
     off = {
         label
