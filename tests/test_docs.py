@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+pytest.importorskip("docs.tables", reason="needs a checkout: docs/ is not beside tests/")
+
 from docs.tables import PAGES, filled
 from tests.helpers.peers import library, peer
 from tsnn_uq import __version__

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.experiments.test_components import BUDGET, COMMON, MINE
+from tests.helpers.checkout import need_folder
 from tsnn_uq.cli import main
 from tsnn_uq.cli.main import run_command
 
-ANALYSIS = Path(__file__).parents[2] / "analysis"
+ANALYSIS = need_folder("analysis")
 NAMED = ["--network", f"{MINE}:build", "--data", f"{MINE}:load"]
 # Script, its options, and what its one line says if it cannot draw such runs.
 CALLS = [

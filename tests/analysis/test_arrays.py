@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.checkout import need_folder
 from tests.helpers.studies import tiny_runs
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.results.prediction_files import write_prediction_file
 from tsnn_uq.results.studies.run_selection import read_run_predictions
 
-ANALYSIS = Path(__file__).parents[2] / "analysis"
+ANALYSIS = need_folder("analysis")
 S, T, N, M, C = 3, 4, 60, 50, 5
 DRAWN = [
     ("anytime", ["--repeats", "2", "--outlier", "far set"]),

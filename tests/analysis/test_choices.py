@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.helpers.checkout import need_folder
 from tests.helpers.studies import tiny_runs
 from tsnn_uq.checks import InputError
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "paper" / "results" / "mnist-fc.csv"
+ANALYSIS = need_folder("analysis")
+RESULTS = need_folder("paper") / "results" / "mnist-fc.csv"
 
 
 def call(script, *arguments):
     """Run a script's command in this process; what it raises is raised here."""
-    spec = importlib.util.spec_from_file_location(script, ROOT / "analysis" / f"{script}.py")
+    spec = importlib.util.spec_from_file_location(script, ANALYSIS / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     command = typer.Typer(add_completion=False)

@@ -7,16 +7,16 @@ import runpy
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.helpers.checkout import need_folder
 from tests.helpers.experiments import tiny
 from tsnn_uq.experiments import Grid, compare
 
-ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted((ROOT / "analysis").glob("*.py"))
+ANALYSIS = need_folder("analysis")
+SCRIPTS = sorted(ANALYSIS.glob("*.py"))
 OF_RUNS = [path for path in SCRIPTS if "@figure_script(" in path.read_text(encoding="utf-8")]  # the others read tables
 OF_ANY_RUNS = [path for path in OF_RUNS if path.stem != "doubt"]  # which needs people's answers
 
@@ -46,7 +46,7 @@ def test_help_says_what_it_draws(script, call):
 def test_a_script_runs_from_a_shell():
     environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "analysis/reliability.py", "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ANALYSIS.parent, timeout=120)
     assert done.returncode == 0
     assert "Draw" in done.stdout
 
@@ -64,7 +64,7 @@ def test_it_writes_a_figure_twice_and_its_numbers(script, comparison, tmp_path, 
 
 
 def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
-    script = ROOT / "analysis" / "entropy.py"
+    script = ANALYSIS / "entropy.py"
     code, _, error = call(script, comparison, "--out", tmp_path, "--outlier", "digits:rotate=90")
     assert code == 0, error
     numbers = pd.read_csv(tmp_path / "entropy-digits-dropout-seed0-digits-rotate=90.csv")
@@ -73,7 +73,7 @@ def test_outliers_are_a_group_of_their_own(comparison, tmp_path, call):
 
 
 def test_people_answered_to_cifar_alone(comparison, tmp_path, call):
-    code, _, error = call(ROOT / "analysis" / "doubt.py", comparison, "--out", tmp_path)
+    code, _, error = call(ANALYSIS / "doubt.py", comparison, "--out", tmp_path)
     assert code == 2
     assert error.startswith("tsnn-uq: data: expected predictions of cifar10")
 

@@ -6,16 +6,15 @@ import io
 import runpy
 import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 from rich.table import Table
 
+from tests.helpers.checkout import need_folder
 from tsnn_uq.cli import main
 from tsnn_uq.cli.main import app
 from tsnn_uq.cli.output import HANDLER, OutputConsole, accept_any_text
 
-ROOT = Path(__file__).parents[2]
 TINY = ["--hidden=8", "--steps=2", "--epochs=1", "--batch-size=32", "--train-limit=64", "--samples=2"]
 
 
@@ -106,7 +105,7 @@ def test_every_command_in_a_folder_of_another_alphabet(printed, tmp_path):
     code, _, error = call("report", tmp_path / "ä", "--out", out / "page.html")
     assert code == 2
     assert error.startswith("tsnn-uq: ")
-    script = ROOT / "analysis" / "reliability.py"
+    script = need_folder("analysis") / "reliability.py"
     code, text, error = printed(
         partial(runpy.run_path, str(script), run_name="__main__"), script, out, "--out", tmp_path / "é"
     )

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.helpers.checkout import need_folder
 from tests.helpers.experiments import TINY, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, Grid, compare, make_settings, read_predictions, run
@@ -298,6 +299,7 @@ def test_table_and_figure_of_the_measured_rows(tmp_path, monkeypatch):
     limits = Limits(r_hat=1.2, ess=20, divergent=0.1)
     few = partial(compare_methods, draws=50, warm_up=50, chains=2, limits=limits)
     monkeypatch.setattr("tsnn_uq.results.bayesian_comparison.compare_methods", few)
+    need_folder("paper")
     shutil.copy(RESULTS, tmp_path / "results.csv")
     files = write_posterior(tmp_path)
     assert [path.name for path in files] == ["bayes.csv", "posterior.pdf", "posterior.png"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+pytest.importorskip("spikingjelly", reason="the oracle of these tests")
+
 from spikingjelly.activation_based import functional, neuron, surrogate
 
 from tsnn_uq.checks import InputError

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("paper.report_sources", reason="needs a checkout: paper/ is not beside tests/")
+
 from paper.report_sources import Sources
 from tsnn_uq.experiments.ablation import chosen_weights
 from tsnn_uq.training import DEFAULT_REGULARIZER

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("paper.cost_model", reason="needs a checkout: paper/ is not beside tests/")
+
 from paper.cost_model import cost_rows
 from paper.report_sources import Sources
 from paper.table_1 import paper_rows, spread_apart

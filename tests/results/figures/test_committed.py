@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("paper.redraw_figures", reason="needs a checkout: paper/ is not beside tests/")
+
 from paper.redraw_figures import listed_figures
 from tests.helpers.figures import drawn_texts, faults
 from tsnn_uq.checks import InputError

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.checkout import need_folder
 from tests.helpers.studies import tiny_runs
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import evaluate
 from tsnn_uq.files import read_json
 from tsnn_uq.results.studies import energy_curves, find_results, pareto_front, tradeoffs
 
-RESULTS = Path(__file__).parents[3] / "paper" / "results"
+RESULTS = need_folder("paper") / "results"
 
 
 def beats(one, other):
