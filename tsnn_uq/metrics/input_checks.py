@@ -63,7 +63,7 @@ def check_uncertainty(argument: str, uncertainty: Tensor) -> None:
 
 def mean_of_samples(samples: Tensor) -> Tensor:
     """Mean over the first axis that is exact if all samples agree."""
-    return samples[0] + (samples - samples[0]).mean(0)
+    return samples[0] if len(samples) == 1 else samples[0] + (samples - samples[0]).mean(0)
 
 
 def mean_prediction(probs: Tensor, sample_dim: int | None, validate: bool = True) -> Tensor:

@@ -365,7 +365,8 @@ def _run_until(stream: Stream, samples: Sequence[Any], before: Any) -> None:
         total = total + outputs
         probs = (total.to(outputs.dtype) / total.new_tensor(step + 1, dtype=outputs.dtype)).softmax(-1)
         stopped = stream.update(probs if len(probs) > 1 else probs[0], validate=False)
-        total = total[:, ~stopped]
+        if stopped.any():
+            total = total[:, ~stopped]
 
 
 def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:
