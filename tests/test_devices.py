@@ -290,9 +290,7 @@ def test_devices_by_their_names(monkeypatch):
         with pytest.raises(InputError, match="device: expected cpu, cuda, cuda:N, mps or auto"):
             devices.check_device(name)
     for name in ("cuda:2", "mps"):
-        with pytest.raises(
-            InputError, match=r"device: expected one that is here; got .*; this machine has cuda:0, cuda:1"
-        ):
+        with pytest.raises(InputError, match="device: expected one of cuda:0, cuda:1"):
             devices.find_device(name)
 
 

@@ -1,4 +1,4 @@
-"""What networks run on: devices, by the names that torch has for them, and threads."""
+"""Devices that networks run on, by their names in torch, and threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHOUT_FLOAT64 = ("mps",)
 
 
 def devices_here() -> list[str]:
-    """Names of the devices of this machine, the processor last.
+    """Names of the devices of this machine, with the CPU last.
 
     Example:
         >>> devices_here()[-1]
@@ -29,12 +29,12 @@ def devices_here() -> list[str]:
 
 
 def check_device(name: str) -> str:
-    """The full name of a device, which need not be here: ``"cpu"``, ``"cuda:1"``, ``"mps"``, and so on.
+    """The full name of a device, such as ``"cpu"``, ``"cuda:1"`` or ``"mps"``; this machine need not have it.
 
-    ``"cuda"`` becomes ``"cuda:0"``, and ``"auto"`` the name of the first that `devices_here` finds.
+    ``"cuda"`` becomes ``"cuda:0"``, and ``"auto"`` becomes the first of `devices_here`.
 
     Raises:
-        InputError: no such name.
+        InputError: the name is not that of a device.
 
     Example:
         >>> check_device("cuda")
@@ -48,14 +48,14 @@ def check_device(name: str) -> str:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name, as `check_device` takes it.
+    """The device with a name that `check_device` accepts.
 
     Raises:
-        InputError: no such name, or no such device on this machine.
+        InputError: the name is not that of a device, or this machine does not have it.
     """
     wanted, here = check_device(name), devices_here()
     if wanted not in here:
-        raise InputError(f"device: expected one that is here; got {name!r}; this machine has {', '.join(here)}")
+        raise InputError(f"device: expected one of {', '.join(here)} (those of this machine); got {name!r}")
     return torch.device(wanted)
 
 

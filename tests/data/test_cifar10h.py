@@ -45,7 +45,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
         human_answers(tmp_path)
     for bad in (answers()[:100], answers() / 7, 0 * answers(), -1 * answers().astype(int)):
         np.save(path, bad)
-        with pytest.raises(InputError, match="expected counts of answers"):
+        with pytest.raises(InputError, match="expected counts"):
             human_answers(tmp_path)
 
 

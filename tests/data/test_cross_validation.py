@@ -39,10 +39,10 @@ def test_seeds_beyond_are_another_division_and_a_seed_is_always_the_same():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (dict(folds=2, seed=0), "folds: expected at least 3: to test"),
+        (dict(folds=2, seed=0), "folds: expected at least 3"),
         (dict(folds=0, seed=0), "folds: expected a positive whole number"),
         (dict(folds=3, seed=-1), "seed: expected a whole number of at least 0"),
-        (dict(folds=3, seed=0, bin_ms=2.0), "bin_ms: expected with nmnist"),
+        (dict(folds=3, seed=0, bin_ms=2.0), "bin_ms: expected only with nmnist"),
     ],
 )
 def test_bad_arguments_are_refused(options, match):

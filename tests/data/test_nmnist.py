@@ -134,9 +134,9 @@ def test_bad_recordings_alone_are_an_error_even_if_skipped(small):
 @pytest.mark.parametrize(
     ("name", "arguments", "match"),
     [
-        ("digits", {"bin_ms": 1.0}, "^bin_ms: expected with nmnist.* alone"),
-        ("digits", {"steps": 8}, "^steps: expected with nmnist.* alone"),
-        ("digits", {"skip_bad": True}, "^skip_bad: expected with nmnist alone"),
+        ("digits", {"bin_ms": 1.0}, "^bin_ms: expected only with nmnist"),
+        ("digits", {"steps": 8}, "^steps: expected only with nmnist"),
+        ("digits", {"skip_bad": True}, "^skip_bad: expected only with nmnist"),
         ("nmnits", {}, "^data set: expected one of"),
     ],
 )
@@ -147,7 +147,7 @@ def test_images_take_no_arguments_of_events(name, arguments, match):
 
 
 def test_events_cannot_be_shifted_as_images_can(small):
-    with pytest.raises(InputError, match=r"^shift: expected none, for nmnist are events"):
+    with pytest.raises(InputError, match=r"^shift: expected none, since nmnist has events"):
         load_test("nmnist:noise=1", small[0])
 
 

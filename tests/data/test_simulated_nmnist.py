@@ -130,7 +130,7 @@ def test_a_damaged_cache_is_told(home):
 
 
 def test_files_of_recordings_alone_can_be_skipped(home):
-    with pytest.raises(InputError, match=r"^skip_bad: expected with nmnist alone"):
+    with pytest.raises(InputError, match=r"^skip_bad: expected only with nmnist"):
         load_test(NAME, home, skip_bad=True)
 
 

@@ -123,7 +123,7 @@ def test_all_kinds_are_in_the_mix_in_equal_numbers():
     ],
 )
 def test_what_is_no_image_is_refused(make, images):
-    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\)"):
+    with pytest.raises(InputError, match="images: expected floating-point images"):
         make(images, seeded())
 
 

@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="finite"):
         detector.fit(TRAIN._replace(hidden=TRAIN.hidden / 0))
     detector.fit(TRAIN)
-    with pytest.raises(InputError, match="expected 6 an input"):
+    with pytest.raises(InputError, match="expected 6 per input"):
         detector.score(TEST._replace(hidden=TEST.hidden[:, :4]))
     with pytest.raises(InputError, match="of the same inputs"):
         detector.score(TEST._replace(logits=TEST.logits[:3]))

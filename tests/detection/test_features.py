@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_refused(ours: nn.Sequential) -> None:
     images = torch.rand(3, 12)
     with pytest.raises(InputError, match="layer: expected one of"):
         hidden_features(ours, images, "last")
-    with pytest.raises(InputError, match="has none with weights"):
+    with pytest.raises(InputError, match="no layer of the network has weights"):
         hidden_features(nn.Sequential(nn.Identity()), images)
     with pytest.raises(InputError, match="batch_size"):
         hidden_features(ours, images, batch_size=0)

@@ -283,8 +283,8 @@ def test_items_are_loaded_when_they_are_needed_and_give_the_numbers_of_tensors(f
         (lambda: 3, "data: expected tsnn_uq.data.Splits or a dictionary of train"),
         (lambda: {"train": 1}, "data: expected tsnn_uq.data.Splits or a dictionary"),
         (lambda: halves() | {"test": (torch.zeros(4, 6), torch.zeros(4))}, "data: expected inputs of one shape"),
-        (lambda: halves() | {"test": (torch.zeros(4, 5), torch.zeros(3))}, "data: expected inputs and as many labels"),
-        (lambda: halves() | {"test": "x"}, "data: expected as test"),
+        (lambda: halves() | {"test": (torch.zeros(4, 5), torch.zeros(3))}, "data: expected as many labels as inputs"),
+        (lambda: halves() | {"test": "x"}, "for test; got"),
         (lambda: 1 / 0, "data: expected options that .* takes"),
     ],
 )

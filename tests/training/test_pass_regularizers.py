@@ -268,7 +268,7 @@ def test_events_have_no_outliers():
             return packed.flatten(1)[:, :3].float().requires_grad_()
 
     events = torch.zeros(8, 6, 2, dtype=torch.uint8), torch.zeros(8, dtype=torch.long)
-    with pytest.raises(InputError, match=r"images: expected floating-point images .*\(events have none\)"):
+    with pytest.raises(InputError, match="images: expected floating-point images"):
         one_forward(Reads(), OutlierExposure(), events)
 
 

@@ -15,7 +15,7 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble(Posterior):
-    """Each of M networks with probability 1 / M (Lakshminarayanan et al., 2017).
+    """A distribution of M networks, each with probability 1 / M (Lakshminarayanan et al., 2017).
 
     `sample` returns a random one; `draws` returns each in turn, so M draws are the ensemble itself.
 

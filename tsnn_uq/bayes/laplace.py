@@ -47,12 +47,12 @@ class LastLayerLaplace(Posterior):
         network: a trained network whose logits are outputs of a linear layer, or their mean or sum over time.
         train: its training images [N, ...] and labels [N], a Dataset or a DataLoader.
         layer: name of that layer; None to find it.
-        structure: ``"full"``; ``"kronecker"``, sum of features' squares times mean curvature of the logits (Ritter et
-            al., 2018), with the prior added in the eigenbasis; or ``"diagonal"``.
-        prior_precision: precision of the prior; None maximizes the evidence (MacKay, 1992). For a network that is right
-            with large margins on all training images it is close to 0, and draws are far apart.
-        batch_size: images at a time; a DataLoader has its own.
-        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
+        structure: ``"full"``; ``"kronecker"``, the second moments of the features times the mean curvature of the
+            logits (Ritter et al., 2018), with the prior added in the eigenbasis; or ``"diagonal"``.
+        prior_precision: precision of the prior; None maximizes the evidence (MacKay, 1992). If a network classifies all
+            training images correctly with large margins, it is close to 0 and draws are far apart.
+        batch_size: images per batch; a DataLoader has its own.
+        batch_dim: the batch axis of the inputs: 0, or 1 for inputs [T, N, ...].
         output: converts what the network returns to outputs [T, N, C] or [N, C], if it returns something else.
 
     Attributes:
@@ -108,7 +108,7 @@ class LastLayerLaplace(Posterior):
             sums = tuple(map(torch.add, sums, more)) if sums else more
             silent = silent and not features.any()
         if silent:
-            raise InputError("network: expected inputs of the last layer that are not all 0; nothing spikes before it")
+            raise InputError("network: expected inputs of the last layer that are not all 0; no neuron before it fires")
         self.eigenvalues, self._to_weights = basis_of(*sums)
         self.prior_precision = self._best_precision() if prior_precision is None else float(prior_precision)
 

@@ -1,4 +1,4 @@
-r"""Find the last layer of a network, and the features of which its logits are linear functions.
+r"""Find the last layer of a network, and the features in which its logits are linear.
 
 Logits may be the layer's outputs at one step, or their mean, their sum or another weighted sum over steps and calls,
 
@@ -52,7 +52,7 @@ def last_layer(network: nn.Module, call: Call, name: str | None = None) -> str:
     if len(found) != 1:
         names = ", ".join(found or layers)
         problem = f"logits that depend on several: {names}" if found else f"logits that depend on none of {names}"
-        raise InputError(f"network: expected logits that are those of one linear layer; got {problem} (see layer=)")
+        raise InputError(f"network: expected logits from one linear layer; got {problem} (set layer=)")
     return found[0]
 
 

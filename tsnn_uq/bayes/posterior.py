@@ -71,8 +71,8 @@ class Posterior(ABC):
             samples: S.
             generator: source of the networks and of their random layers.
             per_step: return the prediction after each time step.
-            options: of `tsnn_uq.uncertainty.mc_predict`, e.g. ``batch_size``; ``progress`` counts the inputs of all
-                networks.
+            options: further arguments of `tsnn_uq.uncertainty.mc_predict`, e.g. ``batch_size``; ``progress`` counts the
+                inputs of all networks.
 
         Returns:
             Probabilities [S, N, C], or [S, T, N, C] with `per_step`; unless `images` is one tensor, with the labels,
@@ -100,7 +100,7 @@ class Posterior(ABC):
             images: inputs, as for `predict`.
             samples: S.
             generator: source of the networks and of their random layers.
-            options: of `tsnn_uq.uncertainty.mc_moments`, e.g. ``batch_size``.
+            options: further arguments of `tsnn_uq.uncertainty.mc_moments`, e.g. ``batch_size``.
 
         Returns:
             Statistics of N inputs; unless `images` is one tensor, with the labels, as ``(predictions, labels)``.

@@ -1,6 +1,6 @@
-"""Save and load posteriors: draws at two bits a weight, or the distribution itself.
+"""Save and load posteriors: draws with two bits per weight, or the distribution itself.
 
-In a file of S draws each tensor has one more leading axis: S values, or one that all draws share. A weight that is
+In a file of S draws each tensor has a leading axis of length S, or 1 if all draws share the value. A weight that is
 ternary in all draws is stored as ``name.codes``, uint8 [S, ceil(n / 4)] in the layout of
 `tsnn_uq.quantization.packing`, and ``name.scale``. The files do not contain the architecture; they are loaded into a
 network of the same shape.

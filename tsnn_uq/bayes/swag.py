@@ -32,7 +32,7 @@ class Swag(Posterior):
         rank: K, the number of last collected weights that are kept.
         images: inputs [N, ...] from which BatchNorm's statistics are recomputed in each draw.
         batch_size: images per batch.
-        batch_dim: the axis of `images` that counts them.
+        batch_dim: the batch axis of `images`.
 
     Raises:
         InputError: `rank` below 2, or BatchNorm without images.
@@ -174,11 +174,11 @@ class CollectSwag(Method):
             self.swag.collect(model)
 
     def loss(self, mc_logits: Tensor, target: Tensor, indices: Tensor) -> Tensor:
-        """The method's."""
+        """The loss of the method."""
         return self.method.loss(mc_logits, target, indices)
 
     def term(self, forward: Forward) -> Tensor:
-        """The method's."""
+        """The additional loss term of the method."""
         return self.method.term(forward)
 
     def finish(self, model: nn.Module) -> None:
@@ -186,7 +186,7 @@ class CollectSwag(Method):
         self.method.finish(model)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The method's state and what was collected."""
+        """The state of the method and the collected statistics."""
         inner = {f"method.{name}": value for name, value in self.method.state_dict().items()}
         return inner | {f"swag.{name}": value for name, value in self.swag.state_dict().items()}
 

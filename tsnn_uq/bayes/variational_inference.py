@@ -100,14 +100,14 @@ def infer(
             ``validation``, which evaluates the network of mean weights.
 
     Returns:
-        The loss, nats an input, and the validation accuracy of each epoch, and the seconds taken.
+        Loss (nats per input) and validation accuracy of each epoch, and the time taken in seconds.
 
     Raises:
         InputError: as `tsnn_uq.training.fit`; or there is weight decay, or `posterior` has another type.
     """
     settings = settings or FitSettings(learning_rate=0.01, weight_decay=0.0)
     if settings.weight_decay:
-        raise InputError(f"weight_decay: expected 0, since the prior is there already; got {settings.weight_decay}")
+        raise InputError(f"weight_decay: expected 0, since the posterior has a prior; got {settings.weight_decay}")
     if not isinstance(posterior, VariationalPosterior):
         raise InputError(f"posterior: expected a VariationalPosterior; got {describe(posterior)}")
     families = {name: family.options for name, family in posterior.weights.items()}

@@ -71,7 +71,7 @@ class VariationalLayer(StochasticLayer):
         return self._random(inputs.unsqueeze(0), mean, variance, timed)[0]
 
     def _random(self, inputs: Tensor, mean: Tensor, variance: Tensor, timed: bool) -> Tensor:
-        """Outputs [T, N, ...] of inputs [T, N, ...], those of each generator with noise from it."""
+        """Random outputs [T, N, ...] of inputs [T, N, ...]; each generator is the source of noise for its group."""
 
         def sums(values: Tensor, weight: Tensor, *, bias: bool = False) -> Tensor:
             parameters = {"weight": weight}

@@ -86,12 +86,12 @@ class VariationalPosterior(nn.Module, Posterior):
         return self.network(inputs)
 
     def sample(self, generator: torch.Generator) -> nn.Module:
-        """Draw a network, its layers of their original classes; ternary weights are exactly scale times -1, 0 or 1."""
+        """Draw a network with layers of the original classes; ternary weights are exactly -1, 0 or 1 times a scale."""
         generator = generator_on(device_of(self.network), generator)
         return self._deployed({name: family.draw(generator) for name, family in self.weights.items()})
 
     def mode(self) -> nn.Module:
-        """The network of the likeliest code of each ternary weight, or of the means of other weights."""
+        """The network with the most likely code of each ternary weight, and the means of other weights."""
         return self._deployed({name: family.mode() for name, family in self.weights.items()})
 
     def _deployed(self, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -108,20 +108,21 @@ def ternary_posterior(
     spread: float = 2.0,
     noise: str = "auto",
 ) -> VariationalPosterior:
-    """Every weight one of -1, 0 and 1 with probabilities of its own, times a scale a layer.
+    """Ternary weights: each is -1, 0 or 1 with its own probabilities, times a scale per layer.
 
-    It begins at the weights of `network`: best at those of a trained one, float or ternary, as in Shayer et al. (2018).
+    The posterior is initialized from the weights of `network`, which should be trained, as in Shayer et al. (2018); it
+    may be float or ternary.
 
     Args:
         network: a network of fully connected layers and convolutions.
         layers: ``"all"``, ``"conv"``, ``"fc"``, names of layers, or a predicate (name, module) -> bool.
-        prior: probabilities of -1, 0 and 1 before any data; the more likely 0, the sparser the draws.
-        certainty: largest probability to begin with, see `tsnn_uq.bayes.weight_distributions.TernaryWeights`.
-        spread: scale to begin with, in standard deviations of a layer's weights.
+        prior: prior probabilities of -1, 0 and 1; the more likely 0, the sparser the draws.
+        certainty: largest initial probability, see `tsnn_uq.bayes.weight_distributions.TernaryWeights`.
+        spread: initial scale, in standard deviations of a layer's weights.
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
 
     Raises:
-        InputError: no layer matches, or a choice that cannot be.
+        InputError: no layer matches, or an option is out of range.
 
     Example:
         >>> posterior = ternary_posterior(nn.Linear(3, 2))
@@ -141,13 +142,13 @@ def gaussian_posterior(
     initial_std: float = 0.1,
     noise: str = "auto",
 ) -> VariationalPosterior:
-    """Float weights, each normal with a mean and a deviation of its own: Bayes by backprop (Blundell et al., 2015).
+    """Normal weights, each with its own mean and standard deviation: Bayes by backprop (Blundell et al., 2015).
 
     Args:
-        network: where the means begin.
+        network: its weights are the initial means.
         layers: as in `ternary_posterior`.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
-        initial_std: standard deviation to begin with, in those of a layer's weights.
+        initial_std: initial standard deviation, in standard deviations of a layer's weights.
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
     """
     options = {"prior_std": prior_std, "initial_std": initial_std}
@@ -162,26 +163,26 @@ def dropconnect_posterior(
     prior_std: float | None = None,
     noise: str = "auto",
 ) -> VariationalPosterior:
-    """Dropconnect read as variational inference (Gal and Ghahramani, 2016): ready as it is, or to be trained further.
+    """Dropconnect as variational inference (Gal and Ghahramani, 2016), for use as it is or for further training.
 
-    For a network that was trained with dropconnect this is the posterior that it has; its draws, unlike those of
-    `tsnn_uq.uncertainty.mc_predict`, are networks. Of ternary weights they are ternary, with 1 / (1 - p) in the scale.
+    A network that was trained with dropconnect has this posterior. Its draws, unlike those of
+    `tsnn_uq.uncertainty.mc_predict`, are networks. Draws of ternary weights are ternary, with 1 / (1 - p) in the scale.
 
     Args:
-        network: where the means begin, its ternary weights frozen.
+        network: its weights are the initial means; ternary weights must be frozen.
         layers: as in `ternary_posterior`.
-        p: probability with which a weight is dropped; None for what each dropconnect layer has.
+        p: probability with which a weight is dropped; None for that of each dropconnect layer.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
         noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
 
     Raises:
-        InputError: no layer matches, a choice that cannot be, or no p for a layer that is no dropconnect layer.
+        InputError: no layer matches, an option is out of range, or `p` is None and a layer has no dropconnect.
     """
     chosen = select_layers(network, layers)
     own = {name: getattr(layer, "p", None) for name, layer in chosen.items()}
     if p is None and None in own.values():
         missing = ", ".join(name for name, value in own.items() if value is None)
-        raise InputError(f"p: expected a probability, since these layers have none of their own: {missing}; got None")
+        raise InputError(f"p: expected a probability, since layers {missing} have no dropconnect; got None")
     options = {name: {"p": value if p is None else p, "prior_std": prior_std} for name, value in own.items()}
     return VariationalPosterior(network, "dropconnect", options, noise=noise)
 

@@ -44,32 +44,32 @@ class WeightFamily(nn.Module):
 
     @abstractmethod
     def guide(self) -> Any:
-        """The distribution of the weights, as Pyro has it."""
+        """The distribution of the weights in Pyro."""
 
     @abstractmethod
     def prior(self) -> Any:
-        """Their prior, as Pyro has it."""
+        """The prior of the weights in Pyro."""
 
 
 class TernaryWeights(WeightFamily):
-    r"""A weight is s c, with a code c in {-1, 0, 1} of its own probabilities and a scale s that the layer shares.
+    r"""A weight is s c, with a code c in {-1, 0, 1}, whose probabilities are its own, and a scale s per layer.
 
-    As Shayer, Levi and Fetaya (2018) have it, :math:`P(c = 0) = \sigma(a)` and :math:`P(c = 1 | c \ne 0) = \sigma(b)`,
-    so that the mean is :math:`s \sigma(-a) \tanh(b / 2)`. A weight w begins, with u = w / s cut off at -1 and 1 and a
-    certainty q, at
+    As in Shayer, Levi and Fetaya (2018), :math:`P(c = 0) = \sigma(a)` and :math:`P(c = 1 | c \ne 0) = \sigma(b)`, so
+    the mean is :math:`s \sigma(-a) \tanh(b / 2)`. With u = w / s clipped to -1 and 1, and a certainty q, the initial
+    probabilities of a weight w are
 
     .. math:: P(c = 0) = q - (2 q - 1) |u|, \quad P(c = 1 | c \ne 0) = (1 + u / P(c \ne 0)) / 2,
 
-    the latter within 1 - q and q: its mean is w for small ones, and nearly so up to s. The scale, which is learned as
-    well, begins at so many standard deviations of the weights, or at their own where they are ternary already. A small
-    scale cuts off many weights, a large one makes noisy draws; Shayer et al. have 1, from which draws of a spiking
-    network, whose neurons then hardly reach their threshold, are much worse than from 2.
+    the latter clipped to 1 - q and q. The initial mean equals w for small weights, and approximately for weights up to
+    s. The scale is learned too. Its initial value is `spread` standard deviations of the weights, or their own scale
+    if they are ternary. A small scale clips many weights, a large one makes draws noisy. Shayer et al. use 1; in
+    spiking networks draws are then much worse than with 2, since neurons hardly reach their threshold.
 
     Args:
-        weight: weights to begin with.
-        prior: probabilities of -1, 0 and 1 before any data; the more likely 0, the sparser the draws.
-        certainty: q, largest probability to begin with.
-        spread: scale to begin with, in standard deviations of the layer's weights.
+        weight: initial weights.
+        prior: prior probabilities of -1, 0 and 1; the more likely 0, the sparser the draws.
+        certainty: q, the largest initial probability.
+        spread: initial scale, in standard deviations of the layer's weights.
     """
 
     def __init__(
@@ -118,24 +118,24 @@ class TernaryWeights(WeightFamily):
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Exactly s times -1, 0 or 1."""
+        """Draw all weights, each exactly -1, 0 or 1 times s."""
         minus, zero, _ = (log.exp() for log in self.log_probabilities())
         level = torch.empty_like(minus).uniform_(generator=generator)
         return self.scale * ((level >= minus + zero).to(level.dtype) - (level < minus).to(level.dtype))
 
     @torch.no_grad()
     def mode(self) -> Tensor:
-        """s times each weight's likeliest code."""
+        """The most likely code of each weight, times s."""
         return self.scale * (torch.stack(self.log_probabilities()).argmax(0) - 1)
 
     def guide(self) -> Any:
-        """Codes, not weights: a scale is no random variable."""
+        """The distribution of the codes; the scale is not random."""
         from tsnn_uq.bayes.pyro_distributions import TernaryCodes
 
         return TernaryCodes(*self.log_probabilities())
 
     def prior(self) -> Any:
-        """The same three probabilities for each code."""
+        """The prior of the codes, the same for all weights."""
         from tsnn_uq.bayes.pyro_distributions import TernaryCodes
 
         logs = self.zero_logit.new_tensor(self.options["prior"]).log()
@@ -143,12 +143,12 @@ class TernaryWeights(WeightFamily):
 
 
 class GaussianWeights(WeightFamily):
-    """Float weights, each with a mean and a standard deviation that are learned (Blundell et al., 2015).
+    """Float weights, each with a learned mean and standard deviation (Blundell et al., 2015).
 
     Args:
-        weight: means to begin with.
+        weight: initial means.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
-        initial_std: standard deviation to begin with, in those of the layer's weights.
+        initial_std: initial standard deviation, in standard deviations of the layer's weights.
     """
 
     def __init__(self, weight: Tensor, prior_std: float | None = None, initial_std: float = 0.1) -> None:
@@ -164,16 +164,16 @@ class GaussianWeights(WeightFamily):
         self.log_std = nn.Parameter((initial_std * spread).log().expand(weight.shape).clone())
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """What is learned, the deviation squared."""
+        """The learned means and variances."""
         return self.mean, (2 * self.log_std).exp()
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Mean plus noise."""
+        """Draw all weights: the means plus noise."""
         return self.mean + self.log_std.exp() * torch.empty_like(self.mean).normal_(generator=generator)
 
     def guide(self) -> Any:
-        """Normal."""
+        """A normal distribution for each weight."""
         from pyro.distributions import Normal
 
         return Normal(self.mean, self.log_std.exp())
@@ -187,10 +187,10 @@ class GaussianWeights(WeightFamily):
 
 
 class DroppedWeights(WeightFamily):
-    """Dropconnect as variational inference: a weight is m / (1 - p), or with probability p zero.
+    """Dropconnect as variational inference: a weight is zero with probability p, and m / (1 - p) otherwise.
 
     Args:
-        weight: means m to begin with.
+        weight: initial means m.
         p: probability with which a weight is dropped, 0 < p < 1; not learned.
         prior_std: standard deviation of the zero-mean normal prior; None for 1 / sqrt(fan-in).
     """
@@ -211,13 +211,13 @@ class DroppedWeights(WeightFamily):
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
-        """Some weights dropped, the others scaled by 1 / (1 - p)."""
+        """Draw all weights: some are dropped, the others scaled by 1 / (1 - p)."""
         p = self.options["p"]
         kept = torch.empty_like(self.mean).uniform_(generator=generator).ge_(p)
         return self.mean * kept.mul_(1 / (1 - p))
 
     def guide(self) -> Any:
-        """A mixture of two points, which Gal and Ghahramani take for narrow Gaussians."""
+        """A mixture of two points, which Gal and Ghahramani approximate by narrow Gaussians."""
         from tsnn_uq.bayes.pyro_distributions import DroppedPoints
 
         return DroppedPoints(self.mean, self.options["p"])

@@ -1,13 +1,13 @@
-r"""Energy of a decision: of a spiking network step by step, and of the equivalent network without spikes.
+r"""Energy of a decision: in a spiking network step by step, and in the equivalent network without spikes.
 
 Three accountings answer different questions, all with the numbers of Horowitz (ISSCC 2014) for 45 nm:
 
 - ``"fetch-all"``: every weight is fetched from memory at every step, as in `tsnn_uq.cost.cost` and Wu et al. (Frontiers
   of Computer Science, doi:10.1007/s11704-025-51519-1). Silent inputs save nothing.
 - ``"operations"``: memory is free, and only synaptic operations count, spikes times fan-out (Rueckauer et al. 2017,
-  doi:10.3389/fnins.2017.00682): 0.9 pJ an addition and 4.6 pJ a multiplication with addition, float32, as in most of
-  the literature (e.g. Rathi and Roy 2020, arXiv 2008.03658). Zero weights are added like others.
-- ``"fetch-spikes"``: a weight is fetched and added once for every input that spiked, and not at all otherwise.
+  doi:10.3389/fnins.2017.00682): 0.9 pJ per addition and 4.6 pJ per multiplication with addition, float32, as in most
+  of the literature (e.g. Rathi and Roy 2020, arXiv 2008.03658). Zero weights are added like others.
+- ``"fetch-spikes"``: a weight is fetched and added once for each spike of its input.
 
 None of them includes the reads and writes of membrane potentials at every step, which a network without spikes does not
 have, or the routing of spikes. In this respect all three favour the spiking network.
@@ -41,8 +41,8 @@ FLOAT_MULTIPLY_PJ = 3.7  # float32
 INTEGER_ADD_PJ = 0.1  # int32
 INTEGER_MULTIPLY_PJ = 0.2  # int8
 
-# By the bits of a weight: activations are float32 beside weights of 32 bits, and else of 8 bits, with int32 sums. A
-# ternary weight adds or subtracts.
+# By the bits of a weight. Activations are float32 with 32-bit weights, otherwise 8-bit integers with int32 sums. With a
+# ternary weight, a MAC is an addition or a subtraction.
 _CONVENTIONAL_PJ = {
     32: FLOAT_MULTIPLY_PJ + FLOAT_ADD_PJ,
     8: INTEGER_MULTIPLY_PJ + INTEGER_ADD_PJ,
@@ -59,16 +59,16 @@ def step_energy(
 ) -> Tensor:
     r"""Energy of each time step of each input.
 
-    With :math:`o_{tn}` operations of a layer at step t of input n, :math:`o'_{tn}` those of them whose weight is not
-    zero, m MACs a step, z the share of zero weights, and b the bits of a weight (32 float, 2 ternary), it is the sum
-    over layers of
+    It is the sum over layers of
 
     .. math:: \text{fetch-all: } m (1 - z) (640 b / 32 + 0.9), \qquad
               \text{operations: } o_{tn} e, \qquad
               \text{fetch-spikes: } o'_{tn} (640 b / 32 + e) \text{ pJ}.
 
-    A layer of floats skips no zeros: z = 0 and :math:`o' = o`. An operation takes :math:`e` = 0.9 pJ, or 4.6 pJ if
-    neither the inputs are spikes nor the weights ternary, since it then multiplies.
+    Here :math:`o_{tn}` is the number of operations of the layer at step t of input n, :math:`o'_{tn}` the number of
+    those whose weight is not zero, m the MACs per step, z the share of zero weights, and b the bits per weight (32
+    float, 2 ternary). A float layer skips no zeros: z = 0 and :math:`o' = o`. An operation takes :math:`e` = 0.9 pJ, or
+    4.6 pJ if the inputs are not spikes and the weights not ternary, since it then multiplies.
 
     Args:
         layers: from `count_layers`.
@@ -81,7 +81,7 @@ def step_energy(
         pJ, float64 [T, N].
 
     Raises:
-        InputError: an unknown accounting, or counts of other layers.
+        InputError: the accounting is unknown, or `layers` and `activity` have different layers.
 
     Example:
         >>> from tsnn_uq.cost import count_activity, count_layers
@@ -148,14 +148,14 @@ def conventional_energy(layers: Sequence[LayerCount], bits: int, accounting: str
 
     Args:
         layers: from `count_layers`, of the spiking network.
-        bits: 8 or 2 bits a weight; spiking networks are usually compared with 32.
+        bits: 32, 8 or 2 bits per weight; spiking networks are usually compared with 32.
         accounting: as in `step_energy`; ``"fetch-all"`` and ``"fetch-spikes"`` are the same here.
 
     Returns:
         pJ.
 
     Raises:
-        InputError: an unknown accounting or number of bits.
+        InputError: the accounting or the number of bits is unknown.
 
     Example:
         >>> layers = [LayerCount("fc", "fc", weights=1000, macs=1000, sparsity=0.5, ternary=True)]
@@ -174,7 +174,7 @@ def break_even_rate(layers: Sequence[LayerCount], steps: float, bits: int, accou
     """The firing rate at which a decision costs as much energy as without spikes.
 
     A network that fires more often needs more than `conventional_energy`. All inputs of all layers are assumed to be
-    spikes of the same rate, and edges of a map to be like its middle. Above 1, the spiking network always needs less.
+    spikes of the same rate, and border effects are neglected. If it is above 1, the spiking network always needs less.
     With a model of memory and routing, Yan et al. (2024, arXiv 2409.08290) find 5.7 % for T = 5.
 
     Args:

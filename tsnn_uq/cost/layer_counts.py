@@ -63,11 +63,11 @@ class LayerCount:
 def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: int = 0) -> tuple[LayerCount, ...]:
     """Count every layer of `model`; sizes come from one forward pass in evaluation mode.
 
-    MACs come from geometry: ``weights`` for a linear layer, ``weights x output positions`` for a convolution (a
-    weight meets every output position once; groups, stride, dilation and padding are in that product), ``weights x
-    input positions`` for a transposed one. So it does not matter how often the network runs a layer for its time steps,
-    or whether it folds them into the batch; a layer that is called several times in each step costs as many times
-    (`tsnn_uq.cost.layer_calls` tells the two cases apart). A linear layer is assumed to act once on each input, not
+    MACs are ``weights`` for a linear layer, ``weights x output positions`` for a convolution (each weight is used once
+    per output position, with any groups, stride, dilation and padding), and ``weights x input positions`` for a
+    transposed one. They do not depend on how often the network runs a layer for its time steps, or whether it folds
+    them into the batch. A layer that is called several times in each step counts several times
+    (`tsnn_uq.cost.layer_calls` distinguishes the two cases). A linear layer is assumed to act once on each input, not
     along a further axis of tokens.
 
     Shared tensors are stored once: a layer that is used at several places is listed once, by its first name, and a
@@ -82,8 +82,8 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
 
     Args:
         model: any module.
-        example_input: inputs of `model`, e.g. [N, ...] or [T, N, ...]; N and T do not matter. Of a Dataset or a
-            DataLoader the first two inputs are used.
+        example_input: inputs of `model`, e.g. [N, ...] or [T, N, ...], with any N and T; or a Dataset or DataLoader,
+            of which the first two inputs are used.
         batch_dim: the axis along which items of a Dataset are stacked.
 
     Returns:

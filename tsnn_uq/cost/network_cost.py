@@ -51,7 +51,7 @@ class Cost:
 def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accounting: str = "layer") -> Cost:
     """Storage, FLOPs and energy of a network, from the counts of its layers.
 
-    For a layer with weights of ``bits`` bits (32 float, 2 ternary) of whose MACs the share ``skipped`` is skipped:
+    For a layer with ``bits`` bits per weight (32 float, 2 ternary) that skips the share ``skipped`` of its MACs:
 
         flops  = MACs (1 - skipped) x (2 float: multiply and add; 1 ternary: add)            one time step
         energy = samples x steps x MACs (1 - skipped) x (640 bits / 32 + 0.9) pJ              the whole inference
@@ -64,13 +64,13 @@ def cost(layers: Sequence[LayerCount], *, steps: float, samples: int = 1, accoun
     stores 32 bits per float weight, 2 bits per ternary weight (whole bytes per layer), 32 bits per scale and 32 bits
     for each bias or other parameter.
 
-    ``accounting="paper"`` is the paper's: the sparsity of the whole network is skipped in every layer, and only weights
-    are stored, neither scales nor biases. In a partly ternary network this credits float layers with zeros they do not
-    have. The number of steps may be an effective, fractional one.
+    ``accounting="paper"`` follows the paper: every layer skips the sparsity of the whole network, and only weights are
+    stored, neither scales nor biases. In a partly ternary network this credits float layers with zeros they do not
+    have.
 
     Args:
         layers: from `count_layers`, or made by hand.
-        steps: time steps of one pass.
+        steps: time steps of one pass; need not be whole.
         samples: passes of one Monte Carlo prediction, S; multiplies only the energy.
         accounting: ``"layer"`` or ``"paper"``.
 

@@ -28,8 +28,7 @@ class LayerActivity:
     Attributes:
         name: path of the module in the network.
         spiking: whether its inputs are spikes: zero, or the same number for all.
-        operations: int64 [T, N]. For spikes, spikes times fan-out. For other inputs, all pairs count, including zero
-            inputs.
+        operations: int64 [T, N]; spikes times fan-out. If inputs are not spikes, zero inputs count as well.
         nonzero: int64 [T, N], the operations whose weight is not zero.
     """
 
@@ -98,9 +97,9 @@ def count_activity(model: nn.Module, inputs: Tensor, *, batch_size: int | None =
 class _Call:
     """One call of a layer, with leading axes [...] such as [T, N]."""
 
-    value: float | None  #: of all spikes; None if inputs differ, 0 if all are zero
-    by_spikes: Tensor | None  #: all operations of spikes, and those with nonzero weights, int64 [..., 2]
-    dense: Tensor  #: the same for inputs that are not spikes
+    value: float | None  #: the value of all spikes; None if inputs differ, 0 if all are zero
+    by_spikes: Tensor | None  #: operations if inputs are spikes, all and those of nonzero weights, int64 [..., 2]
+    dense: Tensor  #: the same if inputs are not spikes
 
 
 LayerCalls = tuple[list[_Call], tuple[int, int]]
@@ -135,7 +134,7 @@ def _spike_value(inputs: Tensor) -> float | None:
 
 
 def _uses(layer: Any, active: Tensor, weight: Tensor) -> Tensor:
-    """Number of pairs of a one in `weight` and a one in inputs [n, ...], both binary: float64 [n]."""
+    """Number of times that a 1 in binary inputs [n, ...] meets a 1 in a binary `weight`, float64 [n]."""
     if not is_conv("", layer):
         return active.double() @ weight.sum(0, dtype=torch.float64)
     # All output channels of a group read the same inputs, so their kernels can be summed.
@@ -158,7 +157,7 @@ def _total(name: str, blocks: Sequence[LayerCalls]) -> LayerActivity:
 
 
 def _by_step(name: str, calls: Sequence[Tensor | None], steps: int, count: int) -> Tensor:
-    """Counts [T, N, 2] of the calls of a layer [..., 2], of all steps each, or of one step each."""
+    """Counts [T, N, 2] from those of a layer's calls [..., 2], each for all steps or for a single step."""
     total = torch.zeros(steps, count, 2, dtype=torch.int64)
     single = []
     for call in calls:

@@ -55,7 +55,7 @@ def warped(
             raise InputError(f"{name}: expected 0 to {most:g}; got {describe(bound)}")
     draws = 2 * torch.rand(5, len(images), generator=generator, dtype=images.dtype, device=images.device) - 1
     angle, larger, slant = math.radians(degrees) * draws[0], scale * draws[1], shear * draws[2]
-    right, down = 2 * shift * draws[3:]  # for affine_grid, sides are 2 long
+    right, down = 2 * shift * draws[3:]  # coordinates of affine_grid span 2
     cos, sin, size = angle.cos(), angle.sin(), 1 + larger
     rows = torch.stack([size * cos, slant - size * sin, right], -1), torch.stack([size * sin, size * cos, down], -1)
     return mapped(images, torch.stack(rows, dim=1))

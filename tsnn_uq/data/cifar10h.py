@@ -47,5 +47,5 @@ def human_answers(data_dir: str | Path | None = None) -> Tensor:
     whole = counts.shape == SHAPE and np.issubdtype(counts.dtype, np.number) and (counts == np.rint(counts)).all()
     if not whole or counts.min() < 0 or counts.sum(1).min() < 1:
         got = f"{counts.dtype} {list(counts.shape)}"
-        raise InputError(f"{path}: expected counts of answers {list(SHAPE)}, some to each image; got {got}")
+        raise InputError(f"{path}: expected counts {list(SHAPE)}, at least one per image; got {got}")
     return torch.from_numpy(counts.astype(np.int64))

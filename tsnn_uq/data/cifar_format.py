@@ -41,8 +41,8 @@ def parse_records(content: bytes, shape: tuple[int, int, int]) -> tuple[NDArray[
 def records_of_pickle(content: bytes, origin: str) -> bytes:
     """Convert a pickled batch of CIFAR-10, as in torchvision's ``cifar-10-batches-py``, to the binary format.
 
-    A pickle can call any function that it names. Here each call is only recorded, names of anything but an array are
-    errors, and the array is built from its bytes.
+    A pickle can call any function that it names. Here calls are recorded and not made, only the names that an array
+    needs are allowed, and the array is built from its bytes.
 
     Args:
         content: the pickle.
@@ -56,7 +56,7 @@ def records_of_pickle(content: bytes, origin: str) -> bytes:
         labels, data = (batch.get(name.encode(), batch.get(name)) for name in ("labels", "data"))
         _, shape, dtype, by_columns, pixels = data.state
         if dtype.arguments[0] not in ("u1", b"u1") or by_columns or not isinstance(pixels, bytes):
-            raise ValueError("its array is not one of bytes, row by row")
+            raise ValueError("its array is not of bytes in row-major order")
         rows = np.frombuffer(pixels, np.uint8).reshape(shape)
         return np.column_stack([np.array(labels, np.uint8), rows]).tobytes()
     except Exception as error:  # a damaged pickle can raise any error
@@ -81,5 +81,5 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> type[_Call]:
         if (module, name) not in ARRAYS:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which has no place in it")
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not part of an array")
         return _Call

@@ -1,4 +1,4 @@
-"""Common corruptions of images: fourteen of the fifteen of CIFAR-10-C in five severities, and those of MNIST-C.
+"""Common image corruptions: fourteen of the fifteen kinds of CIFAR-10-C in five severities, and those of MNIST-C.
 
 The corruptions are reimplemented from Hendrycks and Dietterich (2019, arXiv 1903.12261), with the constants of
 CIFAR-10-C, and from Mu and Gilmer (2019, arXiv 1906.02337). Images look like the published ones but differ in their
@@ -55,7 +55,7 @@ def corrupted(images: Tensor, kind: str, severity: int, generator: Generator) ->
     Args:
         images: [N, C, H, W] in [0, 1], grey or coloured (C of 1 or 3).
         kind: a name in `CORRUPTIONS` or `DIGIT_CORRUPTIONS`.
-        severity: 1 to 5; kinds without degrees only have 1.
+        severity: 1 to 5; some kinds only have 1.
         generator: source of randomness, on the CPU.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Cross-validation: every input of a data set is tested on once."""
+"""Cross-validation: each input of a data set is in the test part of exactly one fold."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def load_fold(
     steps: int | None = None,
     skip_bad: bool = False,
 ) -> Splits:
-    """Load all of a data set, split for one fold of a repeated cross-validation.
+    """Load a whole data set, split for one fold of a repeated cross-validation.
 
-    Seeds 0 .. folds - 1 are the folds of one stratified division of the data; their test parts are disjoint and cover
-    all inputs. The next `folds` seeds are those of the next division. The validation part is drawn from the remaining
-    inputs and has the size of the test part.
+    Seeds 0 to folds - 1 are the folds of one stratified division of the data. Their test parts are disjoint and cover
+    all inputs. The next `folds` seeds are the folds of another division. The validation part is drawn from the
+    remaining inputs and is as large as the test part.
 
     Args:
-        name: as for `tsnn_uq.data.load`, like all other arguments.
-        data_dir: where files are looked for.
-        folds: parts of a division, at least 3 (one to test, one to validate, the rest to train).
-        seed: which fold of which division.
-        bin_ms: of events alone.
-        steps: of events alone.
-        skip_bad: of recordings alone.
+        name: as for `tsnn_uq.data.load`.
+        data_dir: as for `tsnn_uq.data.load`.
+        folds: number of parts, at least 3: one to test, one to validate, the rest to train.
+        seed: selects fold ``seed % folds`` of division ``seed // folds``.
+        bin_ms: as for `tsnn_uq.data.load`.
+        steps: as for `tsnn_uq.data.load`.
+        skip_bad: as for `tsnn_uq.data.load`.
 
     Raises:
-        InputError: `folds` or `seed` is out of range, or what `load` raises.
+        InputError: `folds` or `seed` is out of range, or `load` raises.
 
     Example:
         >>> parts = [load_fold("digits", folds=5, seed=seed).test for seed in range(5)]
@@ -57,16 +57,16 @@ def fold_of(everything: Dataset, name: str, *, folds: int, seed: int) -> Splits:
 
     Args:
         everything: all inputs.
-        name: of the data set, on which the division depends.
-        folds: parts of a division.
-        seed: which fold of which division.
+        name: name of the data set; the division depends on it.
+        folds: number of parts, at least 3.
+        seed: selects fold ``seed % folds`` of division ``seed // folds``.
 
     Raises:
         InputError: `folds` or `seed` is out of range.
     """
     check_positive("folds", folds, integer=True)
     if folds < 3:
-        raise InputError(f"folds: expected at least 3: to test, to validate and to train; got {folds}")
+        raise InputError(f"folds: expected at least 3 (test, validation and training); got {folds}")
     if seed < 0:
         raise InputError(f"seed: expected a whole number of at least 0; got {seed}")
     division, fold = divmod(seed, folds)
@@ -82,7 +82,7 @@ def fold_of(everything: Dataset, name: str, *, folds: int, seed: int) -> Splits:
 
 
 def _parts(labels: Tensor, folds: int, generator: torch.Generator) -> Tensor:
-    """The part [N] of each input: a random order, dealt out class by class."""
+    """The part [N] of each input: inputs in random order are dealt out class by class."""
     order = torch.randperm(len(labels), generator=generator)
     dealt = order[labels[order].argsort(stable=True)]
     part = torch.empty_like(labels)

@@ -68,7 +68,7 @@ class Source:
         return self.url.endswith(("/", ".tar.gz"))
 
     def count(self, part: Literal["train", "test"]) -> int:
-        """Number of images of a part, by the size of its files."""
+        """Number of images of a part, computed from the size of its files."""
         files: tuple[File, ...] = getattr(self, part)
         if self.layout == "cifar":
             return sum(file.size for file in files) // (1 + math.prod(self.shape))

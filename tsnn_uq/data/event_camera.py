@@ -111,7 +111,7 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
         images: uint8 [N, 28, 28] intensities.
         camera: its settings.
         sensor: its pixels.
-        rng: source of the noise. The recordings of the first images do not depend on those after them.
+        rng: source of the noise. A recording does not depend on the images after it.
 
     Returns:
         N arrays of int32, one number for each event in the order of time: ``time_us << 12 | place``.
@@ -133,7 +133,7 @@ def record(images: Array, camera: Camera, sensor: Sensor, rng: np.random.Generat
         pixels = sensor.thresholds, sensor.noise
         count = _record(picture, corners, parts, times + delay, end, constants, *pixels, rng, words)
         if count > CAPACITY:
-            raise InputError(f"images: expected pictures like MNIST's; got one that makes {count} events")
+            raise InputError(f"images: expected pictures like MNIST's; got one with {count} events")
         recordings.append(np.sort(words[:count]).astype(np.int32))
     return recordings
 

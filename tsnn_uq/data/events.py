@@ -1,4 +1,4 @@
-"""Events of a vision sensor: reading N-MNIST's files, and recordings as packed spikes over time."""
+"""Events of a vision sensor: read N-MNIST's files, and pack recordings into spikes over time."""
 
 from __future__ import annotations
 
@@ -160,10 +160,10 @@ class EventDataset(Dataset):
     Args:
         images: [N, T, 289] uint8, laid out as `tsnn_uq.coding.pack_spikes` does with [N, T, 2312].
         labels: [N] class numbers of any integer dtype, kept as int64.
-        name: name of the data set; that of simulated recordings says so.
+        name: name of the data set.
         classes: number of classes.
         bin_ms: width of a time step in milliseconds.
-        skipped: for each recording of the part that was left out, what is wrong with it.
+        skipped: an error message for each recording that was left out.
 
     Raises:
         InputError: shapes, dtypes or counts do not fit.

@@ -22,11 +22,11 @@ UBYTE = 0x08
 def unpack(packed: bytes, limit: int) -> bytes:
     """Gunzip `packed` if it is gzipped, stopping one byte after `limit`.
 
-    The magic number decides and not a file name, which browsers change as they like.
+    The magic number decides, not the file name, which browsers may change.
 
     Args:
         packed: content of an idx or idx.gz file.
-        limit: bytes; longer content comes out as `limit` + 1 bytes, so that a foreign file cannot fill the memory.
+        limit: expected number of bytes. At most one more is returned, so that a wrong file cannot fill the memory.
 
     Raises:
         OSError, EOFError, zlib.error: a corrupt or truncated gzip stream.
@@ -62,7 +62,7 @@ def parse_idx(content: bytes, origin: str) -> NDArray[np.uint8]:
         origin: the file's path, for error messages.
 
     Raises:
-        InputError: another magic number, or more or fewer bytes than the lengths announce.
+        InputError: the magic number is wrong, or the number of bytes does not match the lengths.
 
     Example:
         >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]), "labels")

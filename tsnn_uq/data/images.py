@@ -55,7 +55,7 @@ class Dataset(TensorDataset):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Images and labels, as torch's ``TensorDataset`` has them."""
+        """Images and labels, as in torch's ``TensorDataset``."""
         return self.images, self.labels
 
     def __len__(self) -> int:

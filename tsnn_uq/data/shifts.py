@@ -30,7 +30,7 @@ def rotated(images: Tensor, degrees: float) -> Tensor:
     _check("degrees", degrees, -math.inf, images)
     sin, cos = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     turned = mapped(images, torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]], dtype=torch.float64))
-    return turned.clamp(0, 1)  # the four weights may sum to a rounding error more than 1
+    return turned.clamp(0, 1)  # rounded weights may sum to slightly more than 1
 
 
 def noisy(images: Tensor, sigma: float, generator: Generator) -> Tensor:

@@ -11,8 +11,8 @@ can be compared with the simulation of its image. All 1,000, real and simulated:
     time between two events of a pixel, median          4.2 ms (same sign), 27.6 (other sign)    4.6, 27.0
 
 The rates of OFF and ON events over time, in 5 ms, correlate with 0.991; the mean pictures of the six (polarity,
-saccade) with 0.981 to 0.985, and those of single recordings, pixel by pixel, with 0.94. What a simulation lacks: the
-real sensor's pattern of thresholds, and what else makes real recordings of one image differ.
+saccade) with 0.981 to 0.985, and those of single recordings, pixel by pixel, with 0.94. The simulation does not have
+the real sensor's pattern of thresholds, nor other causes of differences between real recordings of the same image.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from tsnn_uq.seeds import derive_seed
 __all__ = ["NAME", "SimulatedRecordings", "cached", "simulated_recordings"]
 
 NAME = "nmnist-simulated"
-SEED = 0  # of the simulation: it belongs to the data, as the test part does, and not to a run
-VERSION = 1  # to be raised when the simulation changes beyond its settings
+SEED = 0  # the same for all runs, since the simulation is part of the data
+VERSION = 1  # increase when the simulation changes in more than its settings
 KIND = "simulated recordings"
 BLOCK = 500  # simulated between two calls of `progress`
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRecordings:
-    """Simulated events, to be binned when they are selected.
+    """Simulated recordings, which are binned when they are selected.
 
     Args:
-        words: int32 [E], the events of all recordings, each ``time_us << 12 | place`` as `record` gives them.
-        ends: int64 [N], the number of events up to each recording's end.
+        words: int32 [E], the events of all recordings, each ``time_us << 12 | place`` as returned by `record`.
+        ends: int64 [N], the number of events up to the end of each recording.
         labels: int64 [N].
-        windows: how the time is divided.
+        windows: the time windows.
     """
 
     words: Tensor
@@ -66,7 +66,7 @@ class SimulatedRecordings:
         return len(self.labels)
 
     def select(self, indices: Tensor) -> EventDataset:
-        """The recordings with these `indices` [M], in their order, as spikes in discrete time."""
+        """The recordings at `indices` [M], in this order, as spikes in discrete time."""
         from tsnn_uq.data.event_camera import TIME_BIT
 
         packer, words = Packer(self.windows), self.words.numpy()
@@ -83,18 +83,20 @@ def simulated_recordings(
     windows: Windows | None = None,
     progress: Progress = silent,
 ) -> SimulatedRecordings:
-    """The simulated recordings of MNIST's part, from the cache, or made now (60,000 take some minutes) and put there.
+    """Load the simulated recordings of a part of MNIST from the cache; on the first call, simulate and cache them.
 
-    The cache is the folder ``cache`` of the data folder, or of the user's cache folder where that cannot be written.
+    Simulating 60,000 recordings takes some minutes. The cache is the folder ``cache`` of the data folder, or of the
+    user's cache folder if the data folder is not writable.
 
     Args:
         part: ``"train"`` or ``"test"``.
-        data_dir: as for `data_folder`; it is also where MNIST is found or fetched to.
-        windows: how the time is divided; by default into milliseconds.
+        data_dir: as for `data_folder`; MNIST is read from it, or downloaded to it.
+        windows: the time windows; by default 1 ms each.
         progress: called while recordings are simulated.
 
     Raises:
-        InputError: MNIST cannot be had, no cache folder can be written, or the file in the cache is damaged.
+        InputError: MNIST is missing and cannot be downloaded, no cache folder is writable, or the cached file is
+            damaged.
     """
     path = cached(part, data_dir)
     if path is None:
@@ -102,12 +104,12 @@ def simulated_recordings(
     tensors, _ = read_tensors(path, KIND)
     words, ends, labels = (tensors.get(name, torch.empty(0)) for name in ("words", "ends", "labels"))
     if len(labels) != len(ends) or not len(ends) or int(ends[-1]) != len(words):
-        raise InputError(f"{path}: expected words, ends and labels of {KIND}; it is damaged; delete it to start afresh")
+        raise InputError(f"{path}: expected words, ends and labels of {KIND}; it is damaged (delete it)")
     return SimulatedRecordings(words, ends, labels, windows or Windows())
 
 
 def cached(part: Literal["train", "test"], data_dir: str | Path | None = None) -> Path | None:
-    """The path of the part in the cache, or None."""
+    """The path of the cached recordings of a part, or None."""
     return next((path for path in _places(part, data_dir) if path.is_file()), None)
 
 
@@ -123,7 +125,7 @@ def _settings(part: Literal["train", "test"]) -> dict[str, Any]:
 def _places(part: Literal["train", "test"], data_dir: str | Path | None) -> list[Path]:
     import pooch
 
-    # Too many settings to be spelt out in a name: it holds their hash, and the file's header holds them all.
+    # The settings are too many for a file name, so it has their hash; the file's header has all of them.
     digest = hashlib.sha256(repr(_settings(part)).encode()).hexdigest()[:16]
     folders = dict.fromkeys((data_folder(data_dir), Path(pooch.os_cache("tsnn-uq"))))
     return [folder / "cache" / f"{NAME}-{part}-{digest}.safetensors" for folder in folders]
@@ -133,7 +135,7 @@ def _writable(places: list[Path]) -> Path:
     for path in places[:-1]:
         data = path.parent.parent
         if data.is_dir() and not data.stat().st_mode & S_IWUSR:
-            continue  # marked as not to be written, which would not stop a superuser
+            continue  # marked read-only; a superuser could write there all the same
         try:
             require_writable(path.parent)
         except InputError:

@@ -28,21 +28,21 @@ PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 DIGITS_TEST = 360
 VALIDATION = {"digits": 180, "nmnist-small": 100}
 VALIDATION_ELSE = 5000
-# The real recordings of a small N-MNIST show these images, and are to test what was trained on simulated ones.
+# The images of N-MNIST's first recordings, which may test networks that were trained on simulated recordings.
 LEFT_OUT = {"nmnist-simulated": 1000}
 AUGMENTATIONS = {"cifar10": crop_and_flip}
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set in three parts without a common input.
+    """A data set in three disjoint parts.
 
     Args:
         train: the training part.
-        validation: the part for choices, such as temperatures.
+        validation: the part on which choices are made, such as temperatures.
         test: the test part.
         name: name of the data set.
-        augment: random changes of training images that are usual for it, for `tsnn_uq.training.fit`; None for none.
+        augment: the usual augmentation of its training images, for `tsnn_uq.training.fit`; None for none.
     """
 
     train: Dataset
@@ -57,13 +57,13 @@ class Part(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the data set."""
+        """Name of the data set."""
 
     def __len__(self) -> int:
         """Number of inputs."""
 
     def select(self, indices: Tensor) -> Dataset:
-        """The inputs with these `indices` [M], in their order."""
+        """The inputs at `indices` [M], in this order."""
 
 
 def load(
@@ -78,25 +78,26 @@ def load(
 ) -> Splits:
     """Load a data set with its fixed splits.
 
-    The test part is the official one and the same for every seed (of digits, which has none, 360 images drawn once),
-    so no seed can train on what another seed, or `load_test`, tests on. `seed` draws the validation part from the rest.
+    The test part is the official one (digits has none: 360 images are drawn once). It is the same for every seed, so
+    no seed trains on an input that another seed, or `load_test`, tests on. The validation part is drawn by `seed` from
+    the rest.
 
     Args:
         name: ``"digits"`` (8 x 8 pixels, no files), ``"mnist"`` or ``"fashion-mnist"`` (28 x 28), or ``"cifar10"``
-            (32 x 32, coloured, with random crops and flips as ``augment``); or events, as
-            `tsnn_uq.data.EventDataset`: ``"nmnist"`` (34 x 34), or ``"nmnist-simulated"``, simulated from MNIST, whose
-            first 1,000 training images are left out, since N-MNIST's first 1,000 recordings show them.
-        data_dir: where files are looked for and fetched to; see `data_folder`. N-MNIST is not fetched.
-        seed: of the choice of the validation inputs.
-        validation: their number; by default 5,000, 180 of digits, and 100 of an N-MNIST that is not the full one
-            (whose parts are then named ``"nmnist-small"``).
-        bin_ms: of events alone: width of a time step in milliseconds, by default 1.
-        steps: of events alone: number of time steps from the recording's start, by default as many as 306 ms need.
-        skip_bad: of recordings in files alone: leave damaged ones out and tell of them in ``skipped``.
+            (32 x 32, coloured, with random crops and flips as ``augment``). Events, as `tsnn_uq.data.EventDataset`:
+            ``"nmnist"`` (34 x 34), or ``"nmnist-simulated"``, simulated from MNIST without its first 1,000 training
+            images, which N-MNIST's first 1,000 recordings show.
+        data_dir: where files are looked for and downloaded to; see `data_folder`. N-MNIST is not downloaded.
+        seed: seed of the choice of validation inputs.
+        validation: number of validation inputs. By default 5,000; for digits 180; for an incomplete N-MNIST, whose
+            parts are named ``"nmnist-small"``, 100.
+        bin_ms: for events only: width of a time step in milliseconds, by default 1.
+        steps: for events only: number of time steps from the recording's start, by default enough for 306 ms.
+        skip_bad: for N-MNIST only: skip damaged recordings and list them in ``skipped``, instead of raising.
 
     Raises:
-        InputError: the name is unknown, a file is damaged or missing and cannot be fetched, `validation` leaves
-            nothing to train on, or an argument of events was given for images.
+        InputError: the name is unknown, a file is damaged, or missing and cannot be downloaded, `validation` leaves
+            nothing to train on, or an argument for events was given with images.
 
     Example:
         >>> splits = load("digits")
@@ -130,16 +131,19 @@ def load_test(
     """Load only a test part, optionally shifted; the training files are not needed.
 
     Args:
-        name: as for `load`, and of images with ``:shift=amount`` after it for a shift of `SHIFTS`, e.g.
-            ``"mnist:rotate=30"``, or ``:kind=severity`` for one of `CORRUPTIONS`, e.g. ``"mnist:fog=3"``; also
-            ``"noise"``, which is made, and ``"emnist-letters"`` and ``"notmnist"``, which have no training part here.
+        name: as for `load`; also ``"noise"``, which is generated, and ``"emnist-letters"`` and ``"notmnist"``, which
+            only have a test part. Images can be shifted: ``:shift=amount`` after the name for one of `SHIFTS`, e.g.
+            ``"mnist:rotate=30"``, or ``:kind=severity`` for one of `CORRUPTIONS`, e.g. ``"mnist:fog=3"``.
         data_dir: as for `load`.
-        seed: of a random shift; it does not choose the inputs.
-        bin_ms: as for `load`, and so are steps and skip_bad.
-        shape: what a network takes, to which images are fitted; see `tsnn_uq.data.fitted`.
+        seed: seed of a random shift; the inputs do not depend on it.
+        bin_ms: as for `load`.
+        steps: as for `load`.
+        skip_bad: as for `load`.
+        shape: input shape of a network, to which images are converted; see `tsnn_uq.data.fitted`.
 
     Raises:
-        InputError: the name or shift is unknown, the amount is bad, or a file is damaged or cannot be had.
+        InputError: the name or shift is unknown, the amount is invalid, or a file is damaged, or missing and cannot be
+            downloaded.
 
     Example:
         >>> load_test("digits:noise=0.5").name
@@ -150,7 +154,7 @@ def load_test(
     if colon:
         parse_shift(shift)  # raises before anything is read or downloaded
         if base in EVENT_SETS:
-            raise InputError(f"shift: expected none, for {base} are events and not images; got {shift!r}")
+            raise InputError(f"shift: expected none, since {base} has events, not images; got {shift!r}")
     if base == "noise":
         test = noise() if shape is None else noise(shape=shape)
     else:
@@ -167,14 +171,14 @@ def load_all(
     steps: int | None = None,
     skip_bad: bool = False,
 ) -> Dataset:
-    """Load a whole data set, the training part and then the test part, e.g. for cross-validation.
+    """Load a whole data set, the training part followed by the test part, e.g. for cross-validation.
 
     Args:
-        name: as for `load`, and so are the others.
-        data_dir: where files are looked for.
-        bin_ms: width of a time step in milliseconds.
-        steps: number of time steps.
-        skip_bad: leave damaged recordings out.
+        name: as for `load`.
+        data_dir: as for `load`.
+        bin_ms: as for `load`.
+        steps: as for `load`.
+        skip_bad: as for `load`.
 
     Raises:
         InputError: as for `load`.
@@ -191,7 +195,7 @@ def load_all(
 def _check(
     name: str, bin_ms: float | None, steps: int | None, skip_bad: bool, *, also: Collection[str] = ()
 ) -> Windows:
-    """How the time is divided, if the name is known and takes the arguments that were given."""
+    """Check the name and the arguments given with it, and return the time windows."""
     check_choice("data set", name, dict.fromkeys(("digits", *trainable(), *EVENT_SETS, *also)))
     for argument, value, takers in (
         ("bin_ms", bin_ms, EVENT_SETS),
@@ -199,7 +203,7 @@ def _check(
         ("skip_bad", skip_bad or None, ("nmnist",)),
     ):
         if value is not None and name not in takers:
-            raise InputError(f"{argument}: expected with {' or '.join(takers)} alone; got {value} for {name}")
+            raise InputError(f"{argument}: expected only with {' or '.join(takers)}; got {value} for {name}")
     return Windows(1.0 if bin_ms is None else bin_ms, steps)
 
 
@@ -226,7 +230,7 @@ def _digits() -> tuple[Dataset, Dataset]:
 
 
 def split_shift(name: str) -> tuple[str, str]:
-    """A data set's name and the shift after it, or an empty text.
+    """Split a name into the data set and the shift after it, which may be empty.
 
     Example:
         >>> split_shift("mine.py:load:rotate=30"), split_shift("mine.py:load")
@@ -237,7 +241,7 @@ def split_shift(name: str) -> tuple[str, str]:
 
 
 def is_foreign(own: str, name: str) -> bool:
-    """Whether labels of a data set, shifted or not, mean nothing to a network trained on `own`.
+    """Whether a data set, shifted or not, has other classes than `own`.
 
     Example:
         >>> is_foreign("mine.py:load", "mine.py:load:rotate=30"), is_foreign("mnist", "fashion-mnist")

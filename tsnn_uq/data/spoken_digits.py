@@ -31,12 +31,12 @@ __all__ = ["CODES", "SPEAKERS", "SpokenDataset", "level_crossings", "load_spoken
 NAME = "fsdd"
 WHERE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 FOLDERS = (NAME, "free-spoken-digit-dataset", "free-spoken-digit-dataset-master")
-SHA256 = "45a9b976ba3397a2fd5c70a9f2e43c34f442a3a6be47392ecfc41174b678f37e"  # of all names and contents, by name
+SHA256 = "45a9b976ba3397a2fd5c70a9f2e43c34f442a3a6be47392ecfc41174b678f37e"  # of all files in order of name
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 CLASSES, TAKES, TESTED = 10, 50, 5  # the first takes of each digit and speaker are the official test part
 VALIDATION = 300
-RATE, WINDOW, HOP, POINTS = 8000, 200, 100, 256  # samples a second; of a window, between windows, of a transform
-RANGE_DB = 60.0  # below the loudest band and frame of a recording, where silence begins
+RATE, WINDOW, HOP, POINTS = 8000, 200, 100, 256  # samples: per second, window, step and transform
+RANGE_DB = 60.0  # between the loudest band and frame of a recording and silence
 CODES = ("crossings", "current")
 
 
@@ -48,9 +48,9 @@ class SpokenDataset(Dataset):
         images: [N, T, ...]: currents, float32 [N, T, 1, 1, B]; or spikes packed to bits, uint8 [N, T, bytes], as
             `tsnn_uq.coding.pack_spikes` does with [N, T, 2 L B].
         labels: [N] digits.
-        name: what they are.
+        name: name of the data set.
         classes: number of classes.
-        one_step: shape of an input at one time, (1, 1, B) or (2, L, B): directions, levels and bands.
+        one_step: shape of an input in one time step, (1, 1, B) or (2, L, B): directions, levels and bands.
     """
 
     one_step: tuple[int, ...] = ()
@@ -61,26 +61,26 @@ class SpokenDataset(Dataset):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What a network sees of one input at one time."""
+        """Shape of an input in one time step."""
         return self.one_step
 
 
 def mel_energies(samples: NDArray[Any], *, frames: int = 50, bands: int = 32) -> NDArray[np.float32]:
-    """How loud each band of a recording is over time, from 0 (60 dB below its loudest) to 1.
+    """Logarithmic mel energies of a recording over time, from 0 (60 dB below the loudest) to 1.
 
-    Power of the short-time Fourier transform (Hann windows of 25 ms, every 12.5 ms), summed by triangles that are
-    evenly spaced on the mel scale 2595 log10(1 + f / 700) from 0 to 4 kHz, and the logarithm of that.
+    The power of the short-time Fourier transform (Hann windows of 25 ms, every 12.5 ms) is summed with triangular
+    filters, evenly spaced on the mel scale 2595 log10(1 + f / 700) from 0 to 4 kHz.
 
     Args:
-        samples: [n], 8,000 a second.
-        frames: number of windows T; what comes later is left out, and silence follows what is shorter.
-        bands: number of triangles B.
+        samples: [n], 8,000 per second.
+        frames: number of windows T; longer recordings are cut off, shorter ones padded with silence.
+        bands: number of filters B.
 
     Returns:
         [T, B] float32.
 
     Raises:
-        InputError: frames or bands that are no counts.
+        InputError: `frames` or `bands` is not a positive whole number.
 
     Example:
         >>> tone = np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)
@@ -105,7 +105,7 @@ def mel_energies(samples: NDArray[Any], *, frames: int = 50, bands: int = 32) ->
 
 @cache
 def _triangles(bands: int) -> NDArray[np.float64]:
-    """Weights [frequencies, bands] of the frequencies of a transform in each band."""
+    """Weights [frequencies, bands] of the triangular filters."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     corners = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     frequencies = np.arange(POINTS // 2 + 1)[:, None] * RATE / POINTS
@@ -117,11 +117,11 @@ def _triangles(bands: int) -> NDArray[np.float64]:
 def level_crossings(energies: NDArray[Any], levels: int = 4) -> NDArray[np.bool_]:
     """Spikes where an energy crosses a level: one neuron for each direction, level and band.
 
-    The levels are (l + 1/2) / L, and before the first frame there was silence.
+    The levels are (l + 1/2) / L. The first frame is compared with silence.
 
     Args:
         energies: [T, B], from 0 to 1.
-        levels: their number L.
+        levels: number of levels L.
 
     Returns:
         [T, 2, L, B]: falling, then rising.
@@ -148,20 +148,21 @@ def load_spoken_digits(
 ) -> Splits:
     """Load the 3,000 recordings of ten digits by six speakers.
 
-    The official test part has the takes 0 to 4 of each digit and speaker. With ``folds=6`` it is all takes of one
-    speaker, whom the other parts do not have.
+    The official test part has takes 0 to 4 of each digit and speaker. With ``folds=6`` the test part has all takes of
+    one speaker, and the other parts have none of them.
 
     Args:
-        data_dir: where the recordings are, in a folder or an archive of `FOLDERS`; see `tsnn_uq.data.data_folder`.
-        seed: draws the 300 validation recordings from the others; with folds, also which speaker is left out.
+        data_dir: folder that has the recordings or their archive in one of `FOLDERS`; see
+            `tsnn_uq.data.data_folder`.
+        seed: seed of the choice of 300 validation recordings; with folds, also selects the speaker left out.
         folds: 0, or 6 to leave one speaker out.
         code: ``"crossings"`` for spikes, see `level_crossings`; or ``"current"`` for `mel_energies` themselves.
-        steps: time steps T of 12.5 ms.
-        bands: mel bands B.
-        levels: of the crossings.
+        steps: number of time steps T of 12.5 ms.
+        bands: number of mel bands B.
+        levels: number of levels of the crossings.
 
     Raises:
-        InputError: recordings that are missing, damaged or others, or a value out of range.
+        InputError: recordings are missing, damaged or not those of the data set, or a value is out of range.
     """
     check_choice("code", code, CODES)
     if folds not in (0, len(SPEAKERS)):
@@ -185,13 +186,13 @@ def load_spoken_digits(
 
 
 def _parsed(name: str) -> tuple[int, int, int]:
-    """Digit, number of the speaker, and take, of a file's name."""
+    """Digit, speaker's index and take from a file name."""
     digit, speaker, take = name.removesuffix(".wav").split("_")
     return int(digit), SPEAKERS.index(speaker), int(take)
 
 
 def _read(folder: Path) -> Mapping[str, NDArray[np.int16]]:
-    """The samples of all recordings by name, once they are known to be the data set's."""
+    """Verify the recordings and return the samples of each by name."""
     wanted = {f"{digit}_{who}_{take}.wav" for digit in range(CLASSES) for who in SPEAKERS for take in range(TAKES)}
     remedy = f"download it yourself from {WHERE}"
     for home in (folder / name for name in FOLDERS):
@@ -211,7 +212,7 @@ def _read(folder: Path) -> Mapping[str, NDArray[np.int16]]:
 
 
 def _files(home: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the sounds in a folder, or in the first archive in it."""
+    """Names and contents of the sound files in a folder, or in the first archive in it."""
     sounds: Sequence[Path] = [*visible(home / "recordings", "*.wav"), *visible(home, "*.wav")]
     if sounds:
         yield from ((path.name, path.read_bytes()) for path in sounds)
@@ -228,6 +229,6 @@ def _files(home: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _samples(content: bytes) -> NDArray[np.int16]:
-    """The samples of a sound that is known to have 16 bits, one channel and 8,000 a second."""
+    """The samples of a verified sound file: 16 bits, one channel, 8,000 per second."""
     with wave.open(io.BytesIO(content)) as sound:
         return np.frombuffer(sound.readframes(sound.getnframes()), "<i2")

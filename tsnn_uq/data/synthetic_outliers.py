@@ -23,7 +23,7 @@ def shuffled(images: Tensor, generator: Generator) -> Tensor:
     """Images cut into 4 x 4 patches in a random order per image.
 
     Args:
-        images: [N, C, H, W]; sides that 4 does not divide are padded with the darkest value, and cut off again.
+        images: [N, C, H, W]; sides not divisible by 4 are padded with the darkest value and cropped afterwards.
         generator: source of the orders, on the images' device.
 
     Returns:
@@ -134,8 +134,8 @@ def outliers(images: Tensor, generator: Generator) -> Tensor:
 
 def _check(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point():
-        wanted = "floating-point images of shape [N, C, H, W] to make outliers of (events have none)"
-        raise InputError(f"images: expected {wanted}; got {describe(images)}")
+        wanted = "floating-point images of shape [N, C, H, W]"
+        raise InputError(f"images: expected {wanted}; got {describe(images)} (there are no outliers for events)")
 
 
 def _uniform(shape: tuple[int, ...], like: Tensor, generator: Generator) -> Tensor:

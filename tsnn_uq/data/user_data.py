@@ -29,12 +29,12 @@ class Inputs(Dataset):
 
 
 class Items(Dataset):
-    """Labelled inputs of a torch Dataset, float32, each loaded when it is needed.
+    """Labelled inputs of a torch Dataset, converted to float32 and loaded lazily.
 
     Args:
         items: a map-style Dataset of pairs of an input and a class number.
         labels: class numbers [N].
-        name: what they are.
+        name: name of the data set.
         classes: number of classes.
     """
 
@@ -50,7 +50,7 @@ class Items(Dataset):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of one input."""
+        """Shape of an input."""
         return tuple(self[0][0].shape)
 
     @property
@@ -59,30 +59,30 @@ class Items(Dataset):
         return torch.stack([self[index][0] for index in range(len(self))])
 
     def loaded(self) -> Inputs:
-        """The same in tensors."""
+        """The same inputs as tensors."""
         return Inputs(self.images, self.labels, self.name, self.classes)
 
     def select(self, indices: Tensor) -> Items:
-        """The inputs with these `indices` [M], in their order; none is loaded."""
+        """The inputs at `indices` [M], in this order, without loading any."""
         return Items(Subset(self.items, indices.tolist()), self.labels[indices], self.name, self.classes)
 
     def joined(self, other: Dataset) -> Items:
-        """These inputs and then those of `other`; none is loaded."""
+        """These inputs followed by those of `other`, without loading any."""
         labels = torch.cat([self.labels, other.labels])
         return Items(ConcatDataset([self, other]), labels, self.name, self.classes)
 
 
 def as_splits(given: Any, name: str) -> Splits:
-    """Splits of what a function gives that loads a data set.
+    """Convert data from a user's function to splits.
 
     Args:
-        given: `Splits`, which are returned, or a dictionary of ``train``, ``validation`` and ``test``: each a pair of
-            inputs [N, ...] and class numbers [N], tensors or arrays, or a map-style Dataset of such pairs, which is
-            gone through once for its labels.
-        name: of the data set.
+        given: `Splits`, returned unchanged, or a dictionary of ``train``, ``validation`` and ``test``. Each is a pair
+            of inputs [N, ...] and class numbers [N], as tensors or arrays, or a map-style Dataset of such pairs, which
+            is read once for its labels.
+        name: name of the data set.
 
     Raises:
-        InputError: something else, inputs of several shapes, or not as many labels as inputs.
+        InputError: `given` has another form, inputs differ in shape, or the numbers of inputs and labels differ.
     """
     if isinstance(given, Splits):
         return given
@@ -102,9 +102,9 @@ def as_splits(given: Any, name: str) -> Splits:
 
 
 def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
-    """Inputs [N, ...] of a part, or a Dataset of pairs as it is; labels [N]; and which shapes inputs have.
+    """Inputs [N, ...] of a part, or its Dataset of pairs; labels [N]; and the set of input shapes.
 
-    A Dataset is gone through once for that.
+    A Dataset is read once for labels and shapes.
     """
     part = part.tensors if isinstance(part, TensorDataset) else part
     try:
@@ -117,9 +117,9 @@ def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
             labels, shapes = torch.tensor([label for _, label in seen]), {shape for shape, _ in seen}
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         wanted = "(inputs, labels) or a torch Dataset of inputs of one shape and labels"
-        raise InputError(f"data: expected as {name} {wanted}; got {describe(part)}: {error}") from error
+        raise InputError(f"data: expected {wanted} for {name}; got {describe(part)}: {error}") from error
     if not count or count != len(labels):
-        raise InputError(f"data: expected inputs and as many labels in {name}; got {count} and {len(labels)}")
+        raise InputError(f"data: expected as many labels as inputs in {name}; got {count} inputs, {len(labels)} labels")
     return inputs, labels, shapes
 
 

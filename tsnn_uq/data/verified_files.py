@@ -38,7 +38,7 @@ class Located:
     Args:
         file: its entry in the registry.
         path: where it is, or None.
-        state: ``"verified"`` (its SHA-256 is the registry's), ``"missing"`` or ``"damaged"``.
+        state: ``"verified"`` (its SHA-256 matches the registry), ``"missing"`` or ``"damaged"``.
         problem: for a damaged file, the problem and its remedy.
     """
 
@@ -209,7 +209,7 @@ def _download(source: Source, file: File, folder: Path, progress: Progress) -> t
 
 
 def _member(packed: BytesIO, file: File) -> bytes:
-    """The content of a file of an archive, in whatever folder it is there; of a longer one, a byte too many."""
+    """The content of a file in any folder of an archive, at most one byte more than expected."""
     packed.seek(0)
     with tarfile.open(fileobj=packed) as archive:
         found = [member for member in archive if member.isfile() and Path(member.name).name == file.name]

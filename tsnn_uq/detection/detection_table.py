@@ -1,4 +1,4 @@
-"""The table that OpenOOD reports: how well each score tells near and far sets from the network's own inputs."""
+"""A table of how well scores detect near and far out-of-distribution sets, as in OpenOOD."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _MEASURES = {"auroc": ood_auroc, "aupr_in": ood_aupr_in, "aupr_out": ood_aupr_ou
 def detection_table(
     inside: Mapping[str, Tensor], outside: Mapping[str, Mapping[str, Tensor]], *, near: Collection[str] = ()
 ) -> DataFrame:
-    """Detection of near and of far sets by each score, in the protocol of OpenOOD.
+    """Detection of near and far out-of-distribution sets by each score, following OpenOOD.
 
-    (Zhang et al. 2023, arXiv 2306.09301.) Out-of-distribution is the positive class; see `tsnn_uq.metrics.ood`.
+    See Zhang et al. 2023, arXiv 2306.09301. Out-of-distribution is the positive class, as in `tsnn_uq.metrics.ood`.
 
     Args:
-        inside: by score, a number per in-distribution test input [N], high where it is unsure.
+        inside: by name of the score, its values for the in-distribution test inputs [N]; high for unsure inputs.
         outside: by data set, the same scores of its inputs [M].
-        near: names of the sets that are near; the others are far.
+        near: names of the near sets; the others are far.
 
     Returns:
-        A row for each ``score``, ``distance`` ("near" or "far") and ``data``: ``auroc``, ``aupr_in``, ``aupr_out``,
-        ``fpr95``, which are fractions, and ``inputs``, M. After the sets of a distance stands the mean over them, as
-        ``data`` "mean".
+        A row for each ``score``, ``distance`` ("near" or "far") and ``data``, with the fractions ``auroc``,
+        ``aupr_in``, ``aupr_out`` and ``fpr95``, and the number of ``inputs`` M. The last row of each distance, with
+        ``data`` "mean", has the means over its sets.
 
     Raises:
-        InputError: no data set, one that is near but not there, scores that not all sets have, or what the measures
-            refuse.
+        InputError: there are no data sets or scores, a near set is unknown, data sets have different scores, or scores
+            are invalid.
 
     Example:
         >>> import torch

@@ -1,7 +1,7 @@
 """Detectors of out-of-distribution inputs that are fitted to the features of training inputs.
 
-Each is fitted to the `Features` of inputs that the network was trained on, and scores those of others: high is foreign,
-as the metrics in `tsnn_uq.metrics.ood` take it. They know arrays alone, wherever the features come from.
+Each detector is fitted to the `Features` of training inputs and then scores other inputs. High scores mean
+out-of-distribution, as in `tsnn_uq.metrics.ood`. Detectors work with arrays, wherever the features come from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Detector(ABC):
-    """What can be fitted to features, and then scores others."""
+    """Base class of detectors, which are fitted to features and then score those of other inputs."""
 
     width: int | None = None
 
@@ -43,16 +43,16 @@ class Detector(ABC):
         return self
 
     def score(self, features: Features) -> Tensor:
-        """How foreign each input is, float64 [N].
+        """Score each input, float64 [N]; high means out-of-distribution.
 
         Raises:
-            InputError: `fit` was not called, or features are not finite or of another width.
+            InputError: `fit` was not called, or features are not finite or have another width.
         """
         hidden, logits = _arrays("features", features)
         if self.width is None:
             raise InputError(f"{type(self).__name__}: expected fit before score; call it on training features")
         if hidden.shape[1] != self.width:
-            raise InputError(f"features: expected {self.width} an input, as fitted to; got {describe(features.hidden)}")
+            raise InputError(f"features: expected {self.width} per input, as in fit; got {describe(features.hidden)}")
         return torch.from_numpy(self._score(hidden, logits) if len(hidden) else np.zeros(0))
 
     @abstractmethod
@@ -82,16 +82,16 @@ def _classes(labels: Tensor | None, classes: int, count: int) -> Array:
 
 
 class Mahalanobis(Detector):
-    r"""Distance to the nearest class in units of what is usual within classes.
+    r"""Mahalanobis distance to the nearest class, with the covariance within classes.
 
     .. math:: s = \min_c (h - \mu_c)^\top \Sigma^+ (h - \mu_c), \qquad
               \Sigma = \frac1N \sum_n (h_n - \mu_{y_n}) (h_n - \mu_{y_n})^\top
 
-    (Lee et al. 2018, arXiv 1807.03888, of one layer and without perturbed inputs.) The covariance is scikit-learn's,
-    with its pseudo-inverse, so features that never vary count nothing.
+    See Lee et al. 2018, arXiv 1807.03888; here for one layer and without perturbation of inputs. The pseudo-inverse is
+    scikit-learn's, so constant features have no effect.
 
     Args:
-        relative: take off the distance to one Gaussian for all classes, which helps with near sets (Ren et al. 2021,
+        relative: subtract the distance to one Gaussian of all classes, which helps with near sets (Ren et al. 2021,
             arXiv 2106.09022).
     """
 
@@ -120,7 +120,7 @@ class Mahalanobis(Detector):
 
 
 def _root(precision: Array) -> Array:
-    """R [F, F] with R R^T the precision, by which distances are those of Euclid."""
+    """R [F, F] with R R^T equal to the precision; Euclidean distances of h R are Mahalanobis distances of h."""
     values, vectors = np.linalg.eigh(precision)
     return vectors * np.sqrt(values.clip(0))
 
@@ -130,7 +130,7 @@ class NearestNeighbours(Detector):
 
     .. math:: s = \lVert z - z_{(k)} \rVert_2, \qquad z = h / \lVert h \rVert_2
 
-    (Sun et al. 2022, arXiv 2204.06507.) Features that are all 0, as those of silent neurons, stay 0.
+    See Sun et al. 2022, arXiv 2204.06507. Features that are all 0, as of silent neurons, stay 0.
 
     Args:
         neighbours: k; at most the number of training inputs.
@@ -158,18 +158,18 @@ def _unit(hidden: Array) -> Array:
 
 
 class VirtualLogit(Detector):
-    r"""ViM: what the leading directions of the features leave out, against what the logits say.
+    r"""ViM: the residual of the features outside their leading directions, compared with the logits.
 
     .. math:: s = \alpha \lVert R^\top (h - o) \rVert_2 - \log \sum_c e^{z_c}, \qquad
               \alpha = \frac{\sum_n \max_c z_{nc}}{\sum_n \lVert R^\top (h_n - o) \rVert_2}
 
-    R has the eigenvectors of the training features' second moments about o, but for the leading ones (Wang et al. 2022,
-    arXiv 2203.10807). This is the logarithm of the odds of the paper's virtual class, and ranks inputs as its
-    probability does.
+    The columns of R are the eigenvectors of the second moments of the training features about o, without the D leading
+    ones (Wang et al. 2022, arXiv 2203.10807). The score is the log odds of the paper's virtual class, so it ranks
+    inputs as the probability of that class does.
 
     Args:
-        leading: number of leading directions D; by default half of the features, about what the paper takes.
-        origin: o [F], where the logits are 0: -W^+ b for a last layer W h + b; by default 0, as for one without biases.
+        leading: number of leading directions D; by default half of the features, similar to the paper.
+        origin: o [F], where the logits are 0: -W^+ b for a last layer W h + b; by default 0, as without biases.
     """
 
     def __init__(self, leading: int | None = None, origin: Tensor | None = None) -> None:
@@ -186,11 +186,11 @@ class VirtualLogit(Detector):
             raise InputError(f"leading: expected fewer than the {width} features; got {leading}")
         self.shift = np.zeros(width) if self.origin is None else self.origin.detach().double().cpu().numpy()
         if self.shift.shape != (width,):
-            raise InputError(f"origin: expected one of shape [{width}]; got {describe(self.origin)}")
+            raise InputError(f"origin: expected shape [{width}]; got {describe(self.origin)}")
         _, vectors = np.linalg.eigh(empirical_covariance(hidden - self.shift, assume_centered=True))
         self.rest = vectors[:, : width - leading]  # eigenvalues ascend
         residual, whole = self._residual(hidden).sum(), np.linalg.norm(hidden - self.shift, axis=1).sum()
-        nothing = residual <= 1e-9 * whole  # rounding alone, which alpha would make look like much
+        nothing = residual <= 1e-9 * whole  # only rounding errors, which alpha would amplify
         self.alpha = 0.0 if nothing else logits.max(1).sum() / residual
 
     def _residual(self, hidden: Array) -> Array:
@@ -203,22 +203,22 @@ class VirtualLogit(Detector):
 
 
 class SpikeCountPatterns(Detector):
-    r"""SCP: distance to the nearest archetype of the predicted class, set against that class's own distances.
+    r"""SCP: distance to the nearest archetype of the predicted class, relative to the training distances of that class.
 
-    The counts of the training inputs of each predicted class are clustered (agglomerative, average linkage, L1); of the
-    cuts into 2 to `clusters` clusters that of the highest silhouette is taken, and a cluster's archetype is its median.
-    An input's distance d is the L1 distance to the nearest archetype of the class that is predicted for it (Martinez
-    Seras et al. 2023, arXiv 2210.00894). There a class has its own threshold, the q-th quantile of the training
-    distances for every q; which is one threshold on
+    The counts of the training inputs of each predicted class are clustered (agglomerative, average linkage, L1). Of
+    the cuts into 2 to `clusters` clusters, the one with the highest silhouette is used. The archetype of a cluster is
+    its median. The distance d of an input is the L1 distance to the nearest archetype of its predicted class (Martinez
+    Seras et al. 2023, arXiv 2210.00894). In the paper each class has its own threshold, the q-th quantile of its
+    training distances, with the same q for all classes. This is equivalent to one threshold on
 
     .. math:: s = F_c(d) = \frac{|\{n : c_n = c, \, d_n < d\}|}{|\{n : c_n = c\}|}, \qquad
               s = d / \max_n d_n \text{ beyond the largest}
 
-    A class without training inputs has no archetypes: what is predicted to be of it is as foreign as can be, infinity.
+    A class without training inputs has no archetypes. Inputs that are predicted to be of it score infinity.
 
     Args:
-        clusters: the most archetypes of a class.
-        samples: the most training inputs of a class that are clustered, the first ones; distances are those of all.
+        clusters: largest number of archetypes of a class.
+        samples: largest number of training inputs of a class to cluster, the first ones; all are used for distances.
     """
 
     def __init__(self, clusters: int = 10, samples: int = 1000) -> None:
@@ -253,7 +253,7 @@ class SpikeCountPatterns(Detector):
 
 
 def _archetypes(own: Array, most: int) -> Array:
-    """Medians of the clusters of a class's features [n, F]: at least 1, at most `most` of them, [k, F]."""
+    """Medians [k, F] of the clusters of a class's features [n, F], with k from 1 to `most`."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import pdist, squareform
     from sklearn.metrics import silhouette_score
@@ -275,4 +275,4 @@ DETECTORS: dict[str, type[Detector]] = {
     "vim": VirtualLogit,
     "scp": SpikeCountPatterns,
 }
-"""By name, what can be made without options."""
+"""Detectors by name."""

@@ -1,4 +1,4 @@
-"""What a hidden layer of any network says about inputs, and its logits, from one pass without random masks."""
+"""Features of a hidden layer of any network, and its logits, from one pass without random masks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Output = Callable[[Any], Tensor]
 
 
 class Features(NamedTuple):
-    """A hidden layer's features of N inputs, and what the network made of them; all on the CPU."""
+    """Features of N inputs in a hidden layer, with logits and labels, all on the CPU."""
 
-    hidden: Tensor  #: mean over time, [N, ...]; of spikes, their rate
+    hidden: Tensor  #: mean over time, [N, ...]; for spikes, their rate
     logits: Tensor  #: [N, C]
-    labels: Tensor | None = None  #: class numbers [N], where the data have some
+    labels: Tensor | None = None  #: class numbers [N], if the data have labels
 
 
 def hidden_features(
@@ -41,29 +41,29 @@ def hidden_features(
     reset: Callable[[nn.Module], object] = rest,
     seed: int = 0,
 ) -> Features:
-    """The features that a hidden layer of a network gives, averaged over time.
+    """Features of a hidden layer of a network, averaged over time.
 
-    The network runs in evaluation mode, so dropout and dropconnect are off and BatchNorm keeps its statistics; it is
-    put to rest before each batch, and left as it was. A forward hook takes what the layer returns (of a tuple, such as
-    spikes and potentials, the first), in whatever way the network handles time: all steps at once [T, N, ...], folded
-    [T * N, ...], or one at each call.
+    The network runs in evaluation mode, so dropout and dropconnect are off and BatchNorm uses its running statistics.
+    Its state is reset before each batch and restored afterwards. A forward hook records the layer's output (of a
+    tuple, such as spikes and potentials, the first element). The network may process all time steps at once
+    [T, N, ...], fold them into the batch [T * N, ...], or call the layer once per step.
 
     Args:
-        network: any module; its outputs are [T, N, C], whose mean over time is the logits, or logits [N, C].
+        network: any module; it returns outputs [T, N, C], whose mean over time is the logits, or logits [N, C].
         data: inputs as a tensor, inputs and labels, a Dataset or a DataLoader.
-        layer: name of a module, as in ``network.named_modules()``. By default the features that the last layer with
-            weights reads, which most detectors are defined by.
-        batch_dim: the axis of the inputs that counts inputs.
-        batch_size: inputs in a pass.
-        output: from what the network returns to its outputs, where it returns something else.
-        reset: puts the network's state to rest; `rest` knows ours and those of snnTorch and SpikingJelly.
-        seed: of what is random in evaluation mode, such as rate coding.
+        layer: name of a module, as in ``network.named_modules()``. By default the input of the last layer with weights,
+            for which most detectors are defined.
+        batch_dim: the batch axis of the inputs.
+        batch_size: number of inputs per pass.
+        output: converts what the network returns to outputs [T, N, C] or [N, C], if it returns something else.
+        reset: resets the state of the network; `rest` supports our neurons and those of snnTorch and SpikingJelly.
+        seed: seed of layers that are random in evaluation mode, such as rate coding.
 
     Returns:
-        `Features`: hidden [N, ...] in the layer's own shape, logits [N, C] and, where the data have some, labels [N].
+        `Features`: hidden [N, ...] in the layer's own shape, logits [N, C] and, if the data have labels, labels [N].
 
     Raises:
-        InputError: no such layer, it was not called, or its output does not show where time and batch are.
+        InputError: the layer does not exist or was not called, or the time and batch axes of its output are ambiguous.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -90,7 +90,7 @@ def hidden_features(
 
 @contextmanager
 def evaluated(network: nn.Module, seed: int) -> Iterator[None]:
-    """Context of evaluation mode; a network's modes, state and generators are its own again afterwards."""
+    """Context of evaluation mode; the network's modes, state and generators are restored afterwards."""
     device = device_of(network)
     with only_stochastic_layers_train(network, required=False):
         network.eval()
@@ -106,12 +106,12 @@ def _last_with_weights(network: nn.Module) -> str:
         if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.dim() > 1
     ]
     if not names:
-        raise InputError("layer: expected the name of a layer, since the network has none with weights; got None")
+        raise InputError("layer: expected a name, since no layer of the network has weights; got None")
     return names[-1]
 
 
 class _Taking:
-    """Runs a network and takes what one of its layers returns, or reads."""
+    """Runs a network and records the outputs, or the inputs, of one of its layers."""
 
     def __init__(
         self, network: nn.Module, name: str, *, reads: bool, output: Output | None, reset: Callable[[nn.Module], object]
@@ -121,7 +121,7 @@ class _Taking:
 
     @torch.no_grad()
     def run(self, inputs: Tensor, keep: Callable[[Tensor], Tensor] = Tensor.clone) -> tuple[list[Tensor], Tensor]:
-        """What is to be kept of each call of the layer, all of equally many steps, and the logits [N, C]."""
+        """The result of `keep` for each call of the layer, which all have equally many steps; and the logits [N, C]."""
         kept: list[Tensor] = []
 
         def take(_: nn.Module, given: Any, returned: Any) -> None:
@@ -129,7 +129,7 @@ class _Taking:
             value = value[0] if isinstance(value, tuple | list) and value else value
             if not isinstance(value, Tensor):
                 raise InputError(f"layer: expected a tensor from {self.name!r}; got {describe(value)}")
-            kept.append(keep(value))  # at once, as the next layer may write on it
+            kept.append(keep(value))  # now, since the next layer may modify it in place
 
         handle = self.layer.register_forward_hook(take)
         try:
@@ -138,11 +138,11 @@ class _Taking:
         finally:
             handle.remove()
         if not kept:
-            raise InputError(f"layer: expected one that forward() calls; got {self.name!r}, which it does not")
+            raise InputError(f"layer: expected one that forward() calls; got {self.name!r}, which it does not call")
         return kept, logits(outputs if self.output is None else self.output(outputs)).float().cpu()
 
     def timing(self, source: Source) -> CallLayout:
-        """Where time and batch are in what the layer gives, from runs on two and on three inputs."""
+        """The time and batch axes of the layer's output, found by running two and then three inputs."""
         first, axis = source.first(max(COUNTS)), source.batch_dim
         few, more = (self.run(first.index_select(axis, torch.arange(n) % first.shape[axis]))[0] for n in COUNTS)
         found = (

@@ -1,4 +1,4 @@
-"""ODIN: how sure a network is of inputs that were moved a little to make it surer."""
+"""ODIN: the confidence of a network in inputs after a small perturbation that raises it."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ def odin_score(
     reset: Callable[[nn.Module], object] = rest,
     seed: int = 0,
 ) -> Tensor:
-    r"""One minus the confidence in inputs that were perturbed to raise it, at a high temperature.
+    r"""One minus the confidence in inputs that were perturbed to raise it, at a high softmax temperature.
 
     .. math:: s = 1 - \max_c \mathrm{softmax}(z(\tilde x) / T)_c, \qquad
               \tilde x = x + \epsilon \, \mathrm{sign} \, \nabla_x \log \max_c \mathrm{softmax}(z(x) / T)_c
 
-    (Liang et al. 2018, arXiv 1706.02690, with its T and epsilon.) The network runs as in `hidden_features`; through
-    spikes the gradient is that of their surrogate. What gives none, such as rate coding, leaves inputs as they are.
+    See Liang et al. 2018, arXiv 1706.02690; T and epsilon default to its values. The network runs as in
+    `hidden_features`. Spikes have surrogate gradients. Without a gradient, as with rate coding, inputs stay unchanged.
 
     Args:
-        network: as for `hidden_features`, and so are the others.
-        data: inputs of floats.
+        network: as for `hidden_features`.
+        data: floating-point inputs.
         temperature: T, above 0.
-        epsilon: length of the step in each input value, in the inputs' units; 0 for none.
-        batch_dim: the axis of the inputs that counts inputs.
-        batch_size: inputs in a pass.
-        output: from what the network returns to its outputs.
-        reset: puts the network's state to rest.
-        seed: of what is random in evaluation mode.
+        epsilon: size of the step of each input value, in units of the inputs; 0 for no perturbation.
+        batch_dim: as for `hidden_features`.
+        batch_size: as for `hidden_features`.
+        output: as for `hidden_features`.
+        reset: as for `hidden_features`.
+        seed: as for `hidden_features`.
 
     Returns:
-        Float64 [N]: 0 to 1 - 1 / C, high where the network is unsure.
+        Float64 [N] from 0 to 1 - 1 / C, high for unsure inputs.
 
     Raises:
-        InputError: an option is out of range, or inputs are no floats, such as packed events.
+        InputError: an option is out of range, or inputs are not floating-point, such as packed events.
     """
     check_positive("temperature", temperature)
     if epsilon:
@@ -78,7 +78,7 @@ def odin_score(
 
 def _gradient(function: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     if not inputs.is_floating_point():
-        raise InputError(f"data: expected floating-point inputs, which can be moved; got {inputs.dtype}")
+        raise InputError(f"data: expected floating-point inputs, which can be perturbed; got {inputs.dtype}")
     with torch.enable_grad():
         leaf = inputs.detach().clone().requires_grad_()
         value = function(leaf).sum()
