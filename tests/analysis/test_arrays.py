@@ -127,7 +127,7 @@ def test_a_folder_and_its_predictions_in_files_give_the_same_numbers(script, typ
         (["a={files}/float.npz", "b={files}"], "the folder of a single run"),
         (["a={files}/float.npz", "--reference", "b"], "reference: expected one of"),
         (["a={files}/float.npz", "--methods", "b"], "methods: expected one of"),
-        (["a={files}/float.npz", "--seed", "1"], "seed: expected one of the 1 of a"),
+        (["a={files}/float.npz", "--seed", "1"], "seed: expected 0 to 0 for a"),
     ],
 )
 def test_wrong_words_are_one_line(words, reason, files, typed, tmp_path):

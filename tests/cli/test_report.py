@@ -70,7 +70,7 @@ def test_bad_predictions_are_one_line_and_code_2(call, tmp_path):
     (tmp_path / "text.npz").write_text("float")
     for words, reason in (
         ([mine, other], "others: expected the 30 test inputs of mine"),
-        ([mine, f"b={tmp_path / 'text.npz'}"], "no zip archive"),
+        ([mine, f"b={tmp_path / 'text.npz'}"], "not a zip archive"),
         ([mine, "--full"], "full: expected the folder of a comparison"),
         ([mine, "--reference", "yours"], "reference: expected one of"),
     ):

@@ -133,8 +133,8 @@ BAD = [
     (changed(energy_pj=np.ones(2)), "energy_pj: expected a single number"),
     (changed(valdation_probs=np.ones(2)), "did you mean 'validation_probs'"),
     (changed(foreign_probs=np.ones(2)), "key: expected one of"),
-    (changed(test_labels=np.zeros(N, int)), "expected one array of the test inputs' labels"),
-    (lambda _: {}, "no array at all"),
+    (changed(test_labels=np.zeros(N, int)), "expected one array labels for the test inputs"),
+    (lambda _: {}, "got no array"),
 ]
 
 
@@ -203,11 +203,11 @@ def test_names_are_free_and_the_first_is_the_reference():
     assert (both.samples, len(both.labels)) == (S, N)
     assert both.select(["float"]).names == ("float",)
     assert both.select(["float"], seed=1).first()["float"] is both.members["float"][1]
-    with pytest.raises(InputError, match="seed: expected one of the 1 of ours"):
+    with pytest.raises(InputError, match="seed: expected 0 to 0 for ours"):
         both.select(seed=1)
     with pytest.raises(InputError, match="did you mean 'float'"):
         NamedPredictions(both.members, reference="flaot")
-    with pytest.raises(InputError, match="at least two to compare; got mine alone"):
+    with pytest.raises(InputError, match="at least two to compare; got only mine"):
         _ = NamedPredictions({"mine": one()}).others
 
 

@@ -1,4 +1,4 @@
-"""Networks compared in Python: predicted, measured, priced and drawn, whichever library they are from."""
+"""Compare networks of any library in Python: predictions, measures, costs and figures."""
 
 from tsnn_uq.compare.comparison import Comparison
 from tsnn_uq.compare.networks import compare_networks, quantize_and_compare

@@ -46,7 +46,7 @@ class Comparison:
     def tables(self) -> dict[str, DataFrame]:
         """Tables by name.
 
-        ``results`` has a row for each network. Of two or more networks there are also ``differences`` from the
+        ``results`` has a row for each network. With two or more networks there are also ``differences`` from the
         reference, with paired bootstrap intervals, and ``mcnemar``, tests of equal accuracies.
         """
         import pandas as pd
@@ -59,7 +59,7 @@ class Comparison:
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
-        """All figures that the predictions allow, by title; `left_out` says what the others need."""
+        """All figures that can be drawn from the predictions, by title; `left_out` says what the others need."""
         return {title: drawn.figure for title, drawn in self._drawn.items()}
 
     @cached_property
@@ -80,14 +80,14 @@ class Comparison:
         return drawn
 
     def save(self, folder: str | Path) -> Path:
-        """Write everything into a folder, each file atomically.
+        """Write everything to a folder, each file atomically.
 
-        That is a file of predictions for each network, which ``tsnn-uq report`` and the scripts of ``analysis/`` read;
-        a CSV file for each table; in ``figures``, each figure as PDF and PNG with its numbers as CSV; and
-        ``report.html``.
+        The folder gets a file of predictions for each network, which ``tsnn-uq report`` and the scripts of
+        ``analysis/`` read; a CSV file for each table; each figure as PDF and PNG with its numbers as CSV, in
+        ``figures``; and ``report.html``.
 
         Returns:
-            The page.
+            The path of ``report.html``.
 
         Raises:
             InputError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""All that a comparison needs of one network: its predictions for each set of inputs, its features and its costs."""
+"""What a comparison needs from each network: predictions for each set of inputs, features and costs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Reading:
     """How networks are run; the arguments of `tsnn_uq.uncertainty.mc_predict`.
 
     Args:
-        samples: S; of networks in which nothing is random there is one of each.
-        generator: where the randomness comes from.
-        mask: ``"fixed"``, ``"per-step"``, or None for what each layer does by itself.
-        batch_dim: the axis that counts inputs.
-        batch_size: inputs in a block.
-        output: from what a network returns to outputs [T, N, C] or [N, C].
-        reset: puts hidden state to rest.
+        samples: S; a network without randomness has a single sample.
+        generator: source of randomness.
+        mask: ``"fixed"``, ``"per-step"``, or None for each layer's own.
+        batch_dim: the batch axis of the inputs.
+        batch_size: number of inputs per batch.
+        output: converts what a network returns to outputs [T, N, C] or [N, C].
+        reset: resets hidden state.
     """
 
     samples: int = 32
@@ -53,13 +53,13 @@ class Reading:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What features take, too."""
+        """The arguments that `hidden_features` also takes."""
         names = ("batch_dim", "batch_size", "output", "reset")
         return {name: getattr(self, name) for name in names}
 
 
 class Inputs(NamedTuple):
-    """The sets of inputs of a comparison; they are gone through several times, in one order."""
+    """The sets of inputs of a comparison; each is iterated several times, always in the same order."""
 
     test: Source
     validation: Source | None
@@ -75,10 +75,10 @@ class Inputs(NamedTuple):
         foreign: Mapping[str, Data | Source] | None,
         reading: Reading,
     ) -> Inputs:
-        """Each set as batches; those with labels need them.
+        """Open each set; all but the foreign ones must have labels.
 
         Raises:
-            InputError: no data, or none with labels.
+            InputError: a set is not data, or its labels are missing.
         """
 
         def opened(name: str, data: Data | Source, labelled: bool) -> Source:
@@ -93,14 +93,14 @@ class Inputs(NamedTuple):
 
 
 class _Pinned(Repeated):
-    """Data that are always gone through in the same batches, so that another order is found out."""
+    """Data that are always iterated in the same batches, so that a change of their order is detected."""
 
     def __init__(self, argument: str, source: Source, batch_size: int) -> None:
         super().__init__(argument, source)
         self.batch_size = batch_size
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """All inputs once, in batches of the one size."""
+        """All inputs once, in batches of the fixed size."""
         return super().blocks(self.batch_size)
 
     def blocks(self, batch_size: int) -> Iterator[Batch]:
@@ -109,15 +109,15 @@ class _Pinned(Repeated):
 
 
 def predict_parts(network: Network, inputs: Inputs, reading: Reading) -> tuple[Predictions, dict[str, str]]:
-    """What a network says about each set of inputs, and what it costs.
+    """Predictions of a network for each set of inputs, and its costs.
 
     Args:
-        network: of any library; a list of networks is an ensemble.
-        inputs: the sets.
-        reading: how it is run.
+        network: a network of any library; a list of networks is an ensemble.
+        inputs: the sets of inputs.
+        reading: how the network is run.
 
     Returns:
-        The predictions; and, by what could not be had of the network, such as ``"costs"``, the reason.
+        The predictions; and the reason for each thing that could not be computed, such as ``"costs"``, by its name.
 
     Raises:
         InputError: as `tsnn_uq.uncertainty.mc_predict`.
@@ -140,7 +140,7 @@ def predict_parts(network: Network, inputs: Inputs, reading: Reading) -> tuple[P
         seen = features.get(name)
         parts[name] = Part(
             probs,
-            None if name.startswith("foreign_") else labels,  # whose numbers are of other classes
+            None if name.startswith("foreign_") else labels,  # foreign labels number other classes
             None if seen is None else seen.logits,
             None if seen is None else seen.features,
         )
@@ -163,15 +163,15 @@ def predict_parts(network: Network, inputs: Inputs, reading: Reading) -> tuple[P
 
 @dataclass(frozen=True)
 class _Predictor:
-    """A network that can be asked.
+    """A network ready to predict.
 
     Attributes:
         network: a list of networks, or a posterior.
         first: one network of it.
-        samples: S; None where nothing is random.
-        steps: time steps T of its outputs.
-        classes: C.
-        reading: how it is run.
+        samples: S; None if nothing is random.
+        steps: number of time steps T of the outputs.
+        classes: number of classes C.
+        reading: how the network is run.
     """
 
     network: list[nn.Module] | Posterior
@@ -200,14 +200,14 @@ class _Predictor:
             outputs = outputs if reading.output is None else reading.output(outputs)
         if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 3):
             raise InputError(
-                f"output: expected a function to outputs [T, N, C] or [N, C], since the network returns "
-                f"{describe(outputs)} (such as output=lambda returned: returned[0])"
+                f"output: expected a function that returns outputs [T, N, C] or [N, C]; got {describe(outputs)} "
+                f"(if the network returns several values, try output=lambda returned: returned[0])"
             )
         steps = len(outputs) if outputs.dim() == 3 else 1
         return cls(members, first, samples, steps, outputs.shape[-1], reading)
 
     def __call__(self, source: Source) -> tuple[Tensor, Tensor | None]:
-        """Probabilities [S, N, C], or [S, T, N, C] where there are time steps and room, and labels."""
+        """Probabilities [S, N, C], or [S, T, N, C] if there are time steps and enough memory; and labels."""
         size = 4 * (self.samples or 1) * self.steps * source.count * self.classes
         reading = self.reading
         options = reading.options | {"mask": reading.mask, "per_step": self.steps > 1 and size <= OVER_TIME_BYTES}
@@ -219,7 +219,7 @@ class _Predictor:
         return mc_predict(self.network, source, samples=self.samples, generator=reading.generator, **options)
 
     def features(self, sources: Mapping[str, Source]) -> dict[str, Part]:
-        """Features and logits of the first network, and labels, in parts whose probabilities are those of one pass."""
+        """Parts with features, logits and labels; the probabilities are those of one pass of the first network."""
         found = {name: hidden_features(self.first, source, **self.reading.options) for name, source in sources.items()}
         return {
             name: Part.from_logits(of.logits, None if name.startswith("foreign_") else of.labels, of.hidden)
@@ -227,7 +227,7 @@ class _Predictor:
         }
 
     def costs(self, test: Source) -> dict[str, float]:
-        """What one pass costs; of an ensemble all of its networks together, of a posterior one network."""
+        """The costs of one pass: all networks of an ensemble together, or one network of a posterior."""
         example = test.first(2)
         networks = [self.first] if isinstance(self.network, Posterior) else self.network
         layers = [layer for one in networks for layer in count_layers(one, example.to(device_of(one)))]
@@ -236,7 +236,7 @@ class _Predictor:
 
 
 def _shown(source: Source, batch_dim: int) -> Tensor | None:
-    """The inputs themselves where they are images, to be shown."""
+    """The inputs to show in figures, if they are images."""
     first = source.first(1)
     if batch_dim or first.dim() not in (3, 4) or first.nbytes * source.count > OVER_TIME_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""One call that compares networks, and one that makes ternary versions of a network and compares them with it."""
+"""Compare networks in one call; quantize a network and compare its ternary versions in another."""
 
 from __future__ import annotations
 
@@ -43,41 +43,39 @@ def compare_networks(
     out: str | Path | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> Comparison:
-    """Are these networks as sure, and as rightly sure, as the first of them?
+    """Compare the accuracy, uncertainty and costs of networks.
 
-    Each network predicts the same inputs, with Monte Carlo samples if something in it is random; it is measured and
-    priced, and compared with the reference input by input. Networks may be of any library and trained by anybody. They
-    are left as they were.
+    Each network predicts the same inputs, with Monte Carlo samples if it is random. Its predictions are measured and
+    compared with those of the reference, input by input. Networks may come from any library. They are not changed.
 
     Args:
-        networks: by any name, a network that gives outputs [T, N, C] or [N, C]; a list of networks, which is an
+        networks: by name, a network that returns outputs [T, N, C] or [N, C]; a list of networks, which is an
             ensemble; or a posterior of `tsnn_uq.bayes`.
-        test: inputs and labels: a pair of tensors, a Dataset or a DataLoader that keeps its order.
-        validation: inputs and labels that nothing was trained on; temperatures are set on them.
-        foreign: by name, inputs of other data sets, which a network should be unsure of; labels are not used.
-        train: training inputs and labels, which detectors of foreign inputs are fitted to; by default the validation
-            part's.
-        samples: S, rounded up to a multiple of an ensemble's networks. Networks in which nothing is random give one
-            sample each.
-        generator: where the samples come from; needed where something is random.
-        mask: of dropout over the time steps, as in `tsnn_uq.uncertainty.mc_predict`, as are `batch_dim`, `batch_size`,
-            `output` and `reset`.
-        batch_dim: the axis that counts inputs: 0, or 1 with time first.
-        batch_size: inputs in a block.
-        output: from what the networks return to outputs [T, N, C] or [N, C], where they return something else.
-        reset: puts a network's hidden state to rest.
-        reference: the network that the others are compared with; the first unless another is given.
-        data: what the data set is called, for headings.
-        seed: of bootstrap resamples and random orders.
-        out: a folder where all of it is written (`Comparison.save`); None for none.
-        progress: called with (name, networks done, networks in all) before each network predicts.
+        test: inputs and labels: a pair of tensors, a Dataset, or a DataLoader that does not shuffle.
+        validation: inputs and labels that were not used for training; temperatures are fitted to them.
+        foreign: by name, inputs of other data sets, for which a network should be uncertain; labels are not used.
+        train: training inputs and labels, to which detectors of foreign inputs are fitted; by default the validation
+            part.
+        samples: S, rounded up to a multiple of the number of networks of an ensemble. A network without randomness has
+            a single sample.
+        generator: source of the samples; required if a network is random.
+        mask: masks of dropout over time steps, as in `tsnn_uq.uncertainty.mc_predict`.
+        batch_dim: the batch axis of the inputs: 0, or 1 with time first.
+        batch_size: number of inputs per batch.
+        output: converts what the networks return to outputs [T, N, C] or [N, C], if they return something else.
+        reset: resets the hidden state of a network.
+        reference: name of the network that the others are compared with; by default the first.
+        data: name of the data set, for headings.
+        seed: seed of bootstrap resamples and random orders.
+        out: a folder to write everything to (`Comparison.save`); None to write nothing.
+        progress: called with (name, networks done, networks in total) before each network predicts.
 
     Returns:
-        Tables and figures, which a notebook shows by itself.
+        Tables and figures, which are displayed in a notebook.
 
     Raises:
-        InputError: a network that cannot be sampled, inputs whose order changes from pass to pass, or an unknown
-            reference; before any prediction if `out` cannot be written.
+        InputError: a network cannot be sampled, the order of inputs changes between passes, or the reference is
+            unknown; before any prediction if `out` is not writable.
 
     Example:
         >>> from tsnn_uq.compare import compare_networks
@@ -92,7 +90,7 @@ def compare_networks(
     check_positive("batch_size", batch_size, integer=True)
     if reference:
         check_choice("reference", reference, networks)
-    if out is not None:  # found out before hours of prediction
+    if out is not None:  # fail before hours of prediction
         require_writable(out)
         prediction_files(as_path(out), tuple(networks))
     reading = Reading(samples, generator, mask, batch_dim, batch_size, output, reset)
@@ -130,33 +128,34 @@ def quantize_and_compare(
     progress: Callable[[str, int, int], object] | None = None,
     **options: Any,
 ) -> Comparison:
-    """What would ternary weights do to this trained network?
+    """Quantize a trained network by several methods and compare the results with it.
 
-    Makes a ternary version by each method (`tsnn_uq.training.quantize_trained`) and compares them with the network
-    (`compare_networks`). The network itself stays as it is; the ternary ones are in `Comparison.networks`.
+    Each method makes a ternary version (`tsnn_uq.training.quantize_trained`), which is compared with the network
+    (`compare_networks`). The network itself is not changed; the ternary ones are in `Comparison.networks`.
 
     Args:
         network: a trained network of any library.
-        train: inputs and labels to fine-tune on, and to take BatchNorm's statistics from.
+        train: inputs and labels for fine-tuning and for BatchNorm's statistics.
         test: inputs and labels to compare on.
         methods: ``"post-training"`` (no training), ``"direct"``, ``"indirect"`` and ``"distill"`` (fine-tuning), and
             ``"float"``, the network after as many epochs of fine-tuning without quantization. Its name is
             ``"fine-tuned float"``; without it, ternary networks have been trained for longer than the float one.
-        epochs: of the fine-tuning.
-        settings: of the fine-tuning, in place of `epochs`.
-        layers: which layers become ternary, as in `tsnn_uq.quantization.ternarize`, as are `rule` and `scale`.
-        rule: the threshold rule.
+        epochs: number of epochs of fine-tuning.
+        settings: settings of fine-tuning, instead of `epochs`.
+        layers: the layers to quantize, as in `tsnn_uq.quantization.ternarize`.
+        rule: the threshold rule, as in `tsnn_uq.quantization.ternarize`.
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
-        seed: of the trainings, and of bootstrap resamples.
-        batch_dim: the axis that counts inputs: 0, or 1 with time first.
-        output: from what the network returns to outputs [T, N, C] or [N, C], where it returns something else.
-        name: what the network itself is called.
-        progress: called with (method, steps done, steps in all) after each step of a fine-tuning, and then as by
+        seed: seed of training and of bootstrap resamples.
+        batch_dim: the batch axis of the inputs: 0, or 1 with time first.
+        output: converts what the network returns to outputs [T, N, C] or [N, C], if it returns something else.
+        name: name of the network itself.
+        progress: called with (method, steps done, steps in total) after each step of fine-tuning, and then by
             `compare_networks`.
-        options: others of `compare_networks`: ``validation``, ``foreign``, ``samples``, ``generator``, ``out``, ...
+        options: further arguments of `compare_networks`: ``validation``, ``foreign``, ``samples``, ``generator``,
+            ``out``, ...
 
     Returns:
-        The comparison, the network itself being the reference.
+        The comparison, with the network itself as the reference.
 
     Raises:
         InputError: as `quantize_trained` and `compare_networks`.

@@ -1,1 +1,1 @@
-"""Results: what is measured on predictions and runs, its tables and figures, studies of trained runs, and the page."""
+"""Results of predictions and runs: measures, tables, figures, studies of trained runs, and the HTML page."""

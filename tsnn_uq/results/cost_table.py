@@ -1,4 +1,4 @@
-"""What a network costs, layer by layer, for a terminal."""
+"""The cost of a network, layer by layer, as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["render_cost"]
 
 
 def render_cost(layers: tuple[LayerCount, ...], total: Cost, state_bytes: int) -> Table:
-    """The counts and costs for a terminal, a row a layer and one for all; below it, what neurons keep.
+    """Table of counts and costs with a row per layer and one for the total; the memory of neurons is in the caption.
 
     Raises:
-        InputError: they are not of the same layers.
+        InputError: `layers` and `total` have different layers.
     """
     if [layer.name for layer in layers] != [layer.name for layer in total.layers]:
-        raise InputError("total: expected the cost of the same layers; got that of others")
+        raise InputError("total: expected the cost of the same layers; got that of other layers")
     table = Table(
         "layer",
         "kind",
-        *("weights", "zero %", "MACs a step", "skipped %", "storage B", "FLOPs", "energy pJ"),
-        caption=f"storage is that of weights; neurons keep {state_bytes:,} B of potentials for each input in work",
+        *("weights", "zero %", "MACs per step", "skipped %", "storage B", "FLOPs", "energy pJ"),
+        caption=f"storage: weights; neurons also store {state_bytes:,} B of potentials per input",
     )
     for column in table.columns[2:]:
         column.justify = "right"

@@ -1,4 +1,4 @@
-"""The numbers that sum up Monte Carlo predictions: how right and how sure a network is."""
+"""Measures of Monte Carlo predictions: accuracy, calibration and uncertainty."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["after_temperature", "evaluate", "measure_predictions", "uncertainty"
 
 
 def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
-    """The uncertainty of Monte Carlo predictions.
+    """Accuracy, calibration and uncertainty of Monte Carlo predictions.
 
     Args:
         probs: [S, N, C].
         labels: [N].
-        bins: bins of the calibration error.
+        bins: number of bins of the calibration error.
 
     Returns:
-        Accuracy, negative log-likelihood (nats), Brier score and expected calibration error of the mean
-        prediction; predictive and expected entropy and mutual information (nats), normalized entropy,
-        predictive variance and standard deviation, each the mean over inputs.
+        Accuracy, negative log-likelihood (nats), Brier score and expected calibration error of the mean prediction;
+        and predictive entropy, expected entropy and mutual information (nats), normalized entropy, predictive variance
+        and standard deviation, averaged over inputs.
     """
     mean = probs.mean(0)
     labels = check_labels("labels", labels, classes=probs.shape[-1], count=len(mean))
@@ -42,21 +42,22 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
 def after_temperature(
     held_out: tuple[Tensor, Tensor], probs: Tensor, labels: Tensor, bins: int = 15
 ) -> dict[str, float | str | None]:
-    """The numbers of `evaluate` once held-out predictions have set a temperature (Guo et al., arXiv 1706.04599).
+    """The measures of `evaluate` after temperature scaling on held-out predictions (Guo et al., arXiv 1706.04599).
 
-    Without it a network that only has softer or harder predictions looks more or less sure than another.
+    Without it, networks may differ in uncertainty only because their softmax is softer or harder.
 
     Args:
-        held_out: Monte Carlo probabilities [S, M, C] of inputs that nothing else was chosen by, and their labels [M].
+        held_out: Monte Carlo probabilities [S, M, C] of inputs that were not used for any other choice, and their
+            labels [M].
         probs: [S, N, C].
         labels: [N].
-        bins: bins of the calibration error.
+        bins: number of bins of the calibration error.
 
     Returns:
-        ``temperature``, above 1 where predictions were too sure of themselves; what `evaluate` gives, each name with
-        ``scaled_`` before it; and ``temperature_outcome``, see `tsnn_uq.recalibration.TemperatureScaling`. Where that
-        is "flat" the temperature is 1, and every other would be as good. Where it is a bound the values are NaN:
-        another bound would give others, so they are no property of the network.
+        ``temperature``, above 1 if predictions were overconfident; the measures of `evaluate` with ``scaled_`` before
+        their names; and ``temperature_outcome``, see `tsnn_uq.recalibration.TemperatureScaling`. If the outcome is
+        "flat", the temperature is 1, and any other would be as good. If it is a bound, measures are NaN, since they
+        would depend on the bound.
     """
     scaling = TemperatureScaling().fit(*held_out)
     assert scaling.temperature is not None
@@ -67,12 +68,12 @@ def after_temperature(
 
 
 def _unless_at_bound(scaling: TemperatureScaling, values: dict[str, float]) -> Mapping[str, float | None]:
-    """Values after a temperature was set; None in place of each where that is a bound of the search."""
+    """Values after temperature scaling, or None for each if the temperature is a bound of the search."""
     return dict.fromkeys(values) if scaling.at_bound else values
 
 
 def uncertainty(probs: Tensor) -> dict[str, float]:
-    """The part of `evaluate` that needs no labels."""
+    """The measures of `evaluate` that do not need labels."""
     return {
         "predictive_entropy": float(metrics.predictive_entropy(probs)),
         "normalized_entropy": float(metrics.predictive_entropy(probs, normalize=True)),
@@ -84,22 +85,25 @@ def uncertainty(probs: Tensor) -> dict[str, float]:
 
 
 def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dict[str, Any]]:
-    """A network's numbers with ``calibration`` ``"none"``, and ``"temperature"``, which is set on its validation part.
+    """Measures of a network with ``calibration`` ``"none"`` and ``"temperature"``, fitted to its validation part.
 
-    Both are needed: a term that only softens all predictions changes entropy and variance, and no decision.
+    Both are needed, since a term that only softens all predictions changes entropy and variance but no decision.
 
     Args:
-        predictions: of one network, with a validation part.
-        bins: bins of the calibration error.
+        predictions: predictions of one network, with a validation part.
+        bins: number of bins of the calibration error.
 
     Returns:
-        Two rows with ``calibration``, ``temperature`` (1 for none), what `tsnn_uq.experiments.evaluation` gives,
-        ``predictive_variance_correct`` and ``..._wrong``: the mean over test inputs that the mean prediction gets right
-        or wrong, ``aurc`` with predictive entropy as the score, ``ood_auroc_...`` and ``ood_fpr95_...`` with the same
-        score, test inputs against each foreign set, and ``validation_...``: accuracy, variance of right predictions,
-        negative log-likelihood (nats) and AURC on the validation part; and ``temperature_outcome``, see
-        `tsnn_uq.recalibration.TemperatureScaling`. Where a temperature ended at a bound all that was measured with it
-        is NaN, since another bound would give other numbers.
+        Two rows with ``calibration``, ``temperature`` (1 for none), the measures of `evaluate`, and
+
+        - ``predictive_variance_correct`` and ``predictive_variance_wrong``: means over test inputs that the mean
+          prediction classifies correctly or wrongly,
+        - ``aurc`` with predictive entropy as the score,
+        - ``ood_auroc_...`` and ``ood_fpr95_...`` with the same score, for each foreign set against the test inputs,
+        - ``validation_...``: accuracy, variance of correct predictions, negative log-likelihood (nats) and AURC on the
+          validation part,
+        - ``temperature_outcome``, see `tsnn_uq.recalibration.TemperatureScaling`. If a temperature ended at a bound,
+          all measures with it are NaN, since they would depend on the bound.
 
     Raises:
         InputError: there is no validation part.
@@ -134,7 +138,7 @@ def _as_they_are(probs: Tensor) -> Tensor:
 
 
 def _risk(probs: Tensor, labels: Tensor) -> dict[str, float]:
-    """Variance of right and of wrong predictions (NaN for none), and the area under the risk-coverage curve."""
+    """Variance of correct and of wrong predictions (NaN if none), and the area under the risk-coverage curve."""
     variance = metrics.predictive_variance(probs, reduction="none").double()
     mean = probs.mean(0)
     right = mean.argmax(-1) == labels

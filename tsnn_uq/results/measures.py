@@ -1,4 +1,4 @@
-"""What is measured of networks: each measure's name in tables, label, unit, direction and digits."""
+"""All measures of networks, each with its column in tables, label, unit, direction and digits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["COSTS", "CROSS_ENTROPY", "GROUPED", "MEASURES", "QUALITY", "SCALED",
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of results, and how it is shown.
+    """A column of results, and how it is displayed.
 
     Args:
         name: the column in rows of results.
-        title: what it is called within a sentence.
-        unit: the unit that it is shown in; empty where it has none.
-        size: how much of the column is one of `unit`: 0.01 for a fraction in percent.
-        better: 1 where more is better, -1 where less is, 0 where neither is.
-        digits: after the point, in `unit`.
-        column: its name in a summary, without ``_mean`` and ``_std``; `name` unless another is given.
-        span: what the page says in place of a unit.
-        units: where the page chooses between units, each and how much of the column one is.
-        own_unit: unit of the column as it is, where that is not `unit`.
-        left_out: column of a summary that counts the seeds that are not in the mean; empty where there is none.
+        title: its name within a sentence.
+        unit: the displayed unit; empty for none.
+        size: size of one `unit` in values of the column: 0.01 for a fraction displayed in percent.
+        better: 1 if more is better, -1 if less is better, 0 for neither.
+        digits: number of digits after the decimal point, in `unit`.
+        column: the column in a summary, without ``_mean`` and ``_std``; `name` by default.
+        span: text on the page in place of a unit.
+        units: units between which the page chooses, each with its size in values of the column.
+        own_unit: unit of the values in the column, if it is not `unit`.
+        left_out: column of a summary that counts the seeds left out of the mean; empty for none.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Measure:
 
     @property
     def factor(self) -> float:
-        """What values of the column are multiplied by to be in `unit`."""
+        """Factor that converts values of the column to `unit`."""
         return 1 / self.size
 
     @property
     def heading(self) -> str:
-        """The title, its first letter a capital."""
+        """The title with a capital first letter."""
         return self.title[:1].upper() + self.title[1:]
 
     @property
@@ -64,7 +64,7 @@ class Measure:
 
     @property
     def own_label(self) -> str:
-        """Title and unit for an axis of the column as it is.
+        """Title and unit for an axis of unconverted values.
 
         Example:
             >>> MEASURES["storage_bytes"].own_label
@@ -82,7 +82,7 @@ class Measure:
         return f"{value * self.factor:.{self.digits}f} {self.unit}".rstrip()
 
     def text_in_best_unit(self, value: float) -> str:
-        """A value of the column in the largest of `units` that it is at least one of; small ones to three digits.
+        """A value of the column in the largest of `units` in which it is at least 1; small values with three digits.
 
         Example:
             >>> MEASURES["storage_bytes"].text_in_best_unit(6480), MEASURES["nll"].text_in_best_unit(0.00001234)
@@ -110,7 +110,7 @@ QUALITY = _by_name(
     Measure("predictive_variance", "predictive variance"),
     Measure("predictive_std", "predictive std"),
 )
-"""What predictions are worth, by column; an uncertainty by itself is neither good nor bad."""
+"""Measures of predictions, by column; uncertainties by themselves are neither good nor bad."""
 _BOUND = "temperature_at_bound"
 SCALED = _by_name(
     Measure("temperature", "temperature", digits=3, left_out="temperature_undetermined"),
@@ -126,7 +126,7 @@ SCALED = _by_name(
     ),
     Measure("scaled_predictive_std", "scaled predictive std", left_out=_BOUND),
 )
-"""The same after a temperature was set, see `tsnn_uq.results.measure_predictions.after_temperature`."""
+"""Measures after temperature scaling, see `tsnn_uq.results.measure_predictions.after_temperature`."""
 COSTS = _by_name(
     Measure("sparsity", "sparsity", "%", 0.01, 0, 2, "sparsity_pct"),
     Measure(
@@ -153,7 +153,7 @@ COSTS = _by_name(
     Measure("energy_pj", "energy a pass", "pJ", 1, -1, 2, units={"pJ": 1, "nJ": 1e3, "µJ": 1e6, "mJ": 1e9}),
     Measure("train_seconds", "training", "s", 1, -1, 1),
 )
-"""What networks cost."""
+"""Costs of networks, by column."""
 MEASURES = (
     QUALITY
     | SCALED
@@ -173,17 +173,17 @@ MEASURES = (
 )
 """All measures, by column."""
 CROSS_ENTROPY, GROUPED = "cross-entropy to people", "mean entropy"
-"""Rows of the table of `tsnn_uq.results.studies.compare_with_people` that are no correlations."""
+"""Rows in the table of `tsnn_uq.results.studies.compare_with_people` that are not correlations."""
 _BY_COLUMN = {measure.column: measure for measure in MEASURES.values()}
 
 
 def measure_of(column: str) -> tuple[Measure, float]:
-    """A column's measure, and what its values are multiplied by to be in the measure's unit.
+    """The measure of a column, and the factor that converts its values to the measure's unit.
 
-    That is 1 for a column of a summary, whose name says the unit.
+    The factor is 1 for columns of a summary, which have the unit in their name.
 
     Raises:
-        KeyError: no such measure.
+        KeyError: there is no such measure.
 
     Example:
         >>> [measure_of(column)[1] for column in ("ece", "ece_pct")]

@@ -1,4 +1,4 @@
-"""Differences between networks and a reference, paired by input, so that what is hard for both cancels."""
+"""Differences between networks and a reference, paired by input."""
 
 from __future__ import annotations
 
@@ -43,23 +43,25 @@ def paired_differences(
 ) -> DataFrame:
     """The difference of each measure between each network and the reference, with paired bootstrap intervals.
 
-    Of several seeds the mean over seeds is compared. The intervals are for new test inputs, with these very networks;
-    that other seeds would give other networks is another source of chance, see `tsnn_uq.results.bayesian_comparison`.
+    If there are several seeds, their means are compared. The intervals are for new test inputs and the same networks.
+    They do not include the variation over seeds, for which see `tsnn_uq.results.bayesian_comparison`.
 
     Args:
-        networks: two or more.
-        resamples: of the test inputs, the same for all networks and measures (Efron and Tibshirani 1993, chapter 8).
-        bins: bins of the calibration error.
+        networks: two or more networks.
+        resamples: number of resamples of the test inputs, which are the same for all networks and measures (Efron and
+            Tibshirani 1993, chapter 8).
+        bins: number of bins of the calibration error.
         level: coverage of the intervals.
 
     Returns:
-        A row for each ``method`` but the reference and ``measure`` (accuracy, nll, brier, ece, predictive_entropy,
-        mutual_information, predictive_variance, aurc; fractions and nats): ``difference``, the method's minus the
-        reference's, ``low`` and ``high``; ``reference``, ``inputs``, ``seeds`` (of the method), ``resamples`` and
-        ``level``. Where a loss is infinite there is no interval (NaN).
+        A row for each ``method`` except the reference and each ``measure`` (accuracy, nll, brier, ece,
+        predictive_entropy, mutual_information, predictive_variance, aurc; fractions and nats): ``difference``, the
+        value of the method minus that of the reference, its interval ``low`` and ``high``, ``reference``, ``inputs``,
+        ``seeds`` (of the method), ``resamples`` and ``level``. If a loss is infinite, the difference and its interval
+        are NaN.
 
     Raises:
-        InputError: one network alone, or an option out of range.
+        InputError: there is only one network, or an option is out of range.
     """
     import pandas as pd
 
@@ -92,12 +94,12 @@ def paired_differences(
 
 
 class _Prepared(NamedTuple):
-    """What resamples of a network's test inputs are measured by."""
+    """Values of each test input from which the measures of resamples are computed."""
 
-    values: Tensor  #: of the measures of `_PER_INPUT` [N, measures]
-    gaps: Tensor  #: confidence minus being right, in the column of the input's bin [N, bins]
-    rank: Tensor  #: place of the input's entropy among all different ones [N]
-    wrong: Tensor  #: 1 where the prediction is wrong [N]
+    values: Tensor  #: the measures of `_PER_INPUT` [N, measures]
+    gaps: Tensor  #: confidence minus correctness, in the column of the input's bin [N, bins]
+    rank: Tensor  #: rank of the input's entropy among the distinct ones [N]
+    wrong: Tensor  #: 1 if the prediction is wrong [N]
 
 
 def _prepared(one: Predictions, bins: int) -> _Prepared:
@@ -112,7 +114,7 @@ def _prepared(one: Predictions, bins: int) -> _Prepared:
 
 
 def _measured(members: Sequence[_Prepared], weights: Tensor) -> Tensor:
-    """All measures, the mean over seeds, of R test sets that hold each input so often [R, N]: float64 [R, measures]."""
+    """All measures, averaged over seeds, of R test sets with `weights` [R, N] copies of each input: [R, measures]."""
     count = weights.shape[1]
     found = []
     for one in members:
@@ -123,12 +125,12 @@ def _measured(members: Sequence[_Prepared], weights: Tensor) -> Tensor:
 
 
 def _areas(one: _Prepared, weights: Tensor) -> Tensor:
-    """`tsnn_uq.metrics.functional.aurc` of each of R test sets, predictive entropy as the score, float64 [R]."""
+    """`tsnn_uq.metrics.functional.aurc` of each of R test sets, with predictive entropy as the score, float64 [R]."""
     accepted = torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
     areas = []
     for often in weights:
         counts = torch.bincount(one.rank, often)
-        errors = torch.bincount(one.rank, often * one.wrong) / counts.clamp(min=1)  # of equal entropies the mean
+        errors = torch.bincount(one.rank, often * one.wrong) / counts.clamp(min=1)  # the mean over equal entropies
         areas.append((errors.repeat_interleave(counts.long()).cumsum(0) / accepted).mean())
     return torch.stack(areas)
 
@@ -137,12 +139,13 @@ def mcnemar_tests(networks: NamedPredictions) -> DataFrame:
     """McNemar's exact test of each network against the reference, seed by seed.
 
     Returns:
-        A row for each ``method`` but the reference and each ``seed`` (its place) that both have: the numbers of test
-        inputs that the reference alone, and the method alone, has right, ``only_reference`` and ``only_method``; and
-        the two-sided ``p_value`` of equal accuracies (`tsnn_uq.metrics.functional.mcnemar_test`).
+        A row for each ``method`` except the reference and each ``seed`` (its index) that both have: the numbers of test
+        inputs that only the reference, or only the method, classifies correctly, ``only_reference`` and
+        ``only_method``; and the two-sided ``p_value`` of equal accuracies
+        (`tsnn_uq.metrics.functional.mcnemar_test`).
 
     Raises:
-        InputError: one network alone.
+        InputError: there is only one network.
     """
     import pandas as pd
 
@@ -162,13 +165,13 @@ def result_rows(networks: NamedPredictions, *, bins: int = 15) -> list[dict[str,
     """A row of results for each network and seed, in the columns of ``results.csv``.
 
     Args:
-        networks: any.
-        bins: bins of the calibration error.
+        networks: named networks.
+        bins: number of bins of the calibration error.
 
     Returns:
-        Rows as `tsnn_uq.results.tables.summarize` takes them: what `evaluate` gives of the test part, where there is a
-        validation part what `after_temperature` gives, and costs, NaN where they are not known. ``method`` is the
-        name, ``seed`` the place among those of the name.
+        Rows for `tsnn_uq.results.tables.summarize`: the measures of `evaluate` for the test part, those of
+        `after_temperature` if there is a validation part, and costs, which are NaN if unknown. ``method`` is the name
+        of the network, ``seed`` the index among those of that name.
     """
     rows = []
     for name, of in networks.members.items():
@@ -189,11 +192,11 @@ def result_rows(networks: NamedPredictions, *, bins: int = 15) -> list[dict[str,
 
 @dataclass(frozen=True, eq=False)
 class NetworkTables:
-    """All tables of named networks. Each is computed when it is first read, and then kept.
+    """All tables of named networks, each computed on first use and cached.
 
     Args:
         networks: the predictions of each network.
-        bins: bins of the calibration error.
+        bins: number of bins of the calibration error.
     """
 
     networks: NamedPredictions

@@ -36,12 +36,13 @@ COLUMNS = {
 
 
 def paper_table(summary: DataFrame) -> DataFrame:
-    """Lay a summary out as the paper does: its names, its rows in its order, its columns in its units.
+    """Lay out a summary like the paper's table, with its names, order of rows and units.
 
-    Its one "uncertainty", which it does not define, is five columns here. Float rows have the method ``"none"``.
+    The paper's "uncertainty", which it does not define, is replaced by five columns. Float rows have the method
+    ``"none"``.
 
     Args:
-        summary: what `tsnn_uq.results.tables.summarize` returns, with ``dataset`` and ``configuration``.
+        summary: as returned by `tsnn_uq.results.tables.summarize`, with ``dataset`` and ``configuration``.
 
     Returns:
         A row for each dataset, algorithm, configuration, quantized part and method.
@@ -52,7 +53,7 @@ def paper_table(summary: DataFrame) -> DataFrame:
     parts = ("none", "conv", "fc", "inner", "all")
 
     def rank(column: str, names: Sequence[str]) -> Series[int]:
-        """Places in the paper's order; what it does not have comes last."""
+        """Ranks in the paper's order; names that it does not have come last."""
         return summary[column].map(lambda name: names.index(name) if name in names else len(names))
 
     order = summary.assign(
@@ -75,7 +76,7 @@ def paper_table(summary: DataFrame) -> DataFrame:
 
 
 def _part(part: str, configuration: str) -> str:
-    """The quantized part by the layers' numbers, such as ``"2Conv"`` of ``"2Conv+2FC"``."""
+    """The quantized layers of a configuration, such as ``"2Conv"`` of ``"2Conv+2FC"``."""
     if part == "none":
         return "none"
     if part == "inner":

@@ -1,8 +1,8 @@
-"""Predictions in files that any program can write: ``.npz`` of numpy, or ``.safetensors``.
+"""Predictions in files that any program can write: numpy's ``.npz``, or ``.safetensors``.
 
-Keys are ``probs`` or ``logits``, ``labels`` and ``features``, of the test inputs as they are, and of other parts with
-``validation_``, ``train_`` or ``foreign_NAME_`` before them; ``inputs`` and ``answers``; and single numbers of
-`tsnn_uq.results.measures.COSTS`. `Part` and `Predictions` say what each is.
+Keys are ``probs`` or ``logits``, ``labels`` and ``features`` for the test inputs, and the same with the prefix
+``validation_``, ``train_`` or ``foreign_NAME_`` for other parts; ``inputs`` and ``answers``; and single numbers, named
+as in `tsnn_uq.results.measures.COSTS`. `Part` and `Predictions` describe each.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _KEY = re.compile(rf"(?:(test|validation|train|foreign_.+)_)?({'|'.join(_FIELDS)
 
 
 def read_prediction_file(path: str | Path) -> Predictions:
-    """The predictions of one network. Nothing in the file is executed: a pickle is refused.
+    """Read the predictions of one network. Pickles are rejected, so no code in a file is executed.
 
     Args:
-        path: of a file whose name ends in ``.npz`` or ``.safetensors``.
+        path: a file whose name ends in ``.npz`` or ``.safetensors``.
 
     Raises:
-        InputError: no such file, one that is damaged or of another kind, an unknown or missing key, or arrays that are
-            wrong or disagree.
+        InputError: the file is missing, damaged or of another kind, a key is unknown or missing, or arrays are invalid
+            or do not match.
     """
     path = as_path(path)
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
@@ -54,7 +54,7 @@ def read_prediction_file(path: str | Path) -> Predictions:
 
 
 def predictions_from_arrays(arrays: Mapping[str, Any]) -> Predictions:
-    """Predictions from tensors or numpy arrays by the keys that they have in files.
+    """Make predictions from tensors or numpy arrays, with the same keys as in files.
 
     Raises:
         InputError: as `read_prediction_file`.
@@ -72,7 +72,7 @@ def predictions_from_arrays(arrays: Mapping[str, Any]) -> Predictions:
         if found:
             part = parts.setdefault(found[1] or "test", {})
             if found[2] in part:
-                raise InputError(f"{key}: expected one array of the test inputs' {found[2]}; got two")
+                raise InputError(f"{key}: expected one array {found[2]} for the test inputs; got two")
             part[found[2]] = array
         elif key in COSTS:
             costs[key] = _number(key, array)
@@ -82,7 +82,7 @@ def predictions_from_arrays(arrays: Mapping[str, Any]) -> Predictions:
             known = [*_FIELDS, *(f"validation_{name}" for name in _FIELDS), *_WHOLE, *COSTS]
             check_choice("key", key, [*known, "foreign_NAME_probs", "foreign_NAME_logits", "foreign_NAME_features"])
     if "test" not in parts:
-        raise InputError(f"probs: expected an array probs or logits; got {', '.join(arrays) or 'no array at all'}")
+        raise InputError(f"probs: expected an array probs or logits; got {', '.join(arrays) or 'no array'}")
     made = {name: _part(name, part) for name, part in parts.items()}
     foreign = {name.removeprefix("foreign_"): part for name, part in made.items() if name.startswith("foreign_")}
     validation, train = made.get("validation"), made.get("train")
@@ -111,9 +111,11 @@ def _number(key: str, array: Any) -> float:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    """The arrays of a file of numpy."""
+    """The arrays in a ``.npz`` file."""
     if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: expected a .npz file, which numpy.savez writes; got one that is no zip archive")
+        raise InputError(
+            f"{path}: expected a .npz file, as written by numpy.savez; got a file that is not a zip archive"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -128,16 +130,18 @@ def _read_npz(path: Path) -> dict[str, Any]:
         zlib.error,
     ) as error:
         pickled = "pickle" in str(error)
-        reason = "it holds Python objects; save plain arrays of numbers" if pickled else last_line(error)
+        reason = "it contains Python objects; save plain arrays of numbers" if pickled else last_line(error)
         raise InputError(f"{path}: expected a .npz file of arrays; {reason}") from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: expected arrays alone, as numpy.savez writes them; got {name}, which is none")
+            raise InputError(
+                f"{path}: expected only arrays, as written by numpy.savez; got {name}, which is not an array"
+            )
     return arrays
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
-    """The tensors of a file of safetensors."""
+    """The tensors in a ``.safetensors`` file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -154,10 +158,10 @@ def write_prediction_file(path: str | Path, predictions: Predictions) -> None:
 
     Args:
         path: the file, ending in ``.safetensors``.
-        predictions: of one network.
+        predictions: the predictions of one network.
 
     Raises:
-        InputError: another ending, or a folder that cannot be written.
+        InputError: the name has another ending, or the folder is not writable.
     """
     path = as_path(path)
     if path.suffix != ".safetensors":

@@ -1,9 +1,9 @@
-"""What networks predicted: the arrays that tables, figures and pages are computed from, wherever the networks ran.
+"""Predictions of networks: the arrays from which tables, figures and pages are computed.
 
-`Part` holds the predictions of one network for one set of inputs, `Predictions` all parts of one network, and
-`NamedPredictions` several networks by name. A folder of runs, files of arrays (`tsnn_uq.results.prediction_files`) and
-networks in memory all give `NamedPredictions`; studies, figures and the page read nothing else of a network unless they
-have to run it.
+`Part` has the predictions of one network for one set of inputs, `Predictions` all parts of one network, and
+`NamedPredictions` several networks by name. `NamedPredictions` can be made from a folder of runs, from files of arrays
+(`tsnn_uq.results.prediction_files`) or from networks in memory. Studies, figures and the page read nothing else, unless
+they have to run a network.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ class Part:
     """The predictions of one network for one set of inputs. Arrays may be tensors or numpy arrays.
 
     Args:
-        probs: class probabilities of S Monte Carlo samples [S, N, C]; of one prediction [N, C], which becomes
-            [1, N, C]; or after each of T time steps [S, T, N, C]. The last step is kept as `probs`, all as `over_time`.
+        probs: class probabilities of S Monte Carlo samples [S, N, C]; of a single prediction [N, C], which becomes
+            [1, N, C]; or after each of T time steps [S, T, N, C], of which `probs` keeps the last step and `over_time`
+            all.
         labels: class numbers [N].
-        logits: of the same inputs, [N, C], [S, N, C] or [S, T, N, C]; the mean over samples after the last step is
-            kept, [N, C].
-        features: of the last hidden layer [N, ...], for scores that need them.
-        over_time: set from `probs`; not to be given.
+        logits: logits of the same inputs, [N, C], [S, N, C] or [S, T, N, C]; the mean over samples after the last step
+            is kept, [N, C].
+        features: features of the last hidden layer [N, ...], for scores that need them.
+        over_time: set from `probs`; not an argument.
 
     Raises:
-        InputError: wrong shapes, numbers that are no probabilities (rows have to sum to 1 within 1e-3) or no labels.
+        InputError: shapes do not fit, or arrays are not probabilities (rows must sum to 1 within 1e-3) or labels.
 
     Example:
         >>> part = Part(torch.full((32, 7, 100, 10), 0.1), torch.zeros(100, dtype=torch.long))
@@ -85,7 +86,7 @@ class Part:
 
     @classmethod
     def from_logits(cls, logits: Array, labels: Array | None = None, features: Array | None = None) -> Part:
-        """A part of which logits [N, C], [S, N, C] or [S, T, N, C] are known; their softmax are the probabilities."""
+        """Make a part from logits [N, C], [S, N, C] or [S, T, N, C]; probabilities are their softmax."""
         return cls(_predicted("logits", logits).softmax(-1), labels, logits, features)  # type: ignore[arg-type]
 
     @property
@@ -107,7 +108,7 @@ class Part:
 
 
 def _tensor(argument: str, array: Any) -> Tensor:
-    """A tensor or numpy array as a tensor on the CPU, outside any graph."""
+    """Convert a tensor or numpy array to a tensor on the CPU, detached from the graph."""
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "biuf":
             raise InputError(f"{argument}: expected numbers; got an array of dtype {array.dtype}")
@@ -119,7 +120,7 @@ def _tensor(argument: str, array: Any) -> Tensor:
 
 
 def _floats(argument: str, array: Any) -> Tensor:
-    """Finite numbers in float32, or float64 where they are."""
+    """Check that numbers are finite and convert them to float32, unless they are float64."""
     tensor = _tensor(argument, array)
     if not tensor.is_floating_point():
         raise InputError(f"{argument}: expected floating-point numbers; got {describe(tensor)}")
@@ -131,7 +132,7 @@ def _floats(argument: str, array: Any) -> Tensor:
 
 
 def _predicted(argument: str, array: Any) -> Tensor:
-    """Numbers of one of the three shapes of predictions, none of its axes empty."""
+    """Check that numbers have one of the three shapes of predictions, without empty axes."""
     tensor = _floats(argument, array)
     if tensor.dim() not in _SHAPES:
         raise InputError(f"{argument}: expected {', '.join(_SHAPES.values())}; got shape {list(tensor.shape)}")
@@ -143,21 +144,20 @@ def _predicted(argument: str, array: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one network predicted, and what is known of it besides.
+    """The predictions of one network for all parts of the data, and its costs.
 
     Args:
-        test: the test inputs, with labels; all that is asked for in any case.
-        validation: inputs that nothing was trained on, with labels; sets temperatures and stopping rules.
-        foreign: by name, inputs of other data sets, which the network should be unsure of.
-        train: training inputs with labels and features, which detectors of foreign inputs are fitted to; without them,
-            the validation part's are used.
-        inputs: the test inputs themselves [N, ...], to be shown.
-        answers: how often people chose each class for each test input [N, C].
-        costs: of `tsnn_uq.results.measures.COSTS`, such as ``"storage_bytes"`` or ``"energy_pj"``.
+        test: the test inputs, with labels; the only required part.
+        validation: inputs that were not used for training, with labels; for temperatures and stopping rules.
+        foreign: by name, inputs of other data sets, for which the network should be uncertain.
+        train: training inputs with labels and features, to which detectors of foreign inputs are fitted; by default
+            the validation part is used.
+        inputs: the test inputs themselves [N, ...], for figures.
+        answers: number of people who chose each class for each test input [N, C].
+        costs: values of `tsnn_uq.results.measures.COSTS`, such as ``"storage_bytes"`` or ``"energy_pj"``.
 
     Raises:
-        InputError: a part without labels that has to have them, parts of different numbers of classes, or lengths that
-            disagree.
+        InputError: labels of a part are missing, or numbers of classes or lengths do not match.
     """
 
     test: Part
@@ -176,7 +176,7 @@ class Predictions:
                 raise InputError(f"{prefix}labels: expected class numbers [N] beside the probabilities; got none")
             if part.probs.shape[-1] != classes:
                 raise InputError(
-                    f"{name}_probs: expected {classes} classes, as of the test inputs; got {part.probs.shape[-1]}"
+                    f"{name}_probs: expected {classes} classes, as for the test inputs; got {part.probs.shape[-1]}"
                 )
         count = self.test.probs.shape[1]
         if self.inputs is not None:
@@ -191,18 +191,18 @@ class Predictions:
             check_choice("costs", name, COSTS)
 
     def part(self, name: str) -> Part:
-        """A part by the name that it has in files.
+        """A part by its name in files.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no such part.
         """
         parts = self.parts()
         if name not in parts:
-            raise InputError(f"{name}: expected predictions for this part; got none (arrays {name}_probs give them)")
+            raise InputError(f"{name}: expected predictions for this part; got none (add arrays {name}_probs)")
         return parts[name]
 
     def parts(self) -> dict[str, Part]:
-        """All parts by the names that they have in files: test, validation, train, foreign_NAME."""
+        """All parts by their names in files: test, validation, train, foreign_NAME."""
         named = {"test": self.test, "validation": self.validation, "train": self.train}
         foreign = {f"foreign_{name}": part for name, part in self.foreign.items()}
         return {name: part for name, part in (named | foreign).items() if part is not None}
@@ -213,17 +213,17 @@ class NamedPredictions:
     """Networks by name, all with predictions for the same test inputs.
 
     Args:
-        members: by name, the predictions of a network, or of several that differ in nothing but their seed. The order
-            is that of every table and figure.
-        reference: the name that the others are compared with; the first unless another is given.
-        title: what is compared, for headings.
-        file_name: what tells figures of these from those of others; by default the names.
-        data: what the data set is called.
-        noise: what differs between the samples, for axes, such as ``"MC dropout"``.
-        seed: of resamples and random orders.
+        members: by name, the predictions of a network, or of several that differ only in the seed. Tables and figures
+            have the same order.
+        reference: the name that the others are compared with; by default the first.
+        title: a title for headings.
+        file_name: identifies these networks in names of figures; by default made from their names.
+        data: name of the data set.
+        noise: the source of randomness in the samples, for axes, such as ``"MC dropout"``.
+        seed: seed of resamples and random orders.
 
     Raises:
-        InputError: no network, networks with other test inputs (their labels differ), or an unknown reference.
+        InputError: there are no networks, their test inputs differ (by their labels), or the reference is unknown.
 
     Example:
         >>> probs, labels = torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 1])
@@ -266,23 +266,23 @@ class NamedPredictions:
                     raise InputError(f"{name}: expected the test inputs of {first[0]} in the same order; {problem}")
             classes = [of.test.probs.shape[-1] for of in (first[1], one)]
             if classes[0] != classes[1]:
-                raise InputError(f"{name}: expected {classes[0]} classes, as of {first[0]}; got {classes[1]}")
+                raise InputError(f"{name}: expected {classes[0]} classes, as for {first[0]}; got {classes[1]}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The networks' names."""
+        """Names of the networks."""
         return tuple(self.members)
 
     @property
     def others(self) -> tuple[str, ...]:
-        """Those that are compared with the reference.
+        """Names of the networks other than the reference.
 
         Raises:
             InputError: there are none.
         """
         others = tuple(name for name in self.names if name != self.reference)
         if not others:
-            raise InputError(f"networks: expected at least two to compare; got {self.reference} alone")
+            raise InputError(f"networks: expected at least two to compare; got only {self.reference}")
         return others
 
     @property
@@ -292,12 +292,12 @@ class NamedPredictions:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What figures say of these predictions: columns of `tsnn_uq.results.figures.describe`."""
+        """Facts to display in figures: columns for `tsnn_uq.results.figures.describe`."""
         return {"dataset": self.data, "reference": self.reference}
 
     @property
     def samples(self) -> int:
-        """S, of the first network."""
+        """Number of samples S of the first network."""
         return len(next(iter(self.first().values())).test.probs)
 
     def first(self) -> dict[str, Predictions]:
@@ -305,28 +305,28 @@ class NamedPredictions:
         return {name: of[0] for name, of in self.members.items()}
 
     def select(self, names: Sequence[str] = (), seed: int = 0) -> NamedPredictions:
-        """One seed of each network, or of those that are named, in the order of all.
+        """Select one seed of each network, or of some networks, in the same order.
 
         Args:
-            names: which; empty for all.
-            seed: its place among those of each network, from 0.
+            names: names of the networks; empty for all.
+            seed: index of the seed among those of each network, from 0.
 
         Raises:
-            InputError: an unknown name, or a network has no such seed.
+            InputError: a name is unknown, or a network has no such seed.
         """
         for name in names:
             check_choice("methods", name, self.members)
         chosen = {name: of for name, of in self.members.items() if not names or name in names}
         for name, of in chosen.items():
             if not 0 <= seed < len(of):
-                raise InputError(f"seed: expected one of the {len(of)} of {name}, from 0 on; got {seed}")
+                raise InputError(f"seed: expected 0 to {len(of) - 1} for {name}; got {seed}")
         reference = self.reference if self.reference in chosen else ""
         return replace(
             self, members={name: (of[seed],) for name, of in chosen.items()}, reference=reference, file_name=""
         )
 
     def predictions(self) -> NamedPredictions:
-        """These predictions, as a folder of runs gives its own."""
+        """These predictions; runs have a method of the same name."""
         return self
 
     def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -339,25 +339,23 @@ class NamedPredictions:
 
     @property
     def foreign_names(self) -> tuple[str, ...]:
-        """The foreign sets that at least one network was shown."""
+        """Names of the foreign sets for which at least one network has predictions."""
         return tuple(dict.fromkeys(name for of in self.first().values() for name in of.foreign))
 
     def foreign(self, name: str) -> dict[str, Part]:
-        """By name of the network, its predictions for a foreign set, of those that were shown it.
+        """Predictions for a foreign set by name of the network, for those that have them.
 
         Raises:
-            InputError: no network was.
+            InputError: no network has predictions for this set.
         """
         if name not in self.foreign_names:
             known = f"got {', '.join(self.foreign_names) or 'none'}"
-            raise InputError(
-                f"foreign: expected predictions for {name}; {known} (arrays foreign_{name}_probs give them)"
-            )
+            raise InputError(f"foreign: expected predictions for {name}; {known} (add arrays foreign_{name}_probs)")
         return {one: of.foreign[name] for one, of in self.first().items() if name in of.foreign}
 
 
 def _in_both(first: Predictions, second: Predictions) -> list[tuple[str, Tensor, Tensor]]:
-    """Of the test inputs the labels, of foreign sets that both were shown the inputs' numbers, in pairs."""
+    """Pairs of tensors that must match: labels of the test inputs, and first samples of shared foreign sets."""
     pairs = [("test", first.test.pair[1], second.test.pair[1])]
     shared = [name for name in first.foreign if name in second.foreign]
     return pairs + [(name, first.foreign[name].probs[0], second.foreign[name].probs[0]) for name in shared]

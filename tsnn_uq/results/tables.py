@@ -1,4 +1,4 @@
-"""From one tidy row per trained network to the table of means and standard deviations over seeds."""
+"""Tables of results with a row per trained network, and their means and standard deviations over seeds."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ COLUMNS = (
     *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
     *("sparsity", "storage_bytes", "flops", "energy_pj", "train_seconds"),
 )
-# Columns of a summary in the order of Wu et al.'s table (doi:10.1007/s11704-025-51519-1), whose one "uncertainty" is
-# five here; what it does not have comes last.
+# Columns of a summary in the order of Wu et al.'s table (doi:10.1007/s11704-025-51519-1), with five columns instead of
+# its "uncertainty"; columns that it does not have come last.
 _SUMMARIZED = (
     *("accuracy", "sparsity"),
     *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
     *("storage_bytes", "energy_pj", "flops", "nll", "brier", "ece", "train_seconds"),
 )
-#: What tells one kind of network from another, in the order of that table.
+#: Columns that identify a kind of network, in the order of that table.
 KEYS = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
 # Float networks first; digits sort before the names of other parts and of families.
 _ORDER = {name: f"{rank:02}" for rank, name in enumerate(("none", "conv", "fc", "inner", "all", *METHODS))}
@@ -57,7 +57,7 @@ def _require_columns(where: str, given: Iterable[object]) -> None:
 
 
 def _checked(where: str, rows: Rows) -> DataFrame:
-    """Rows as a table, with all columns and with values that a run can have."""
+    """Convert rows to a table after a check of columns and values."""
     import pandas as pd
 
     if not len(rows):
@@ -69,7 +69,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
     _require_columns(where, frame.columns)
     for name in ("seed", *_SUMMARIZED, *SCALED.keys() & frame.columns):
         try:
-            frame[name] = values = pd.to_numeric(frame[name])  # a column of None alone is none of numbers
+            frame[name] = values = pd.to_numeric(frame[name])  # a column with only None is not numeric
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: expected numbers in column {name}; got {error}") from error
         if name in ("accuracy", "sparsity") and ((values < 0) | (values > 1)).any():
@@ -79,7 +79,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
 
 
 def group_keys(frame: DataFrame) -> list[str]:
-    """Those of `KEYS` that a table has."""
+    """The names in `KEYS` that a table has."""
     return [name for name in KEYS if name in frame]
 
 
@@ -96,33 +96,33 @@ def write_results(path: Path, rows: Rows) -> None:
 
     Args:
         path: the file.
-        rows: one for each trained network, with all of `COLUMNS` and perhaps more, which then follow.
+        rows: a row for each trained network, with all of `COLUMNS`; further columns follow these.
 
     Raises:
-        InputError: no rows, a row without one of the columns, an unknown method, or values out of range.
+        InputError: there are no rows, columns are missing, or values are out of range.
     """
     frame = _sorted(_checked("rows", rows))
     _write(path, frame[list(dict.fromkeys([*group_keys(frame), *COLUMNS, *frame.columns]))])
 
 
 def write_summary(path: Path, summary: DataFrame) -> None:
-    """Write what `summarize` returns as CSV, atomically, with all digits; the deviation of one seed is empty."""
+    """Write the table of `summarize` as CSV, atomically, with all digits; standard deviations of one seed are empty."""
     _write(path, summary)
 
 
 def read_table(path: str | Path, what: str = "a CSV file of results", columns: Iterable[str] = ()) -> DataFrame:
-    """Read a table, every number as it was written.
+    """Read a table without changing any number.
 
-    Only an empty field is not-a-number: a method, a family or a part may be called "None" or "NA". Lines before the
-    table that begin with # are left out.
+    Only empty fields are NaN, since a method, a family or a part may be called "None" or "NA". Lines that begin with #
+    before the table are ignored.
 
     Args:
         path: a CSV file.
-        what: what it is expected to be, for the error.
-        columns: that it must have.
+        what: description of the expected file, for the error.
+        columns: required columns.
 
     Raises:
-        InputError: no such file, no CSV, no row, or missing columns.
+        InputError: the file is missing or not CSV, or rows or columns are missing.
     """
     import pandas as pd
 
@@ -142,10 +142,10 @@ def read_table(path: str | Path, what: str = "a CSV file of results", columns: I
 
 
 def read_results(path: Path) -> DataFrame:
-    """Read what `write_results` wrote, every float as it was.
+    """Read a file of `write_results`, without changing any number.
 
     Raises:
-        InputError: no such file, no CSV, missing columns, or values that no run can have had.
+        InputError: the file is missing or not CSV, columns are missing, or values are out of range.
     """
     return _checked(str(path), read_table(path))
 
@@ -156,19 +156,22 @@ def summarize(results: Rows) -> DataFrame:
     .. math:: \bar x = \frac1n \sum_i x_i, \qquad s = \sqrt{\frac1{n-1} \sum_i (x_i - \bar x)^2}
 
     Args:
-        results: rows as `write_results` takes or `read_results` gives them; where there are columns ``dataset`` or
-            ``configuration``, their values are kept apart.
+        results: rows as for `write_results` or from `read_results`. Different values of ``dataset`` or
+            ``configuration``, if there are such columns, are different groups.
 
     Returns:
-        The columns of the paper's table in its order, then what it lacks: the names, ``seeds`` (n), and for each
-        measure ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions
-        of FLOPs, seconds); where rows have them, also ``temperature_...`` and, after it, ``scaled_..._...``. The
-        standard deviation of one seed is NaN. Temperatures that the validation part did not determine are left out,
-        and so are values scaled by one that ended at a bound (which are NaN in their rows); the last two columns,
-        ``temperature_undetermined`` and ``temperature_at_bound``, say of how many seeds. NaN where none is left.
+        The columns of the paper's table in its order, then further ones: the names, ``seeds`` (n), and for each measure
+        ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions of FLOPs,
+        seconds); if rows have them, also ``temperature_...`` and ``scaled_..._...``. The standard deviation of one seed
+        is NaN.
+
+        Means leave out temperatures that the validation part did not determine, and values scaled by a temperature at a
+        bound (which are NaN in their rows). The last two columns, ``temperature_undetermined`` and
+        ``temperature_at_bound``, have the numbers of seeds left out. Means are NaN if no seed is left.
 
     Raises:
-        InputError: what `write_results` refuses, or two rows of one seed in a group, as when settings are mixed.
+        InputError: rows are invalid (see `write_results`), or a group has two rows of one seed, for instance since
+            settings are mixed.
     """
     import pandas as pd
 
@@ -181,7 +184,7 @@ def summarize(results: Rows) -> DataFrame:
         raise InputError(f"results: expected one row for each {', '.join(unique)}; got a second one for {run}")
     left_out: dict[str, Any] = {}
     if "temperature_outcome" in frame:
-        outcome = frame["temperature_outcome"].fillna("optimum")  # rows of older versions do not say
+        outcome = frame["temperature_outcome"].fillna("optimum")  # missing in rows of older versions
         left_out["temperature_undetermined"] = outcome != "optimum"
         left_out["temperature_at_bound"] = ~outcome.isin(["optimum", "flat"])
         frame = frame.assign(temperature=frame["temperature"].mask(outcome != "optimum"), **left_out)
@@ -201,7 +204,7 @@ def _number(value: float, form: str) -> str:
 
 
 def _cells(summary: DataFrame) -> dict[str, list[str]]:
-    """Headings, a line for the name and one for the unit, and the texts below; a column has one unit throughout."""
+    """Texts of each column by heading, which has a line for the name and one for the unit."""
 
     def texts(name: str, form: str = "", unit: float = 1, of: str = "mean") -> list[str]:
         measure = MEASURES[name]
@@ -229,10 +232,10 @@ def _cells(summary: DataFrame) -> dict[str, list[str]]:
 
 
 def render_table(summary: DataFrame) -> Table:
-    """The summary for a terminal of 120 columns, families apart and under the name of their dataset if there is one.
+    """A summary for a terminal of 120 columns, with sections for data sets and families.
 
     Args:
-        summary: what `summarize` returns. Only the accuracy's standard deviation is shown; the summary has them all.
+        summary: as returned by `summarize`. Of the standard deviations, only that of the accuracy is displayed.
     """
     from rich import box
     from rich.table import Table

@@ -131,7 +131,7 @@ def test_one_family_has_no_mean_and_parts_are_compared_with_the_same_float_runs(
     [
         (lambda r: r.drop(columns="seed"), "results: expected rows with family, .* got no seed"),
         (lambda r: r.iloc[:0], "results: expected rows with family, .* got no rows"),
-        (lambda r: r[r["method"] == "float"], "results: expected runs of another method than float"),
+        (lambda r: r[r["method"] == "float"], "results: expected runs of a method other than float"),
         (lambda r: r[r["method"] != "float"], "baseline: expected one of"),
         (
             lambda r: r[(r["method"] != "float") | (r["family"] == "dropout")],
@@ -161,7 +161,7 @@ def test_bad_arguments_are_refused() -> None:
         compare_methods(RESULTS, [], seed=0)
     with pytest.raises(InputError, match="rope: expected one of"):
         compare_methods(RESULTS, ["accuracy"], seed=0, rope={"ece": 1})
-    with pytest.raises(InputError, match="draws: expected at least 4 a chain"):
+    with pytest.raises(InputError, match="draws: expected at least 4 per chain"):
         compare_methods(RESULTS, ["accuracy"], seed=0, draws=2)
     with pytest.raises(InputError, match="chains: expected a positive whole number"):
         compare_methods(RESULTS, ["accuracy"], seed=0, chains=0)

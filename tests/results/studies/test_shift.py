@@ -80,5 +80,5 @@ def test_what_cannot_be_shifted_is_refused(runs, monkeypatch):
         shifted_examples(runs, AMOUNTS, inputs=20, index=20)
     events = EventDataset(torch.zeros(2, 3, 289, dtype=torch.uint8), torch.zeros(2, dtype=torch.long), "nmnist", 10)
     monkeypatch.setattr(data, "load_test", lambda *_, **__: events)
-    with pytest.raises(InputError, match="data: expected images, which can be turned"):
+    with pytest.raises(InputError, match="data: expected images, which can be shifted"):
         shift_curves(runs, AMOUNTS)

@@ -114,11 +114,11 @@ def test_dropconnect_is_named(tmp_path):
 
 def test_networks_that_cannot_be_compared_are_refused(runs):
     networks = runs.predictions()
-    with pytest.raises(InputError, match="at least two to compare; got direct alone"):
+    with pytest.raises(InputError, match="at least two to compare; got only direct"):
         paired_variances(networks.select(["direct"]))
     of = networks.first()["direct"]
     fewer = Predictions(Part(of.test.probs[:2], of.test.labels))
-    with pytest.raises(InputError, match="samples: expected one number"):
+    with pytest.raises(InputError, match="samples: expected the same number"):
         paired_variances(NamedPredictions({"float": networks.first()["float"], "direct": fewer}))
 
 

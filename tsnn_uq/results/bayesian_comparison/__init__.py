@@ -1,4 +1,4 @@
-"""Bayesian comparison of results over seeds: by how much methods differ, and how sure that is."""
+"""Bayesian comparison of results over seeds: how much methods differ, with what uncertainty."""
 
 from tsnn_uq.results.bayesian_comparison.mcmc_diagnostics import Limits, effective_sample_size, split_r_hat
 from tsnn_uq.results.bayesian_comparison.method_comparison import MethodComparison, compare_methods

@@ -1,4 +1,4 @@
-"""Which rows of results share a family, a method, a seed; and what cannot be compared."""
+"""The design of a comparison: which rows of results share a family, a method or a seed."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _BLOCK = ("dataset", "family", "configuration")
 class Design:
     """The layout of N rows in G groups.
 
-    A *block* is a network family (of one data set and configuration, where the results tell them), a *treatment* a
-    quantized part and method, a *group* the runs of a treatment in a block.
+    A *block* is a network family (of one data set and configuration, if the results have these columns), a *treatment*
+    is a quantized part and method, and a *group* is the runs of one treatment in one block.
 
     Attributes:
         block_columns: the columns that name a block.
         groups: (names of the block, part, method) of each group.
         methods: names of the methods, in order of appearance.
         group: [N], the group of each row.
-        seed: [N], rows with the same number share a block and a seed.
+        seed: [N]; rows with the same number share a block and a seed.
     """
 
     block_columns: Name
@@ -46,24 +46,24 @@ class Design:
 
     @cached_property
     def method(self) -> Array:
-        """[N], the method's number of each row."""
+        """[N], the index of each row's method."""
         return np.array([self.methods.index(method) for _, _, method in self.groups])[self.group]
 
     @cached_property
     def block_of(self) -> Array:
-        """[G], the block's number of each group."""
+        """[G], the index of each group's block."""
         return _numbers([block for block, _, _ in self.groups])
 
     @cached_property
     def treatment_of(self) -> Array:
-        """[G], the treatment's number of each group."""
+        """[G], the index of each group's treatment."""
         return _numbers([treatment for _, *treatment in self.groups])
 
     def baselines(self, baseline: str) -> list[int | None]:
-        """[G], the group that each is compared with: its block's baseline, of the same part if there are several.
+        """[G], the group that each is compared with: the baseline of its block, of the same part if there are several.
 
         Raises:
-            InputError: a block without it, or with several of other parts.
+            InputError: a block has no baseline, or several of which none has the same part.
         """
         found: list[int | None] = []
         for block, part, method in self.groups:
@@ -76,7 +76,7 @@ class Design:
             elif part in choices or len(choices) == 1:
                 found.append(choices.get(part, next(iter(choices.values()))))
             else:
-                raise InputError(f"{where} of one quantized part; got {', '.join(choices)} to hold {method} against")
+                raise InputError(f"{where} of one quantized part; got {', '.join(choices)} to compare {method} with")
         return found
 
 
@@ -90,12 +90,12 @@ def make_design(results: DataFrame, baseline: str) -> Design:
     """Read the layout of results.
 
     Args:
-        results: as `tsnn_uq.results.tables.read_results` returns them.
+        results: as returned by `tsnn_uq.results.tables.read_results`.
         baseline: the method to compare with.
 
     Raises:
-        InputError: missing columns, an unknown baseline or nothing beside it, two rows of a seed in a group, or a
-            group of one seed.
+        InputError: columns are missing, the baseline is unknown or the only method, or a group has two rows of one
+            seed or only one seed.
     """
     needed = ("family", "quantized_part", "method", "seed")
     missing = [name for name in needed if name not in results] or ["rows"] * (not len(results))
@@ -107,7 +107,7 @@ def make_design(results: DataFrame, baseline: str) -> Design:
     methods = tuple(dict.fromkeys(method for _, _, method in rows))
     check_choice("baseline", baseline, methods)
     if len(methods) < 2:
-        raise InputError(f"results: expected runs of another method than {baseline}; got none")
+        raise InputError(f"results: expected runs of a method other than {baseline}; got none")
     groups = tuple(dict.fromkeys(rows))
     group = np.array([groups.index(row) for row in rows])
     _check_seeds(groups, group, results["seed"].tolist())
@@ -120,16 +120,17 @@ def _check_seeds(groups: tuple[tuple[Name, str, str], ...], group: Array, seeds:
         own = [seed for seed, of in zip(seeds, group, strict=True) if of == number]
         where = f"{', '.join(block)}, {part}, {method}"
         if len(set(own)) < len(own):
-            raise InputError(f"results: expected one row a seed; got {len(own)} rows of {len(set(own))} for {where}")
+            raise InputError(f"results: expected one row per seed; got {len(own)} rows of {len(set(own))} for {where}")
         if len(own) < 2:
             raise InputError(f"results: expected at least two seeds of each group; got one for {where}")
 
 
 def check_values(results: DataFrame, name: str, design: Design) -> Array:
-    """The column `name` as finite numbers [N], which differ between the seeds of every method.
+    """The column `name` as finite numbers [N] that differ between the seeds of every method.
 
     Raises:
-        InputError: no such column, no numbers, not-a-number or infinity, or a method whose runs are all the same.
+        InputError: the column does not exist or has values that are not finite numbers, or all seeds of a method have
+            the same value.
     """
     import pandas as pd
 
@@ -150,5 +151,5 @@ def check_values(results: DataFrame, name: str, design: Design) -> Array:
 
 
 def incidence(numbers: Array) -> Tensor:
-    """[N] numbers -> [N, number of different ones], one where a row belongs."""
+    """One-hot encoding [N, K] of K different numbers [N]."""
     return torch.nn.functional.one_hot(torch.from_numpy(numbers)).double()

@@ -1,4 +1,4 @@
-"""Differences on the scale of the results, and their summary."""
+"""Differences in the units of the results, and a table that summarizes them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "Difference", "differences", "summarize_draws"]
 
 ALL = "all"
-"""Stands for the mean over families."""
+"""Name of the mean over families."""
 
 
 class Difference(NamedTuple):
-    """Method minus baseline in one block or, with `ALL` for its names, on average; `half_rope` is in `unit`."""
+    """Method minus baseline in one block, or on average over blocks (named `ALL`); `half_rope` is in `unit`."""
 
     measure: str
     unit: str
@@ -34,18 +34,18 @@ class Difference(NamedTuple):
     half_rope: float
 
     def title(self) -> str:
-        """One line for messages."""
+        """A description for messages."""
         return f"{self.measure} of {', '.join(self.block)}, {self.part}, {self.method}"
 
 
 def differences(
     design: Design, measures: Sequence[MeasureScale], y: Array, means: Tensor, baseline: str
 ) -> tuple[tuple[Difference, ...], Tensor]:
-    """All differences from the baseline: the R names, and their draws [C, D, R].
+    """All R differences from the baseline, and their draws [C, D, R].
 
     Args:
         design: the layout of the rows.
-        measures: M of them.
+        measures: M measures.
         y: [M, N], rows on the model's scale.
         means: [C, D, M, G], draws of the groups' means on that scale.
         baseline: the method to compare with.

@@ -1,4 +1,4 @@
-"""Whether chains can be believed: split R-hat, effective sample size, divergences, and the refusal when they cannot."""
+"""Diagnostics of MCMC chains: split R-hat, effective sample size and divergences, with limits that raise an error."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Limits", "check_chains", "diagnose", "effective_sample_size", "split
 
 @dataclass(frozen=True)
 class Limits:
-    """When chains are refused.
+    """Limits of the diagnostics of chains.
 
-    Vehtari et al. (Bayesian Analysis 2021, section 4) advise an R-hat below 1.01 and 400 effective draws. With 250
-    draws a chain even independent ones pass 1.01 once in a thousand quantities, so a table of fifty would now and then
-    be refused for nothing; 1.02 is passed once in a million.
+    Vehtari et al. (Bayesian Analysis 2021, section 4) recommend an R-hat below 1.01 and 400 effective draws. With 250
+    draws per chain, even independent draws exceed 1.01 for one in a thousand quantities, so a table of fifty would
+    sometimes be rejected by chance. They exceed 1.02 for one in a million.
 
     Attributes:
         r_hat: largest split R-hat of any quantity.
-        ess: least effective sample size of any quantity, over all chains together.
-        divergent: largest share of draws that ended in a divergence.
+        ess: smallest effective sample size of any quantity, over all chains together.
+        divergent: largest share of divergent draws.
     """
 
     r_hat: float = 1.02
@@ -37,8 +37,8 @@ class Limits:
 def split_r_hat(draws: Tensor) -> Tensor:
     """Split R-hat of each quantity: [C, D, ...] (chains, at least four draws) -> [...].
 
-    The root of (D - 1) / D plus the ratio of the variance between half chains to that within (Gelman et al., Bayesian
-    Data Analysis, 2013, section 11.4), from Pyro. 1 when the chains agree.
+    It is the square root of (D - 1) / D plus the ratio of the variance between half chains to the variance within them
+    (Gelman et al., Bayesian Data Analysis, 2013, section 11.4), as implemented in Pyro. It is 1 if the chains agree.
     """
     from pyro.ops.stats import split_gelman_rubin
 
@@ -46,10 +46,10 @@ def split_r_hat(draws: Tensor) -> Tensor:
 
 
 def effective_sample_size(draws: Tensor) -> Tensor:
-    """How many independent draws say as much of each quantity's mean: [C, D, ...] -> [...].
+    """Number of independent draws that estimate the mean of each quantity equally well: [C, D, ...] -> [...].
 
-    Geyer's initial monotone sequence over all chains (Gelman et al. 2013, section 11.5), from Pyro. It may exceed
-    C * D, since NUTS likes to jump to the other side.
+    Computed by Pyro with Geyer's initial monotone sequence over all chains (Gelman et al. 2013, section 11.5). It may
+    exceed C * D, since successive draws of NUTS can be negatively correlated.
     """
     from pyro.ops.stats import effective_sample_size as of_pyro
 
@@ -65,16 +65,16 @@ def diagnose(names: list[str], draws: Tensor) -> DataFrame:
 
 
 def check_chains(table: DataFrame, divergences: int, total: int, limits: Limits) -> None:
-    """Refuse what `limits` do not allow.
+    """Raise an error if chains are beyond `limits`.
 
     Args:
-        table: as `diagnose` makes it.
-        divergences: how many of all draws diverged.
-        total: the number of all draws.
-        limits: what is allowed.
+        table: as returned by `diagnose`.
+        divergences: number of divergent draws.
+        total: number of all draws.
+        limits: the limits.
 
     Raises:
-        InputError: names the worst quantity and its value.
+        InputError: a limit is exceeded; the message has the worst quantity and its value.
     """
     remedy = "raise draws or warm_up"
     worst = table.iloc[int(table["r_hat"].fillna(float("inf")).to_numpy().argmax())]

@@ -1,4 +1,4 @@
-"""How a column of results is modelled, in which unit its differences are told, and which of them do not matter."""
+"""How a column of results is modelled, the unit of its differences, and which differences are negligible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["COMPARED_MEASURES", "Array", "MeasureScale", "scale_measure"]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 COMPARED_MEASURES = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
-"""Columns that are compared unless others are asked for."""
+"""Columns that are compared by default."""
 
 _ACCURACIES = ("accuracy", "point_accuracy", "validation_accuracy")
 #: Half the width of the region of practical equivalence, in the unit above.
@@ -28,20 +28,20 @@ _SHARE_OF_BASELINE = 0.05
 class MeasureScale:
     """A column of results on the scale on which the model's effects add up.
 
-    Seeds scatter in proportion to what is measured, and methods change it by factors: positive columns are modelled by
-    their logarithm. Accuracies and sparsities are modelled by their logit, which near 1 is the logarithm of the error
-    and never leaves 0 to 1. Columns that reach zero (or one, for fractions) keep their scale, in units of their
-    standard deviation. Accuracy is no binomial count here: all networks answer the same test inputs, so the
-    counts' errors are shared, and what tells the networks apart is the scatter over seeds.
+    Values scatter over seeds in proportion to their size, and methods change them by factors, so positive columns are
+    modelled by their logarithm. Accuracies and sparsities are modelled by their logit, which keeps them between 0 and 1
+    and, near 1, is minus the logarithm of the error. Columns that reach zero (or one, for fractions) are modelled
+    directly, in units of their standard deviation. Accuracy is not modelled as a binomial count: all networks predict
+    the same test inputs, so the sampling error is shared, and networks differ by the scatter over seeds.
 
     Attributes:
         name: the column.
         scale: ``"logit"``, ``"log"`` or ``"identity"``.
         unit: unit of differences; "points" are percentage points.
-        factor: this many units are 1 in the column.
+        factor: a value of 1 in the column is this many units.
         center: mean of the column on that scale.
-        width: one on logarithmic scales, else the column's standard deviation.
-        rope: half the width of the region of practical equivalence, in `unit`; None is 5 % of the baseline's value.
+        width: 1 for ``"logit"`` and ``"log"``, the column's standard deviation for ``"identity"``.
+        rope: half the width of the region of practical equivalence, in `unit`; None for 5 % of the baseline's value.
     """
 
     name: str
@@ -64,7 +64,7 @@ class MeasureScale:
         return (values.exp() if self.scale == "log" else values) * self.factor
 
     def half_rope(self, baseline: float) -> float:
-        """Half the width of the region of practical equivalence where the baseline's value, in `unit`, is this."""
+        """Half the width of the region of practical equivalence for a baseline's value in `unit`."""
         return _SHARE_OF_BASELINE * abs(baseline) if self.rope is None else self.rope
 
 
@@ -78,7 +78,7 @@ def scale_measure(name: str, values: Array, ropes: Mapping[str, float]) -> Measu
     """Choose the scale of a column from its name and values (finite, not all the same).
 
     Raises:
-        InputError: a ROPE that is not positive.
+        InputError: a half-width of the region of practical equivalence is not positive.
     """
     scale: Literal["logit", "log", "identity"] = "log" if values.min() > 0 else "identity"
     if name in (*_ACCURACIES, "sparsity"):
@@ -93,7 +93,7 @@ def scale_measure(name: str, values: Array, ropes: Mapping[str, float]) -> Measu
 
 
 def _unit(name: str) -> tuple[str, float]:
-    """Unit of a column's differences, and how many of it are 1 in the column."""
+    """Unit of a column's differences, and the number of units that a value of 1 in the column has."""
     shown = measures.MEASURES.get(name.removeprefix("point_").removeprefix("validation_"))
     if shown is None:
         return "", 1.0

@@ -1,4 +1,4 @@
-"""From a table of results to the posterior of each difference from the baseline."""
+"""Compute the posterior of each difference from the baseline, given a table of results."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class MethodComparison:
 
     Attributes:
         draws: [C, D, R] (chains, draws, rows of `table`), each difference in its unit.
-        rows: what each of the R is the difference of.
+        rows: the measure, block and method of each of the R differences.
         log_scales: [C, D, M, 2 + K], logarithms of the model's scales, see `mixed_model`.
         means: [C, D, M, G], means of the groups on the model's scale.
-        divergences: how many of the C * D draws diverged.
-        measures, design, y: what was modelled; `y` [M, N] is on the model's scale.
-        seed: that of the draws.
+        divergences: number of divergent draws among the C * D.
+        measures, design, y: the modelled data; `y` [M, N] is on the model's scale.
+        seed: seed of the draws.
     """
 
     draws: Tensor
@@ -51,12 +51,12 @@ class MethodComparison:
     seed: int
 
     def table(self) -> DataFrame:
-        """A row for each measure, family, quantized part and method but the baseline; family "all" is their mean.
+        """A row for each measure, family, quantized part and method except the baseline; family "all" is the mean.
 
         Columns: ``measure``, ``unit``, the names, ``difference_mean`` and the central 95 % interval ``low``,
-        ``high``; ``probability_of_direction``, the share of draws on the mean's side of zero (0.5: no
-        idea; 1: sure of the sign); ``rope_low``, ``rope_high`` and ``in_rope``, the share of draws between them;
-        ``r_hat`` and ``ess`` of the difference.
+        ``high``; ``probability_of_direction``, the share of draws with the more frequent sign (0.5: the sign is
+        unknown; 1: certain); ``rope_low``, ``rope_high`` and ``in_rope``, the share of draws between them; ``r_hat``
+        and ``ess`` of the difference.
         """
         return summarize_draws(self.rows, self.draws, self.design.block_columns)
 
@@ -68,7 +68,7 @@ class MethodComparison:
         return diagnose([*scales, *named], torch.cat([self.log_scales.flatten(2), self.draws], 2))
 
     def predictive_check(self) -> DataFrame:
-        """Hold new seeds, drawn from the posterior, against those that were run; see `predictive.predictive_check`."""
+        """Compare new seeds, drawn from the posterior, with the observed ones; see `predictive_checks`."""
         generator = generator_for(self.seed, "comparison", "predictive")
         flat = self.log_scales.flatten(0, 1), self.means.flatten(0, 1)
         return predictive_check(self.design, self.measures, self.y, *flat, generator)
@@ -90,23 +90,23 @@ def compare_methods(
 
     The model is in `tsnn_uq.results.bayesian_comparison.mixed_model`, the scale of each measure in
     `tsnn_uq.results.bayesian_comparison.measure_scales`. It describes typical (median) networks of these families on
-    these test inputs. The mean over families is over those in `results`; two or four families say little about
-    families in general.
+    these test inputs. The mean over families covers only those in `results`, so it does not generalize to other
+    families.
 
     Args:
-        results: a row for each trained network, as `tsnn_uq.results.tables.read_results` returns them. Data sets
-            and configurations, where there are such columns, are families apart.
+        results: a row for each trained network, as returned by `tsnn_uq.results.tables.read_results`. Rows of
+            different data sets or configurations, if there are such columns, count as different families.
         measures: columns to compare.
-        seed: of all draws. The same results, measures and seed give the same numbers.
+        seed: seed of all draws. The same results, measures and seed give the same numbers.
         baseline: the method to compare with.
-        rope: for some measures, half the width of the region of practical equivalence, in the unit of the table.
-            Else 0.1 points for accuracies and ECE, and 5 % of the baseline's typical value for all others.
-        draws, warm_up, chains: of NUTS, the first two for each chain.
-        limits: R-hat, effective sample size and divergences beyond which the result is refused.
+        rope: by measure, half the width of the region of practical equivalence, in the unit of the table. By default
+            0.1 points for accuracies and ECE, and 5 % of the baseline's typical value for all others.
+        draws, warm_up, chains: settings of NUTS, the first two per chain.
+        limits: limits of R-hat, effective sample size and divergences; beyond them an error is raised.
 
     Raises:
-        InputError: missing or unknown columns, methods or measures; a group of one seed, without a baseline or with a
-            seed twice; values that are not finite or do not differ between seeds; or chains beyond `limits`.
+        InputError: columns, methods or measures are missing or unknown; a group has only one seed, a seed twice or no
+            baseline; values are not finite or do not differ between seeds; or chains are beyond `limits`.
     """
     design = make_design(results, baseline)
     design.baselines(baseline)
@@ -118,7 +118,7 @@ def compare_methods(
     for argument, number in {"draws": draws, "warm_up": warm_up, "chains": chains}.items():
         check_positive(argument, number, integer=True)
     if draws < 4:
-        raise InputError(f"draws: expected at least 4 a chain; got {draws}")
+        raise InputError(f"draws: expected at least 4 per chain; got {draws}")
     columns = [check_values(results, name, design) for name in names]
     made = tuple(scale_measure(name, column, rope or {}) for name, column in zip(names, columns, strict=True))
     y = np.stack([measure.forward(column) for measure, column in zip(made, columns, strict=True)])

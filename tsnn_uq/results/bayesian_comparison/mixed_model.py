@@ -5,17 +5,17 @@ r"""A linear mixed model of a measure over families, methods and seeds, with its
 for family f, treatment t (quantized part and method) and seed s, on the scale that
 `tsnn_uq.results.bayesian_comparison.measure_scales` defines:
 
-- :math:`\mu_f, \delta_t \sim N(0, 2^2)`: families, and methods, differ by factors of up to e^4 or so,
+- :math:`\mu_f, \delta_t \sim N(0, 2^2)`: families, and methods, differ by factors of up to about e^4,
 - :math:`\gamma_{ft} \sim N(0, \tau^2)`: a method's effect in one family is pooled with those in the others,
 - :math:`u_{fs} \sim N(0, \upsilon^2)`: networks of a family with one seed share initialization and order of the data,
-- :math:`\varepsilon \sim N(0, \sigma_m^2)`: the rest, each method m having a scatter of its own.
+- :math:`\varepsilon \sim N(0, \sigma_m^2)`: the rest, with a separate scatter for each method m.
 
-The logarithms of the scales :math:`\theta = \log(\tau, \upsilon, \sigma_1, ..., \sigma_K)` are Gaussian around log 0.1
-(a scatter of 10 %): by 1 for tau and upsilon (95 % between 1.4 % and 71 %), and for the sigmas by 1.5 for what they
-share and 0.5 for what tells them apart.
+The logarithms of the scales :math:`\theta = \log(\tau, \upsilon, \sigma_1, ..., \sigma_K)` are Gaussian with mean
+log 0.1 (a scatter of 10 %). Their standard deviation is 1 for tau and upsilon (95 % between 1.4 % and 71 %). The sigmas
+have a common part with standard deviation 1.5 and individual parts with 0.5.
 
-Given the scales all is Gaussian (Laird and Ware, Biometrics 1982), so NUTS has 2 + K dimensions, no funnels, and the
-effects are drawn exactly. This goes further than a non-centred form, which only moves the funnel.
+Given the scales, everything is Gaussian (Laird and Ware, Biometrics 1982). NUTS therefore samples only 2 + K
+dimensions, without funnels, and the effects are drawn exactly. A non-centred form would only move the funnel.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ SPREAD_OF_LOG, SPREAD_OF_SHARED, SPREAD_OF_OWN = 1.0, 1.5, 0.5
 
 @dataclass(frozen=True)
 class Kernels:
-    """What the covariance of N rows in G groups is made of, and the prior of the log scales [2 + K].
+    """The parts of the covariance of N rows in G groups, and the prior of the log scales [2 + K].
 
     Attributes:
         fixed: [N, N], covariance of family and treatment means.
-        varying: [2 + K, N, N], what a squared scale multiplies: same group, same seed, and each method's diagonal.
-        rows: [N, G], one where a row belongs to a group.
-        seeds: [N, number of seeds of all families], likewise.
+        varying: [2 + K, N, N], the factors of the squared scales: same group, same seed, and each method's diagonal.
+        rows: [N, G], 1 if a row belongs to a group.
+        seeds: [N, number of seeds of all families], 1 if a row has the family's seed.
         effects: [G, families + treatments], the groups' loadings on standard normal family and treatment means.
-        method: [N], the method's number.
+        method: [N], the index of each row's method.
         prior: [2 + K, 2 + K], covariance of the log scales.
     """
 
@@ -73,7 +73,7 @@ def make_kernels(design: Design) -> Kernels:
 
 
 def pyro_model(kernels: Kernels, y: Tensor | None, measures: int = 1) -> None:
-    """The definition, as a Pyro model of M measures side by side: sites ``log_scales`` [M, 2 + K] and ``y`` [M, N]."""
+    """The model in Pyro, for M independent measures: sites ``log_scales`` [M, 2 + K] and ``y`` [M, N]."""
     import pyro
     from pyro import distributions as dist
 
@@ -98,8 +98,8 @@ class Potential:
     .. math:: U = \tfrac12 y^T \alpha + \tfrac12 \log|C| + \tfrac12 z^T P^{-1} z + const, \qquad
         \partial U / \partial \theta_k = e^{2 \theta_k} \operatorname{tr}[(C^{-1} - \alpha \alpha^T) K_k] + (P^{-1} z)_k
 
-    where z is the distance from the prior's mean, and P its covariance (Rasmussen and Williams 2006, eq. 5.9). Several
-    times faster than automatic differentiation through `pyro_model`, which a test holds it to.
+    where z is the distance from the prior's mean, and P its covariance (Rasmussen and Williams 2006, eq. 5.9). It is
+    several times faster than automatic differentiation through `pyro_model`; a test compares the two.
     """
 
     def __init__(self, kernels: Kernels, y: Array) -> None:
@@ -110,13 +110,13 @@ class Potential:
         self.precision = np.linalg.inv(kernels.prior.numpy())
 
     def __call__(self, log_scales: Array) -> tuple[float, Array]:
-        """The sum over measures, and the gradient [M, 2 + K]; infinite where no covariance can be told."""
+        """The sum over measures, and the gradient [M, 2 + K]; infinite if a covariance is numerically singular."""
         squared = np.exp(2 * log_scales.clip(-50, 50))
         covariance = (squared @ self.varying.T).reshape(-1, *self.fixed.shape) + self.fixed
         try:
             factor = np.linalg.cholesky(covariance)
             inverse = np.linalg.inv(covariance)
-        except np.linalg.LinAlgError:  # on NUTS's way to a step size; it turns back
+        except np.linalg.LinAlgError:  # while NUTS searches for a step size; infinity rejects it
             return math.inf, np.zeros_like(log_scales)
         alpha = (inverse @ self.y[..., None])[..., 0]
         away = log_scales - TYPICAL
@@ -130,8 +130,8 @@ class Potential:
 def group_means(kernels: Kernels, y: Tensor, log_scales: Tensor, generator: torch.Generator) -> Tensor:
     """Draw the groups' means given the scales, exactly: one posterior draw [D, G] for each [D, 2 + K] of `log_scales`.
 
-    By Matheron's rule (Wilson et al., ICML 2020): draw effects and rows from the prior, then move the effects
-    by what the data say of the difference. `y` is [N].
+    By Matheron's rule (Wilson et al., ICML 2020): draw effects and rows from the prior, then correct the effects by
+    the difference between the data and these rows. `y` is [N].
     """
 
     def noise(width: int) -> Tensor:

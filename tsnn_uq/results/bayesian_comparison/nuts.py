@@ -1,4 +1,4 @@
-"""The No-U-Turn sampler on the log scales, started where a Laplace approximation has made the posterior round."""
+"""The No-U-Turn sampler on the log scales, in coordinates whitened by a Laplace approximation."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["Chains", "sample_scales"]
 
 
 class Chains(NamedTuple):
-    """What NUTS gave: log scales [C, D, M, 2 + K] (chains, draws, measures, scales), and how many draws diverged."""
+    """Draws of NUTS: log scales [C, D, M, 2 + K] (chains, draws, measures, scales), and the number of divergences."""
 
     log_scales: Tensor
     divergences: int
 
 
 def sample_scales(kernels: Kernels, y: Array, *, seed: int, draws: int, warm_up: int, chains: int) -> Chains:
-    """Sample the posterior of the log scales of M measures, in one run since they cost hardly more than one.
+    """Sample the posterior of the log scales of M measures in one run, which takes hardly longer than one measure.
 
-    Each measure's posterior is shifted and turned by its Laplace approximation, so NUTS (Hoffman and Gelman, JMLR 2014)
-    needs no mass matrix and only learns its step in the warm-up. That changes the path, not the target. The
-    chains start twice as far out as the approximation is wide.
+    Each measure's posterior is whitened by its Laplace approximation, so NUTS (Hoffman and Gelman, JMLR 2014) needs no
+    mass matrix and only adapts its step size in the warm-up. This does not change the target distribution. Starting
+    points of chains are drawn with twice the standard deviation of the approximation.
 
     Args:
         kernels: the model.
         y: [M, N], rows' values on the model's scale.
-        seed: of all chains; torch's global generator is lent and given back.
-        draws, warm_up, chains: numbers of each, draws and warm-up in each chain.
+        seed: seed of all chains; the state of torch's global generator is restored afterwards.
+        draws, warm_up, chains: numbers of draws and warm-up steps per chain, and of chains.
     """
     from pyro.infer import MCMC, NUTS
 
@@ -59,7 +59,7 @@ def sample_scales(kernels: Kernels, y: Array, *, seed: int, draws: int, warm_up:
 
 
 def _differentiable(gradient: Any) -> Any:
-    """What Pyro differentiates, from a function that gives value and gradient at once."""
+    """A function that Pyro can differentiate, made from one that returns value and gradient."""
 
     class Differentiable(torch.autograd.Function):
         @staticmethod
@@ -89,6 +89,6 @@ def _laplace(potential: Potential) -> tuple[Array, Array]:
     steps = 1e-4 * np.eye(size)
     curvature = np.stack([(flat(mode + step)[1] - flat(mode - step)[1]) / 2e-4 for step in steps])
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    # Flatter than the prior cannot be; where the mode is no parabola's, the prior's width is a fair guess.
+    # The curvature is at least the prior's; where the mode is not quadratic, the prior's width is a good guess.
     floor = np.linalg.eigvalsh(potential.precision)[0]
     return mode, vectors / np.sqrt(values.clip(min=floor))

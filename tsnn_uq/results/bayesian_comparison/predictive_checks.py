@@ -1,4 +1,4 @@
-"""Posterior predictive checks: would networks with new seeds, trained by the model's lights, look like these?"""
+"""Posterior predictive checks: compare observed networks with new seeds drawn from the model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["predictive_check", "statistics"]
 
 
 def statistics(values: Tensor, member: Tensor) -> dict[str, Tensor]:
-    """Mean, spread and largest of rows [D, n] that lie in groups as `member` [n, G] tells.
+    """Mean, spread and maximum of rows [D, n] in groups with one-hot membership `member` [n, G].
 
-    The spread is the standard deviation around the groups' means, over n - G degrees of freedom.
+    The spread is the standard deviation around the groups' means, with n - G degrees of freedom.
     """
     sizes = member.sum(0)
     off = values - (values @ member / sizes) @ member.T
@@ -40,16 +40,16 @@ def predictive_check(
 
     Args:
         design: layout of the N rows in G groups.
-        measures: M of them.
+        measures: M measures.
         y: [M, N], rows on the model's scale.
         log_scales: [D, M, 2 + K], draws.
         means: [D, M, G], draws.
-        generator: of the new seeds.
+        generator: source of the new seeds.
 
     Returns:
         Columns ``measure``, ``unit``, ``method``, ``statistic`` ("mean"; "spread", the standard deviation over seeds
         within groups; "max"), ``observed``, ``predicted_mean``, the central 95 % interval ``low``, ``high``, and
-        ``p_value``, the share of predictions at or above what was observed: near 0 or 1 the model does not fit.
+        ``p_value``, the share of predictions at or above the observed value; near 0 or 1 the model does not fit.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Figures: each a function from a table of what it draws to a `matplotlib.figure.Figure`."""
+"""Figures: each is a function that takes a table and returns a `matplotlib.figure.Figure`."""
 
 from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
 from tsnn_uq.results.figures.activity import layer_sparsity_chart, potential_histogram, spike_raster

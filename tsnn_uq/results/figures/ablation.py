@@ -1,4 +1,4 @@
-"""What uncertainty terms do: a row for each term, a panel for each measure, beside the network without a term."""
+"""The effect of uncertainty terms: a row for each term and a panel for each measure, with the network without one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SHOWN", "ablation_figure", "ablation_table"]
 
 SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc", "ood_auroc_fashion", "ood_auroc_emnist")
 OLDER = {"ood_auroc_emnist": "ood_auroc_letters"}
-"""Columns that older tables have in place of `SHOWN`: letters were drawn from fonts before EMNIST's were read."""
+"""Columns that older tables have instead; their letters were drawn from fonts and not those of EMNIST."""
 CALIBRATIONS = ("none", "temperature")
 
 
@@ -27,16 +27,17 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     """The numbers of an `ablation_figure`: mean and range over seeds of each measure, in its unit.
 
     Args:
-        rows: of a screening, its chosen weights alone, or of finals; see `tsnn_uq.experiments.ablation`.
-        calibration: ``"temperature"``, or ``"none"`` for the networks as they are.
+        rows: results of finals, or of a screening, of which only the chosen weights are used; see
+            `tsnn_uq.experiments.ablation`.
+        calibration: ``"temperature"``, or ``"none"`` for uncalibrated networks.
 
     Returns:
         Columns ``family``, ``method``, ``term``, ``regularizer``, ``measure``, ``unit``, ``mean``, ``low``, ``high``
-        (the smallest and largest of the seeds), ``seeds``, and ``without``, the mean of the same network without a
-        term (NaN where there is none). Terms come in the order of their mean variance where right, smallest first.
+        (the smallest and largest over seeds), ``seeds``, and ``without``, the mean of the same network without a term
+        (NaN if there is none). Terms are sorted by their mean variance for correct predictions, smallest first.
 
     Raises:
-        InputError: an unknown calibration, missing columns, or no rows.
+        InputError: the calibration is unknown, or there are no rows or columns of an ablation.
     """
     import pandas as pd
 
@@ -69,16 +70,16 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
 
 
 def ablation_figure(table: DataFrame) -> Figure:
-    """Each term's measures, a row a term and a panel a measure, methods by colour and marker.
+    """Measures of each term, with a row per term and a panel per measure; methods differ in colour and marker.
 
-    A point is the mean over seeds and its line spans them; upright lines are the same methods without a term. Where
-    a method was not run with a term, it is said.
+    Points are means over seeds, and horizontal lines span the seeds. Vertical lines are the same methods without a
+    term. Methods that were not run with a term are marked.
 
     Args:
-        table: what `ablation_table` returns.
+        table: as returned by `ablation_table`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
     """
     terms = [term for term in dict.fromkeys(table["term"]) if term != "none"]
     several = table["family"].nunique() > 1
@@ -94,7 +95,7 @@ def ablation_figure(table: DataFrame) -> Figure:
             _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
             axes.set_title(wrapped(MEASURES[measure].label))
             axes.locator_params(axis="x", nbins=3)
-            axes.xaxis.set_major_formatter("{x:g}")  # as short as can be: panels are narrow
+            axes.xaxis.set_major_formatter("{x:g}")  # short, since panels are narrow
             axes.grid(axis="y", color="0.92", linewidth=0.5)
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.4, -0.6)

@@ -1,4 +1,4 @@
-"""Inside trained networks: sparse weights and spikes, potentials against the threshold, spikes over time."""
+"""Activity of trained networks: sparsity of weights and spikes, membrane potentials, and spikes over time."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["layer_sparsity_chart", "potential_histogram", "spike_raster"]
 
-_STEPS_APART = 20  # so few time steps leave room for gaps between cells
+_STEPS_APART = 20  # with up to this many time steps there is room for gaps between cells
 _THRESHOLD: dict[str, Any] = {"color": "0.3", "linestyle": (0, (4, 3)), "linewidth": 0.8}
 _WITHOUT = "Networks run once, without random masks."
 _LABELS = {"zero weights": "Zero weights (%)", "spikes": "Spikes per neuron and step (%)"}
 
 
 def layer_sparsity_chart(table: DataFrame) -> Figure:
-    """Bars of each method, layer by layer: the share of zero weights, and how often neurons fire.
+    """Bars of each method by layer: the share of zero weights, and the firing rate of neurons.
 
     Args:
-        table: what `tsnn_uq.results.studies.layer_sparsity` returns.
+        table: as returned by `tsnn_uq.results.studies.layer_sparsity`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     looks = _looks(table)
     width = 0.8 / len(looks)
@@ -61,20 +61,20 @@ def layer_sparsity_chart(table: DataFrame) -> Figure:
 
 
 def potential_histogram(table: DataFrame) -> Figure:
-    """Membrane potentials before the reset in units of the threshold: a column a layer, a row a method.
+    """Membrane potentials before the reset in units of the threshold, with a column per layer and a row per method.
 
-    Those of the reference (grey; the table's ``reference``, float, or else the first method) are in each row. What is
-    right of the dashed threshold fires; how much that is, is given above, of the reference first. Potentials that come
-    in steps are those of ternary weights, whose sums are multiples of one scale.
+    Each row also has the potentials of the reference in grey (the table's ``reference``, else float, else the first
+    method). Neurons fire to the right of the dashed threshold; the share that fires is given above each panel, for the
+    reference first. With ternary weights potentials come in steps, since sums are multiples of one scale.
 
     Args:
-        table: what `tsnn_uq.results.studies.potential_distribution` returns.
+        table: as returned by `tsnn_uq.results.studies.potential_distribution`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -99,7 +99,7 @@ def potential_histogram(table: DataFrame) -> Figure:
                 axes.set_ylabel(f"{method}\nShare per bin (%)")
         for axes in panels[-1]:
             axes.set_xlabel("Potential (thresholds)")
-            axes.set_ylim(0, None)  # only now, when all are drawn on the axis that they share
+            axes.set_ylim(0, None)  # after all panels of the shared axis are drawn
         handles: list[Any] = [Patch(color="0.8", label=reference)]
         handles += [Line2D([], [], color=looks[name].color, label=name) for name in lines if name != reference]
         handles.append(Line2D([], [], label="threshold, from which on neurons fire", **_THRESHOLD))
@@ -114,7 +114,7 @@ def potential_histogram(table: DataFrame) -> Figure:
 
 
 def _draw_potentials(axes: Axes, rows: DataFrame, look: MethodStyle, reference: str) -> float:
-    """Draw one method's histogram; returns the share that fires."""
+    """Draw the histogram of one method; returns the share that fires."""
     method = rows["method"].iloc[0]
     grey: dict[str, Any] = {"color": "0.8", "fill": True}
     line: dict[str, Any] = {"color": look.color, "linewidth": 0.8, "baseline": None}
@@ -125,16 +125,16 @@ def _draw_potentials(axes: Axes, rows: DataFrame, look: MethodStyle, reference: 
 
 
 def spike_raster(table: DataFrame) -> Figure:
-    """Spikes of some neurons over time for one input: a column a method, a row a layer; a dark cell is a spike.
+    """Spikes of some neurons over time for one input, with a column per method and a row per layer.
 
     Args:
-        table: what `tsnn_uq.results.studies.spike_trains` returns.
+        table: as returned by `tsnn_uq.results.studies.spike_trains`.
 
     Returns:
-        The figure, a column wide for one method, else a page.
+        The figure, as wide as a column for one method, else as wide as a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     looks, layers = _looks(table), list(dict.fromkeys(table["layer"]))
     with style():

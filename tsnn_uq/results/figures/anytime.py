@@ -19,31 +19,31 @@ __all__ = ["anytime_figure"]
 
 _AXES = {"samples": "Monte Carlo samples S", "steps": "Time steps T"}
 _MEASURES = ("accuracy", "predictive_entropy_nats", "ece", "ood_auroc")
-_SPANS = ("predictive_entropy_nats", "ece")  # what may fall by orders of magnitude
-_BANDS = 4  # subsets of at most one in so many samples have a band: larger ones overlap, and their spread says little
-# A method keeps its colour, marker and line; the mask mode is told by the marker, full or hollow.
+_SPANS = ("predictive_entropy_nats", "ece")  # measures that may fall by orders of magnitude
+_BANDS = 4  # bands end at a quarter of the samples, since the spread of larger, overlapping subsets is not informative
+# A method has one colour, marker and line; markers are full or hollow by mask mode.
 _MASKS = {"fixed": "masks fixed over the steps", "per-step": "masks redrawn each step"}
 
 
 def anytime_figure(table: DataFrame) -> Figure:
-    """A row for each measure; at its left against samples (logarithmic), at its right against time steps.
+    """A row for each measure, with a panel against samples (logarithmic) and a panel against time steps.
 
-    A band is one standard deviation, over random subsets of the samples, to either side of their mean; it ends at a
-    quarter of the samples, since larger subsets share most of theirs. Entropies or calibration errors that span more
-    than a factor of ten are logarithmic, at the left and at the right.
+    Bands are one standard deviation over random subsets of the samples. They end at a quarter of the samples, since
+    larger subsets share most of theirs. Axes of entropies or calibration errors that span more than a factor of ten are
+    logarithmic.
 
     Args:
-        table: what `tsnn_uq.results.studies.anytime_curves` returns.
+        table: as returned by `tsnn_uq.results.studies.anytime_curves`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     measures = [name for name in _MEASURES if name in table]
-    table = table.fillna({"mask": ""})  # where it is not known
+    table = table.fillna({"mask": ""})  # unknown mask mode
     masks = [name for name in ("", *_MASKS) if name in set(table["mask"])]
     if not measures or not masks:
         raise InputError(f"table: expected measures and mask modes; got columns {list(table.columns)}")
@@ -120,7 +120,7 @@ def _set_axis(axes: Axes, against: str, amounts: list[int]) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     axes.set_xlabel(_AXES[against])
-    doubling = against == "samples" or max(amounts) > len(amounts)  # of many steps not all were measured
+    doubling = against == "samples" or max(amounts) > len(amounts)  # of many steps, only some were measured
     if doubling:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(ScalarFormatter())

@@ -1,4 +1,4 @@
-"""The note below a figure: what it is drawn from, and how to read it, so that it can be understood on its own."""
+"""The note below a figure: the data that it shows, and how to read it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["describe", "explain", "foreign_name", "reference_of"]
 _SIZE = 6.5  # points
 _LINE = 0.128  # inches from one line to the next
 _MARGIN = 0.05  # inches to the left and right of the note
-_SLACK = 0.94  # of the width: letters on a coarse screen are wider than they are in print
+_SLACK = 0.94  # share of the width that is used, since letters are wider on a coarse screen than in print
 
 
 def describe(table: DataFrame, **facts: Any) -> DataFrame:
-    """A table with constant columns that say what it was measured on; columns that it has already stay.
+    """Add constant columns that describe the data and networks of a table; existing columns are kept.
 
     Args:
-        table: of any figure.
-        facts: by column, a value: ``dataset``, ``family`` (the network's), ``quantized_part``, ``seed``, ``samples``
-            (S), ``inputs`` (N) and ``foreign`` (the foreign data set) are shown in figures. Empty ones are left out.
+        table: the table of a figure.
+        facts: a value for each column. Figures show ``dataset``, ``family`` (the network's), ``quantized_part``,
+            ``seed``, ``samples`` (S), ``inputs`` (N) and ``foreign`` (the foreign data set). Empty ones are left out.
 
     Example:
         >>> import pandas as pd
@@ -35,12 +35,12 @@ def describe(table: DataFrame, **facts: Any) -> DataFrame:
 
 
 def explain(figure: Figure, table: DataFrame, *sentences: str) -> None:
-    """Write a note below a figure, which grows by its height.
+    """Write a note below a figure, which grows by the height of the note.
 
     Args:
-        figure: with constrained layout, or with room for the note at its bottom.
-        table: what it shows; the note begins with what `describe` put there.
-        sentences: how to read the figure: what bands, bars, lines and shades are.
+        figure: a figure with constrained layout, or with room for the note at the bottom.
+        table: the table of the figure; the note begins with the facts that `describe` added.
+        sentences: how to read the figure: the meaning of bands, bars, lines and shades.
     """
     text = " ".join(sentence for sentence in (*_facts(table), *sentences) if sentence)
     lines = _wrapped(text, _SLACK * (figure.get_figwidth() - 2 * _MARGIN))
@@ -50,17 +50,17 @@ def explain(figure: Figure, table: DataFrame, *sentences: str) -> None:
 
 
 def foreign_name(table: DataFrame) -> str:
-    """What the foreign inputs of a table are called."""
+    """Name of the foreign inputs of a table."""
     return _short(table["foreign"].iloc[0]) if "foreign" in table else "foreign inputs"
 
 
 def reference_of(table: DataFrame) -> str:
-    """The method that a table compares the others with; ``"float"`` where it does not say."""
+    """The method that a table compares the others with; by default ``"float"``."""
     return str(table["reference"].iloc[0]) if "reference" in table else "float"
 
 
 def _facts(table: DataFrame) -> list[str]:
-    """Sentences on data, networks, seeds and sizes, as far as the table knows them."""
+    """Sentences on data, networks, seeds and sizes, for those that the table has."""
     found = []
     if names := _names(table, "dataset"):
         found.append(f"Data: {names}.")
@@ -81,7 +81,7 @@ def _facts(table: DataFrame) -> list[str]:
 
 
 def _names(table: DataFrame, column: str) -> str:
-    """The different names in a column, but for those that stand for a mean over all, or for nothing."""
+    """The different names in a column, except "none", and "all" if there are others."""
     if column not in table:
         return ""
     names = [_short(name) for name in dict.fromkeys(table[column].dropna())]

@@ -1,4 +1,4 @@
-"""Errors, calibration and entropy against the severity of corruptions, under what the images then look like."""
+"""Error, calibration and entropy against the severity of corruptions, below pictures of corrupted images."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _MEASURES = [MEASURES[name] for name in ("error", "ece", "nll", "entropy")]
 
 
 def corruption_figure(table: DataFrame) -> Figure:
-    """Four panels against severity, the mean over kinds with the band of its middle half, and each kind's error.
+    """Four measures against severity, averaged over kinds of corruption, and the error for each kind.
 
-    Thin lines are after a temperature from the clean validation part, where that determines it.
+    Bands are the interquartile range over kinds. Thin lines are after temperature scaling, if the clean validation part
+    determines a temperature.
 
     Args:
-        table: what `tsnn_uq.results.studies.corruption_curves` returns, with the pictures of
+        table: as returned by `tsnn_uq.results.studies.corruption_curves`, with the pictures of
             `tsnn_uq.results.figures.with_pictures` by ``kind``, or without any.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"].unique())
     kinds = [kind for kind in dict.fromkeys(table["kind"]) if kind != "none"]
@@ -82,7 +83,7 @@ def _draw_curve(axes: Axes, rows: DataFrame, measure: Measure, look: MethodStyle
 
 
 def _draw_errors(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle], kinds: list[str]) -> None:
-    """A bar for each kind and method: the error, mean over severities; lines are the means over kinds."""
+    """Bars are the error of each kind and method, averaged over severities; lines are the means over kinds."""
     width = 0.8 / len(looks)
     for place, (method, look) in enumerate(looks.items()):
         rows = table[(table["method"] == method) & (table["kind"] != "none")]

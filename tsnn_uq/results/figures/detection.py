@@ -1,4 +1,4 @@
-"""OpenOOD's table as a figure: a panel a method, a row a score, a column a foreign set."""
+"""OpenOOD's table as a heat map: a panel per method, a row per score and a column per foreign set."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _MEASURES = {
 
 
 def detection_heatmap(table: DataFrame) -> Figure:
-    """Numbers on shades, the best of each column bold; near sets are left of the far ones, and means beside them.
+    """Numbers on shades, the best of each column in bold; near sets on the left, far sets on the right, with means.
 
     Args:
-        table: what `tsnn_uq.results.studies.foreign_detection` returns; a column ``shown`` says which measure is, of
-            "auroc" (which it is without such a column), "aupr_in", "aupr_out" and "fpr95".
+        table: as returned by `tsnn_uq.results.studies.foreign_detection`. A column ``shown`` selects the measure:
+            "auroc" (the default), "aupr_in", "aupr_out" or "fpr95".
 
     Returns:
-        The figure, a column wide for one method, else a page.
+        The figure, as wide as a column for one method, else a page.
 
     Raises:
-        InputError: an unknown measure, or no method.
+        InputError: the measure is unknown, or the table has no method.
     """
     measure = check_choice("measure", table["shown"].iloc[0] if "shown" in table else "auroc", _MEASURES)
     methods = in_order(table["method"].unique())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["entropy_histogram", "entropy_table"]
 
 _QUANTITIES = {"predictive_entropy": predictive_entropy, "mutual_information": mutual_information}
-# "COLOR" stands for the method's; fill, hatch and a broken line tell the groups apart in grey too.
+# "COLOR" is replaced by the method's; fill, hatch and dashes also distinguish the groups in grey.
 _GROUPS: dict[str, dict[str, Any]] = {
     "right": {"fill": True, "facecolor": "COLOR", "alpha": 0.35, "linewidth": 0},
     "wrong": {"fill": True, "facecolor": "none", "edgecolor": "COLOR", "hatch": "/////", "linewidth": 0.8},
@@ -45,11 +45,12 @@ def entropy_table(
     Returns:
         Columns ``quantity`` ("predictive_entropy" or "mutual_information", both in nats); ``method``; ``group``
         ("right", "wrong" or "foreign"); ``bin_low``, ``bin_high``; ``count``; ``share``, the count divided by the
-        size of the group (NaN if that is empty); and of the method as a whole ``inputs`` (N) and ``samples`` (S).
+        size of the group (NaN if that is empty); and, the same in all rows of a method, ``inputs`` (N) and ``samples``
+        (S).
 
     Raises:
-        InputError: no method, outliers of a method that is not in `predictions`, networks of
-            different numbers of classes, or arrays that are no probabilities or labels.
+        InputError: there is no method, `outlier` has a method that is not in `predictions`, networks have different
+            numbers of classes, or arrays are not probabilities or labels.
     """
     import pandas as pd
 
@@ -76,7 +77,7 @@ def entropy_table(
 def _split(
     predictions: Mapping[str, tuple[Array, Array]], outlier: Mapping[str, Array]
 ) -> dict[tuple[str, str], Tensor]:
-    """Probabilities [S, n, C] of each (method, group), methods in their order."""
+    """Probabilities [S, n, C] of each (method, group), with methods in the order of figures."""
     for name in outlier:
         check_choice("outlier", name, predictions)
     groups = {}
@@ -101,20 +102,20 @@ def _largest_entropy(groups: Mapping[tuple[str, str], Tensor]) -> float:
 
 
 def entropy_histogram(table: DataFrame) -> Figure:
-    """Predictive entropy (above) and mutual information (below) of right and wrong predictions, a column a method.
+    """Predictive entropy (top) and mutual information (bottom) of right and wrong predictions, a column per method.
 
-    Each group is divided by its own size, given above the panel, and the axis is logarithmic: a hundred wrong
-    predictions stay visible beside ten thousand right ones, and so do the few that are wrong *and* certain. All
-    panels share the vertical axis, those of a row the horizontal one too.
+    Counts are divided by the size of their group, which is given above the panel, and the axis is logarithmic. A
+    hundred wrong predictions are thus visible beside ten thousand right ones, and so are the few that are wrong *and*
+    certain. All panels share the vertical axis, and those of a row the horizontal axis.
 
     Args:
-        table: what `entropy_table` returns.
+        table: as returned by `entropy_table`.
 
     Returns:
-        The figure, a column wide for one method, else a page.
+        The figure, as wide as a column for one method, else a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     with style():

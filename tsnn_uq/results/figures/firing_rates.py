@@ -1,4 +1,4 @@
-"""What rarer spikes cost, and what they save."""
+"""Accuracy, calibration and energy against the firing rate."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ENERGIES = {"operations_pj": "operations", "fetch-spikes_pj": "weights fetched 
 
 
 def firing_rate_figure(table: DataFrame) -> Figure:
-    """Accuracy, calibration and energy against how often hidden neurons fire; a point for each weight of the penalty.
+    """Accuracy, calibration and energy against the firing rate of hidden neurons, a point per weight of the penalty.
 
     Args:
-        table: what `tsnn_uq.results.studies.firing_rates` returns.
+        table: as returned by `tsnn_uq.results.studies.firing_rates`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     with style():

@@ -1,4 +1,4 @@
-"""Whether networks doubt where people doubt."""
+"""Uncertainty of networks compared with the uncertainty of people."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["doubt_figure"]
 
 
 def doubt_figure(table: DataFrame) -> Figure:
-    """Left, networks' mean entropy in groups of inputs by people's; right, correlations with their intervals.
+    """Mean entropy of networks in groups of inputs by people's entropy, and correlations with confidence intervals.
 
-    The legend has each network's cross-entropy to people, unless it is infinite.
+    The legend has the cross-entropy of each network to people's answers, unless it is infinite.
 
     Args:
-        table: what `tsnn_uq.results.studies.compare_with_people` returns.
+        table: as returned by `tsnn_uq.results.studies.compare_with_people`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(name for name in table["method"].unique() if name != "people")
     with style():
@@ -62,7 +62,7 @@ def doubt_figure(table: DataFrame) -> Figure:
 
 
 def _reach(rows: DataFrame) -> Any:
-    """How far below and above the values their intervals go, [2, rows]."""
+    """Lengths of error bars below and above the values, [2, rows]."""
     return np.abs(rows[["low", "high"]].to_numpy().T - rows["value"].to_numpy())
 
 

@@ -1,4 +1,4 @@
-"""Small pictures in a table, as text, so that the figure can be drawn again from the table alone."""
+"""Small pictures stored as text in a table, so that a figure can be redrawn from its table alone."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _HEAD = "data:image/png;base64,"
 
 
 def with_pictures(table: DataFrame, columns: str | list[str], pictures: Mapping[Any, Array] | None) -> DataFrame:
-    """A table with a column ``picture``: in the first row of each value of `columns`, its picture as a PNG data URL.
+    """Add a column ``picture``, with a PNG data URL in the first row of each value of `columns`.
 
     Args:
-        table: of a figure that shows pictures.
-        columns: what tells the pictures apart.
-        pictures: by value of the column, or tuple of values, [H, W] or [C, H, W] in [0, 1]; kept with 256 shades. None
-            leaves the table as it is.
+        table: the table of a figure that shows pictures.
+        columns: the columns that identify a picture.
+        pictures: by value of the column, or tuple of values, [H, W] or [C, H, W] in [0, 1]; stored with 256 levels.
+            With None the table is returned unchanged.
 
     Raises:
-        InputError: a value without a picture.
+        InputError: a value has no picture.
     """
     if pictures is None:
         return table
@@ -41,14 +41,14 @@ def with_pictures(table: DataFrame, columns: str | list[str], pictures: Mapping[
     keys = _keys(table[first], columns)
     missing = [key for key in keys if key not in pictures]
     if missing:
-        raise InputError(f"pictures: expected one of each {columns} in the table; got none of {missing[0]}")
+        raise InputError(f"pictures: expected one for each {columns} in the table; got none for {missing[0]}")
     column = table["method"].where(table["method"].isna())  # empty text
     column[first] = [_encoded(pictures[key]) for key in keys]
     return table.assign(**{_COLUMN: column})
 
 
 def pictures_in(table: DataFrame, columns: str | list[str]) -> dict[Any, NDArray[np.uint8]]:
-    """By value of `columns`, the pictures [H, W] or [H, W, 3] of a table of `with_pictures`; else nothing."""
+    """Pictures [H, W] or [H, W, 3] by value of `columns`, from a table of `with_pictures`; empty for other tables."""
     if _COLUMN not in table:
         return {}
     rows = table.dropna(subset=_COLUMN)

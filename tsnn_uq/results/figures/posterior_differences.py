@@ -1,4 +1,4 @@
-"""Posterior differences between methods, with what would not matter shaded."""
+"""Posterior differences between methods, with regions of practical equivalence."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["posterior_differences", "posterior_table"]
 
 _COLUMNS = 4  # panels side by side
-_POINTS = 61  # of a density
-_HEIGHT = 0.85  # of the highest density, in rows
+_POINTS = 61  # per density
+_HEIGHT = 0.85  # of the peak of a density, in rows
 
 
 def posterior_table(table: DataFrame, draws: Tensor) -> DataFrame:
-    """The numbers of `posterior_differences`, densities too.
+    """The numbers of `posterior_differences`, including densities.
 
     Densities are estimated with a Gaussian kernel of Scott's width, from the 0.1 % to the 99.9 % quantile.
 
     Args:
         table: a row for each of R differences, see `tsnn_uq.results.bayesian_comparison.MethodComparison.table`.
-        draws: of each difference [chains, draws, R], ``draws`` of the comparison.
+        draws: [chains, draws, R], ``draws`` of the comparison.
 
     Returns:
-        The table with ``density_low``, ``density_high`` and ``density``: as text, at equal distances between the two,
-        heights in percent of the highest.
+        The table with ``density_low``, ``density_high`` and ``density``. The latter is text: heights in percent of the
+        peak, at equally spaced points between the other two.
     """
     from scipy.stats import gaussian_kde
 
@@ -50,19 +50,19 @@ def posterior_table(table: DataFrame, draws: Tensor) -> DataFrame:
 
 
 def posterior_differences(table: DataFrame) -> Figure:
-    """Difference of each method from the baseline: a panel for each measure, a row for each family, part and method.
+    """Difference of each method from the baseline, with a panel per measure and a row per family, part and method.
 
-    A row has the posterior's density, its mean and 95 % interval, in the method's colour, over its region of practical
-    equivalence (grey).
+    A row shows the posterior's density, mean and 95 % interval in the colour of the method, and the region of practical
+    equivalence in grey.
 
     Args:
-        table: what `posterior_table` returns, or the same without densities.
+        table: as returned by `posterior_table`, or the same without densities.
 
     Returns:
-        The figure, a column wide for one measure, else a page, with at most four panels side by side.
+        The figure, as wide as a column for one measure, else a page, with at most four panels side by side.
 
     Raises:
-        InputError: no measure.
+        InputError: the table has no measure.
     """
     if not len(table):
         raise InputError("table: expected at least one difference; got none")
@@ -97,7 +97,7 @@ def posterior_differences(table: DataFrame) -> Figure:
 
 
 def _labels(table: DataFrame) -> list[str]:
-    """Method, and of the names of its family and part those that differ between rows."""
+    """The method, and those names of its family and part that differ between rows."""
     names = list(table.columns)
     block = names[names.index("unit") + 1 : names.index("quantized_part")]
     several = [name for name in block if table.loc[table["family"] != "all", name].nunique() > 1] or ["family"]

@@ -1,4 +1,4 @@
-"""Reliability diagrams: accuracy against confidence, and how many inputs stand behind each point."""
+"""Reliability diagrams: accuracy against confidence, with the number of inputs in each bin."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
     """The numbers of a `reliability_diagram`: one row per method and bin.
 
     Args:
-        predictions: for each method, probabilities [N, C] or of Monte Carlo samples [S, N, C], whose mean is taken,
-            and class numbers [N].
+        predictions: for each method, probabilities [N, C], or Monte Carlo samples [S, N, C], which are averaged; and
+            class numbers [N].
         bins: number of bins of equal width on [0, 1].
 
     Returns:
         Columns ``method``; ``bin_low``, ``bin_high``; ``count`` of inputs in the bin; their mean ``confidence`` and
         their ``accuracy`` with its 95 % Wilson interval ``accuracy_low``, ``accuracy_high``, all NaN in an empty bin;
-        and of the method as a whole ``inputs`` (N), ``ece`` and, of Monte Carlo samples, ``samples`` (S). Fractions,
-        not percent.
+        and, the same in all rows of a method, ``inputs`` (N), ``ece`` and, with Monte Carlo samples, ``samples`` (S).
+        Values are fractions, not percent.
 
     Raises:
-        InputError: no method, or what `tsnn_uq.metrics.functional.reliability_curve` refuses.
+        InputError: there is no method, or as for `tsnn_uq.metrics.functional.reliability_curve`.
     """
     import pandas as pd
 
@@ -62,18 +62,18 @@ def reliability_table(predictions: Mapping[str, tuple[Array, Array]], bins: int 
 def reliability_diagram(table: DataFrame) -> Figure:
     """Accuracy in each bin of confidence, side by side for up to four methods, with a histogram of the confidence.
 
-    A point stands at the mean confidence of its bin and carries a 95 % Wilson interval; on the dashed diagonal a
-    method is as often right as it says. Empty bins have no point. The histograms share a count axis, which is
-    logarithmic as soon as one bin holds more than half of a method's inputs.
+    Points are at the mean confidence of their bin and have 95 % Wilson intervals. On the dashed diagonal, accuracy
+    equals confidence. Empty bins have no point. The histograms share the axis of counts, which is logarithmic if one
+    bin has more than half of a method's inputs.
 
     Args:
-        table: what `reliability_table` returns.
+        table: as returned by `reliability_table`.
 
     Returns:
-        The figure, a column wide for one method, else a page.
+        The figure, as wide as a column for one method, else a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     saturated = bool((2 * table["count"] > table["inputs"]).any())
@@ -89,7 +89,7 @@ def reliability_diagram(table: DataFrame) -> Figure:
         )
         axes[1, 0].set_ylabel("Inputs (log)" if saturated else "Inputs")
         if saturated:
-            axes[1, 0].set(yscale="log", ylim=(0.7, None))  # a bin of one input still shows
+            axes[1, 0].set(yscale="log", ylim=(0.7, None))  # so that a bin of one input is visible
         figure.align_ylabels(axes[:, 0])
         bins = table.groupby("method").size().max()
         explain(
@@ -103,7 +103,7 @@ def reliability_diagram(table: DataFrame) -> Figure:
 
 
 def _draw_curve(axes: Axes, rows: DataFrame, method: str, look: MethodStyle) -> None:
-    accuracy = rows["accuracy"]  # NaN in an empty bin, where the line breaks too
+    accuracy = rows["accuracy"]  # NaN in an empty bin interrupts the line
     # Where all or none are right, the interval's end may lie within rounding on the wrong side of the share.
     ends = [(accuracy - rows["accuracy_low"]).clip(lower=0), (rows["accuracy_high"] - accuracy).clip(lower=0)]
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=(0, (4, 3)), linewidth=0.8, zorder=1)

@@ -1,4 +1,4 @@
-"""Selective prediction and out-of-distribution detection: what an uncertainty is good for, whatever its scale."""
+"""Selective prediction and out-of-distribution detection: uses of an uncertainty that do not depend on its scale."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "predictive-variance": lambda probs: predictive_variance(probs, reduction="none"),
     "max-probability": lambda probs: maximum_softmax_score(probs.mean(0)),
 }
-"""From Monte Carlo probabilities [S, N, C] to an uncertainty of each input [N]."""
+"""By name, a function from Monte Carlo probabilities [S, N, C] to the uncertainty of each input [N]."""
 
-_POINTS = 400  # of a risk-coverage curve: more cannot be told apart in print
+_POINTS = 400  # per risk-coverage curve; more cannot be distinguished in print
 
 
 def selective_table(
@@ -55,17 +55,19 @@ def selective_table(
         outlier: for some of these methods, probabilities [S, M, C] of foreign inputs.
 
     Returns:
-        Rows of ``curve`` ``"risk-coverage"``: for each ``method`` at most 400 evenly spaced numbers of accepted
-        inputs, the share of all inputs that they are as ``coverage``, and the errors among them as ``risk`` (fractions;
-        see `tsnn_uq.metrics.selective.risk_coverage_curve`); of the method as a whole ``inputs`` (N), ``aurc`` and
-        ``augrc``. With `outlier` also rows of ``curve`` ``"roc"``: corners of the curve that tells foreign inputs, the
-        positive class: ``false_positive_rate`` (of own inputs) and ``true_positive_rate`` (fractions; inputs of equal
-        uncertainty together, as scikit-learn's ``roc_curve``), without those that differ by less than can be seen; of
-        the method as a whole ``outliers`` (M), ``auroc`` and ``fpr95``. ``score`` and ``samples`` (S) are in all rows.
+        Rows with ``curve`` ``"risk-coverage"`` have at most 400 evenly spaced points for each ``method``: the share of
+        accepted inputs, ``coverage``, and the share of errors among them, ``risk`` (see
+        `tsnn_uq.metrics.selective.risk_coverage_curve`). The same in all rows of a method are ``inputs`` (N), ``aurc``
+        and ``augrc``.
+
+        With `outlier` there are also rows with ``curve`` ``"roc"``, for the detection of foreign inputs, the positive
+        class: ``false_positive_rate`` (of own inputs) and ``true_positive_rate``, at corners of scikit-learn's
+        ``roc_curve``, without those that cannot be distinguished in print. The same in all rows of a method are
+        ``outliers`` (M), ``auroc`` and ``fpr95``. All rows have ``score`` and ``samples`` (S).
 
     Raises:
-        InputError: an unknown score, no method or input, outliers of a method that is not in `predictions`, or arrays
-            that are no probabilities or labels.
+        InputError: the score is unknown, there is no method or no input, `outlier` has a method that is not in
+            `predictions`, or arrays are not probabilities or labels.
     """
     import pandas as pd
 
@@ -121,14 +123,14 @@ def _rates(method: str, probs: Array, outlier: Array, score: str) -> DataFrame:
 
 
 def seen_corners(false: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which corners of a ROC curve with a logarithmic axis can be told apart: the first in each of 300 x 300 cells.
+    """Select the visible corners of a ROC curve with a logarithmic axis: the first in each of 300 x 300 cells.
 
     Args:
         false: false-positive rates [K], ascending.
         true: true-positive rates [K].
 
     Returns:
-        [K] bool; the last corner is always kept, and so is the first that is right of zero.
+        [K] bool; always true for the last corner and for the first one with a positive rate.
     """
     low = false[false > 0].min(initial=1)
     decades = np.log10(np.maximum(false, low) / low) / max(1e-9, -np.log10(low))
@@ -146,20 +148,20 @@ def _uncertainty(probs: Tensor, score: str) -> Tensor:
 
 
 def selective_curves(table: DataFrame) -> Figure:
-    """Risk against coverage, and beside it, if the table has them, ROC curves of foreign inputs.
+    """Risk against coverage and, if the table has them, ROC curves of foreign inputs.
 
-    The risk is logarithmic, with zero at its foot: those accepted before a curve rises hold no error. So is the share
-    of own inputs that are flagged, the false-positive rate, since a detector is to flag few; FPR95 is where a curve
-    meets the dashed line.
+    The axis of the risk is logarithmic, with zero at the bottom: a curve is there until the first error is accepted.
+    The false-positive rate is logarithmic too, since a detector should flag few of the own inputs. FPR95 is where a
+    curve crosses the dashed line.
 
     Args:
-        table: what `selective_table` returns.
+        table: as returned by `selective_table`.
 
     Returns:
-        The figure, a column wide for one panel, else a page.
+        The figure, as wide as a column for one panel, else a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     selective, detection = (table[table["curve"] == curve] for curve in ("risk-coverage", "roc"))
@@ -189,7 +191,7 @@ def selective_curves(table: DataFrame) -> Figure:
 
 
 def _said(score: str) -> str:
-    """An uncertainty in a sentence."""
+    """Name of an uncertainty in a sentence."""
     return "one minus the largest probability" if score == "max-probability" else score.replace("-", " ")
 
 
@@ -202,7 +204,7 @@ def _draw_risk(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle]) -
 
     errors = table[table["risk"] > 0]
     lowest = 100 * errors["risk"].min() if len(errors) else 1.0
-    foot = lowest / 2  # where zero is drawn
+    foot = lowest / 2  # zero is drawn here
     for method in looks:
         rows = table[table["method"] == method]
         first = rows.iloc[0]

@@ -1,4 +1,4 @@
-"""Accuracy and uncertainty against how far images are shifted, under a strip of what they then look like."""
+"""Accuracy and uncertainty against the amount of a shift, below pictures of shifted images."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ __all__ = ["shift_figure"]
 
 _SHIFTS = {"rotate": "Rotation (degrees)", "noise": "Gaussian noise, sigma", "blur": "Gaussian blur, sigma (pixels)"}
 _MEASURES = ("accuracy", "predictive_entropy_nats", "ece")
-_STRIP = 7  # as many images fit side by side above an axis
+_STRIP = 7  # number of images that fit side by side above an axis
 
 
 def shift_figure(table: DataFrame) -> Figure:
-    """A column for each shift, with an image above each amount, and a row for each measure; rows share their axis.
+    """A column for each shift, with images above the amounts, and a row for each measure; rows share their axis.
 
-    The band of an accuracy is its 95 % Wilson interval. Where amounts are too close for their images, some are left
-    out of the strip.
+    Bands of the accuracy are 95 % Wilson intervals. If amounts are too close together, some images are left out.
 
     Args:
-        table: what `tsnn_uq.results.studies.shift_curves` returns, with the pictures of
+        table: as returned by `tsnn_uq.results.studies.shift_curves`, with the pictures of
             `tsnn_uq.results.figures.with_pictures` by ``shift`` and ``amount``, or without any.
 
     Returns:
-        The figure, a column wide for one shift, else a page.
+        The figure, as wide as a column for one shift, else a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks = method_styles(table["method"])
     pictures = pictures_in(table, ["shift", "amount"])
@@ -83,7 +82,7 @@ def _draw_strip(
             draw_picture(axes, pictures[shift, amount], extent=extent, aspect="auto")
     axes.set(xlim=(amounts[0] - width / 2, amounts[-1] + width / 2), ylim=(0, 0.94))
     axes.set_xticks(shown, [f"{amount:g}" for amount in shown])
-    axes.set_box_aspect(0.94 * width / (span + width))  # so that images are as high as wide
+    axes.set_box_aspect(0.94 * width / (span + width))  # so that images are square
     axes.set_anchor("S")
     axes.axis("off")
 

@@ -1,4 +1,4 @@
-"""Stopping early: what is lost against what is saved, and the energy of a decision against what it may lose."""
+"""Early stopping: accuracy lost against time steps saved, and energy per decision against the promised loss."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _CONVENTIONAL = {"8 bits": (0, (4, 2)), "2 bits": (0, (1, 1.5))}
 
 
 def stopping_figure(table: DataFrame) -> Figure:
-    """Above, what inputs lose against the steps they save; below, the energy of a decision against what it may lose.
+    """Accuracy lost against time steps saved (top), and energy per decision against the promised loss (bottom).
 
-    Above at the left is the accuracy gap under risk control, with the gap that was promised (crosses, which should be
-    higher), and that of exits at fixed confidences, which promise nothing (hollow). At the right is the coverage of
-    conformal sets, with the coverage that was promised (crosses, which should be lower). Below, for each accounting, is
-    the mean energy of a decision against the promised gap, 0 for all steps; horizontal lines are the network of the
-    same shape that does not spike, with weights of 8 and of 2 bits.
+    Top left: the accuracy gap under risk control, with the promised gap (crosses, which should be higher), and the gap
+    of exits at fixed confidences, without a promise (hollow). Top right: the coverage of conformal sets, with the
+    promised coverage (crosses, which should be lower). Bottom, for each accounting: the mean energy of a decision
+    against the promised gap, which is 0 for all steps; horizontal lines are a network of the same shape without spikes,
+    with weights of 8 and of 2 bits.
 
-    A table without energies, as of predictions alone, gives the upper half.
+    A table without energies, as from predictions alone, gives only the top half.
 
     Args:
-        table: what `tsnn_uq.results.studies.stopping_curves` returns.
+        table: as returned by `tsnn_uq.results.studies.stopping_curves`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method, or a table of something else.
+        InputError: the table has no method, or lacks columns.
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -96,7 +96,7 @@ def _line(look: MethodStyle) -> dict[str, Any]:
 
 
 def _draw_promise(axes: Axes, rows: DataFrame, rule: str, measure: str, look: MethodStyle) -> None:
-    """What was measured and, above or below each point, what was promised."""
+    """Draw measured values and, above or below each, the promised one."""
     part = rows[rows["rule"] == rule]
     saved, found, promised = 100 * part["saved"], 100 * part[measure], 100 * part["promise"]
     axes.plot(saved, found, **_line(look))

@@ -1,7 +1,7 @@
-"""One look for all figures: sizes, fonts, and the same colour, marker, line and hatch for a method everywhere.
+"""The style of all figures: sizes, fonts, and the same colour, marker, line and hatch for a method everywhere.
 
-Colours are from Okabe and Ito's palette (2008), which colour-blind readers can tell apart, and were chosen to differ
-in lightness as well; markers, lines and hatches carry the same distinction into a grey print.
+Colours are from the colour-blind safe palette of Okabe and Ito (2008) and also differ in lightness. Markers, lines and
+hatches distinguish the methods in grey prints.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ _RC = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlesize": 8,
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same letters
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same on every machine
     "font.size": 8,
     "hatch.linewidth": 0.5,
     "legend.fontsize": 7,
     "legend.frameon": False,
     "lines.linewidth": 1.0,
     "lines.markersize": 3.5,
-    "pdf.fonttype": 42,  # text stays text: it can be searched, and edited by a journal
+    "pdf.fonttype": 42,  # text can be searched and edited
     "savefig.dpi": 200,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -94,7 +94,7 @@ _RC = {
 
 
 def style() -> AbstractContextManager[None]:
-    """The look of all figures as a context; matplotlib's settings are the caller's again afterwards.
+    """Context with the style of all figures; matplotlib's settings are restored afterwards.
 
     Example:
         >>> import matplotlib
@@ -108,17 +108,17 @@ def style() -> AbstractContextManager[None]:
 
 
 def new_figure(height: float, panels: int) -> Figure:
-    """An empty figure outside pyplot's registry: a column wide for one panel, else a page; `height` in inches."""
+    """An empty figure outside pyplot's registry, `height` inches high; as wide as a page if it has several panels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(COLUMN_WIDTH if panels == 1 else PAGE_WIDTH, height), layout="constrained")
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Method names in the order of a figure: as they appear, the first being the reference; our own, float first.
+    """Method names in the order of a figure: our own methods with float first, others in order of appearance.
 
     Raises:
-        InputError: none at all.
+        InputError: there is no method.
 
     Example:
         >>> in_order(["indirect", "float"]), in_order(["mine", "float"])
@@ -132,13 +132,13 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """The look of each method of a figure, methods in the order of `in_order`.
+    """The style of each method of a figure, in the order of `in_order`.
 
-    Methods of this package look alike in all figures. Others take the remaining looks as they appear; those of methods
-    that the figure does not show come last, and no two methods share a look unless there are more than seven.
+    Methods of this package have the same style in all figures. Others get the remaining styles in order of appearance,
+    styles of our methods that the figure does not show last. Methods share a style only if there are more than seven.
 
     Raises:
-        InputError: none at all.
+        InputError: there is no method.
 
     Example:
         >>> [look.color for look in method_styles(["mine", "float", "yours"]).values()]
@@ -150,23 +150,23 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
 
 
 def as_tensor(array: Array) -> Tensor:
-    """A tensor or numpy array (read-only ones too) as a tensor on the CPU, outside any graph."""
+    """Copy a tensor or numpy array to a tensor on the CPU, detached from the graph."""
     return torch.asarray(array, device="cpu", requires_grad=False, copy=True)
 
 
 def wrapped(label: str) -> str:
-    """A label on lines of at most 15 letters, as they fit beside or above a small panel."""
+    """Wrap a label to lines of at most 15 letters, for small panels."""
     return "\n".join(textwrap.wrap(label, 15, break_on_hyphens=False))
 
 
 def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:
-    """Write a figure as PDF, with vector text, and as PNG of 200 dots per inch, each atomically.
+    """Write a figure as PDF, with vector text, and as PNG with 200 dots per inch, each atomically.
 
-    Nothing in the files tells when they were made, so the same figure gives the same bytes.
+    The files have no date of creation, so the same figure gives the same bytes.
 
     Args:
         figure: any matplotlib figure.
-        path_without_suffix: e.g. ``figures/reliability``; its folder is made.
+        path_without_suffix: e.g. ``figures/reliability``; its folder is created.
 
     Returns:
         The paths of the PDF and the PNG.
@@ -188,7 +188,7 @@ def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, 
 
 @contextmanager
 def _laid_out(figure: Figure) -> Iterator[None]:
-    """Leave all where the last drawing put it, which is the slower half of drawing, and alike in all files."""
+    """Keep the layout of the last drawing, which saves half of the time and is the same in all files."""
     engine = figure.get_layout_engine()
     figure.set_layout_engine("none")
     try:
@@ -198,7 +198,7 @@ def _laid_out(figure: Figure) -> Iterator[None]:
 
 
 def save_plot(figure: Figure, table: DataFrame, path_without_suffix: Path | str) -> tuple[Path, Path, Path]:
-    """Write a figure as `save_figure` does, and beside it a CSV of exactly the numbers that it shows.
+    """Write a figure as `save_figure` does, and a CSV file with exactly the numbers that it shows.
 
     Args:
         figure: any matplotlib figure.

@@ -1,4 +1,4 @@
-"""What networks achieve against what they cost, with those that no other beats in both."""
+"""Quality of networks against their cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["energy_figure", "tradeoff_figure"]
 
 _FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom")  # one for each family
 _LINES: tuple[Any, ...] = ("-", "--", "-.", ":")
-_SIZES = {"energy_pj": 1e-12}  # of a unit in those of `_UNITS`
+_SIZES = {"energy_pj": 1e-12}  # factors from the column's unit to that in `_UNITS`
 _UNITS = {"storage_bytes": "B", "energy_pj": "J"}
 _FRONT: dict[str, Any] = {
     **{"color": "0.5", "linewidth": 0.8, "zorder": 1},
@@ -28,19 +28,19 @@ _FRONT: dict[str, Any] = {
 
 
 def tradeoff_figure(table: DataFrame) -> Figure:
-    """A row a measure, a column a cost: means with standard deviations over seeds, and the front of the best means.
+    """Means with standard deviations over seeds and the Pareto front of means; a row per measure, a column per cost.
 
-    Colour and marker tell the method, their filling the family; where ternary networks differ in the quantized part, it
-    is written beside them. The grey line joins the networks on the front. Costs are logarithmic.
+    Methods differ in colour and marker, and families in the fill of markers. If ternary networks differ in the
+    quantized part, it is written beside them. The grey line joins the networks on the front. Costs are logarithmic.
 
     Args:
-        table: what `tsnn_uq.results.studies.tradeoffs` returns.
+        table: as returned by `tsnn_uq.results.studies.tradeoffs`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -154,18 +154,18 @@ def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle], families: Map
 
 
 def energy_figure(table: DataFrame) -> Figure:
-    """Value of predictions of S samples against the energy of all S passes, a point for each S.
+    """Measures of predictions from S samples against the energy of all S passes, a point for each S.
 
-    Bands are standard deviations over seeds; colour and marker tell the method, lines family and quantized part.
+    Bands are standard deviations over seeds. Methods differ in colour and marker, families and quantized parts in line.
 
     Args:
-        table: what `tsnn_uq.results.studies.energy_curves` returns.
+        table: as returned by `tsnn_uq.results.studies.energy_curves`.
 
     Returns:
-        The figure, a column wide for one measure, else a page.
+        The figure, as wide as a column for one measure, else a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
@@ -199,7 +199,7 @@ def energy_figure(table: DataFrame) -> Figure:
 
 
 def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
-    """Line and label of each family, part and method; a label says of family and part what is not the same for all."""
+    """Line and label of each family, part and method; labels have the family and the part only if there are several."""
     found = list(dict.fromkeys(zip(table["family"], table["quantized_part"], table["method"], strict=True)))
     kinds = list(dict.fromkeys((family, part) for family, part, _ in found if part != "none"))
     kinds = kinds or list(dict.fromkeys((family, part) for family, part, _ in found))
@@ -207,7 +207,7 @@ def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
     looks = {}
     for method in in_order(table["method"]):
         for family, part, _ in (one for one in found if one[2] == method):
-            # A float network has no part: it is drawn as the first of its family is.
+            # A float network has no part, so it has the line of the first part of its family.
             alike = [kind for kind in kinds if kind[0] == family and part in (kind[1], "none")]
             place = kinds.index(alike[0]) if alike else len(kinds)
             names = [name for name, wanted in zip((family, part), several, strict=True) if wanted and name != "none"]

@@ -1,4 +1,4 @@
-"""Single inputs, with what each method says of them."""
+"""Single inputs with the predictions of each method."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ _HEADING, _TITLE, _BARS, _TICKS, _BETWEEN = 0.22, 0.2, 0.34, 0.2, 0.1
 
 
 def digit_gallery(table: DataFrame) -> Figure:
-    """Inputs in rows of eight, the most uncertain ones and then the most confidently wrong ones.
+    """Inputs in rows of eight: the most uncertain ones, then the most confidently wrong ones.
 
-    Under each picture are bars from 0 to 1 of each method's mean probability of each class, the true class shaded;
-    above it the true class and, of the method that orders the inputs, the predictive entropy or what it said.
+    Below each picture are bars from 0 to 1 with each method's mean probability of each class; the true class is shaded.
+    Above each picture are the true class, and the predictive entropy or the predicted class of the method that orders
+    the inputs.
 
     Args:
-        table: what `tsnn_uq.results.studies.uncertain_inputs` returns, with the pictures of
+        table: as returned by `tsnn_uq.results.studies.uncertain_inputs`, with the pictures of
             `tsnn_uq.results.figures.with_pictures` by ``input``, or without any.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no method.
+        InputError: the table has no method.
     """
     looks, pictures = method_styles(table["method"]), pictures_in(table, "input")
     lines = []

@@ -1,4 +1,4 @@
-"""Monte Carlo variance of networks against that of a reference, input by input and class by class."""
+"""Monte Carlo variance of networks against that of a reference, by input and by class."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["variance_scatter", "variance_table"]
 
-_WRONG = "#D55E00"  # of Okabe and Ito's palette, and no method's
+_WRONG = "#D55E00"  # from Okabe and Ito's palette; not the colour of a method
 _GROUPS = ("all", "both right", "any wrong")
 _PAIRED = ("temperature_reference", "temperature", "reference")
-_CELLS = 4  # in a decade of variance
-_NOTHING = 2.0**-46  # the square of single precision's step at 1, in which probabilities are computed
+_CELLS = 4  # per decade of variance
+_NOTHING = 2.0**-46  # the square of the rounding step of float32 at 1; probabilities are float32
 
 
 def variance_table(pairs: DataFrame) -> DataFrame:
-    """The numbers of a `variance_scatter`: inputs that both networks get right are counted in cells.
+    """The numbers of a `variance_scatter`: inputs that both networks classify correctly are counted in cells.
 
     Args:
-        pairs: what `tsnn_uq.results.studies.paired_variances` returns.
+        pairs: as returned by `tsnn_uq.results.studies.paired_variances`.
 
     Returns:
-        The same rows, but in place of each ``"input"`` that both get right rows of ``"cell"``: the number of ``inputs``
-        whose variances are in a square cell of a quarter of a decade, the cell's centre as ``variance_reference`` and
-        ``variance``. Variances below 2^-46, which single precision does not tell from none, are 0.
+        The same rows, except that each ``"input"`` that both classify correctly is replaced by rows of ``"cell"``.
+        These have the number of ``inputs`` whose variances are in a square cell of a quarter of a decade, and the
+        centre of the cell as ``variance_reference`` and ``variance``. Variances below 2^-46, which are rounding errors
+        in float32, are 0.
     """
     import pandas as pd
 
@@ -47,7 +48,7 @@ def variance_table(pairs: DataFrame) -> DataFrame:
     cells[names] = (10 ** ((cells[names] + 0.5) / _CELLS)).map("{:.3g}".format).astype(float)
     shared = pairs.groupby("method", sort=False)[["noise", "samples", *_PAIRED]].first()
     cells = cells.assign(of="cell").join(shared, on="method")
-    # Single inputs have no more digits than can be seen.
+    # Single inputs are rounded to the digits that are visible in the figure.
     single = pairs["of"] == "input"
     short = pairs.loc[single, [*names, "difference"]].map("{:.6g}".format).astype(float)
     pairs = pairs.assign(**{name: pairs[name].where(~single, short[name]) for name in [*names, "difference"]})
@@ -55,21 +56,21 @@ def variance_table(pairs: DataFrame) -> DataFrame:
 
 
 def variance_scatter(table: DataFrame) -> Figure:
-    """For each method its inputs' variances against the reference's, and below the mean difference by class.
+    """For each method, variances of inputs against those of the reference, and mean differences by class (bottom).
 
-    Above, both axes are logarithmic: the darker a cell, the more inputs that both networks get right (the shades are
-    logarithmic too), and a cross is an input that at least one gets wrong. Inputs without any variance, or with less
-    than single precision tells from none (2^-46), are on the lower or left edge. Below and in the titles, intervals of
-    95 % are of the mean over inputs.
+    At the top both axes are logarithmic. The darker a cell, the more inputs are classified correctly by both networks
+    (shades are logarithmic too); crosses are inputs that at least one network classifies wrongly. Inputs without
+    variance, up to rounding errors of float32 (2^-46), are on the lower or left edge. The 95 % intervals at the bottom
+    and in the titles are of the mean over inputs.
 
     Args:
-        table: what `variance_table` returns.
+        table: as returned by `variance_table`.
 
     Returns:
-        The figure, a column wide for one method, else a page.
+        The figure, as wide as a column for one method, else a page.
 
     Raises:
-        InputError: no method, or no input.
+        InputError: the table has no method or no input.
     """
     looks = method_styles(table["method"])
     singles = table[table["of"].isin(["cell", "input"])]
@@ -105,7 +106,7 @@ def variance_scatter(table: DataFrame) -> Figure:
 
 
 def _limits(positive: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the axes: a little more than the range of variances that are more than rounding, and at least two decades."""
+    """Limits of the axes: slightly more than the range of variances above rounding errors, and at least two decades."""
     if not len(positive):
         return 0.01, 1.0
     high = 2 * float(positive.max())
@@ -121,7 +122,7 @@ def _draw_inputs(axes: Axes, rows: DataFrame, color: str, low: float, high: floa
     cells, wrong = rows[rows["of"] == "cell"], rows[rows["of"] == "input"]
     if len(cells):
         centres = cells[["variance_reference", "variance"]].clip(lower=low, upper=high).to_numpy()
-        places = np.floor(_CELLS * np.log10(centres)).astype(int)  # those without variance are in the outermost cells
+        places = np.floor(_CELLS * np.log10(centres)).astype(int)  # inputs without variance are in the outermost cells
         first, last = places.min(), places.max()
         counts = np.zeros((last - first + 1, last - first + 1))
         np.add.at(counts, (places[:, 1] - first, places[:, 0] - first), cells["inputs"])

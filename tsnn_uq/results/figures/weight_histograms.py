@@ -1,4 +1,4 @@
-"""Histograms of full-precision weights, split by the ternary code that each was given."""
+"""Histograms of full-precision weights, split by their ternary codes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _NAMES = {-1: "\N{MINUS SIGN}1", 0: "0", 1: "+1"}
 
 
 def weight_code_histogram(table: DataFrame) -> Figure:
-    """The float network's weights by layer, each bin split by what ternary training made of them: a row a method.
+    """Weights of the float network by layer, with bins split by the codes of each ternary network; a row per method.
 
-    The height of a bin is the share of the layer's weights that float training left there; its parts are stacked. Were
-    a network its float twin with thresholds put on it, codes would change colour at the dashed lines alone.
+    The height of a bin is the share of the layer's float weights in it; the parts of the codes are stacked. If a
+    ternary network were its float twin with thresholds, colours would change only at the dashed lines.
 
     Args:
-        table: what `tsnn_uq.results.studies.weight_histograms` returns.
+        table: as returned by `tsnn_uq.results.studies.weight_histograms`.
 
     Returns:
-        The figure, a page wide.
+        The figure, as wide as a page.
 
     Raises:
-        InputError: no rows.
+        InputError: the table has no rows.
     """
     if not len(table):
         raise InputError("table: expected at least one layer; got none")
@@ -81,7 +81,7 @@ def _draw_panel(axes: Axes, rows: DataFrame) -> None:
         axes.bar(part["bin_low"], share, widths, bottom=below, align="edge", linewidth=0, **look)
         below = below + share
     axes.stairs(below, [*part["bin_low"], part["bin_high"].iloc[-1]], color="black", linewidth=0.6)
-    axes.set_ylim(0, 1.05 * below.max())  # by themselves, empty bars on top of others would leave no margin
+    axes.set_ylim(0, 1.05 * below.max())  # empty bars on top would otherwise leave no margin
     threshold = rows["threshold"].iloc[0]
     for place in (-threshold, threshold):  # NaN draws nothing
         axes.axvline(place, color="black", linestyle=(0, (3, 1.5)), linewidth=0.8)

@@ -1,4 +1,4 @@
-"""The figures of a page: each drawn from predictions of named networks, or from trained runs, with what it shows."""
+"""The catalog of the page's figures, drawn from predictions of named networks or from trained runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDICTED_ANEW", "STORED", "DescribedFigure", "FigureSource", "draw_described", "prediction_figures"]
 
-INPUTS = 1000  # that are predicted anew for a figure, at most
+INPUTS = 1000  # largest number of inputs that networks predict again for a figure
 
 
 @dataclass(frozen=True)
 class FigureSource:
-    """What figures are drawn from.
+    """The data for figures.
 
     Args:
         tables: tables of the networks, and their predictions; figures show the first seed.
@@ -61,7 +61,7 @@ class FigureSource:
             InputError: there are none.
         """
         if not isinstance(self.source, Runs):
-            raise InputError("networks: expected runs in a folder, whose networks can be loaded; got predictions alone")
+            raise InputError("networks: expected runs in a folder, whose networks can be loaded; got only predictions")
         return self.source
 
     @property
@@ -71,24 +71,24 @@ class FigureSource:
 
     @property
     def samples(self) -> int:
-        """S."""
+        """Number of Monte Carlo samples S."""
         return self.networks.samples
 
     @property
     def inputs(self) -> int:
-        """N."""
+        """Number of test inputs N."""
         return len(self.networks.labels)
 
 
 @dataclass(frozen=True)
 class DescribedFigure:
-    """A figure and what it shows.
+    """A figure with its table and description.
 
     Args:
-        draw: makes the figure from the table.
-        table: the numbers in it.
-        says: what is drawn.
-        inputs: N, the inputs behind it; None where they play no part.
+        draw: function that draws the figure from the table.
+        table: the numbers in the figure.
+        says: description of the figure.
+        inputs: number of inputs N; None if the figure does not depend on inputs.
         sampled: whether Monte Carlo samples were drawn.
     """
 
@@ -100,22 +100,22 @@ class DescribedFigure:
 
     @cached_property
     def figure(self) -> Figure:
-        """The figure, drawn when it is asked for first."""
+        """The figure, drawn on first use."""
         return self.draw(self.table)
 
 
 def prediction_figures(
     networks: NamedPredictions | NetworkTables, *, bins: int = 15
 ) -> dict[str, Callable[[], DescribedFigure]]:
-    """Everything that can be drawn from predictions alone, by title.
+    """All figures that can be drawn from predictions alone, by title.
 
     Args:
-        networks: the networks, or their tables; of several seeds the first is drawn.
-        bins: bins of calibration errors; those of the tables if these are given.
+        networks: the networks, or their tables; figures show the first seed.
+        bins: number of bins of calibration errors; tables have their own.
 
     Returns:
-        Functions without arguments. Each returns a `DescribedFigure`, or raises an `InputError` that names what the
-        predictions lack.
+        Functions without arguments. Each returns a `DescribedFigure`, or raises an `InputError` that says what is
+        missing in the predictions.
     """
     tables = networks if isinstance(networks, NetworkTables) else NetworkTables(networks, bins)
     shown = FigureSource(tables, tables.networks)
@@ -136,8 +136,8 @@ def draw_described(shown: FigureSource, draw: Callable[[FigureSource], Described
 def _reliability(shown: FigureSource) -> DescribedFigure:
     bins = shown.bins
     says = (
-        f"Above, accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals: on the dashed "
-        "diagonal a network is as often right as it says. Below, how many inputs have that confidence. "
+        f"Top: accuracy against confidence in {bins} bins of equal width, with 95 % Wilson intervals; on the dashed "
+        "diagonal, accuracy equals confidence. Bottom: number of inputs in each bin. "
         f"ECE: expected calibration error with {bins} bins."
     )
     return DescribedFigure(
@@ -147,16 +147,17 @@ def _reliability(shown: FigureSource) -> DescribedFigure:
 
 def _entropy(shown: FigureSource) -> DescribedFigure:
     says = (
-        "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
-        "each group divided by its own size. A useful uncertainty puts the wrong ones to the right."
+        "Predictive entropy (top) and mutual information (bottom) of correctly and wrongly classified inputs; counts "
+        "are divided by the size of each group. A useful uncertainty is higher for the wrong ones."
     )
     return DescribedFigure(figures.entropy_histogram, figures.entropy_table(shown.predictions), says, shown.inputs)
 
 
 def _foreign_entropy(shown: FigureSource, name: str) -> DescribedFigure:
     says = (
-        "Predictive entropy (above) and mutual information (below) of inputs that are classified rightly and wrongly, "
-        f"and of the foreign inputs of {name}, which a network should be unsure of; each group divided by its own size."
+        "Predictive entropy (top) and mutual information (bottom) of correctly and wrongly classified inputs, and of "
+        f"the foreign inputs of {name}, for which a network should be uncertain; counts are divided by the size of "
+        "each group."
     )
     foreign = studies.foreign_predictions(shown.source, name)
     table = figures.entropy_table(shown.predictions, outlier=foreign).assign(foreign=name)
@@ -165,17 +166,16 @@ def _foreign_entropy(shown: FigureSource, name: str) -> DescribedFigure:
 
 def _selective(shown: FigureSource) -> DescribedFigure:
     says = (
-        "Errors among the accepted inputs if only the share called coverage, those of least predictive entropy, is "
-        "answered. A curve is at 0 until the first error is accepted. AURC and AUGRC are areas, the smaller the better."
+        "Errors among the accepted inputs, those of lowest predictive entropy, against their share of all inputs, the "
+        "coverage. A curve is at 0 until the first error is accepted. AURC and AUGRC are areas; smaller is better."
     )
     return DescribedFigure(figures.selective_curves, figures.selective_table(shown.predictions), says, shown.inputs)
 
 
 def _foreign_roc(shown: FigureSource, name: str) -> DescribedFigure:
     says = (
-        f"At the right, how well predictive entropy tells the foreign inputs of {name} from the test inputs: the share "
-        "of foreign inputs that are flagged against the share of test inputs that are. At the left, errors among the "
-        "accepted test inputs."
+        f"Right: detection of the foreign inputs of {name} by predictive entropy, as the share of foreign inputs that "
+        "are flagged against the share of test inputs that are flagged. Left: errors among the accepted test inputs."
     )
     foreign = studies.foreign_predictions(shown.source, name)
     table = figures.selective_table(shown.predictions, outlier=foreign).assign(foreign=name)
@@ -184,23 +184,22 @@ def _foreign_roc(shown: FigureSource, name: str) -> DescribedFigure:
 
 def _detection(shown: FigureSource) -> DescribedFigure:
     if not shown.networks.foreign_names:
-        raise InputError(
-            "foreign: expected predictions for foreign inputs; got none (arrays foreign_NAME_probs give them)"
-        )
+        raise InputError("foreign: expected predictions for foreign inputs; got none (add arrays foreign_NAME_probs)")
     table = studies.foreign_detection(shown.source)
     says = (
-        "AUROC of telling each foreign set from the test inputs by each score that the arrays allow: energy and ViM "
-        "need logits, detectors features of the test, foreign and training (or validation) inputs. Bold: the best."
+        "AUROC of detecting each foreign set among the test inputs, for each score that can be computed: energy and "
+        "ViM need logits; detectors need features of the test, foreign and training (or validation) inputs. Bold: the "
+        "best."
     )
     return DescribedFigure(figures.detection_heatmap, table, says, shown.inputs)
 
 
 def _variance(shown: FigureSource) -> DescribedFigure:
     says = (
-        f"Monte Carlo variance of each input against that of {shown.networks.reference}: above, the darker a cell, the "
-        "more inputs that both get right; a cross is an input that at least one gets wrong. Below, the mean difference "
-        "by class. Intervals are 95 % of a paired bootstrap over inputs. Temperatures of the softmax are as trained, "
-        "and a softer softmax alone lowers the variance."
+        f"Monte Carlo variance of each input against that of {shown.networks.reference}. Top: the darker a cell, the "
+        "more inputs that both classify correctly; crosses are inputs that at least one classifies wrongly. Bottom: "
+        "the mean difference by class, with 95 % intervals of a paired bootstrap over inputs. Predictions are not "
+        "temperature-scaled; a softer softmax alone lowers the variance."
     )
     table = figures.variance_table(studies.paired_variances(shown.networks))
     return DescribedFigure(figures.variance_scatter, table, says, shown.inputs)
@@ -208,16 +207,16 @@ def _variance(shown: FigureSource) -> DescribedFigure:
 
 def _weights(shown: FigureSource) -> DescribedFigure:
     says = (
-        "Weights of the float network by layer, coloured by the code that each has in the ternary network of the same "
-        "seed. Dashed: where the method's rule would cut the float weights."
+        "Weights of the float network by layer, coloured by their code in the ternary network of the same seed. "
+        "Dashed: thresholds of the method's rule for the float weights."
     )
     return DescribedFigure(figures.weight_code_histogram, studies.weight_histograms(shown.runs), says, None)
 
 
 def _fitted_variance(shown: FigureSource) -> DescribedFigure:
     says = (
-        "Monte Carlo variance of each input, as the figure with temperatures as trained, after each network's "
-        "temperature was fitted on its own validation part."
+        "Monte Carlo variance of each input, as in the figure without temperature scaling, after a temperature of each "
+        "network was fitted to its own validation part."
     )
     table = figures.variance_table(studies.paired_variances(shown.networks, recalibrate=True))
     return DescribedFigure(figures.variance_scatter, table, says, shown.inputs)
@@ -227,8 +226,8 @@ def _shift(shown: FigureSource) -> DescribedFigure:
     table = studies.shift_curves(shown.runs, inputs=INPUTS, bins=shown.bins)
     table = figures.with_pictures(table, ["shift", "amount"], studies.shifted_examples(shown.runs, inputs=INPUTS))
     says = (
-        "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images that are "
-        "rotated, noisy or blurred more and more. Above, one of them."
+        "Accuracy with 95 % Wilson intervals, predictive entropy and calibration error of test images with increasing "
+        "rotation, noise or blur. Top: one of them."
     )
     return DescribedFigure(figures.shift_figure, table, says, int(table["inputs"].iloc[0]))
 
@@ -239,8 +238,8 @@ def _anytime(shown: FigureSource) -> DescribedFigure:
         "" if set(table["mask"]) == {""} else ", with masks fixed over the time steps and with masks redrawn at each"
     )
     says = (
-        f"What fewer Monte Carlo samples and fewer time steps cost{masks}. Bands are standard deviations over random "
-        "orders of the same samples, up to a quarter of them."
+        f"The effect of fewer Monte Carlo samples and fewer time steps{masks}. Bands are standard deviations over "
+        "random orders of the same samples, up to a quarter of them."
     )
     return DescribedFigure(figures.anytime_figure, table, says, int(table["inputs"].iloc[0]))
 
@@ -248,8 +247,8 @@ def _anytime(shown: FigureSource) -> DescribedFigure:
 def _stopping(shown: FigureSource) -> DescribedFigure:
     table = studies.stopping_curves(shown.source)
     says = (
-        "What is lost, and covered, when inputs are stopped before the last time step, against the steps that this "
-        "saves; rules are calibrated on the validation part. Crosses are what was promised."
+        "Loss of accuracy, and coverage, if inputs are stopped before the last time step, against the steps saved; "
+        "rules are calibrated on the validation part. Crosses are the promised values."
     )
     return DescribedFigure(figures.stopping_figure, table, says, shown.inputs)
 
@@ -257,11 +256,9 @@ def _stopping(shown: FigureSource) -> DescribedFigure:
 def _doubt(shown: FigureSource) -> DescribedFigure:
     answers = next((of.answers for of in shown.networks.first().values() if of.answers is not None), None)
     if answers is None:
-        raise InputError(
-            "answers: expected how often people chose each class [N, C]; got none (an array answers gives it)"
-        )
+        raise InputError("answers: expected counts of people's answers [N, C]; got none (add an array answers)")
     table = studies.compare_with_people(shown.predictions, answers, seed=shown.networks.seed)
-    says = "How the networks' entropy follows that of people's answers to the same inputs, and how far it correlates."
+    says = "Entropy of networks against the entropy of people's answers to the same inputs, and their correlations."
     return DescribedFigure(figures.doubt_figure, table, says, shown.inputs)
 
 
@@ -273,20 +270,20 @@ def _sparsity(shown: FigureSource) -> DescribedFigure:
 
 def _potentials(shown: FigureSource) -> DescribedFigure:
     table = studies.potential_distribution(shown.runs)
-    says = "Membrane potentials before the reset, in firing thresholds, without random masks: from 1 on a neuron fires."
+    says = "Membrane potentials before the reset, in thresholds, without random masks; neurons fire from 1 on."
     return DescribedFigure(figures.potential_histogram, table, says, int(table["inputs"].iloc[0]), sampled=False)
 
 
 def _raster(shown: FigureSource) -> DescribedFigure:
-    says = "Which neurons fire at which time step for the first test input, without random masks."
+    says = "Spikes of neurons at each time step for the first test input, without random masks."
     return DescribedFigure(figures.spike_raster, studies.spike_trains(shown.runs), says, None)
 
 
 def _digits(shown: FigureSource) -> DescribedFigure:
     table = studies.uncertain_inputs(shown.networks)
     says = (
-        f"The test inputs that the {table['by'].iloc[0]} network is least sure of, and those that it gives the highest "
-        "probability to a wrong class, with each network's mean prediction."
+        f"The test inputs for which the {table['by'].iloc[0]} network is most uncertain, and those for which it gives "
+        "the highest probability to a wrong class, with the mean prediction of each network."
     )
     table = figures.with_pictures(table, "input", studies.input_pictures(shown.source, table))
     return DescribedFigure(figures.digit_gallery, table, says, shown.inputs)
@@ -296,11 +293,11 @@ def _tradeoff(shown: FigureSource) -> DescribedFigure:
     known = [name for name in shown.networks.names if all(of.costs for of in shown.networks.members[name])]
     if len(known) < 2:
         wanted = "costs such as storage_bytes or energy_pj of at least two networks"
-        raise InputError(f"costs: expected {wanted}; got those of {', '.join(known) or 'none'} (arrays of these names)")
+        raise InputError(f"costs: expected {wanted}; got those of {', '.join(known) or 'none'} (add such arrays)")
     table = studies.tradeoff_table(shown.tables.summary)
     says = (
-        "Means over seeds with sample standard deviations; the grey line joins networks that no other beats in both "
-        "means. Predictive entropy has no such line, since neither more nor less is better."
+        "Means over seeds with sample standard deviations. The grey line is the Pareto front of means. Predictive "
+        "entropy has no front, since neither more nor less is better."
     )
     return DescribedFigure(figures.tradeoff_figure, table.dropna(subset=["cost_value"]), says, shown.inputs)
 
@@ -312,7 +309,7 @@ STORED: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "Variance, input by input": _variance,
     "Weights and their codes": _weights,
 }
-"""Figures, by title, of what the runs have stored."""
+"""Figures from stored results of runs, by title."""
 PREDICTED_ANEW: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "Variance at fitted temperatures": _fitted_variance,
     "Shifted images": _shift,
@@ -322,7 +319,7 @@ PREDICTED_ANEW: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "Spikes": _raster,
     "The most uncertain inputs": _digits,
 }
-"""Figures for which networks predict anew, or data are needed."""
+"""Figures for which networks predict again, or data are needed, by title."""
 OF_PREDICTIONS: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "Reliability": _reliability,
     "Entropy and mutual information": _entropy,
@@ -335,4 +332,4 @@ OF_PREDICTIONS: dict[str, Callable[[FigureSource], DescribedFigure]] = {
     "People's doubts": _doubt,
     "Accuracy and uncertainty against cost": _tradeoff,
 }
-"""Figures for which predictions are enough; those of foreign sets are beside them."""
+"""Figures from predictions alone, by title, except those for each foreign set."""

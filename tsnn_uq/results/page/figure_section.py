@@ -1,4 +1,4 @@
-"""The section of figures: for each family and quantized part those of its runs, and what all cost and achieve."""
+"""The section of figures: those of the runs of each family and quantized part, and those of quality against cost."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class PageFigure:
     """A figure of the page.
 
     Args:
-        title: what it is called.
-        says: what it shows; where it could not be drawn, the reason.
-        drawing: as HTML; None where it could not be drawn.
+        title: its title.
+        says: its description, or the reason why it could not be drawn.
+        drawing: the figure as HTML; None if it could not be drawn.
     """
 
     title: str
@@ -59,7 +59,7 @@ def sections_of_runs(
     reference: str = "",
     progress: Callable[[str, int, int], object],
 ) -> list[FigureGroup]:
-    """All figures, under headings; one that cannot be drawn of these runs is named with the reason."""
+    """All figures of runs, under headings; figures that cannot be drawn are listed with the reason."""
     drawn = STORED | PREDICTED_ANEW if full else STORED
     total = sum(len(drawn) * len(list(compared.shown())) for compared in contents.comparisons)
     total += sum(1 + bool(compared.rows) for compared in contents.comparisons)
@@ -140,35 +140,35 @@ def _of_runs(
 
 
 def _of_tradeoffs(group: str, own: list[ComparisonFolder], say: Callable[[str], object]) -> Iterator[PageFigure]:
-    """What networks achieve against what they cost, of each data set."""
+    """Quality of networks against their cost, a figure for each data set."""
     for data in dict.fromkeys(compared.data for compared in own):
         title = f"Accuracy and uncertainty against cost, {data}"
         chosen = [compared for compared in own if compared.data == data]
         say(title)
         table = studies.tradeoff_table(summarize([row for compared in chosen for row in compared.rows]))
-        # Where all networks cost the same there is nothing to see.
+        # Costs that are the same for all networks are left out.
         table = table[table.groupby("cost")["cost_value"].transform("nunique") > 1]
         if not len(table):
             yield PageFigure(title, "All networks cost the same.")
             continue
         says = (
-            f"Means over seeds ({_span(table['seeds'])} a network) with sample standard deviations; the grey line "
-            "joins networks that no other beats in both means. Predictive entropy has no such line, since neither more "
-            f"nor less is better. N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
+            f"Means over seeds ({_span(table['seeds'])} per network) with sample standard deviations. The grey line is "
+            "the Pareto front of means. Predictive entropy has no front, since neither more nor less is better. "
+            f"N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
         )
         alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
         yield PageFigure(title, says, inline_figure(figures.tradeoff_figure(table), f"{group}-{title}", alt))
 
 
 def _of_samples(compared: ComparisonFolder, *, several: bool, say: Callable[[str], object]) -> Iterator[PageFigure]:
-    """What more Monte Carlo samples are worth, and what they cost."""
+    """Gain from more Monte Carlo samples against their cost."""
     title = f"What more samples cost{f', {compared.name}' if several else ''}"
     say(title)
     table = studies.energy_curves(compared.folder)
     says = (
         "Accuracy, calibration error and negative log-likelihood of predictions of S = 1, 2, 4, ... Monte Carlo "
-        f"samples against the energy of all S passes, of one test input; means over seeds ({_span(table['seeds'])} a "
-        "network), bands are sample standard deviations. Each value is a mean over disjoint groups of S samples. "
+        f"samples against the energy of all S passes for one test input. Means over seeds ({_span(table['seeds'])} per "
+        "network); bands are sample standard deviations. Each value is a mean over disjoint groups of S samples. "
         f"N = {_inputs(compared):,} test inputs. Runs: all finished ones."
     )
     alt = f"{title}: {', '.join(dict.fromkeys(table['method']))}"
@@ -176,16 +176,16 @@ def _of_samples(compared: ComparisonFolder, *, several: bool, say: Callable[[str
 
 
 def _of_posterior(folder: Path) -> Iterator[PageFigure]:
-    """The posterior that `tsnn-uq compare --bayes` drew, if it did."""
+    """The figure of the posterior, if `tsnn-uq compare --bayes` has drawn it."""
     if (folder / "posterior.png").exists():
         title = "Posterior of the differences from float"
-        says = "What bayes.csv in the folder has in numbers: differences, their 95 % intervals, and the region that "
-        says += "counts as equal; of these families and this test set only."
+        says = "Differences with 95 % intervals and regions of practical equivalence, for these families and this test "
+        says += "set only; bayes.csv in the folder has the numbers."
         yield PageFigure(title, says, inline_png((folder / "posterior.png").read_bytes(), title))
 
 
 def _inputs(compared: ComparisonFolder) -> int:
-    """N."""
+    """Number of test inputs N."""
     return len(read_predictions(compared.first_run)[1])
 
 

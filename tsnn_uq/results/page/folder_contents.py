@@ -1,4 +1,4 @@
-"""What is in a folder that `tsnn-uq compare` or `reproduce` wrote: comparisons, their runs, how far they are."""
+"""Contents of a folder that `tsnn-uq compare` or `reproduce` wrote: comparisons, their runs and their state."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["STATES", "ComparisonFolder", "FolderContents", "RunKind", "read_folder"]
 
 STATES = ("finished", "begun", "not begun")
-_PARTS = ("none", *sorted(PARTS, key=lambda part: part == "all"))  # the whole after its parts, as in tables
+_PARTS = ("none", *sorted(PARTS, key=lambda part: part == "all"))  # all layers last, as in tables
 
 
 @dataclass(frozen=True, order=True)
 class RunKind:
-    """What the runs of several seeds have in common."""
+    """The settings that runs of several seeds share."""
 
     family: str
     part: str
     method: str
 
     def run(self, seed: int) -> str:
-        """Name of the run with a seed."""
+        """Name of the run with this seed."""
         return run_name(self.family, self.part, self.method, seed)
 
 
@@ -45,13 +45,13 @@ class ComparisonFolder:
     """One comparison: a folder with ``config.toml`` and ``runs``, or runs that `tsnn-uq train` wrote.
 
     Args:
-        folder: its folder; that of a single run for that run alone.
-        runs: where the runs' folders are.
-        name: its path below the folder of the report; empty where it is that folder itself.
+        folder: its folder; for a single run, the folder of the run.
+        runs: the folder of the runs' folders.
+        name: its path below the folder of the report; empty if it is that folder itself.
         data: name of the data set.
-        seeds: of each kind of network, planned or there, its seeds by state (a key of `STATES`).
-        rows: of each finished run, in the order of the seeds.
-        tabled: rows of its ``results.csv``; None where there is none.
+        seeds: for each kind of network, planned or existing, its seeds by state (see `STATES`).
+        rows: a row of results for each finished run, in the order of the seeds.
+        tabled: number of rows in its ``results.csv``; None if there is no such file.
     """
 
     folder: Path
@@ -64,12 +64,12 @@ class ComparisonFolder:
 
     @property
     def group(self) -> str:
-        """The folder above, which in a reproduction stands for the regularizer; else empty."""
+        """Name of the parent folder, which is the regularizer in a reproduction; empty otherwise."""
         return self.name.rpartition("/")[0]
 
     @property
     def first_run(self) -> Path:
-        """Folder of its first finished run; there has to be one."""
+        """Folder of its first finished run, which must exist."""
         return next(self.runs / kind.run(seed) for kind, of in self.seeds.items() for seed in of["finished"])
 
     @property
@@ -79,11 +79,11 @@ class ComparisonFolder:
         return (own if own.exists() else self.first_run / "config.toml").read_text(encoding="utf-8")
 
     def within(self, name: str) -> str:
-        """A file of its folder, by the path below the folder of the report."""
+        """Path of a file in its folder, relative to the folder of the report."""
         return f"{self.name}/{name}" if self.name else name
 
     def setting(self) -> dict[str, Any]:
-        """What its finished runs have in common, as the first of them says."""
+        """The settings that its finished runs share, read from the first of them."""
         kinds = [kind for kind, seeds in self.seeds.items() if seeds["finished"]]
         config, row = read_config(self.first_run), read_row(self.first_run)
         probs, labels = read_predictions(self.first_run)
@@ -101,7 +101,7 @@ class ComparisonFolder:
         }
 
     def shown(self) -> Iterator[tuple[str, str, int]]:
-        """Family, quantized part and seed of the figures: the seed of which most methods are finished, or the first."""
+        """Family, quantized part and seed of the figures: the first seed for which most methods are finished."""
         for family in dict.fromkeys(kind.family for kind in self.seeds):
             kinds = {kind: seeds["finished"] for kind, seeds in self.seeds.items() if kind.family == family}
             ternary = dict.fromkeys(kind.part for kind, done in kinds.items() if kind.part != "none" and done)
@@ -117,8 +117,8 @@ class FolderContents:
 
     Args:
         folder: the folder.
-        comparisons: those in it.
-        budget: of a reproduction, else empty.
+        comparisons: the comparisons in it.
+        budget: name of the budget of a reproduction; empty otherwise.
     """
 
     folder: Path
@@ -136,7 +136,7 @@ class FolderContents:
         return list(dict.fromkeys(compared.data for compared in self.comparisons))
 
     def summaries(self) -> dict[str, DataFrame]:
-        """By group, mean and spread over seeds of its finished runs; see `tsnn_uq.results.tables.summarize`."""
+        """Mean and spread over seeds of finished runs, by group; see `tsnn_uq.results.tables.summarize`."""
         rows: dict[str, list[dict[str, Any]]] = {}
         for compared in self.comparisons:
             if compared.rows:
@@ -144,21 +144,21 @@ class FolderContents:
         return {group: _ordered(summarize(own)) for group, own in rows.items()}
 
     def count(self, state: str) -> int:
-        """How many runs are ``"finished"``, ``"begun"`` or ``"not begun"``."""
+        """Number of runs that are ``"finished"``, ``"begun"`` or ``"not begun"``."""
         return sum(len(seeds[state]) for compared in self.comparisons for seeds in compared.seeds.values())
 
 
 def read_folder(folder: Path) -> FolderContents:
-    """Read what is in a folder: of one comparison, of several in folders of their own, or of `tsnn-uq train`.
+    """Read a folder of one comparison, of several comparisons in sub-folders, or of runs by `tsnn-uq train`.
 
     Raises:
-        InputError: no run there, none that is finished, or a damaged file.
+        InputError: the folder has no finished run, or a file is damaged.
     """
     found = [compared for pattern in ("runs", "*/runs", "*/*/runs") for compared in _read_all(folder, pattern)]
     if not found and find_runs(folder):
         found = [_read_runs(folder)]
     if not any(compared.rows for compared in found):
-        wanted = "the folder of a comparison with finished runs, as tsnn-uq compare or reproduce makes it"
+        wanted = "a folder with finished runs, as written by tsnn-uq compare or reproduce"
         problem = "one in which no run is finished" if found else "a folder without one" if folder.is_dir() else "none"
         raise InputError(f"{folder}: expected {wanted}; got {problem}")
     plan = folder / "reproduce.toml"
@@ -172,7 +172,7 @@ def _read_all(root: Path, pattern: str) -> Iterator[ComparisonFolder]:
 
 
 def _read(folder: Path, root: Path) -> ComparisonFolder:
-    """A comparison, with the runs that it planned."""
+    """A comparison with its planned runs."""
     axes, data = read_axes(folder / "config.toml")
     there = _kinds(folder / "runs")
     quantizing = {kind.method for kind, _ in there if kind.part != "none"}
@@ -188,7 +188,7 @@ def _read_runs(folder: Path) -> ComparisonFolder:
 
 
 def _kinds(folder: Path) -> set[tuple[RunKind, int]]:
-    """RunKind and seed of each run in a folder by the settings in its own."""
+    """Kind and seed of each run in a folder, from its settings."""
     return {(RunKind(run.family, run.part, run.method), run.seed) for run in find_runs(folder)}
 
 
@@ -210,7 +210,7 @@ def _rank(kind: RunKind) -> tuple[tuple[int, str], int, tuple[int, str]]:
 
 
 def _ordered(summary: DataFrame) -> DataFrame:
-    """Rows by data set, then in the order of `_rank`; those of older runs have no ``configuration`` to sort by."""
+    """Sort rows by data set, then by `_rank`; not by ``configuration``, which older runs lack."""
     rows = summary.to_dict("records")
     keys = [
         (str(row.get("dataset")), _rank(RunKind(row["family"], row["quantized_part"], row["method"]))) for row in rows

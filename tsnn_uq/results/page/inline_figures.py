@@ -1,4 +1,4 @@
-"""Figures inside a page: SVG whose text stays text, or PNG where that is smaller to carry."""
+"""Figures inside a page: SVG with searchable text, or PNG if the SVG is too large."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["inline_figure", "inline_png"]
 
-_MOST = 600_000  # bytes of an SVG; what needs more has thousands of shapes and goes as PNG
-_FONTS = "'DejaVu Sans', Verdana, Geneva, sans-serif"  # of about one width, since places were chosen for the first
+_MOST = 600_000  # bytes of an SVG; larger ones have thousands of shapes and are replaced by a PNG
+_FONTS = "'DejaVu Sans', Verdana, Geneva, sans-serif"  # fonts of similar width, since text was placed for the first
 
 
 def inline_figure(figure: Figure, name: str, alt: str) -> Markup:
-    """A figure as an SVG element, or as an image with its PNG in it if the SVG has more than 600 kB.
+    """A figure as an SVG element, or as an image with an embedded PNG if the SVG has more than 600 kB.
 
-    The same figure and name give the same text. Nothing in it refers to anything outside.
+    The same figure and name give the same text, which has no references to anything outside.
 
     Args:
         figure: the figure.
-        name: tells it from the page's other figures, since their parts are known by names in the whole page.
-        alt: what it shows, in a sentence, for those who do not see it.
+        name: a name that is unique in the page, since ids of SVG elements are shared by the whole page.
+        alt: alternative text, a sentence.
     """
     svg = _svg(figure, name)
     if len(svg) > _MOST:
@@ -39,7 +39,7 @@ def inline_figure(figure: Figure, name: str, alt: str) -> Markup:
 
 
 def inline_png(content: bytes, alt: str) -> Markup:
-    """A PNG of 200 dots per inch as an image of its size in print."""
+    """A PNG with 200 dots per inch as an image in its printed size."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
     # CSS pixels are 96 an inch
@@ -57,9 +57,9 @@ def _saved(figure: Figure, name: str, form: str) -> bytes:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """An SVG without what HTML does not need, and without names that nothing in it refers to."""
+    """An SVG without metadata and without ids that are not referred to."""
     text = _saved(figure, name, "svg").decode("utf-8")
-    # Two digits of a point are finer than any screen, and half of the bytes.
+    # Hundredths of a point are finer than any screen, and take half of the bytes.
     text = re.sub(r' (?:d|x|y)="[^"]*"', lambda path: re.sub(r"\d+\.\d{3,}", _rounded, path[0]), text)
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     used = set(re.findall(r'#([^")]+)', text))

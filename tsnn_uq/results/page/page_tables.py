@@ -1,4 +1,4 @@
-"""The numbers of a page's tables: means and spreads over seeds, as they are shown."""
+"""The tables of a page: formatted means and spreads over seeds, and paired differences."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Heading:
-    """What a column shows; see `tsnn_uq.results.measures.Measure`."""
+    """Heading of a column; see `tsnn_uq.results.measures.Measure`."""
 
     title: str
     better: int
@@ -38,14 +38,14 @@ class Heading:
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and spread over seeds, in the summary's unit and as shown in the heading's.
+    """Mean and spread over seeds, as numbers in the unit of the summary and as text in the unit of the heading.
 
     Args:
-        mean: in the summary's unit, with all digits.
-        shown: the mean, in the heading's.
-        std: sample standard deviation, in the summary's unit.
-        spread: the deviation, in the heading's; empty for one seed.
-        kept: how many of the seeds are in the mean, where that is not all of them.
+        mean: the mean, in the unit of the summary.
+        shown: the mean as text, in the unit of the heading.
+        std: sample standard deviation, in the unit of the summary.
+        spread: the standard deviation as text, in the unit of the heading; empty for one seed.
+        kept: number of seeds in the mean as text; empty if it has all seeds.
     """
 
     mean: float
@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of network: its method, what else tells it apart, the number of seeds, and its numbers."""
+    """A kind of network: its method, data set, family and part, the number of seeds, and its cells."""
 
     method: str
     where: str
@@ -71,9 +71,9 @@ class ResultTable:
 
     Args:
         title: the caption.
-        headings: of the measures.
+        headings: headings of the measures.
         rows: a row for each kind of network.
-        undetermined: whether a temperature was left out of it.
+        undetermined: whether seeds were left out since their temperature is undetermined.
     """
 
     title: str
@@ -83,17 +83,17 @@ class ResultTable:
 
 
 def result_tables(contents: FolderContents) -> Iterator[ResultTable]:
-    """What networks achieve, as they are and after their temperature was set, and what they cost."""
+    """Tables of quality, before and after temperature scaling, and of costs."""
     for group, summary in contents.summaries().items():
         of = f", regularizer {group}" if group else ""
         yield summary_table(summary, QUALITY.values(), f"Accuracy, calibration and uncertainty{of}")
-        if "temperature_mean" in summary:  # not of runs of an older version
+        if "temperature_mean" in summary:  # older runs have none
             yield summary_table(summary, SCALED.values(), f"After temperature scaling{of}")
         yield summary_table(summary, COSTS.values(), f"Size and cost{of}")
 
 
 def named_tables(tables: NetworkTables) -> Iterator[ResultTable]:
-    """The same tables of named networks, in their order, without measures that are known of no network."""
+    """The same tables for named networks, in their order, without measures that no network has."""
     summary = tables.summary.set_index("method").loc[list(tables.networks.names)].reset_index()
     for measures, title in (
         (QUALITY, "Accuracy, calibration and uncertainty"),
@@ -108,9 +108,9 @@ def named_tables(tables: NetworkTables) -> Iterator[ResultTable]:
 
 @dataclass(frozen=True)
 class PairedTable:
-    """A table of differences from a reference: headings, and of each row the network and its texts.
+    """A table of differences from a reference; each row has the network and its texts.
 
-    A text is emphasized where its interval does not hold 0.
+    A text is emphasized if its interval excludes 0.
     """
 
     title: str
@@ -146,7 +146,7 @@ def paired_tables(tables: NetworkTables) -> Iterator[PairedTable]:
 
 
 def _difference(row: dict[Any, Any]) -> tuple[str, bool]:
-    """A difference with its interval, and whether that leaves out 0."""
+    """A difference with its interval, and whether the interval excludes 0."""
     measure = MEASURES[row["measure"]]
     if math.isnan(row["difference"]):
         return "-", False
@@ -159,10 +159,10 @@ def summary_table(summary: DataFrame, measures: Collection[Measure], title: str,
     """Mean and sample standard deviation over seeds, a row for each network, a column for each measure.
 
     Args:
-        summary: what `tsnn_uq.results.tables.summarize` returns.
-        measures: the columns.
-        title: of the table.
-        kinds: whether rows name family and quantized part.
+        summary: as returned by `tsnn_uq.results.tables.summarize`.
+        measures: the measures in the columns.
+        title: title of the table.
+        kinds: whether rows have family and quantized part.
     """
     units = [_unit(measure, summary[f"{measure.column}_mean"]) for measure in measures]
     headings = [Heading(m.title, m.better, unit) for m, (unit, _) in zip(measures, units, strict=True)]
@@ -182,7 +182,7 @@ def _weights(part: str) -> str:
 
 
 def _unit(measure: Measure, means: Iterable[float]) -> tuple[str, float]:
-    """The largest unit in which no mean is below one, and how many of the summary's own it is."""
+    """The largest unit in which no mean is below 1, and its size in the unit of the summary."""
     least = min((mean for mean in means if mean > 0), default=0.0)
     sizes = {unit: size / measure.size for unit, size in measure.units.items()}
     fitting = [unit for unit in sizes.items() if least >= unit[1]]
@@ -202,7 +202,7 @@ def _cell(row: dict[Any, Any], measure: Measure, size: float) -> Cell:
 
 
 def _spread(value: float, digits: int) -> str:
-    """Digits of a spread: those of its mean, and more where nothing of it would be left."""
+    """A spread with as many digits as its mean, or more if it would round to zero."""
     if value == 0:
         return "0"
     return f"{value:,.{max(digits, -math.floor(math.log10(value)))}f}"

@@ -1,4 +1,4 @@
-"""The page of a report, put together from its templates."""
+"""Render the page of a report from its templates."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def write_report(
     reference: str = "",
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> None:
-    """Write one HTML page about a comparison, with its figures in it and nothing to fetch.
+    """Write a comparison as one self-contained HTML page with figures.
 
     The same folder gives the same bytes, with the same versions of this package, torch and matplotlib.
 
     Args:
-        folder: what `tsnn-uq compare` or `tsnn-uq reproduce` wrote; unfinished runs are listed as such.
-        out: the page's file.
-        full: whether to add the figures for which networks predict anew.
-        data_dir: where the data lie that these need.
-        device: where networks run for these; empty for the device that each was trained on.
+        folder: a folder that `tsnn-uq compare` or `tsnn-uq reproduce` wrote; unfinished runs are listed as such.
+        out: path of the page.
+        full: whether to add the figures for which networks predict again.
+        data_dir: the data folder for these figures.
+        device: the device for these figures; empty for the device that each network was trained on.
         reference: the method that the others are compared with; by default the first.
-        progress: called with the title of each figure, how many are drawn, and how many there will be.
+        progress: called with the title of a figure, the number of figures drawn, and their total number.
 
     Raises:
-        InputError: no finished run in the folder, a damaged file, or `out` cannot be written, which is found before
-            any figure is drawn.
+        InputError: the folder has no finished run, a file is damaged, or `out` is not writable, which is checked
+            before any figure is drawn.
     """
     contents, out = read_folder(as_path(folder)), _writable(out)
     options: dict[str, Any] = {"full": full, "data_dir": data_dir, "device": device, "reference": reference}
@@ -62,22 +62,22 @@ def write_predictions_report(
     bins: int = 15,
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> None:
-    """Write one HTML page about predictions of named networks, wherever they were made.
+    """Write predictions of named networks, of any origin, as one HTML page.
 
-    Tables of all seeds, differences from the reference in pairs, and every figure that the predictions allow; what
-    they do not allow is named with what it needs. The same predictions give the same bytes, with the same versions of
-    this package, torch and matplotlib.
+    The page has tables over all seeds, paired differences from the reference, and all figures that can be drawn from
+    the predictions; other figures are listed with what they need. The same predictions give the same bytes, with the
+    same versions of this package, torch and matplotlib.
 
     Args:
-        networks: the networks, or their tables where these have been computed already.
-        out: the page's file.
-        sources: by name, where each seed's predictions come from, for the list on the page.
-        figures: what `prediction_figures` gives of the networks, where some of it has been drawn already.
-        bins: bins of calibration errors.
+        networks: the networks, or their tables if these have been computed already.
+        out: path of the page.
+        sources: by name, the origin of each seed's predictions, for the list on the page.
+        figures: the return value of `prediction_figures` for the networks, if it exists already.
+        bins: number of bins of calibration errors.
         progress: as for `write_report`.
 
     Raises:
-        InputError: `out` cannot be written, which is found before anything is measured.
+        InputError: `out` is not writable, which is checked before anything is computed.
     """
     out = _writable(out)
     tables = networks if isinstance(networks, NetworkTables) else NetworkTables(networks, bins)
@@ -97,7 +97,7 @@ def write_predictions_report(
 
 
 def _members(networks: NamedPredictions, sources: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """A row for each network and seed: what its predictions are, in words."""
+    """A row for each network and seed that describes its predictions."""
     rows = []
     for name, of in networks.members.items():
         for seed, one in enumerate(of):
@@ -125,7 +125,7 @@ def render(contents: FolderContents, figures: Sequence[FigureGroup]) -> str:
 
 
 def _writable(out: str | Path) -> Path:
-    """A page's path, once it is known that it can be written."""
+    """The path of a page, after a check that it is writable."""
     out = as_path(out)
     if out.is_dir():
         raise InputError(f"out: expected a file to write, such as report.html; got the folder {out}")
@@ -134,7 +134,7 @@ def _writable(out: str | Path) -> Path:
 
 
 def _render(*, figures: Sequence[FigureGroup], methods: Iterable[str], **given: Any) -> str:
-    """A page; whatever a template is given is escaped."""
+    """Render a page; values in templates are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -166,16 +166,16 @@ def _render(*, figures: Sequence[FigureGroup], methods: Iterable[str], **given: 
 
 
 def _layout(contents: FolderContents) -> list[dict[str, Any]] | None:
-    """Our rows in the layout of the paper's table, where the folder has them."""
+    """Our rows in the layout of the paper's table, if the folder has them."""
     path = contents.folder / "table.csv"
     if not path.exists():
         return None
-    rows = read_table(path, "a table as tsnn-uq compare writes it", ("method",)).to_dict("records")
+    rows = read_table(path, "a table written by tsnn-uq compare", ("method",)).to_dict("records")
     return [{str(name): value for name, value in row.items()} | {"method": _method(row)} for row in rows]
 
 
 def _method(row: dict[Any, Any]) -> str:
-    """The method's name; that of float networks is "none" in the paper."""
+    """Name of the method; the paper has "none" for float networks."""
     return "float" if row["method"] == "none" else str(row["method"])
 
 

@@ -1,4 +1,4 @@
-"""What the scripts of analysis/ measure: each a function from predictions, or trained runs, to a table to draw."""
+"""Studies for the scripts of analysis/: each is a function from predictions or trained runs to a table."""
 
 from tsnn_uq.results.studies.activity import layer_sparsity, potential_distribution, spike_trains
 from tsnn_uq.results.studies.anytime import anytime_curves

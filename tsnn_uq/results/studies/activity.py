@@ -1,4 +1,4 @@
-"""What happens inside trained networks: how many weights are zero, how near neurons come to firing, when they fire."""
+"""Activity of trained networks: zero weights, membrane potentials and spikes."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 __all__ = ["hidden_rate", "layer_sparsity", "potential_distribution", "shown_inputs", "spike_trains"]
 
-_BLOCK = 50  # inputs in a pass: the convolutions of the paper's network have 125,000 neurons
-_PER_THRESHOLD = 4  # bins of potentials in a threshold, which is an edge between them
+_BLOCK = 50  # inputs per pass, since the convolutions of the paper's network have 125,000 neurons
+_PER_THRESHOLD = 4  # bins of potentials per threshold; the threshold is an edge between bins
 _FARTHEST = 1000  # bins on either side of the threshold
-_TAIL = 5e-3  # share of potentials at either end for which no bins are kept
+_TAIL = 5e-3  # share of potentials at either end that is outside the bins
 
 
 def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
-    """How sparse each layer is: its zero weights, and its silent neurons.
+    """Sparsity of each layer: the share of zero weights, and the firing rate of neurons.
 
-    Spikes are those of the network without random masks, on the first test inputs.
+    Spikes are counted on the first test inputs, without random masks.
 
     Args:
-        runs: of any methods.
-        inputs: N, at most those there are.
+        runs: runs of any methods.
+        inputs: largest number of inputs N.
 
     Returns:
-        A row for each ``method``, ``quantity`` and ``layer``: of layers of weights ``"zero weights"``, as `value` the
-        share that is zero; of layers of neurons ``"spikes"``, spikes per neuron, time step and input. Both are
-        fractions. ``inputs`` is N.
+        A row for each ``method``, ``quantity`` and ``layer``. The ``value`` of ``"zero weights"`` is the share of zeros
+        in a layer of weights; that of ``"spikes"`` is spikes per neuron, time step and input in a layer of neurons.
+        Both are fractions. ``inputs`` is N.
 
     Raises:
-        InputError: missing data, or `inputs` is no count.
+        InputError: data are missing, or `inputs` is not a positive whole number.
     """
     import pandas as pd
 
@@ -68,20 +68,20 @@ def hidden_rate(network: nn.Module, images: Tensor) -> float:
 
 
 def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
-    """Histograms of the membrane potentials before the reset, of all neurons, time steps and inputs of a layer.
+    """Histograms of the membrane potentials before the reset, over all neurons, time steps and inputs of a layer.
 
-    Of the network without random masks, on the first test inputs. Potentials are in units of the firing threshold, and
-    the threshold is an edge between bins: what lies in bins from 1 up fires.
+    Networks run on the first test inputs, without random masks. Potentials are in units of the firing threshold, which
+    is an edge between bins: neurons in bins from 1 on fire.
 
     Args:
-        runs: of any methods.
-        inputs: N, at most those there are.
+        runs: runs of any methods.
+        inputs: largest number of inputs N.
 
     Returns:
         A row for each ``method``, ``layer`` of neurons and bin (``bin_low``, ``bin_high``, in thresholds, 0.25 wide):
-        ``share`` of the layer's potentials. Beyond the bins lie at most 0.5 % of any method's at either end, the
-        shares ``below`` and ``above``. ``rate`` is the share at or above the threshold: spikes per neuron and time
-        step. ``inputs`` is N.
+        ``share`` of the layer's potentials. At most 0.5 % of any method's potentials are outside the bins at either
+        end, the shares ``below`` and ``above``. ``rate`` is the share at or above the threshold, that is, spikes per
+        neuron and time step. ``inputs`` is N.
 
     Raises:
         InputError: as `layer_sparsity`.
@@ -117,27 +117,28 @@ def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
 
 
 def _span(shares: Collection[Tensor]) -> tuple[int, int]:
-    """From the first bin to after the last that is wanted: those at the threshold, and all but tails of each method."""
+    """Range of bins to keep: those at the threshold, and all except the tails of each method."""
     low = min(int((share.cumsum(0) <= _TAIL).sum()) for share in shares)
     high = max(len(share) - int((share.flip(0).cumsum(0) <= _TAIL).sum()) for share in shares)
     return min(low, _FARTHEST - 1), max(high, _FARTHEST + 1)
 
 
 def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
-    """Which neurons fire when, for one test input shown to the networks of all methods without random masks.
+    """Spikes of neurons over time for one test input, for the networks of all methods without random masks.
 
     Args:
-        runs: of any methods.
-        index: which test input.
-        neurons: of each layer, at most; where there are more, so many at equal distances.
+        runs: runs of any methods.
+        index: index of the test input.
+        neurons: largest number of neurons per layer; of larger layers, equally spaced ones are chosen.
 
     Returns:
-        A row for each ``method``, ``layer`` of neurons, ``neuron`` (its number in the layer) and ``step`` (from 1 on):
-        ``spike``, 0 or 1. Of the layer ``layer_neurons``, how many it has, and ``rate``, spikes per neuron and time
-        step of all of them; of the input ``index``, its ``label`` and the class ``predicted``.
+        A row for each ``method``, ``layer`` of neurons, ``neuron`` (its index in the layer) and ``step`` (from 1 on)
+        with ``spike``, 0 or 1. The same for all rows of a layer are ``layer_neurons``, the number of its neurons, and
+        ``rate``, the spikes per neuron and time step of all of them. The same for all rows of a method are ``index``
+        and ``label`` of the input, and the class ``predicted``.
 
     Raises:
-        InputError: missing data, or no such input.
+        InputError: data are missing, or there is no such input.
     """
     import pandas as pd
 
@@ -146,7 +147,7 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
     for method in runs.folders:
         network, dataset, _ = _shown(runs, method)
         if not 0 <= index < len(dataset.images):
-            raise InputError(f"index: expected one of the {len(dataset.images)} test inputs, from 0 on; got {index}")
+            raise InputError(f"index: expected 0 to {len(dataset.images) - 1}, a test input; got {index}")
         layers, outputs = next(_blocks(network, dataset.images[index : index + 1]))
         for layer, distance in layers.items():
             spikes = (distance[:, 0] >= 0).int()  # [T, neurons]
@@ -172,7 +173,7 @@ def shown_inputs(runs: Runs, method: str, inputs: int) -> tuple[nn.Module, Tenso
     """The network of a run, its first test inputs, and the run's settings.
 
     Raises:
-        InputError: missing data, or `inputs` is no count.
+        InputError: data are missing, or `inputs` is not a positive whole number.
     """
     check_positive("inputs", inputs, integer=True)
     network, dataset, config = _shown(runs, method)
@@ -180,7 +181,7 @@ def shown_inputs(runs: Runs, method: str, inputs: int) -> tuple[nn.Module, Tenso
 
 
 def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset, Settings]:
-    """The network of a run, the test inputs to show it, and the run's settings."""
+    """The network of a run, its test inputs, and the run's settings."""
     config = Settings.load(runs.folders[method] / "config.toml")
     network = runs.network(method)
     seed_network(network, runs.seed, "activity")
@@ -189,7 +190,7 @@ def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset, Settings]:
 
 @torch.no_grad()
 def _blocks(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """For some inputs after the other, distances from the threshold [T, n, neurons] by layer, and outputs."""
+    """For each block of inputs, distances from the threshold [T, n, neurons] by layer, and outputs."""
     for block in images.split(_BLOCK):
         seen: list[Tensor] = []
         with watch_potentials(network, seen.append):
@@ -199,12 +200,12 @@ def _blocks(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tens
 
 
 def _size(distance: Tensor) -> str:
-    """How many neurons a layer has: ``"500"``, or of a convolution ``"128x28x28"``."""
+    """Number of neurons in a layer as text: ``"500"``, or ``"128x28x28"`` after a convolution."""
     return "x".join(map(str, distance.shape[2:]))
 
 
 def _counted(network: nn.Module, images: Tensor, count: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Sums over all inputs of what `count` says of a block's distances from the threshold, by layer."""
+    """Sums of `count` over blocks of inputs, by layer; its argument is distances from the threshold."""
     sums: dict[str, Tensor] = {}
     for layers, _ in _blocks(network, images):
         for layer, distance in layers.items():
@@ -213,7 +214,7 @@ def _counted(network: nn.Module, images: Tensor, count: Callable[[Tensor], Tenso
 
 
 def _firing(distance: Tensor) -> Tensor:
-    """Number of spikes, and of places for one."""
+    """Number of spikes and number of possible spikes."""
     return torch.tensor([int((distance >= 0).sum()), distance.numel()], dtype=torch.float64)
 
 

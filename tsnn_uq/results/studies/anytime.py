@@ -1,4 +1,4 @@
-"""What fewer Monte Carlo samples and fewer time steps cost: anytime curves."""
+"""Anytime curves: accuracy and uncertainty with fewer Monte Carlo samples and fewer time steps."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["anytime_curves", "samples_curves", "steps_curves"]
 
-_LARGEST = 2**30  # bytes of the predictions [S, T, N, C] of one network that are held at once
-_ALL_STEPS = 16  # up to so many time steps are all measured, of more only 1, 2, 4, ...
+_LARGEST = 2**30  # largest size in bytes of the predictions [S, T, N, C] of one network
+_ALL_STEPS = 16  # up to this many time steps, all are measured; otherwise 1, 2, 4, ...
 
 
 def anytime_curves(
@@ -44,37 +44,37 @@ def anytime_curves(
 ) -> DataFrame:
     """Accuracy and uncertainty against Monte Carlo samples S, and against time steps T, for each method and mask mode.
 
-    Against S, all of the run's time steps are used, and the run's samples in `repeats` random orders, the same for
-    every method: the first 1, 2, 4, ... of an order are nested subsets. Subsets of the same samples are no independent
-    draws, so their spread tells how much chance there is in S samples only while S is well below the number drawn,
-    where it is zero by construction. Against T, all samples are used, and the mean output so far decides.
+    Curves against S use all time steps, and the samples in `repeats` random orders, which are the same for every
+    method. The first 1, 2, 4, ... samples of an order are nested subsets. Since subsets of the same samples are not
+    independent, their spread only shows the sampling error while S is well below the number of samples; at the end it
+    is zero. Curves against T use all samples and the mean output of the first T steps.
 
-    Runs predict anew for it. Predictions are taken as they are: without a time axis there are no curves against T, and
-    which masks they are from is not known.
+    The networks of runs predict again. Given predictions have an unknown mask mode, and without a time axis there are
+    no curves against T.
 
     Args:
-        source: runs of one data set, T and S; or predictions, of several seeds the first.
-        masks: of runs, ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
+        source: runs of one data set, T and S; or predictions, of which the first seed is used.
+        masks: mask modes of runs: ``"fixed"`` (over the time steps of a sample) and ``"per-step"`` (redrawn each step).
         outlier: a foreign data set, e.g. ``"fashion-mnist"`` or ``"digits:rotate=90"``, or the name of a foreign set of
             the predictions; without it there is no AUROC.
-        inputs: of runs, how many test inputs, and foreign ones, to draw at most; by default all.
-        repeats: random orders of the samples.
-        bins: bins of the calibration error.
+        inputs: largest number of test inputs, and of foreign ones, for runs; by default all.
+        repeats: number of random orders of the samples.
+        bins: number of bins of the calibration error.
 
     Returns:
-        Columns ``method``, ``mask`` (empty where it is not known); ``against`` (``"samples"`` or ``"steps"``),
-        ``samples``, ``steps``; ``inputs``, ``bins``; and ``accuracy``, ``predictive_entropy_nats``, ``ece`` (of `bins`
-        bins) and, with `outlier`, ``ood_auroc`` (predictive entropy as the score), each with the standard deviation
-        between the orders as ``..._sd``, NaN against time steps. Fractions, not percent.
+        Columns ``method``, ``mask`` (empty if unknown); ``against`` (``"samples"`` or ``"steps"``), ``samples``,
+        ``steps``; ``inputs``, ``bins``; and ``accuracy``, ``predictive_entropy_nats``, ``ece`` and, with `outlier`,
+        ``ood_auroc`` (predictive entropy as the score), each with the standard deviation between the orders as
+        ``..._sd``, which is NaN against time steps. Values are fractions, not percent.
 
     Raises:
-        InputError: an unknown mask mode, outliers of another shape, or predictions too large to be held; predictions of
-            one sample and without a time axis.
+        InputError: a mask mode is unknown, outliers have another shape, predictions are too large, or predictions have
+            one sample and no time axis.
     """
     import pandas as pd
 
     if repeats < 2:
-        raise InputError(f"repeats: expected two or more, to have a spread; got {repeats}")
+        raise InputError(f"repeats: expected at least 2; got {repeats}")
     drawn_ones = (
         _given(source, outlier) if isinstance(source, NamedPredictions) else _anew(source, masks, outlier, inputs)
     )
@@ -93,9 +93,7 @@ def anytime_curves(
             tables.append(pd.DataFrame({**names, **part, "samples": len(probs), **sizes}))
     if not tables:
         wanted = "several samples [S, N, C], or a time axis [S, T, N, C]"
-        raise InputError(
-            f"probs: expected {wanted}, to draw curves against S or T; got a single prediction of each input"
-        )
+        raise InputError(f"probs: expected {wanted}, for curves against S or T; got a single prediction of each input")
     table = pd.concat(tables, ignore_index=True)
     first = ["method", "mask", "against", "samples", "steps", "inputs", "bins"]
     return table[first + [name for name in table if name not in first]]
@@ -106,7 +104,7 @@ Drawn = tuple[dict[str, str], Tensor, Tensor, Tensor | None]
 
 
 def _given(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
-    """Predictions as they are."""
+    """Given predictions."""
     foreign = networks.foreign(outlier) if outlier else {}
     for name, of in networks.first().items():
         probs, outside = (
@@ -118,7 +116,7 @@ def _given(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
 
 
 def _anew(runs: Runs, masks: Sequence[str], outlier: str, inputs: int | None) -> Iterator[Drawn]:
-    """Predictions of the runs' networks with each kind of mask."""
+    """New predictions of the runs' networks in each mask mode."""
     if not masks:
         raise InputError("masks: expected at least one mask mode; got none")
     for mask in masks:
@@ -150,13 +148,13 @@ def samples_curves(
         probs: probabilities [S, N, C].
         target: class numbers [N].
         foreign: probabilities [S, M, C] of foreign inputs.
-        generator: of the orders, on the CPU.
+        generator: source of the orders, on the CPU.
         repeats: number of orders.
-        bins: bins of the calibration error.
+        bins: number of bins of the calibration error.
 
     Returns:
-        ``"against"``, ``"samples"`` [K], and of each measure the mean [K] over the orders and as ``..._sd`` the
-        standard deviation (divided by `repeats` - 1).
+        ``"against"``, ``"samples"`` [K], and for each measure the mean [K] over the orders, with the standard deviation
+        (divided by `repeats` - 1) as ``..._sd``.
     """
     check_dims("probs", probs, "[S, N, C]")
     check_positive("repeats", repeats, integer=True)
@@ -174,13 +172,13 @@ def samples_curves(
 
 
 def steps_curves(probs: Tensor, target: Tensor, foreign: Tensor | None = None, *, bins: int = 15) -> dict[str, Any]:
-    """Measures of the mean of all samples after each time step, or of many steps after 1, 2, 4, ..., T.
+    """Measures of the mean of all samples after each time step, or after 1, 2, 4, ..., T if there are many steps.
 
     Args:
-        probs: probabilities [S, T, N, C] after each step, as ``mc_predict(..., per_step=True)`` gives them.
+        probs: probabilities [S, T, N, C] after each step, as returned by ``mc_predict(..., per_step=True)``.
         target: class numbers [N].
         foreign: probabilities [S, T, M, C] of foreign inputs.
-        bins: bins of the calibration error.
+        bins: number of bins of the calibration error.
 
     Returns:
         ``"against"``, ``"steps"`` [K], and each measure [K]; its ``..._sd`` is NaN.
@@ -197,7 +195,7 @@ def steps_curves(probs: Tensor, target: Tensor, foreign: Tensor | None = None, *
 
 
 def _measures(probs: Tensor, target: Tensor, foreign: Tensor | None, bins: int) -> dict[str, Tensor]:
-    """By name, values [K] of predictions [K, N, C] or [S, K, N, C], the mean over samples taken."""
+    """Measures [K] by name of predictions [K, N, C], or [S, K, N, C] averaged over samples."""
     values = {
         "accuracy": over_time(accuracy, probs, target),
         "predictive_entropy_nats": over_time(predictive_entropy, probs),
@@ -217,7 +215,7 @@ def _nested_means(probs: Tensor, counts: Tensor) -> Tensor:
 
 
 def _doubling(top: int) -> list[int]:
-    """1, 2, 4, ... and at last `top`."""
+    """1, 2, 4, ..., and `top` as the last."""
     return [2**power for power in range(top.bit_length()) if 2**power < top] + [top]
 
 
@@ -225,4 +223,6 @@ def _check_size(per_input: int, inputs: int) -> None:
     most = _LARGEST // (4 * per_input)
     if inputs > most:
         problem = f"{4 * per_input * inputs / 2**30:.0f} GiB of predictions after each step"
-        raise InputError(f"inputs: expected at most {most} with so many samples and steps; got {inputs}, {problem}")
+        raise InputError(
+            f"inputs: expected at most {most} for this number of samples and steps; got {inputs}, {problem}"
+        )

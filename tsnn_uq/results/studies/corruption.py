@@ -1,4 +1,4 @@
-"""Errors, calibration and entropy as images are corrupted more and more, as they are and after a temperature."""
+"""Error, calibration and entropy on corrupted images, before and after temperature scaling."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def corruption_curves(
     samples: int = 8,
     bins: int = 15,
 ) -> DataFrame:
-    """Calibration under shift: each method on the same test images, corrupted in each kind and severity.
+    """Calibration under shift: each method on the same test images with each kind and severity of corruption.
 
-    The temperature comes from the clean validation part that each run kept, from as many of its samples. A network's
-    masks are those of its own predictions, and the same at every corruption.
+    Temperatures are fitted to the stored clean validation predictions of each run, with the same number of samples. The
+    masks of a network are those of its own predictions, and the same for every corruption.
 
     Args:
         runs: runs on images.
-        kinds: of `tsnn_uq.data.CORRUPTIONS` or ``DIGIT_CORRUPTIONS``.
-        severities: 1 to 5; a kind without degrees has 1 alone.
-        inputs: how many test inputs to draw at most, always the same; None for all.
-        samples: Monte Carlo samples S.
-        bins: bins of the calibration error.
+        kinds: kinds of `tsnn_uq.data.CORRUPTIONS` or ``DIGIT_CORRUPTIONS``.
+        severities: 1 to 5; some kinds only have 1.
+        inputs: largest number of test inputs, always the same ones; None for all.
+        samples: number of Monte Carlo samples S.
+        bins: number of bins of the calibration error.
 
     Returns:
         A row for each ``method``, ``kind`` and ``severity``, first the clean images (kind "none", severity 0):
         ``error`` (a fraction), ``ece``, ``nll`` and ``entropy`` (nats, of the mean prediction); ``scaled_ece``,
-        ``scaled_nll`` and ``scaled_entropy`` after the ``temperature``, with its ``temperature_outcome``: unless that
-        is "optimum" the validation part does not determine it; ``inputs``, ``samples``, ``bins``.
+        ``scaled_nll`` and ``scaled_entropy`` after scaling with ``temperature``; ``temperature_outcome``, which is
+        "optimum" if the validation part determines the temperature; ``inputs``, ``samples``, ``bins``.
 
     Raises:
-        InputError: events in place of images, an unknown kind, or no severity that it has.
+        InputError: the data are events, or a kind is unknown or has none of the severities.
     """
     import pandas as pd
 
@@ -69,7 +69,7 @@ def corruption_curves(
         held_out, labels = read_predictions(folder, "validation")
         scalings[method] = TemperatureScaling().fit(held_out[:samples], labels)
     rows: dict[str, list[dict[str, object]]] = {method: [] for method in configs}
-    for kind, severity in wanted:  # outside, so that one corrupted copy of the images is kept at a time
+    for kind, severity in wanted:  # the outer loop, so that only one corrupted copy is in memory
         images = dataset.images if kind == CLEAN else _corrupt(runs, dataset.images, kind, severity)
         shown = Inputs(images, dataset.labels, dataset.name, dataset.classes)
         for method, config in configs.items():
@@ -97,17 +97,17 @@ def _measured(probs: Tensor, labels: Tensor, bins: int) -> dict[str, float]:
 
 
 def corruption_errors(curves: DataFrame, baseline: str | None = None) -> DataFrame:
-    r"""Mean corruption error of each method, absolute and against a baseline.
+    r"""Mean corruption error of each method, absolute and relative to a baseline.
 
     .. math:: \mathrm{mCE} = \frac1K \sum_k \mathrm{CE}_k, \qquad
               \mathrm{CE}_k = \frac15 \sum_s E_{ks} \quad \text{or} \quad \sum_s E_{ks} / \sum_s E^0_{ks}
 
-    (Hendrycks and Dietterich 2019, arXiv 1903.12261: the first for CIFAR-10-C, the second, with the errors of a
-    baseline, for ImageNet-C.)
+    Hendrycks and Dietterich (2019, arXiv 1903.12261) use the first for CIFAR-10-C, and the second, with the errors of a
+    baseline, for ImageNet-C.
 
     Args:
-        curves: what `corruption_curves` returns.
-        baseline: the method whose errors the others' are divided by; by default the first.
+        curves: as returned by `corruption_curves`.
+        baseline: the method by whose errors the others are divided; by default the first.
 
     Returns:
         A row for each ``method``: ``clean_error``, ``mean_corruption_error`` and ``relative_corruption_error``.
@@ -142,9 +142,9 @@ def corrupted_examples(
     inputs: int | None = 1000,
     index: int = 0,
 ) -> dict[str, Tensor]:
-    """One of the images of `corruption_curves` in each kind, [C, H, W], the clean one first; errors as there.
+    """One of the images of `corruption_curves` with each kind of corruption, [C, H, W], the clean one first.
 
-    It is corrupted by itself, so what is random in a corruption differs from that in the curves.
+    It is corrupted separately, so random corruptions differ from those in the curves. Raises as `corruption_curves`.
     """
     dataset = _images(runs, inputs)
     if not 0 <= index < len(dataset):
@@ -162,7 +162,7 @@ def _images(runs: Runs, inputs: int | None) -> Dataset:
 
 
 def _corruptions(kinds: Sequence[str], severities: Sequence[int]) -> list[tuple[str, int]]:
-    """Each kind with its severities, first none of them."""
+    """Pairs of kind and severity, the clean images first."""
     found = [(CLEAN, 0)]
     for kind in kinds:
         check_choice("kinds", kind, KINDS)

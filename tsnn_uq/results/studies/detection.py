@@ -1,4 +1,4 @@
-"""How well each score tells foreign sets from a network's own test set: OpenOOD's table for trained runs."""
+"""Detection of foreign sets by each score, as in OpenOOD, for trained runs or given predictions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "foreign_detection"]
 
 SCORES = ("entropy", "mutual-information", "max-softmax", "energy", "odin", *DETECTORS)
-"""Uncertainty of Monte Carlo predictions; confidence and energy of one pass without masks; and of its features."""
+"""Scores of Monte Carlo predictions, of one pass without masks, and detectors on its features."""
 
 
 def foreign_detection(
@@ -39,25 +39,24 @@ def foreign_detection(
 ) -> DataFrame:
     """Detection of near and far sets by each score, for the network of each method.
 
-    Runs predict anew for it. Predictions are taken as they are: energy and ViM need their logits, detectors their
-    features, and those of training inputs (of the validation part where there are none) to be fitted to; ODIN needs the
-    network.
+    The networks of runs predict again. With given predictions, energy and ViM need logits. Detectors need features, and
+    features of training inputs (or else of the validation part) to be fitted to. ODIN needs the network, so it is not
+    available.
 
     Args:
-        source: runs of any methods; or predictions, of several seeds the first.
-        near: names of data sets, as `tsnn_uq.data.load_test` takes them, that are near the runs' own; or foreign sets
-            of the predictions.
-        far: of others. Where none is near either, all foreign sets of the predictions.
-        scores: of `SCORES`; by default all, or those that predictions allow for all networks.
-        layer: of runs, whose features detectors are fitted to; by default what the last layer with weights reads.
-        inputs: of runs, how many inputs of each test set to draw at most; None for all.
-        fitted: of runs, how many training inputs to fit to at most; None for all.
+        source: runs of any methods; or predictions, of which the first seed is used.
+        near: names of near data sets, as for `tsnn_uq.data.load_test`; or of foreign sets of the predictions.
+        far: names of far data sets. If `near` and `far` are empty, all foreign sets of the predictions are far.
+        scores: names in `SCORES`; by default all, or those that can be computed from the predictions of all networks.
+        layer: for runs, the layer whose features detectors use; by default the input of the last layer with weights.
+        inputs: for runs, largest number of inputs per test set; None for all.
+        fitted: for runs, largest number of training inputs to fit to; None for all.
 
     Returns:
-        What `tsnn_uq.detection.detection_table` returns for each ``method``.
+        The table of `tsnn_uq.detection.detection_table` for each ``method``.
 
     Raises:
-        InputError: no data set, or one that is unknown or of another shape, or an unknown score.
+        InputError: there is no data set, a data set is unknown or has another shape, or a score is unknown.
     """
     import pandas as pd
 
@@ -76,16 +75,16 @@ def foreign_detection(
 
 
 Scores = dict[str, Tensor]
-"""By score, a number per input [N], high where it is foreign."""
+"""Scores of inputs [N] by name, high for foreign inputs."""
 
 
 def _given(
     networks: NamedPredictions, near: Sequence[str], far: Sequence[str], scores: Sequence[str]
 ) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
-    """Scores of predictions as they are, of the networks one after the other."""
+    """Scores of given predictions, one network after the other."""
     members = networks.first()
     for name in (*near, *far):
-        networks.foreign(name)  # or it is said that there is none
+        networks.foreign(name)  # raises if there are none
     sets = (*near, *far) or networks.foreign_names
     parts = {name: [of.test, *(of.part(f"foreign_{one}") for one in sets)] for name, of in members.items()}
     fits = {name: of.train if of.train is not None else of.validation for name, of in members.items()}
@@ -94,7 +93,7 @@ def _given(
         for score in wanted:
             lacking = _lacking(score, fits[name], parts[name])
             if lacking:
-                raise InputError(f"scores: expected {lacking} of {name}, which {score} needs; got none")
+                raise InputError(f"scores: expected {lacking} of {name} for {score}; got none")
         fit = fits[name]
         detectors: dict[str, Detector] = {}
         if fit is not None and fit.features is not None:
@@ -104,7 +103,7 @@ def _given(
 
 
 def _lacking(score: str, fit: Part | None, parts: Sequence[Part]) -> str:
-    """What a score needs that predictions do not have; empty where nothing is missing."""
+    """What a score needs and predictions lack; empty if nothing is missing."""
     if score == "odin":
         return "the network itself, not predictions"
     if score in DETECTORS:

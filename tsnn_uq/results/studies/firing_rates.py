@@ -1,4 +1,4 @@
-"""What rarer spikes cost in accuracy, and what they save."""
+"""Accuracy, uncertainty and energy of networks with different firing rates."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["firing_rates"]
 
 
 def firing_rates(comparisons: Sequence[Runs], *, inputs: int = 500) -> DataFrame:
-    """Accuracy, uncertainty and energy of networks against how often their hidden neurons fire.
+    """Accuracy, uncertainty and energy of networks against the firing rate of their hidden neurons.
 
     Args:
-        comparisons: runs of one family, each trained with another weight of a regularizer.
-        inputs: N, the test inputs whose spikes are counted, without random masks; accuracy and uncertainty are those of
-            the whole test set.
+        comparisons: runs of one family, each trained with a different weight of a regularizer.
+        inputs: largest number N of test inputs to count spikes on, without random masks; accuracy and uncertainty are
+            those of the whole test set.
 
     Returns:
-        A row for each of the comparisons and each ``method``: ``rate``, spikes per hidden neuron, time step and input;
+        A row for each comparison and ``method``: ``rate``, spikes per hidden neuron, time step and input;
         ``regularizer`` and its ``weight`` (0 for none); ``accuracy``, ``scaled_ece`` (fractions),
         ``predictive_entropy`` (nats); and mean energies of one pass over all steps, ``fetch-all_pj``,
         ``operations_pj`` and ``fetch-spikes_pj`` (`tsnn_uq.cost.step_energy`). ``inputs`` is N.
 
     Raises:
-        InputError: missing data, or `inputs` is no count.
+        InputError: data are missing, or `inputs` is not a positive whole number.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Whether networks doubt where people doubt: their predictions of CIFAR-10's test images against people's answers."""
+"""Uncertainty of networks compared with that of people: predictions of CIFAR-10's test images and people's answers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ UNCERTAINTIES: dict[str, Callable[..., Tensor]] = {
     "expected entropy (aleatoric)": metrics.expected_entropy,
     "mutual information (epistemic)": metrics.mutual_information,
 }
-_GROUPS = 4  # not more, since one dissenting answer in fifty gives the entropy of half of those in doubt
-_LEAST_AGREEMENT = 0.5  # by chance it is a tenth, and in order 99 %
+_GROUPS = 4  # not more, since half of the inputs with any disagreement have a single dissenting answer
+_LEAST_AGREEMENT = 0.5  # it is 99 % in the right order, and a tenth by chance
 
 
 def compare_with_people(
@@ -38,24 +38,24 @@ def compare_with_people(
     level: float = 0.95,
     seed: int = 0,
 ) -> DataFrame:
-    """How far networks' uncertainty follows people's, with bootstrap intervals over inputs.
+    """Agreement of the uncertainty of networks with that of people, with bootstrap intervals over inputs.
 
     Args:
         predictions: by method, Monte Carlo probabilities [S, N, C] and labels [N].
-        counts: people's answers to the same inputs in the same order [N, C], as `tsnn_uq.data.human_answers` gives.
-        resamples: of the inputs, with replacement, the same for all methods.
+        counts: people's answers to the same inputs in the same order [N, C], as from `tsnn_uq.data.human_answers`.
+        resamples: number of resamples of the inputs, which are the same for all methods.
         level: coverage of the percentile intervals (Efron and Tibshirani 1993, chapter 13).
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
         A row for each ``method`` and ``measure``: Spearman's correlation of each of `UNCERTAINTIES` with the entropy of
-        people's answers, and "cross-entropy to people" in nats: ``value``, ``low`` and ``high``, ``inputs`` and
-        ``samples``. The first method "people" has their own mean entropy, the least that a cross-entropy can be.
-        Further rows, "mean entropy", have the network's predictive entropy, and its standard error, where all people
-        agree and in four groups of as many inputs, whose mean entropy of answers is ``people``.
+        people's answers, and "cross-entropy to people" in nats, with ``value``, ``low`` and ``high``, ``inputs`` and
+        ``samples``. The first method, "people", has the mean entropy of people, the lower bound of the cross-entropy.
+        Further rows, "mean entropy", have the network's predictive entropy with its standard error, for inputs on which
+        all people agree and in four groups of equal size, whose mean entropy of answers is ``people``.
 
     Raises:
-        InputError: answers to other inputs: people's first choice would rarely be the label.
+        InputError: the answers are to other inputs, that is, people's first choice is rarely the label.
     """
     import pandas as pd
 
@@ -78,7 +78,7 @@ def compare_with_people(
         agreement = float((counts.argmax(-1) == labels).double().mean())
         if agreement < _LEAST_AGREEMENT:
             wanted = "answers to the same inputs in the same order"
-            raise InputError(f"counts: expected {wanted}; got {agreement:.0%} whose first choice is the label")
+            raise InputError(f"counts: expected {wanted}; got {agreement:.0%} with the label as first choice")
         for measure, function in UNCERTAINTIES.items():
             rows.append(row(method, measure, len(probs), correlation, function(probs, reduction="none"), counts))
         rows += _binned(method, probs, counts)
@@ -88,7 +88,7 @@ def compare_with_people(
 
 
 def _binned(method: str, probs: Tensor, counts: Tensor) -> list[dict[str, object]]:
-    """The network's mean entropy where all people agree, and in groups of as many inputs by people's entropy."""
+    """Mean entropy of the network where all people agree, and in groups of equal size by people's entropy."""
     people, network = _entropies(counts), metrics.predictive_entropy(probs, reduction="none").double()
     order = people.argsort(stable=True)
     agreed = int((people == 0).sum())
@@ -102,5 +102,5 @@ def _binned(method: str, probs: Tensor, counts: Tensor) -> list[dict[str, object
 
 
 def _entropies(counts: Tensor) -> Tensor:
-    """Of the answers to each input, in nats, float64 [N]."""
+    """Entropy of the answers to each input, in nats, float64 [N]."""
     return torch.special.entr(counts.double() / counts.double().sum(-1, keepdim=True)).sum(-1)

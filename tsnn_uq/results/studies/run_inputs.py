@@ -1,4 +1,4 @@
-"""Inputs for the networks of trained runs, and their predictions for them."""
+"""Inputs for the networks of trained runs, and predictions of these inputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def require_same_setting(runs: Runs) -> None:
-    """Raise unless runs are of one data set, number of time steps and number of samples."""
+    """Raise unless all runs have the same data set, number of time steps and number of samples."""
     configs = {method: read_config(folder) for method, folder in runs.folders.items()}
     for name in ("data", "network.steps", "samples"):
         found = {method: config.get(name) for method, config in configs.items()}
@@ -39,7 +39,7 @@ def require_same_setting(runs: Runs) -> None:
 
 
 def run_settings(runs: Runs) -> dict[str, Settings]:
-    """By method, what its run was made with; errors as of `require_same_setting`, or that components are not known."""
+    """Settings of the run of each method; raises as `require_same_setting`, or if components are unknown."""
     require_same_setting(runs)
     return {method: Settings.load(folder / "config.toml") for method, folder in runs.folders.items()}
 
@@ -48,7 +48,7 @@ def own_inputs(runs: Runs, inputs: int | None = None) -> data.Dataset:
     """The test set of the runs, or at most `inputs` drawn from it.
 
     Raises:
-        InputError: `inputs` is not positive, or what loading the data raises.
+        InputError: `inputs` is not positive, or data cannot be loaded.
     """
     config = next(iter(run_settings(runs).values()))
     return draw_inputs(load_test(config, config.data.name, runs.data_dir), inputs)
@@ -70,7 +70,7 @@ def foreign_inputs(runs: Runs, name: str, inputs: int | None = None) -> data.Dat
 
 
 def draw_inputs(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
-    """A data set, or so many inputs drawn from it.
+    """A data set, or at most `inputs` drawn from it.
 
     Raises:
         InputError: `inputs` is not positive.
@@ -82,24 +82,24 @@ def draw_inputs(dataset: data.Dataset, inputs: int | None) -> data.Dataset:
 
 
 def predict_over_time(network: nn.Module, dataset: data.Dataset, config: Settings, mask: str | None = None) -> Tensor:
-    """Probabilities after each time step [S, T, N, C], from the masks that the run itself drew for its predictions."""
+    """Probabilities after each time step [S, T, N, C], with the same masks as the stored predictions of the run."""
     generator = generator_for(config.seed, "predict", dataset.name)
     images = dataset.images.to(device_of(network))
     return mc_predict(network, images, samples=config.samples, generator=generator, mask=mask, per_step=True).cpu()
 
 
 def foreign_predictions(source: RunsOrPredictions, name: str) -> dict[str, Tensor]:
-    """By method, Monte Carlo probabilities [S, M, C] of another data set.
+    """Monte Carlo probabilities [S, M, C] of another data set by method.
 
-    Of runs it is the test set of that data set, predicted with the samples, time steps and masks of each run; of
-    predictions it is what they have of it.
+    Networks of runs predict its test set with the samples, time steps and masks of each run.
 
     Args:
         source: runs of any methods, or predictions.
-        name: of a data set whose inputs have the shape of the runs' own, shifted or not; or of a foreign set.
+        name: for runs, name of a data set with inputs of the same shape, shifted or not; for predictions, name of a
+            foreign set.
 
     Raises:
-        InputError: the data set is unknown, or its inputs have another shape; or there are no predictions of it.
+        InputError: the data set is unknown, its inputs have another shape, or there are no predictions for it.
     """
     if isinstance(source, NamedPredictions):
         return {method: part.probs for method, part in source.foreign(name).items()}

@@ -1,4 +1,4 @@
-"""Which trained runs are looked at: found in a folder, or trained there; and what they have predicted."""
+"""Select trained runs: find them in a folder or train them there, and read their predictions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Runs:
         part: quantized part of the ternary networks.
         seed: seed of the runs.
         data_dir: folder of the data sets.
-        device: where their networks run; empty for the device that each was trained on.
+        device: the device for their networks; empty for the device that each was trained on.
         reference: the method that the others are compared with; by default the first.
     """
 
@@ -75,30 +75,30 @@ class Runs:
 
     @property
     def file_name(self) -> str:
-        """What tells figures of these runs from those of others, such as ``"mnist-plif-conv-seed0"``."""
+        """Identifies these runs in names of figures, such as ``"mnist-plif-conv-seed0"``."""
         return run_name(self.data, self.title, f"seed{self.seed}")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What figures say of these runs: columns of `tsnn_uq.results.figures.describe`."""
+        """Facts to display in figures: columns for `tsnn_uq.results.figures.describe`."""
         names = {"dataset": self.data, "family": self.family, "quantized_part": self.part}
         return {**names, "seed": self.seed, "reference": self.reference}
 
     @property
     def data(self) -> str:
-        """The data set of the runs."""
+        """Name of the data set of the runs."""
         return read_config(next(iter(self.folders.values())))["data"]
 
     def network(self, method: str) -> nn.Module:
-        """The trained network of a method, on the device; errors as `tsnn_uq.experiments.load_network`."""
+        """The trained network of a method, on the device; raises as `tsnn_uq.experiments.load_network`."""
         return load_network(self.folders[method], self.device)
 
     def predictions(self) -> NamedPredictions:
-        """What the runs have stored: predictions of the test and of the validation part, by method."""
+        """The stored predictions of the runs for the test and validation parts, by method."""
         return self.named({method: read_run_predictions(folder) for method, folder in self.folders.items()})
 
     def named(self, members: dict[str, Predictions]) -> NamedPredictions:
-        """Predictions of the runs' networks by method, under the names that figures of these runs have."""
+        """Combine predictions of the runs' networks, with the title and file name of these runs."""
         noise = "MC dropconnect" if self.family == "dropconnect" else "MC dropout"
         names = {"title": self.title, "file_name": self.file_name, "data": self.data, "noise": noise}
         reference = self.reference if self.reference in members else ""
@@ -106,14 +106,14 @@ class Runs:
 
 
 RunsOrPredictions = Runs | NamedPredictions
-"""What a study takes that runs networks if it can, and else has their predictions."""
+"""The source of a study: runs, whose networks can predict again, or given predictions."""
 
 
 def read_run_predictions(folder: str | Path) -> Predictions:
-    """What one finished run has stored: its predictions of the test and of the validation part, and its costs.
+    """Read the stored predictions of a finished run for the test and validation parts, and its costs.
 
     Raises:
-        InputError: no finished run, or a damaged file.
+        InputError: the run is not finished, or a file is damaged.
     """
     folder = as_path(folder)
     row = read_row(folder)
@@ -123,15 +123,15 @@ def read_run_predictions(folder: str | Path) -> Predictions:
 
 
 def read_named(sources: Mapping[str, Sequence[str | Path]], *, reference: str = "", data: str = "") -> NamedPredictions:
-    """Predictions under names of one's own, from files of arrays or folders of runs.
+    """Read predictions under user-defined names, from files of arrays or folders of runs.
 
     Args:
-        sources: by name, a file (`tsnn_uq.results.prediction_files`) or a run's folder for each seed.
+        sources: by name, a file (`tsnn_uq.results.prediction_files`) or the folder of a run for each seed.
         reference: the name that the others are compared with; by default the first.
-        data: what the data set is called.
+        data: name of the data set.
 
     Raises:
-        InputError: a file or a run that cannot be read, or networks with other test inputs.
+        InputError: a file or a run cannot be read, or networks have different test inputs.
     """
     members = {name: [_read_source(as_path(path)) for path in paths] for name, paths in sources.items()}
     return NamedPredictions(members, reference, data=data)
@@ -146,7 +146,7 @@ def _read_source(path: Path) -> Predictions:
 
 
 class FoundRun(NamedTuple):
-    """A run's folder, and the settings that tell it from the others of a comparison."""
+    """The folder of a run, and the settings that identify it within a comparison."""
 
     folder: Path
     family: str
@@ -156,15 +156,15 @@ class FoundRun(NamedTuple):
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a single run, as `tsnn-uq train` makes it."""
+    """Whether a folder is that of a single run, as written by `tsnn-uq train`."""
     return is_begun(folder) and (folder / "config.toml").exists()
 
 
 def find_runs(folder: Path) -> list[FoundRun]:
-    """The runs in a folder that `tsnn-uq compare` or `tsnn-uq train` wrote, begun and finished ones.
+    """Find the runs, begun or finished, in a folder that `tsnn-uq compare` or `tsnn-uq train` wrote.
 
     Args:
-        folder: of a comparison, whose runs are in ``runs``; one with runs in it; or that of a single run.
+        folder: the folder of a comparison, with its runs in ``runs``; a folder with runs; or that of a single run.
     """
     folders = [folder] if is_run(folder) else [*visible(folder / "runs"), *visible(folder)]
     return [_found(path) for path in folders if path.is_dir() and is_run(path)]
@@ -176,7 +176,7 @@ def _found(folder: Path) -> FoundRun:
 
 
 def _unwatched(runs: int) -> AbstractContextManager[RunProgress]:
-    """Progress of so many runs that is not shown."""
+    """A context with progress that is not displayed."""
     return nullcontext(silent)
 
 
@@ -196,26 +196,26 @@ def require_runs(
     say: Callable[[str], object] = print,
     watch: Callable[[int], AbstractContextManager[RunProgress]] = _unwatched,
 ) -> Runs:
-    """The finished runs of one family, quantized part and seed.
+    """Find the finished runs of one family, quantized part and seed, and optionally train missing ones.
 
     Args:
-        folder: of a comparison, as `tsnn-uq compare` makes it; one that `tsnn-uq train` put runs into; or a run's own.
-        family: network; by default the first of the comparison that has finished runs.
-        part: quantized part of the ternary networks; by default ``"all"``, or else one that is there.
-        seed: seed of the runs; by default 0, or else the first that is there.
-        methods: those that have to be there; by default those that are, or with `train` all.
-        train: whether to train what is missing, after saying how long it will take; tables that are there already
-            stay as they are.
-        data: data set to train on where the folder does not say; by default ``"digits"``.
-        jobs: processes side by side.
+        folder: the folder of a comparison by `tsnn-uq compare`; a folder with runs by `tsnn-uq train`; or that of a
+            single run.
+        family: network family; by default the first family of the comparison with finished runs.
+        part: quantized part of the ternary networks; by default ``"all"`` if there are such runs, else the first found.
+        seed: seed of the runs; by default 0 if there are such runs, else the first found.
+        methods: required methods; by default those with finished runs, or all if `train` is set.
+        train: whether to train missing runs, after an estimate of the time; existing tables are not changed.
+        data: data set to train on if the folder has no settings; by default ``"digits"``.
+        jobs: number of parallel processes.
         data_dir: folder of the data sets.
-        device: where networks run, those that are trained here too; empty for that of each run.
+        device: the device for networks, also for training; empty for the device of each run.
         reference: the method that the others are compared with; by default the first.
-        say: called with what will be trained, and for how long.
-        watch: called with the number of runs to train; gives a context whose value shows their progress.
+        say: called with a message on what will be trained, and the estimated time.
+        watch: called with the number of runs to train; returns a context whose value displays their progress.
 
     Raises:
-        InputError: runs are missing and `train` is not set, or what training raises.
+        InputError: runs are missing and `train` is not set, or training raises.
     """
     folder = as_path(folder)
     config = folder / "config.toml"
@@ -233,7 +233,7 @@ def require_runs(
     if missing or not wanted:
         if not train:
             what = f"{', '.join(missing)} of {family}" if missing else family
-            problem = f"got {_listed(finished, known)}; --train does what is missing"
+            problem = f"got {_listed(finished, known)} (add --train to train what is missing)"
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
         if is_run(folder):
             raise InputError(f"{folder}: expected a folder to train {', '.join(missing)} in; got that of a single run")
@@ -244,7 +244,7 @@ def require_runs(
         left = estimate_runs([Task(run, folder / "runs") for run in runs], Context(data_dir, jobs))
         say(f"{folder}: {announced(left, jobs)}")
         if not config.exists():
-            claim([GridPart(grid, folder)])  # so that tsnn-uq compare goes on from there
+            claim([GridPart(grid, folder)])  # so that tsnn-uq compare can continue there
         with watch(sum(kind.runs for kind in left)) as progress:
             sweep(runs, folder / "runs", Context(data_dir, jobs, progress=progress))
         found |= {method: run_folder(folder, family, part, method, seed) for method in missing}
@@ -255,12 +255,12 @@ def require_runs(
 
 
 def _fits(run: FoundRun, family: str, part: str, seed: int) -> bool:
-    """Whether a run is of this family, part and seed; one without quantized layers is there for every part."""
+    """Whether a run has this family, part and seed; a run without quantized layers fits every part."""
     return run.family == family and run.seed == seed and run.part in ("none", part)
 
 
 def _chosen(finished: Sequence[FoundRun], axes: Axes, family: str, part: str, seed: int | None) -> tuple[str, str, int]:
-    """What is asked for, and where nothing is, what the folder has."""
+    """Fill in family, part and seed from the runs in the folder if they are not given."""
     families = list(dict.fromkeys(run.family for run in finished))
     family = family or next((name for name in (*axes.families, *families) if name in families), axes.families[0])
     own = [run for run in finished if run.family == family]
@@ -271,7 +271,7 @@ def _chosen(finished: Sequence[FoundRun], axes: Axes, family: str, part: str, se
 
 
 def _listed(finished: Sequence[FoundRun], known: Iterable[str], most: int = 4) -> str:
-    """What a folder has, for a message: ``"float, direct of dropout, part all, seed 0"``."""
+    """Describe the runs of a folder in a message: ``"float, direct of dropout, part all, seed 0"``."""
     kinds: dict[tuple[str, int, str], list[str]] = {}
     for run in finished:
         alike = {other.part for other in finished if (other.family, other.seed) == (run.family, run.seed)} - {"none"}

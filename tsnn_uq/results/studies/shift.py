@@ -1,4 +1,4 @@
-"""Accuracy and uncertainty as images leave what was trained on: turned, noisy and blurred."""
+"""Accuracy and uncertainty on shifted images: rotated, noisy and blurred."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ AMOUNTS: dict[str, tuple[float, ...]] = {
     "noise": (0, 0.2, 0.4, 0.6, 0.8, 1),
     "blur": (0, 0.5, 1, 1.5, 2, 2.5, 3),
 }
-"""By shift, amounts: degrees, shares of the full intensity, and pixels."""
+"""Amounts by shift: degrees, fractions of the full intensity, and pixels."""
 
 
 def shift_curves(
     runs: Runs, amounts: Mapping[str, Sequence[float]] = AMOUNTS, *, inputs: int | None = None, bins: int = 15
 ) -> DataFrame:
-    """Accuracy, predictive entropy and calibration error of each method on test images shifted more and more.
+    """Accuracy, predictive entropy and calibration error of each method against the amount of a shift.
 
-    A network's masks are those of its own predictions, and the same at every amount, and noise has one pattern of
-    growing strength, so that neighbouring points differ by the shift alone.
+    The masks of a network are those of its own predictions and the same for every amount. Noise has the same pattern
+    for every strength. Neighbouring points therefore differ only by the shift.
 
     Args:
         runs: runs on images.
-        amounts: by shift of `tsnn_uq.data.SHIFTS`, amounts: degrees, the noise's sigma as a share of the full
-            intensity, or the blur's sigma in pixels.
-        inputs: how many test inputs to draw at most; by default all.
-        bins: bins of the calibration error.
+        amounts: amounts for each shift of `tsnn_uq.data.SHIFTS`: degrees, sigma of the noise as a fraction of the full
+            intensity, or sigma of the blur in pixels.
+        inputs: largest number of test inputs; by default all.
+        bins: number of bins of the calibration error.
 
     Returns:
         A row for each shift, amount and method: ``shift``, ``amount``, ``method``; ``inputs``, ``samples``, ``bins``;
         ``accuracy`` with its 95 % Wilson interval ``accuracy_low`` to ``accuracy_high``; ``predictive_entropy_nats``;
-        and ``ece``. Fractions, not percent.
+        and ``ece``. Values are fractions, not percent.
 
     Raises:
-        InputError: events in place of images, no shift, an unknown one, or an amount that it does not take.
+        InputError: the data are events, there is no shift, a shift is unknown, or an amount is invalid.
     """
     import pandas as pd
     from scipy.stats import binomtest
@@ -88,14 +88,14 @@ def shifted_examples(
 def _shifted(
     runs: Runs, amounts: Mapping[str, Sequence[float]], inputs: int | None
 ) -> tuple[Dataset, dict[tuple[str, float], Tensor]]:
-    """The images as they are, and by (shift, amount), amounts ascending, those shifted [N, 1, H, W]."""
+    """The original images, and shifted ones [N, 1, H, W] by (shift, amount) with ascending amounts."""
     if not any(len(values) for values in amounts.values()):
         raise InputError("amounts: expected at least one shift with an amount; got none")
     for shift in amounts:
         check_choice("amounts", shift, SHIFTS)
     dataset = own_inputs(runs, inputs)
     if isinstance(dataset, EventDataset):
-        raise InputError(f"data: expected images, which can be turned and blurred; got events of {dataset.name}")
+        raise InputError(f"data: expected images, which can be shifted; got events of {dataset.name}")
     wanted = [(shift, float(amount)) for shift, values in amounts.items() for amount in sorted(set(values))]
     return dataset, {
         (shift, amount): apply_shift(dataset.images, f"{shift}={amount!r}", seed=runs.seed) for shift, amount in wanted

@@ -1,4 +1,4 @@
-"""What stopping early with a promise saves, loses and costs."""
+"""Early stopping with guarantees: steps saved, accuracy lost and energy of decisions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["stopping_curves"]
 
-_BLOCK = 50  # inputs in a pass
+_BLOCK = 50  # inputs per pass
 
 Energy = dict[str, Tensor]
-"""By accounting, pJ of each step of each input [T, N]."""
+"""Energy in pJ of each step of each input [T, N], by accounting."""
 
 
 def stopping_curves(
@@ -45,32 +45,32 @@ def stopping_curves(
     delta: float = 0.05,
     inputs: int | None = None,
 ) -> DataFrame:
-    """Stopping rules, calibrated on the validation part of each network, on its test part.
+    """Results of stopping rules on the test part, after calibration on the validation part of each network.
 
-    The mean over the Monte Carlo samples, after each time step, decides. Runs predict anew for it; predictions need a
-    time axis in both parts, and have no energies, since these are counted in networks. Energies are those of all S
-    passes, with the spikes of the network without random masks; a network that does not spike runs S times, too, each
-    time once.
+    Decisions use the mean over Monte Carlo samples after each time step. The networks of runs predict again. Given
+    predictions need a time axis in both parts, and have no energies, since counting operations needs the network.
+    Energies are those of all S passes, with the spikes of the network without random masks. The network without spikes
+    also runs S times, with a single step each.
 
     Args:
-        source: runs of one data set, T and S; or predictions, of several seeds the first.
-        epsilons: accuracy gaps that `RiskControlledExit` promises, with probability 1 - `delta`.
-        alphas: of `ConformalStopping`, which stops at one class and promises a coverage of 1 - alpha.
-        thresholds: confidences of `early_exit`, which promises nothing.
-        delta: of the risk control.
-        inputs: of runs, how many inputs of each part to draw at most; by default all.
+        source: runs of one data set, T and S; or predictions, of which the first seed is used.
+        epsilons: accuracy gaps that `RiskControlledExit` guarantees with probability 1 - `delta`.
+        alphas: error rates of `ConformalStopping`, which stops at one class and guarantees a coverage of 1 - alpha.
+        thresholds: confidences of `early_exit`, which has no guarantee.
+        delta: error probability of risk control.
+        inputs: for runs, largest number of inputs per part; by default all.
 
     Returns:
-        A row for each ``method`` and rule: ``rule`` is ``"risk-control"``, ``"conformal"``, ``"early-exit"``, or ``"all
+        A row for each ``method`` and rule. ``rule`` is ``"risk-control"``, ``"conformal"``, ``"early-exit"`` or ``"all
         steps"``; ``promise`` is epsilon, 1 - alpha, or the threshold; ``mean_steps``, ``saved`` (share of all steps),
-        ``accuracy_gap``, ``accuracy`` and ``coverage`` are measured on the test part, and ``fetch-all_pj``,
+        ``accuracy_gap``, ``accuracy`` and ``coverage`` are measured on the test part; ``fetch-all_pj``,
         ``operations_pj`` and ``fetch-spikes_pj`` are mean energies of a decision (`tsnn_uq.cost.step_energy`). Rows
-        whose rule is ``"8 bits"`` or ``"2 bits"`` have the energies of the network that does not spike
-        (`tsnn_uq.cost.conventional_energy`), and nothing else. ``inputs``, ``calibration`` (their numbers), ``steps``,
-        ``samples`` and ``delta`` are the same in all rows.
+        with ``rule`` ``"8 bits"`` or ``"2 bits"`` only have the energies of the network without spikes
+        (`tsnn_uq.cost.conventional_energy`). All rows have the numbers of ``inputs`` and ``calibration`` inputs,
+        ``steps``, ``samples`` and ``delta``.
 
     Raises:
-        InputError: an option is out of range, or what loading the data raises.
+        InputError: an option is out of range, or data cannot be loaded.
     """
     import pandas as pd
 
@@ -97,7 +97,7 @@ def stopping_curves(
 
 
 class Steps(NamedTuple):
-    """What a network says after each time step, the mean over its samples, and what the steps cost."""
+    """Predictions of a network after each time step, averaged over samples, and the energy of the steps."""
 
     held_out: Tensor  #: [T, M, C]
     held_out_labels: Tensor
@@ -109,22 +109,22 @@ class Steps(NamedTuple):
 
 
 def _given(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
-    """Predictions as they are."""
+    """Given predictions."""
     for name, of in networks.first().items():
         parts = of.part("validation"), of.test
         over_time = [part.over_time for part in parts if part.over_time is not None]
         if len(over_time) < 2:
             needed = "probs and validation_probs of shape [S, T, N, C], after each time step"
-            raise InputError(f"{name}: expected {needed}; got some without a time axis")
+            raise InputError(f"{name}: expected {needed}; got arrays without a time axis")
         if over_time[0].shape[1] != over_time[1].shape[1]:
             found = " and ".join(str(part.shape[1]) for part in over_time)
-            raise InputError(f"{name}: expected as many time steps of both parts; got {found}")
+            raise InputError(f"{name}: expected the same number of time steps in both parts; got {found}")
         held_out, test = (part.mean(0) for part in over_time)
         yield name, Steps(held_out, parts[0].pair[1], test, networks.labels, len(over_time[1]))
 
 
 def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
-    """Predictions of the runs' networks, and their energies."""
+    """New predictions of the runs' networks, and their energies."""
     configs = run_settings(runs)
     test = own_inputs(runs, inputs)
     for method, config in configs.items():
@@ -139,7 +139,7 @@ def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
 def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> Tensor:
     """Mean probabilities over the samples after each time step [T, N, C], float64.
 
-    In float32, logits that are more than 104 apart have a probability of 0, and their order is lost.
+    In float32, probabilities underflow to 0 if logits differ by more than 104, and their order is lost.
     """
     draw = partial(mc_predict, samples=config.samples, per_step=True, output=_in_double_precision)
     generator = generator_for(config.seed, "stopping", dataset.name)
@@ -154,7 +154,7 @@ def _in_double_precision(outputs: Tensor) -> Tensor:
 def _energies(
     network: nn.Module, dataset: data.Dataset, config: Settings
 ) -> tuple[Energy, list[tuple[str, dict[str, float]]]]:
-    """Energies of all passes by step, and of the network that does not spike."""
+    """Energies of all passes by step, and those of the network without spikes."""
     set_generator(network, generator_for(config.seed, "activity"))  # a random input coding needs one
     images = dataset.images.to(device_of(network))
     layers = count_layers(network, images[:1])
@@ -175,7 +175,7 @@ def _stopped(probs: Tensor, labels: Tensor, rule: StoppingRule, energy: Mapping[
 
 
 def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Mapping[str, Tensor]) -> dict[str, float]:
-    """The same of `early_exit`, whose decisions are no sets."""
+    """The same for `early_exit`, which has no prediction sets."""
     points = early_exit(probs, labels, threshold)
     full = probs[-1].argmax(-1) == labels
     early = probs.argmax(-1).gather(0, points.steps[None] - 1)[0] == labels

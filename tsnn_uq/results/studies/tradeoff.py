@@ -1,4 +1,4 @@
-"""What certainty costs: accuracy and uncertainty against storage, operations and energy."""
+"""Accuracy and uncertainty against storage, operations and energy."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["MEASURES", "energy_curves", "find_results", "pareto_front", "tradeoff_table", "tradeoffs"]
 
 MEASURES = {name.replace("_", "-"): measure for name, measure in QUALITY.items()}
-"""What can be drawn against costs, by the name of an option; what is neither good nor bad has no front."""
+"""Measures that can be drawn against costs, by name on the command line."""
 DRAWN = ("accuracy", "ece", "predictive-entropy")
 _COSTS = [COSTS[name] for name in ("storage_bytes", "flops", "energy_pj")]
 
 
 def find_results(path: str | Path) -> tuple[Path, str]:
-    """The table of results that is meant, and a name for figures of it.
+    """Find a table of results, and a name for its figures.
 
     Args:
-        path: a CSV file, or the folder of a comparison, whose ``results.csv`` is taken.
+        path: a CSV file, or the folder of a comparison, which has ``results.csv``.
 
     Raises:
-        InputError: no such file.
+        InputError: there is no such file.
     """
     path = as_path(path)
     file = path / "results.csv" if path.is_dir() else path
@@ -45,13 +45,13 @@ def find_results(path: str | Path) -> tuple[Path, str]:
 
 
 def pareto_front(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Which rows no other row beats: none that is as low in every column, and lower in one.
+    """Pareto front: rows for which no other row is as low in every column and lower in at least one.
 
     Args:
-        costs: [N, K], less is better; equal rows stand or fall together.
+        costs: [N, K], less is better.
 
     Returns:
-        [N] bool.
+        [N] bool; equal rows have equal values.
 
     Example:
         >>> pareto_front(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 2.0], [1.0, 3.0]])).tolist()
@@ -63,15 +63,16 @@ def pareto_front(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def tradeoffs(path: str | Path, measures: Sequence[str] = DRAWN, data: str = "") -> DataFrame:
-    """The `tradeoff_table` of a file.
+    """Make the `tradeoff_table` of a file.
 
     Args:
-        path: a comparison's folder, its ``results.csv`` or ``summary.csv``, or another such file.
+        path: the folder of a comparison, its ``results.csv`` or ``summary.csv``, or a file in the same format.
         measures: keys of `MEASURES`.
-        data: which data set, where the table has several.
+        data: name of the data set; required if the table has several.
 
     Raises:
-        InputError: an unknown measure, a file that is no such table, or several data sets and none chosen.
+        InputError: a measure is unknown, the file has another format, or there are several data sets and `data` is
+            empty.
     """
     for name in measures:
         check_choice("measures", name, MEASURES)
@@ -79,10 +80,10 @@ def tradeoffs(path: str | Path, measures: Sequence[str] = DRAWN, data: str = "")
 
 
 def tradeoff_table(summary: DataFrame, measures: Sequence[str] = DRAWN) -> DataFrame:
-    """What each kind of network achieves, and what it costs: means over seeds.
+    """Measures and costs of each kind of network, averaged over seeds.
 
     Args:
-        summary: of one data set, as `tsnn_uq.results.tables.summarize` returns it.
+        summary: results of one data set, as returned by `tsnn_uq.results.tables.summarize`.
         measures: keys of `MEASURES`.
 
     Returns:
@@ -90,11 +91,11 @@ def tradeoff_table(summary: DataFrame, measures: Sequence[str] = DRAWN) -> DataF
         ``seeds``; ``measure``, with its unit in the name, its mean ``value`` and sample standard deviation
         ``value_std`` (NaN for one seed); ``cost`` (``"storage_bytes"``; ``"flops"``, of one time step;
         ``"energy_pj"``, of one input in one pass over all time steps), its ``cost_value`` and ``cost_std``; and
-        ``on_front``: no other network's means are as good in both and better in one (False where neither more nor less
-        of a measure is better).
+        ``on_front``, true if no other network's means are as good in both and better in one (always false if neither
+        more nor less of a measure is better).
 
     Raises:
-        InputError: an unknown measure, or none.
+        InputError: a measure is unknown, or there is none.
     """
     import pandas as pd
 
@@ -127,36 +128,36 @@ def _read_summary(path: str | Path) -> DataFrame:
     if "seeds" not in read_table(file):
         return summarize(read_results(file))
     columns = [f"{measure.column}_{of}" for measure in (*QUALITY.values(), *_COSTS) for of in ("mean", "std")]
-    what = "the columns of a summary, as tsnn-uq compare writes it"
+    what = "the columns of a summary, as written by tsnn-uq compare"
     return read_table(file, what, ("family", "quantized_part", "method", *columns))
 
 
 def _of_one_data_set(summary: DataFrame, data: str) -> DataFrame:
-    """Networks are compared on one data set alone."""
+    """Select the rows of one data set."""
     if "dataset" not in summary:
         return summary
     found = list(dict.fromkeys(summary["dataset"]))
     if not data and len(found) > 1:
-        raise InputError(f"data: expected the one to draw, of {', '.join(found)}; got none")
+        raise InputError(f"data: expected one of {', '.join(found)}; got none")
     return summary[summary["dataset"] == check_choice("data", data or found[0], found)].reset_index(drop=True)
 
 
 def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ece", "nll")) -> DataFrame:
-    """What predictions of S Monte Carlo samples are worth, and the energy of one: S passes cost S times one.
+    """Measures of predictions from S Monte Carlo samples, and their energy, which is S times that of one pass.
 
-    Every value is the mean over the disjoint groups of S samples that a run's predictions hold.
+    Each value is the mean over disjoint groups of S samples of a run's predictions.
 
     Args:
-        folder: a comparison's, with finished runs.
+        folder: the folder of a comparison with finished runs.
         measures: keys of `MEASURES`.
 
     Returns:
         A row for each ``family``, ``quantized_part``, ``method``, ``samples`` (S: 1, 2, 4, ... and all) and ``measure``
         (with its unit): the number of ``seeds``, the mean ``value`` and sample standard deviation ``value_std`` over
-        them, and ``energy_pj``, mean energy of S passes for one input.
+        them, and ``energy_pj``, the mean energy of S passes for one input.
 
     Raises:
-        InputError: an unknown measure, or no finished run in the folder.
+        InputError: a measure is unknown, or the folder has no finished run.
     """
     import pandas as pd
 
@@ -188,7 +189,7 @@ def _numbers_of_samples(most: int) -> list[int]:
 
 
 def _of_groups(probs: Tensor, labels: Tensor, samples: int, bins: int) -> dict[str, float]:
-    """`evaluate` of each group of so many samples, averaged."""
+    """Mean of `evaluate` over disjoint groups of `samples` samples."""
     groups = [part for part in probs.split(samples) if len(part) == samples]
     found = [evaluate(part, labels, bins) for part in groups]
     return {name: float(np.mean([values[name] for values in found])) for name in found[0]}

@@ -1,4 +1,4 @@
-"""The inputs that a method is least sure of, and those it is surely wrong about."""
+"""The most uncertain inputs of a method, and the inputs that are most confidently wrong."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ __all__ = ["input_pictures", "uncertain_inputs"]
 
 
 def uncertain_inputs(networks: NamedPredictions, *, by: str = "", count: int = 8) -> DataFrame:
-    """The most uncertain test inputs, and the most confidently wrong ones, with every method's mean prediction.
+    """The most uncertain test inputs, and the most confidently wrong ones, with the mean predictions of all methods.
 
     Args:
-        networks: of several seeds the first is taken.
-        by: the one whose uncertainty orders the inputs; by default the first that is not the reference.
-        count: inputs of either group, at most.
+        networks: predictions, of which the first seed is used.
+        by: name of the network that orders the inputs; by default the first that is not the reference.
+        count: largest number of inputs per group.
 
     Returns:
-        For each ``group`` (``"uncertain"``: the highest predictive entropy; ``"wrong"``: the highest probability given
-        to a wrong class), ``rank`` from 1, ``method`` and ``class`` its ``probability``, the mean over samples; with
-        ``input`` (place in the test set), ``label``, and of the method ``predicted`` and ``predictive_entropy_nats``;
-        and ``by``, ``inputs`` (N) and ``samples`` (S) of all. Fewer than `count` are wrong where a method makes fewer
-        errors.
+        A row for each ``group`` (``"uncertain"``: highest predictive entropy; ``"wrong"``: highest probability of a
+        wrong class), ``rank`` from 1, ``method`` and ``class``, with the ``probability``, averaged over samples;
+        ``input`` (its index in the test set) and ``label``; ``predicted`` and ``predictive_entropy_nats`` of the
+        method; ``by``, ``inputs`` (N) and ``samples`` (S).
 
     Raises:
         InputError: `by` is not among the networks, or `count` is not positive.
@@ -59,18 +58,17 @@ def uncertain_inputs(networks: NamedPredictions, *, by: str = "", count: int = 8
 
 
 def input_pictures(source: RunsOrPredictions, table: DataFrame) -> dict[int, Tensor] | None:
-    """By place in the test set, a picture [H, W] in [0, 1] of each input of a table of `uncertain_inputs`.
+    """Pictures [H, W] in [0, 1] of the inputs in a table of `uncertain_inputs`, by index in the test set.
 
-    An image [channels, H, W] or [H, W] is its own picture, of several channels the mean; of a recording it is the
-    number of events of each pixel, of both polarities and the whole window, divided by the largest. Images with values
-    outside [0, 1] are scaled to it.
+    Channels of images [channels, H, W] are averaged. Images with values outside [0, 1] are rescaled. For recordings of
+    events, pictures are the number of events of each pixel, over both polarities and all time, divided by the largest.
 
     Args:
-        source: runs, whose data set is loaded, or predictions that carry their inputs; of others there is None.
-        table: what `uncertain_inputs` returns.
+        source: runs, whose data set is loaded, or predictions with their inputs. Without inputs, returns None.
+        table: as returned by `uncertain_inputs`.
 
     Raises:
-        InputError: inputs that are no images.
+        InputError: the inputs are not images.
     """
     places = list(map(int, table["input"].unique()))
     if isinstance(source, Runs):
@@ -99,7 +97,7 @@ def _of_events(dataset: EventDataset, place: int) -> Tensor:
 
 
 def _first(values: Tensor, count: int) -> list[int]:
-    """Places of the largest values, of equal ones the first."""
+    """Indices of the largest values; ties are in order of index."""
     return values.argsort(descending=True, stable=True)[:count].tolist()
 
 

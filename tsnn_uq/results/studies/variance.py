@@ -1,4 +1,4 @@
-"""How far Monte Carlo variance moves from one network to another, as from float to ternary: inputs in pairs."""
+"""Differences of Monte Carlo variance between networks, such as float and ternary, paired by input."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ __all__ = ["paired_variances", "variance_rows"]
 def paired_variances(
     networks: NamedPredictions, *, recalibrate: bool = False, resamples: int = 2000, seed: int = 0
 ) -> DataFrame:
-    """Predictive variance of the reference and of each other network, of each test input and of groups of them.
+    """Predictive variance of the reference and of each other network, by test input and by group of inputs.
 
-    The variance is that over Monte Carlo samples of the probabilities, summed over classes
-    (`tsnn_uq.metrics.functional.predictive_variance`). It moves with the temperature of the softmax, too: with
-    `recalibrate`, each network's temperature is fitted on its own validation part before.
+    The variance of the probabilities over Monte Carlo samples is summed over classes
+    (`tsnn_uq.metrics.functional.predictive_variance`). It also depends on the temperature of the softmax. With
+    `recalibrate`, a temperature is fitted to the validation part of each network first.
 
     Args:
-        networks: two or more; of several seeds the first is taken.
-        recalibrate: whether to divide each network's logits by its temperature.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        networks: two or more networks, of which the first seed is used.
+        recalibrate: whether to divide the logits of each network by its temperature.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
 
     Returns:
-        For each ``method`` but the reference a row for each ``of``: ``"all"`` inputs; those with ``"both right"``
-        predictions, and with ``"any wrong"``; each ``"class"``; and each ``"input"``. Columns ``input`` (its place in
-        the test set) and ``label``, NaN of groups without one; the number of ``inputs``; ``accuracy_reference`` and
-        ``accuracy``; the mean variances ``variance_reference`` and ``variance`` and their ``difference``,
-        the method's minus the reference's, with its 95 % interval from a paired bootstrap over inputs ``low`` to
-        ``high``, NaN of single inputs; ``reference``, its name; ``noise``, what is random (such as ``"MC dropout"``);
-        ``samples``; and ``temperature_reference`` and ``temperature``, 1 if not `recalibrate`.
+        For each ``method`` except the reference, a row for each ``of``: ``"all"`` inputs; those with ``"both right"``
+        predictions; those with ``"any wrong"``; each ``"class"``; and each ``"input"``. The columns are ``input`` (its
+        index in the test set) and ``label``, which are NaN for other groups; the number of ``inputs``;
+        ``accuracy_reference`` and ``accuracy``; the mean variances ``variance_reference`` and ``variance``; their
+        ``difference``, that of the method minus that of the reference, with its 95 % interval ``low`` to ``high`` from
+        a paired bootstrap over inputs (NaN for single inputs); the name of the ``reference``; ``noise``, the source of
+        randomness (such as ``"MC dropout"``); ``samples``; and ``temperature_reference`` and ``temperature``, which are
+        1 without `recalibrate`.
 
     Raises:
-        InputError: one network alone, networks with different numbers of samples or with one, whose variance is 0; with
-            `recalibrate`, a validation part that is missing or determines no temperature, as where the network is never
-            wrong there.
+        InputError: there is only one network, or networks have different numbers of samples or a single one; with
+            `recalibrate`, a validation part is missing or does not determine a temperature, for instance since the
+            network makes no errors on it.
     """
     import pandas as pd
 
@@ -55,9 +56,7 @@ def paired_variances(
     samples = {name: len(probs) for name, (probs, _) in pairs.items()}
     if len(set(samples.values())) > 1 or networks.samples < 2:
         found = ", ".join(f"{count} of {name}" for name, count in samples.items())
-        raise InputError(
-            f"samples: expected one number for all networks, at least 2, to compare variances; got {found}"
-        )
+        raise InputError(f"samples: expected the same number for all networks, at least 2; got {found}")
     temperatures = dict.fromkeys(pairs, 1.0)
     for name, predictions in networks.first().items() if recalibrate else ():
         scaling = TemperatureScaling().fit(*predictions.part("validation").pair)
@@ -78,14 +77,14 @@ def paired_variances(
 
 
 def variance_rows(first: Tensor, second: Tensor, labels: Tensor, *, resamples: int, seed: int) -> dict[str, Any]:
-    """The columns of `paired_variances` that are measured, for one pair of networks.
+    """The measured columns of `paired_variances` for one pair of networks.
 
     Args:
         first: probabilities [S, N, C] of the reference.
-        second: of the other network.
+        second: probabilities [S, N, C] of the other network.
         labels: class numbers [N].
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     right = [probs.mean(0).argmax(-1) == labels for probs in (first, second)]
     values = [predictive_variance(probs.double(), reduction="none") for probs in (first, second)]
@@ -114,7 +113,7 @@ def variance_rows(first: Tensor, second: Tensor, labels: Tensor, *, resamples: i
 
 
 def _mean(values: Tensor, *, reduction: str = "mean") -> Tensor:
-    """A metric that is a mean over inputs, of values measured already."""
+    """The mean of precomputed values, as a metric."""
     return values if reduction == "none" else values.mean()
 
 

@@ -1,4 +1,4 @@
-"""What ternary training made of the full-precision weights: where each weight stood, and which code it got."""
+"""Histograms of full-precision weights by their codes after ternary training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["weight_histograms", "weight_layers"]
 
-_REACH = 0.999  # share of a layer's float weights that the bins span; the others are in the outermost two
+_REACH = 0.999  # share of a layer's float weights within the bins; others are counted in the outermost two
 
 
 def weight_layers(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of each fully connected or convolutional layer, by a name that says its place and size.
+    """The weights of each fully connected or convolutional layer, by a name with its position and size.
 
     Example:
         >>> list(weight_layers(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(32, 10))))
@@ -39,19 +39,20 @@ def weight_layers(network: nn.Module) -> dict[str, Tensor]:
 
 
 def weight_histograms(runs: Runs, *, bins: int = 60) -> DataFrame:
-    """Histograms of the float network's weights, split by the code that each has in a ternary network of the same seed.
+    """Histograms of the float network's weights, split by their code in a ternary network of the same seed.
 
     Args:
-        runs: float and at least one ternary method.
-        bins: of equal width in each layer, symmetric about 0. They span 99.9 % of its float weights; the outermost two
-            hold the others too.
+        runs: runs of float and at least one ternary method.
+        bins: number of bins of equal width in each layer, symmetric about 0. They span 99.9 % of the float weights; the
+            outermost two also count the others.
 
     Returns:
         A row for each ternary ``method``, ternary ``layer``, ``code`` (-1, 0, +1) and bin (``bin_low``, ``bin_high``,
-        float weights): the ``count`` of weights, and ``share`` of the layer's weights. Of the whole layer: ``weights``;
-        ``code_share``, the share with this code (of 0 the sparsity); ``threshold``, where the method's threshold rule
-        would cut the *float* network's weights (mean over output channels if each has its own; NaN where it is
-        learned); ``agreement``, the share of weights whose code is the one that this cut gives (NaN likewise).
+        float weights): the ``count`` of weights and their ``share`` of the layer's weights. The same in all rows of a
+        layer are ``weights``, their number; ``code_share``, the share of this code (of 0: the sparsity); ``threshold``,
+        the threshold that the method's rule has for the *float* weights (mean over output channels if each has its own;
+        NaN if it is learned); and ``agreement``, the share of weights whose code is that of this threshold (NaN
+        likewise).
 
     Raises:
         InputError: the float run or every ternary one is missing.
@@ -60,7 +61,7 @@ def weight_histograms(runs: Runs, *, bins: int = 60) -> DataFrame:
 
     check_positive("bins", bins, integer=True)
     if "float" not in runs.folders or len(runs.folders) < 2:
-        wanted = "float and a ternary method, to compare their weights"
+        wanted = "float and a ternary method"
         raise InputError(f"methods: expected {wanted}; got {', '.join(runs.folders)}")
     before = weight_layers(load_network(runs.folders["float"]))
     tables = []
@@ -77,7 +78,7 @@ def weight_histograms(runs: Runs, *, bins: int = 60) -> DataFrame:
 
 
 def _histogram(weight: Tensor, codes: Tensor, bins: int) -> dict[str, Any]:
-    """Columns of the three codes' histograms, one after the other."""
+    """Columns of the histograms of the three codes, one below the other."""
     values, coded = weight.double().flatten().numpy(), codes.flatten().numpy()
     reach = np.quantile(np.abs(values), _REACH) or 1.0  # all weights may be zero
     edges = np.linspace(-reach, reach, bins + 1)
@@ -94,7 +95,7 @@ def _histogram(weight: Tensor, codes: Tensor, bins: int) -> dict[str, Any]:
 
 
 def _cut(weight: Tensor, codes: Tensor, folder: Path) -> dict[str, float]:
-    """Where the rule of a run would cut float weights, and how many of its codes are those of this cut."""
+    """Threshold of a run's rule for the float weights, and the share of codes that agree with it."""
     config = Settings.load(folder / "config.toml")
     method = config.make("method")
     if getattr(method, "rule", "learned") == "learned":
