@@ -124,7 +124,7 @@ def test_a_training_loop_of_ones_own_takes_every_term(name):
     needs = TEXTS["docs/regularizers.md"].partition("Five terms need more than")[2].partition("The others")[0]
     mc_logits = torch.zeros(2, 128, 10)
     if set(re.findall("`([a-z-]+)`", needs)) & set(regularizer_terms(name)):
-        with pytest.raises(InputError, match="got logits alone"):
+        with pytest.raises(InputError, match="got only logits"):
             found["regularizer"](mc_logits, found["labels"])
     else:
         assert found["regularizer"](mc_logits, found["labels"]).isfinite()

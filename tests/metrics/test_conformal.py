@@ -140,7 +140,7 @@ def test_refuses_what_does_not_fit() -> None:
             ConformalClassifier(**options)
     classifier = ConformalClassifier()
     for use in (lambda: conformal_sets(probs, classifier), lambda: ConformalSets(classifier)):
-        with pytest.raises(InputError, match="classifier: expected a fitted one"):
+        with pytest.raises(InputError, match="classifier: expected a fitted classifier"):
             use()
     with pytest.raises(InputError, match="target: expected labels from 0 to 3"):
         classifier.fit(probs, target + 1)

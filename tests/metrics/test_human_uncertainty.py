@@ -58,8 +58,8 @@ def test_what_does_not_fit_is_refused() -> None:
     for counts, match in [
         (COUNTS[0], r"counts: expected a tensor of shape \[N, C\]"),
         (COUNTS[:3], "counts: expected the answers to 4 inputs"),
-        (COUNTS - 1, "counts: expected how often each class"),
-        (COUNTS / 0, "counts: expected how often each class"),
+        (COUNTS - 1, "counts: expected counts of each class"),
+        (COUNTS / 0, "counts: expected counts of each class"),
         (COUNTS * 0, "inputs without one"),
     ]:
         for function, first in ((human_cross_entropy, PROBS), (doubt_correlation, uncertainty)):

@@ -148,7 +148,7 @@ def test_refuses_what_does_not_fit(generator: torch.Generator) -> None:
         ((first[:0], second[:0], target[:0]), {}, "one or more; got"),
         ((first, second, target), {"input_dim": 2}, "first: expected tensors with an axis 2 of inputs"),
         ((first, second, target), {"resamples": 2.5}, "resamples: expected a positive whole number"),
-        ((first, second, target), {"resamples": 1}, "resamples: expected two or more"),
+        ((first, second, target), {"resamples": 1}, "resamples: expected at least 2"),
         ((first, second, target), {"level": 1.0}, "level: expected 0 <= value < 1"),
         ((3 * first, second, target), {}, "apply softmax first"),
         ((first, second, target + 9), {}, "target: expected labels"),

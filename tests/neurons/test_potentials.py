@@ -126,5 +126,5 @@ def test_every_layer_of_a_network_is_seen_and_left_alone_afterwards():
     assert [list(one.shape) for one in seen] == [[2, 16, 3, 4, 4], [2, 16, 3, 2, 2], [2, 16, 8], [2, 16, 30]]
     assert torch.equal(outputs, model(pixels))
     assert all(module.watch is None for module in model.modules() if isinstance(module, PLIF))
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="got none"):
         watch_potentials(nn.Linear(2, 2), seen.append).__enter__()

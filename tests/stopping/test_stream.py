@@ -93,7 +93,7 @@ class TestEveryRule:
         stream = rule.stream(3)
         with pytest.raises(InputError, match="expected predictions of 3 running inputs"):
             stream.update(probs[0, :4])
-        with pytest.raises(InputError, match="got 3 that still run"):
+        with pytest.raises(InputError, match="got 3 still running"):
             stream.result()
 
     def test_summary(self, rule: StoppingRule) -> None:

@@ -142,9 +142,7 @@ def test_an_optimizer_that_keeps_something_else_cannot_be_saved(tmp_path):
 
     options = {"optimizer": lambda parameters: Keeping(parameters, lr=0.1), "settings": TINY, "seed": 0}
     fit(network(), images(), **options)
-    with pytest.raises(
-        InputError, match=r"checkpoint: expected an optimizer that keeps tensors and numbers; got .*0.history"
-    ):
+    with pytest.raises(InputError, match=r"checkpoint: expected an optimizer.*0.history"):
         fit(network(), images(), **options, checkpoint=tmp_path / "file", checkpoint_seconds=0)
 
 

@@ -234,7 +234,7 @@ def test_text_that_means_nothing_is_refused(text, match):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: VarianceRegularizer(1), "passes: expected at least two, whose variance"),
+        (lambda: VarianceRegularizer(1), "passes: expected at least 2 for the variance"),
         (lambda: InformationRegularizer(1.5), "passes: expected a positive whole number"),
         (lambda: EntropyRegularizer(1, 0.0), "share: expected a positive number"),
         (lambda: EntropyRegularizer(1, 1.5), "share: expected 0 <= value <= 1"),
@@ -244,7 +244,7 @@ def test_text_that_means_nothing_is_refused(text, match):
         (lambda: QuantizationGapRegularizer(share=0), "share: expected a positive number"),
         (lambda: OutlierExposure(0.0), "extra_share: expected a positive number"),
         (lambda: ConsistencyRegularizer(extra_share=0.0), "extra_share: expected a positive number"),
-        (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least two"),
+        (lambda: ConsistencyRegularizer(passes=1), "passes: expected at least 2"),
         (lambda: ConsistencyRegularizer(fidelity=-1), "fidelity: expected a positive number"),
         (lambda: OutlierExposure(2.0), "extra_share: expected 0 <= value <= 1"),
         (lambda: WeightedSum([]), "parts: expected at least one regularizer"),

@@ -14,7 +14,8 @@ def aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tens
 
     .. math:: \frac1N \sum_{k=1}^N \frac{e_k}{k}, \qquad e_k \text{ errors among the first } k
 
-    (Geifman and El-Yaniv 2017, arXiv 1705.08500; a sum, no trapezoids.) Args and errors: `risk_coverage_curve`.
+    See Geifman and El-Yaniv 2017, arXiv 1705.08500. It is a sum, without trapezoids. Args and errors are those of
+    `risk_coverage_curve`.
 
     Example:
         >>> import torch
@@ -28,8 +29,8 @@ def aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tens
 def excess_aurc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Tensor:
     """`aurc` minus its minimum, which ranks all errors last: 0 or more.
 
-    (Geifman et al. 2019, arXiv 1805.08206, with the sum, not its integral, for the best order.) Args and errors:
-    `risk_coverage_curve`.
+    See Geifman et al. 2019, arXiv 1805.08206; here the best order also has a sum, not an integral. Args and errors are
+    those of `risk_coverage_curve`.
 
     Example:
         >>> import torch
@@ -47,9 +48,9 @@ def augrc(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> Ten
 
     .. math:: \int_0^1 \frac{e(c)}{N} \, dc = \frac1N \sum_{k=1}^N \frac{e_{k-1} + e_k}{2N}
 
-    the errors accepted at coverage c as a share of *all* inputs (Traub et al. 2024, arXiv 2407.01032, trapezoids from
-    coverage 0). It equals (1 - AUROC) a (1 - a) + (1 - a)^2 / 2 with accuracy a and the AUROC of finding errors by
-    uncertainty. Args and errors: `risk_coverage_curve`.
+    with the errors e(c) accepted at coverage c, as a share of *all* inputs (Traub et al. 2024, arXiv 2407.01032, with
+    trapezoids from coverage 0). It equals (1 - AUROC) a (1 - a) + (1 - a)^2 / 2 with accuracy a and the AUROC of
+    detecting errors by uncertainty. Args and errors are those of `risk_coverage_curve`.
 
     Example:
         >>> import torch

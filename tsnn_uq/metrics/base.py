@@ -47,17 +47,17 @@ class UncertaintyMetric(Metric):
         self.options = {name: value for name, value in options.items() if name in known}
 
     def _add_states(self, states: Mapping[str, Tensor | None], settings: Mapping[str, Any], **reading: Any) -> None:
-        """Add what `update` gathers, under a mark of how it does so.
+        """Add states, and an empty one whose name identifies how `update` computes them.
 
-        Metrics in a `torchmetrics.MetricCollection` come to share one state, and one `update`, if their states have
-        the same names and, after the first batch, the same values. That is right only if their updates are the same
-        at every batch. So each metric has one state more: it stays empty, and its name tells what `update` does. A
-        class that does not say so, by adding its states here, shares with none.
+        Metrics in a `torchmetrics.MetricCollection` share one state, and one `update`, if their states have the same
+        names and, after the first batch, the same values. This is only correct if they have the same updates for every
+        batch. Each metric therefore has a further state, which stays empty and whose name identifies its update. A
+        class that adds its states in another way shares them with no other class.
 
         Args:
-            states: by name the initial value of what is summed, or None for a list of what is kept.
-            settings: by attribute, what the gathered numbers depend on.
-            reading: by attribute, what else `update` depends on: how it reads its arguments.
+            states: by name, the initial value of a sum, or None for a list.
+            settings: by attribute, the settings on which the states depend.
+            reading: by attribute, further settings of `update`: how it reads its arguments.
         """
         update = type(self).update
         self._mark = f"{update.__module__}.{update.__qualname__} {dict(settings)} {reading}"
@@ -86,7 +86,7 @@ class UncertaintyMetric(Metric):
         """Refuse to change a setting on which the accumulated state depends."""
         if name in self.__dict__.get("_fixed", ()):
             hint = "make a new metric"
-            raise InputError(f"{name}: expected to stay as the metric was made with; got {describe(value)} ({hint})")
+            raise InputError(f"{name}: expected no change after the metric was made; got {describe(value)} ({hint})")
         super().__setattr__(name, value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

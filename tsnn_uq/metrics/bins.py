@@ -39,7 +39,7 @@ def _bin_sums(confidence: Tensor, hit: Tensor, bins: int) -> Tensor:
 def confidences_and_hits(probs: Tensor, target: Tensor, of: Of, validate: bool) -> tuple[Tensor, Tensor]:
     """Confidences and hits, [N, G] each, of the predicted class (G = 1) or of all C classes.
 
-    The predicted class is the most probable one, of equally probable classes the first.
+    The predicted class is the most probable one; of equally probable classes, the first.
     """
     check_choice("of", of, ["predicted", "classes"])
     probs, target = as_forecast(probs, target, validate)

@@ -76,8 +76,8 @@ def expected_calibration_error(
         A float64 scalar between 0 and 1.
 
     Raises:
-        InputError: `probs` are not probabilities, `target` are not labels of their classes, `bins` is no positive whole
-            number, or there are no inputs.
+        InputError: `probs` are not probabilities, `target` are not labels of their classes, `bins` is not a positive
+            whole number, or there are no inputs.
 
     Example:
         >>> import torch
@@ -94,7 +94,7 @@ def maximum_calibration_error(
 
     .. math:: \mathrm{MCE} = \max_{b: n_b > 0} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
 
-    (Naeini et al. 2015). A bin of one input counts as much as any other. Args, value and errors as for
+    (Naeini et al. 2015). A bin with one input counts as much as any other. Args, value and errors are those of
     `expected_calibration_error`.
 
     Example:
@@ -112,8 +112,8 @@ def rms_calibration_error(
 
     .. math:: \sqrt{\sum_b \frac{n_b}{N} (\mathrm{acc}_b - \mathrm{conf}_b)^2}
 
-    (Hendrycks et al. 2019, arXiv 1812.04606, there with equal-mass bins). Args, value and errors as for
-    `expected_calibration_error`, which it is never below.
+    (Hendrycks et al. 2019, arXiv 1812.04606, there with equal-mass bins). It is never below
+    `expected_calibration_error`. Args, value and errors are those of `expected_calibration_error`.
 
     Example:
         >>> import torch

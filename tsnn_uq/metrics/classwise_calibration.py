@@ -25,8 +25,8 @@ def classwise_calibration_error(probs: Tensor, target: Tensor, bins: int = 15, *
 
     .. math:: \frac1C \sum_c \sum_b \frac{n_{bc}}{N} \left| \mathrm{freq}_{bc} - \mathrm{conf}_{bc} \right|
 
-    (Kull et al. 2019, arXiv 1910.12656.) The mean, not the sum, over classes: it is `expected_calibration_error` with
-    ``of="classes"`` under its usual name. Args, value and errors as for
+    See Kull et al. 2019, arXiv 1910.12656. It is the mean, not the sum, over classes, and the same as
+    `expected_calibration_error` with ``of="classes"``. Args, value and errors are those of
     `expected_calibration_error`.
 
     Example:
@@ -43,10 +43,10 @@ def adaptive_calibration_error(
 
     .. math:: \frac{1}{C R} \sum_c \sum_r \left| \mathrm{freq}_{rc} - \mathrm{conf}_{rc} \right|
 
-    (Nixon et al. 2019, arXiv 1904.01685.) Not netcal's ACE, the *average* error over non-empty equal-width bins of the
-    predicted class. For each class the k-th smallest of its N probabilities (from 0) goes to range floor(k R / N);
-    with N < R the empty ranges are left out. Equal probabilities may fall into two ranges: their truths are averaged
-    first, so the order of the rows does not matter.
+    See Nixon et al. 2019, arXiv 1904.01685. It differs from netcal's ACE, the *average* error over non-empty
+    equal-width bins of the predicted class. For each class, the k-th smallest of its N probabilities (from 0) is in
+    range floor(k R / N); empty ranges, for N < R, are left out. Equal probabilities may be in two ranges. Their truths
+    are averaged first, so the order of the rows does not matter.
 
     Args:
         probs: probabilities [N, C].

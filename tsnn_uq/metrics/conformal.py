@@ -132,8 +132,8 @@ def conformal_sets(
     """The prediction sets of a fitted `ConformalClassifier`.
 
     Args:
-        probs: probabilities [N, C], from the network whose predictions `classifier` was fitted on; of Monte Carlo
-            samples their mean, there as here.
+        probs: probabilities [N, C] from the network on whose predictions `classifier` was fitted. For Monte Carlo
+            samples, pass the mean prediction, here as in `fit`.
         classifier: a fitted classifier.
         generator: source of the draws, if `classifier` is randomized.
         validate: False skips the checks of `probs`.
@@ -145,7 +145,7 @@ def conformal_sets(
         InputError: `probs` are not probabilities, `classifier` is not fitted, or a generator is missing.
     """
     if classifier.threshold is None:
-        raise InputError("classifier: expected a fitted one; call fit on held-out inputs first")
+        raise InputError("classifier: expected a fitted classifier; call fit on held-out inputs first")
     if validate:
         check_dims("probs", probs, "[N, C]")
         check_probabilities("probs", probs)

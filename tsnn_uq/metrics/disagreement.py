@@ -12,7 +12,7 @@ __all__ = ["PairwiseDisagreement", "VariationRatio", "pairwise_disagreement", "v
 
 
 def _votes(samples: Tensor) -> Tensor:
-    """How many of the S samples predict each class: [S, N, C] -> [N, C]; of tied classes the first is predicted."""
+    """Number of samples that predict each class: [S, N, C] -> [N, C]; of tied classes, the first is predicted."""
     predicted = samples.argmax(-1).T
     counts = torch.zeros(samples.shape[1:], dtype=samples.dtype, device=samples.device)
     return counts.scatter_add(1, predicted, torch.ones_like(predicted, dtype=samples.dtype))

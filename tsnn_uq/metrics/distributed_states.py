@@ -65,11 +65,11 @@ def _formed(name: str, state: State, forms: Sequence[list[int]], device: torch.d
     if not full:
         if isinstance(state, list):
             return []
-        full = [max(forms)]  # the widest, as sums of data may be 0
+        full = [max(forms)]  # the widest, since sums over data may be 0
     shapes = {tuple(shape[:axes]) for _, _, axes, *shape in full}
     if len(shapes) > 1:
         found = " and ".join(str(list(shape)) for shape in sorted(shapes))
-        raise InputError(f"{name}: expected one shape in all processes, but for N; got {found}")
+        raise InputError(f"{name}: expected the same shape in all processes, except for N; got {found}")
     shape = shapes.pop()
     if not isinstance(state, list):
         return state if state.shape == shape else state.new_zeros(shape)

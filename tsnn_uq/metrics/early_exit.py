@@ -1,4 +1,4 @@
-"""How many time steps a decision needs: until it no longer changes, or until the network is confident enough."""
+"""Number of time steps until a decision no longer changes, or until the network is confident enough."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def _margin(samples: Tensor) -> Tensor:
     return highest[..., 0] - highest[..., 1:].sum(-1)
 
 
-_PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {  # high means sure
+_PROBABILITIES: dict[str, Callable[[Tensor], Tensor]] = {  # higher means more certain
     "confidence": lambda samples: mean_of_samples(samples).amax(-1),
     "margin": _margin,
 }
-_INFORMATION: dict[str, Callable[[Tensor], Tensor]] = {  # low means sure, in nats
+_INFORMATION: dict[str, Callable[[Tensor], Tensor]] = {  # lower means more certain, in nats
     "entropy": partial(predictive_entropy, reduction="none", validate=False),
     "mutual-information": partial(mutual_information, reduction="none", validate=False),
 }
 
 
 def _below_one(samples: Tensor, score: Score) -> Tensor:
-    """The confidence or the margin minus 1, as a sum of small probabilities: near 1 they would be rounded to it."""
+    """The confidence or the margin minus 1, computed as a sum of small probabilities to avoid rounding to 0."""
     mean = mean_of_samples(samples)
     others = mean.scatter(-1, mean.argmax(-1, keepdim=True), 0.0)
     return -others.sum(-1) if score == "confidence" else -others.sum(-1) - others.amax(-1)
 
 
 def sureness(probs: Tensor, score: Score) -> Tensor:
-    """How sure each prediction is, by one of the scores; higher means more certain, and 0 is the highest value.
+    """Certainty of each prediction by one of the scores; higher means more certain, and 0 is the highest value.
 
     For "confidence" it is the highest mean probability minus 1, and for "margin" its distance from the second highest
     minus 1, both computed without rounding at 1: predictions whose confidences are 1 - 1e-9 and 1 - 1e-12 differ. For
@@ -56,7 +56,7 @@ def sureness(probs: Tensor, score: Score) -> Tensor:
 
     Args:
         probs: probabilities [S, ..., C], samples first.
-        score: one of the four.
+        score: "confidence", "margin", "entropy" or "mutual-information".
 
     Returns:
         [...], in float32 or the wider dtype of `probs`.
@@ -77,7 +77,7 @@ def _check_score(score: Score, samples: int) -> None:
 
 
 def _samples_over_time(probs: Tensor, validate: bool) -> Tensor:
-    """Predictions after each step [S, T, N, C] of [T, N, C] or [S, T, N, C], in float32 or better."""
+    """Convert predictions after each step [T, N, C] or [S, T, N, C] to [S, T, N, C], in float32 or better."""
     probs = with_samples(probs)
     if validate:
         check_probabilities("probs", probs, "[S, T, N, C]")
@@ -87,7 +87,7 @@ def _samples_over_time(probs: Tensor, validate: bool) -> Tensor:
 def first_stable_step(probs: Tensor, *, reduction: Reduction = "none", validate: bool = True) -> Tensor:
     """Number of time steps after which the predicted class no longer changes, 1 to T.
 
-    1 where the decision after the first step is already the last one; T where it still changed at the last step.
+    It is 1 if the decision after the first step is the final one, and T if the decision changes at the last step.
 
     Args:
         probs: predictions after each step [T, N, C], or [S, T, N, C], whose mean over samples decides. Of equally
@@ -148,12 +148,12 @@ def _exits(probs: Tensor, target: Tensor, threshold: float, score: Score, valida
 def early_exit(
     probs: Tensor, target: Tensor, threshold: float, score: Score = "confidence", *, validate: bool = True
 ) -> EarlyExitPoints:
-    """Stop each input at the first time step at which the network is sure enough.
+    """Stop each input at the first time step at which the network is certain enough.
 
-    It is sure enough if the confidence (the highest mean probability) or the margin (its distance from the second
+    It is certain enough if the confidence (the highest mean probability) or the margin (its distance from the second
     highest) is at least `threshold`, or if the entropy of the mean prediction or the mutual information of the samples,
     in nats, is at most `threshold` (entropy as in BranchyNet: Teerapittayanon et al. 2016, arXiv 1709.01686). All other
-    inputs leave after step T. This has no guarantee; `tsnn_uq.stopping` chooses thresholds that have one.
+    inputs leave after step T. There is no guarantee; `tsnn_uq.stopping` chooses thresholds with one.
 
     Args:
         probs: predictions after each step [T, N, C] or [S, T, N, C].
@@ -189,7 +189,7 @@ class FirstStableStep(PerInputMetric):
         super().__init__(reduction=reduction, sample_dim=None, validate=validate, **options)
 
     def _try_options(self) -> None:
-        """There are none of its own."""
+        """The function has no options to validate."""
 
     def update(self, probs: Tensor, target: Tensor | None = None) -> None:
         """Add the inputs of `probs` [T, N, C] or [S, T, N, C]; `target` is ignored."""

@@ -21,9 +21,9 @@ def _shares(counts: Tensor, inputs: int, validate: bool) -> Tensor:
         if len(counts) != inputs:
             raise InputError(f"counts: expected the answers to {inputs} inputs; got {describe(counts)}")
         if counts.is_complex() or counts.dtype == torch.bool or not (counts >= 0).all() or counts.isinf().any():
-            raise InputError(f"counts: expected how often each class was chosen, 0 or more; got {describe(counts)}")
+            raise InputError(f"counts: expected counts of each class, 0 or more; got {describe(counts)}")
         if len(counts) and not (counts.double().sum(-1) > 0).all():
-            raise InputError("counts: expected an answer to each input at least; got inputs without one")
+            raise InputError("counts: expected at least one answer per input; got inputs without one")
     counts = counts.double()
     return counts / counts.sum(-1, keepdim=True)
 
@@ -35,8 +35,8 @@ def human_cross_entropy(
 
     .. math:: -\sum_c h_c \log p_c, \qquad h_c = n_c / \sum_{c'} n_{c'}
 
-    (Peterson et al. 2019, arXiv 1908.07086.) It is the expected `negative_log_likelihood` of a person's answer, and at
-    least the entropy of the answers, reached if p = h. Nothing is clipped: keep probabilities in float32, since float16
+    See Peterson et al. 2019, arXiv 1908.07086. It is the expected `negative_log_likelihood` of a person's answer. Its
+    minimum is the entropy of the answers, for p = h. Nothing is clipped. Keep probabilities in float32, since float16
     rounds those below 3e-8 to zero.
 
     Args:
@@ -116,7 +116,7 @@ class HumanCrossEntropy(PerInputMetric):
         super().__init__(sample_dim=sample_dim, **options)
 
     def _try_options(self) -> None:
-        """There are none of their own."""
+        """The function has no options to validate."""
 
     def update(self, probs: Tensor, counts: Tensor) -> None:  # type: ignore[override]
         """Add `probs` [N, C] (or [S, N, C], whose mean is scored) and `counts` [N, C]."""

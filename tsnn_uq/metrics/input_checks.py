@@ -34,7 +34,7 @@ def as_samples(probs: Tensor, sample_dim: int = 0, validate: bool = True) -> Ten
     """Monte Carlo probabilities as [S, N, C], in float32 or better, checked unless `validate` is off.
 
     Raises:
-        InputError: wrong number of axes, no samples, or values that are not probabilities.
+        InputError: the number of axes is wrong, there are no samples, or values are not probabilities.
     """
     if validate:
         check_dims("probs", probs, "[S, N, C]")
@@ -80,7 +80,7 @@ def reduce_inputs(values: Tensor, reduction: Reduction) -> Tensor:
     """Mean, sum or nothing over the inputs, the first axis of `values`; accumulated in float64 where the device has it.
 
     Raises:
-        InputError: an unknown reduction, or the mean of no inputs.
+        InputError: the reduction is unknown, or the mean of no inputs is requested.
     """
     check_choice("reduction", reduction, ["mean", "sum", "none"])
     if reduction == "none":

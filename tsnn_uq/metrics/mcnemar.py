@@ -42,7 +42,7 @@ def _discordant(first_correct: Tensor, second_correct: Tensor, validate: bool) -
 
 def _result(counts: Tensor, mid_p: bool = False) -> McnemarResult:
     fewer, total = int(counts.min()), int(counts.sum())
-    # C(n, k) of k = 0, ..., n // 2, as shares of the largest: products of ratios below 1 neither overflow nor cancel.
+    # C(n, k) for k = 0, ..., n // 2 relative to the largest: products of ratios below 1 neither overflow nor cancel.
     k = torch.arange(total // 2, 0, -1, dtype=torch.float64)
     chances = torch.cat([k.new_ones(1), (k / (total - k + 1)).cumprod(0)]).flip(0)
     chances /= 2 * chances.sum() - (chances[-1] if total % 2 == 0 else 0)  # the other half; an even n has one middle
@@ -58,11 +58,11 @@ def mcnemar_test(
     .. math:: p = \min\Big(1, \, 2 \sum_{k=0}^{\min(b, c)} \binom{b + c}{k} 2^{-(b + c)}\Big)
 
     where b inputs are correct only for the first and c only for the second classifier. If the accuracies are equal,
-    each of the b + c inputs is equally likely to be of either kind (McNemar 1947). It is 1 if the models never differ.
+    each of the b + c inputs is equally likely to be of either kind (McNemar 1947). p is 1 if the models never differ.
 
     Args:
         first_correct: whether the first model is right [N]: bool, or 0 and 1.
-        second_correct: the same of the second model.
+        second_correct: the same for the second model.
         mid_p: count only half the probability of the observed counts, which makes the test less conservative (Fagerland
             et al. 2013).
         validate: False skips the checks of the inputs.

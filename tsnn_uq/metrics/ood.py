@@ -75,8 +75,8 @@ def ood_auroc(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool
 def ood_aupr_out(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool = True) -> Tensor:
     """Average precision of finding out-of-distribution inputs by high uncertainty.
 
-    The sum over thresholds of precision times gain in recall (no trapezoids), as in scikit-learn. Guessing gives the
-    share of out-of-distribution inputs. Args and errors: `ood_auroc`.
+    It is the sum over thresholds of precision times gain in recall (without trapezoids), as in scikit-learn. Guessing
+    gives the share of out-of-distribution inputs. Args and errors are those of `ood_auroc`.
 
     Example:
         >>> ood_aupr_out(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.3]))
@@ -89,7 +89,7 @@ def ood_aupr_out(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: b
 def ood_aupr_in(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bool = True) -> Tensor:
     """Average precision of finding in-distribution inputs by low uncertainty: `ood_aupr_out` with roles exchanged.
 
-    Args and errors: `ood_auroc`.
+    Args and errors are those of `ood_auroc`.
 
     Example:
         >>> ood_aupr_in(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.3]))
@@ -102,8 +102,8 @@ def ood_aupr_in(in_uncertainty: Tensor, out_uncertainty: Tensor, *, validate: bo
 def fpr_at_tpr(in_uncertainty: Tensor, out_uncertainty: Tensor, tpr: float = 0.95, *, validate: bool = True) -> Tensor:
     """Share of in-distribution inputs flagged when at least `tpr` of the out-of-distribution ones are (FPR95).
 
-    Out-of-distribution is positive; Liang et al. 2018 (ODIN) use the opposite convention. The threshold is the
-    highest that flags enough. Args and errors: `ood_auroc`, with 0 < `tpr` <= 1.
+    Out-of-distribution is the positive class; Liang et al. 2018 (ODIN) use the opposite convention. The threshold is
+    the highest that flags enough. Args and errors are those of `ood_auroc`, with 0 < `tpr` <= 1.
 
     Example:
         >>> fpr_at_tpr(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.3, 0.5]))

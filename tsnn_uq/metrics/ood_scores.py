@@ -29,7 +29,7 @@ def _as_logits(logits: Tensor, validate: bool) -> Tensor:
     if validate:
         check_dims("logits", logits, "[N, C]")
         if not logits.is_floating_point() or logits.shape[-1] == 0:
-            raise InputError(f"logits: expected floating-point numbers, at least one a row; got {describe(logits)}")
+            raise InputError(f"logits: expected floating-point numbers, at least one per row; got {describe(logits)}")
         if logits.isnan().any():
             raise InputError(f"logits: expected numbers; got {int(logits.isnan().sum())} NaN")
     return at_least_float32(logits)
@@ -40,7 +40,7 @@ def maximum_softmax_score(probs: Tensor, *, reduction: Reduction = "none", valid
 
     .. math:: 1 - \max_c p_c
 
-    (Hendrycks and Gimpel 2017, arXiv 1610.02136.)
+    See Hendrycks and Gimpel 2017, arXiv 1610.02136.
 
     Args:
         probs: probabilities [N, C].
@@ -67,7 +67,7 @@ def maximum_logit_score(logits: Tensor, *, reduction: Reduction = "none", valida
 
     .. math:: -\max_c z_c
 
-    (Hendrycks et al. 2022, arXiv 1911.11132.) Args and errors are those of `energy_score`.
+    See Hendrycks et al. 2022, arXiv 1911.11132. Args and errors are those of `energy_score`.
 
     Returns:
         [N] or a scalar.
@@ -86,7 +86,8 @@ def energy_score(
 
     .. math:: E = -T \log \sum_c e^{z_c / T}
 
-    (Liu et al. 2020, arXiv 2010.03759.) It is not invariant to a constant added to all logits, so it needs logits.
+    See Liu et al. 2020, arXiv 2010.03759. It changes if a constant is added to all logits, so it cannot be computed
+    from probabilities.
 
     Args:
         logits: [N, C].

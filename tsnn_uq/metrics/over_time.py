@@ -22,7 +22,7 @@ def with_samples(probs: Tensor) -> Tensor:
     """Predictions over time as [S, T, N, C]; [T, N, C] is one sample.
 
     Raises:
-        InputError: another number of axes, no samples or no time steps.
+        InputError: the number of axes is wrong, or there are no samples or time steps.
     """
     if not isinstance(probs, Tensor) or probs.dim() not in (3, 4):
         raise InputError(f"probs: expected a tensor of shape [T, N, C] or [S, T, N, C]; got {describe(probs)}")
@@ -35,8 +35,8 @@ def with_samples(probs: Tensor) -> Tensor:
 def time_as_samples(probs: Tensor) -> Tensor:
     """Treat the predictions of all time steps as Monte Carlo samples: [T, N, C] or [S, T, N, C] -> [S * T, N, C].
 
-    (Sun et al. 2023, arXiv 2304.10191: dropout with a new mask at each step makes one run over time a Monte Carlo
-    sample of size T.) Pass the predictions from each step's own output; running means are not samples.
+    With dropout that draws a new mask at each step, one run over time gives T Monte Carlo samples (Sun et al. 2023,
+    arXiv 2304.10191). Pass the predictions from each step's own output; running means are not samples.
     """
     return with_samples(probs).flatten(0, 1)
 
@@ -86,7 +86,7 @@ def over_time(
     as_samples: bool = False,
     **options: Any,
 ) -> Any:
-    """A metric of the predictions after each time step: anytime curves.
+    """Compute a metric of the predictions after each time step: anytime curves.
 
     A metric with a `sample_dim` receives [S, N, C] after each step, with S = 1 if `probs` has no samples; any other
     metric receives the mean [N, C].

@@ -67,7 +67,7 @@ def paired_bootstrap(
     Args:
         metric: a function of this package, or any that returns a tensor, called as ``metric(*first, *shared)``.
         first: arguments of the metric for the first model: a tensor, or several, such as (uncertainty, correct).
-        second: the same of the second model, for the same inputs in the same order.
+        second: the same for the second model, with the same inputs in the same order.
         shared: arguments for both models, e.g. the labels [N]; the inputs are on the first axis.
         generator: source of the resamples, on the CPU, so that every device draws the same.
         input_dim: the axis of the inputs in `first` and `second`: 0, or 1 of Monte Carlo probabilities [S, N, C].
@@ -92,7 +92,7 @@ def paired_bootstrap(
     """
     check_positive("resamples", resamples, integer=True)
     if resamples == 1:
-        raise InputError("resamples: expected two or more; got 1")
+        raise InputError("resamples: expected at least 2; got 1")
     check_fraction("level", level, below_one=True)
     check_positive("level", level)
     models = [_as_arguments("first", first, input_dim), _as_arguments("second", second, input_dim)]
@@ -152,7 +152,7 @@ class PairedBootstrap(UncertaintyMetric):
 
     Args:
         metric: a function, as in `paired_bootstrap`.
-        seed: of the resamples.
+        seed: seed of the resamples.
         options: of `paired_bootstrap`, of `metric`, or of `torchmetrics.Metric`.
     """
 

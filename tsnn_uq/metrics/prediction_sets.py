@@ -26,7 +26,7 @@ def set_coverage(sets: Tensor, target: Tensor, *, reduction: Reduction = "mean",
     .. math:: \frac1N \sum_n [y_n \in S_n]
 
     Args:
-        sets: whether each class is in the set, bool [N, C], as `conformal_sets` gives.
+        sets: whether each class is in the set, bool [N, C], as returned by `conformal_sets`.
         target: class numbers [N].
         reduction: over the inputs: "mean", "sum", or "none" for a value per input [N].
         validate: False skips the checks of the inputs.
@@ -73,7 +73,7 @@ class _SetMetric(PerInputMetric):
         super().__init__(sample_dim=None, **options)
 
     def _try_options(self) -> None:
-        """There are none of their own."""
+        """The function has no options to validate."""
 
 
 class SetCoverage(_SetMetric):

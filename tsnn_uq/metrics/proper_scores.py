@@ -57,7 +57,7 @@ def brier_score(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean",
 
     .. math:: \sum_c (p_c - [y = c])^2
 
-    (Brier 1950). Other definitions divide by C, or use one class of two, which halves it. For Monte Carlo samples,
+    (Brier 1950). Other definitions divide by C, or use one of two classes, which halves it. For Monte Carlo samples,
     pass the mean prediction; the mean of the samples' scores is higher by the `predictive_variance`.
 
     Args and errors are those of `negative_log_likelihood`.
@@ -75,7 +75,7 @@ def brier_score(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean",
 
 
 def accuracy(probs: Tensor, target: Tensor, *, reduction: Reduction = "mean", validate: bool = True) -> Tensor:
-    """Share of the inputs whose most probable class is the true one; of equally probable classes the first counts.
+    """Share of inputs whose most probable class is the true one; of equally probable classes, the first counts.
 
     Args and errors are those of `negative_log_likelihood`.
 
@@ -97,7 +97,7 @@ class _Score(PerInputMetric):
         super().__init__(sample_dim=sample_dim, **options)
 
     def _try_options(self) -> None:
-        """There are none of their own."""
+        """The function has no options to validate."""
 
     def update(self, probs: Tensor, target: Tensor) -> None:  # type: ignore[override]
         """Add `probs` [N, C] (or [S, N, C], whose mean is scored) and `target` [N]."""

@@ -40,7 +40,7 @@ def _reliability(sums: Tensor, level: float = 0.95) -> ReliabilityBins:
     check_positive("level", level)
     weights_and_gaps(sums)  # raises if N = 0
     count, confidence, hits = sums.squeeze(1)
-    accuracy = hits / count  # NaN in an empty bin, and so is all that follows
+    accuracy = hits / count  # NaN in empty bins, like all values computed from it
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (hits + z**2 / 2) / (count + z**2)
     half = z * (count * accuracy * (1 - accuracy) + z**2 / 4).sqrt() / (count + z**2)
@@ -67,7 +67,7 @@ def reliability_curve(
         `ReliabilityBins`; empty bins are NaN, so that plots do not show them as calibrated.
 
     Raises:
-        InputError: as `expected_calibration_error`; also a `level` outside (0, 1).
+        InputError: as `expected_calibration_error`, or `level` is outside (0, 1).
 
     Example:
         >>> reliability_curve(torch.tensor([[0.75, 0.25], [0.75, 0.25]]), torch.tensor([0, 1]), bins=2).accuracy

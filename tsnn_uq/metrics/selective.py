@@ -58,14 +58,14 @@ def error_counts(uncertainty: Tensor, correct: Tensor, validate: bool) -> Tensor
 
 
 def ranks_of(errors: Tensor) -> Tensor:
-    """1 to N, in the form of `errors` [N]."""
+    """1 to N, with the dtype and device of `errors` [N]."""
     return torch.arange(1, len(errors) + 1, dtype=errors.dtype, device=errors.device)
 
 
 def risk_coverage_curve(uncertainty: Tensor, correct: Tensor, *, validate: bool = True) -> RiskCoveragePoints:
     """Share of errors among the accepted inputs, for every share of inputs accepted.
 
-    (El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017, arXiv 1705.08500.)
+    See El-Yaniv and Wiener 2010, and Geifman and El-Yaniv 2017, arXiv 1705.08500.
 
     Args:
         uncertainty: a number per input [N]; only its order matters.

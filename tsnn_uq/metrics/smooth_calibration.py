@@ -63,7 +63,7 @@ def _mean_absolute(coefficients: Tensor, width: Tensor) -> Tensor:
 
 
 def _fixed_point(sums: Tensor, count: Tensor) -> Tensor:
-    """The width that equals the error at that width, mean over groups; the error falls as the width grows."""
+    """The width that equals the error at that width, averaged over groups; the error falls as the width grows."""
     if count == 0:
         raise InputError("probs: expected at least one input to measure calibration on; got none (N = 0)")
     return torch.cat([_root(group) for group in (sums / count).split(16)]).mean()
@@ -96,12 +96,12 @@ def smooth_calibration_error(probs: Tensor, target: Tensor, *, of: Of = "predict
     .. math:: \mathrm{smECE}_\sigma = \int_0^1 \Big| \frac1N \sum_i (y_i - f_i) K_\sigma(t, f_i) \Big| \, dt,
               \qquad \mathrm{smECE} = \sigma^* \text{ with } \mathrm{smECE}_{\sigma^*} = \sigma^*
 
-    with confidence f, whether it is right y, and the Gaussian kernel K of standard deviation sigma, reflected at 0 and
-    1 (Blasiok and Nakkiran 2023, arXiv 2309.12236). No bins and no width have to be chosen, and the value is a
-    continuous function of the predictions. It is computed from 4096 cosine sums, with a relative error of about 1e-6.
+    with confidence f, correctness y, and the Gaussian kernel K of standard deviation sigma, reflected at 0 and 1
+    (Blasiok and Nakkiran 2023, arXiv 2309.12236). No bins or width have to be chosen, and the value is a continuous
+    function of the predictions. It is computed from 4096 cosine sums, with a relative error of about 1e-6.
 
     Args:
-        probs: probabilities [N, C]; of Monte Carlo samples their mean.
+        probs: probabilities [N, C]. For Monte Carlo samples, pass the mean prediction.
         target: class numbers [N].
         of: "predicted" for the confidence in the predicted class; "classes" for the mean over all classes of the
             error of each one's probability.

@@ -58,7 +58,7 @@ def predictive_variance(
 
     Raises:
         InputError: `probs` are not probabilities, an option is unknown, `unbiased` with one sample, or the mean of
-            no inputs is asked for.
+            no inputs is requested.
 
     Example:
         >>> predictive_variance(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]))
@@ -94,7 +94,7 @@ def predictive_std(
     """
     variance = _variance(as_samples(probs, sample_dim, validate), of, unbiased)
     spread = variance > 0
-    # The root has no gradient at 0; without the detour one input whose samples agree makes a whole gradient NaN.
+    # The root has no gradient at 0. Without `where`, one input whose samples agree would make the whole gradient NaN.
     return reduce_inputs(torch.where(spread, variance, 1.0).sqrt() * spread, reduction)
 
 

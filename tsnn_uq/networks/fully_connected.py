@@ -49,7 +49,7 @@ def dropout(
         neuron: the LIF neuron of all layers.
 
     Returns:
-        A network that takes images [N, ...] of ``sizes[0]`` pixels and gives outputs [T, N, C].
+        A network that takes images [N, ...] of ``sizes[0]`` pixels and returns outputs [T, N, C].
     """
     sizes = _widths(sizes, shape, classes, hidden)
     layers: list[nn.Module] = []
@@ -75,7 +75,7 @@ def dropconnect(
     """Fully connected LIF network with dropconnect: weights are dropped at random.
 
     Args:
-        sizes: as for `dropout`, like all arguments except `p`.
+        sizes: pixels, hidden widths and classes; replaces `shape`, `classes` and `hidden`.
         shape: shape of an input.
         classes: number of classes.
         hidden: widths of the hidden layers.

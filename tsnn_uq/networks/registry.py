@@ -33,7 +33,7 @@ def build(family: str, *, generator: torch.Generator, **options: Any) -> nn.Modu
         options: the family's own arguments, e.g. ``sizes`` and ``steps``.
 
     Raises:
-        InputError: unknown family, or an option out of range.
+        InputError: the family is unknown, or an option is out of range.
     """
     check_choice("family", family, FAMILIES)
     with drawn_from(generator):

@@ -46,8 +46,8 @@ def slayer(
         neuron: the SRM neuron of all layers.
 
     Returns:
-        A network that takes recordings [N, T, bytes] (or images `[N, *shape]`) and gives outputs [T, N, C], whose mean
-        over time, the logits, are the numbers of output spikes.
+        A network that takes recordings [N, T, bytes] (or images `[N, *shape]`) and returns outputs [T, N, C]. The
+        logits, their mean over time, are the numbers of output spikes.
 
     Raises:
         InputError: a size is not a positive whole number.

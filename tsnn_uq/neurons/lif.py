@@ -29,7 +29,7 @@ __all__ = ["LIF", "lif_scan", "lif_step"]
 def lif_step(current: Tensor, potential: Tensor | None, params: LIFParameters) -> tuple[Tensor, Tensor]:
     """Advance LIF neurons by one time step.
 
-    h = decay v + x;  s = 1 where h >= threshold;  v' = h - threshold s (soft) or h (1 - s) (hard).
+    h = decay v + x;  s = 1 if h >= threshold, else 0;  v' = h - threshold s (soft) or h (1 - s) (hard).
 
     Args:
         current: input x of this step, any shape.

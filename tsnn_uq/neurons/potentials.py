@@ -30,9 +30,9 @@ class WatchedNeuron(nn.Module):
 def watch_potentials(model: nn.Module, see: PotentialHook) -> Iterator[None]:
     """Context in which `see` is called with the membrane potentials of each layer of LIF, PLIF and SRM neurons.
 
-    They are given as h / theta - 1, the distance from the threshold in units of it, with the potential h before the
-    reset; a neuron fires if it is 0 or more. Gradients flow through them as in `tsnn_uq.neurons.lif_step`, and for SRM
-    neurons only through the response to the input.
+    Its argument is h / theta - 1, the distance of the potential h before the reset from the threshold, in units of the
+    threshold; a neuron fires if it is 0 or more. Gradients flow through it as in `tsnn_uq.neurons.lif_step`, and for
+    SRM neurons only through the response to the input.
 
     Args:
         model: any module.
@@ -50,8 +50,8 @@ def watch_potentials(model: nn.Module, see: PotentialHook) -> Iterator[None]:
     """
     layers = [module for module in model.modules() if isinstance(module, WatchedNeuron)]
     if not layers:
-        remedy = "tsnn_uq.exchange.from_nir brings networks of other libraries over"
-        raise InputError(f"model: expected LIF, PLIF or SRM neurons of tsnn_uq, to watch; found none ({remedy})")
+        remedy = "convert networks of other libraries with tsnn_uq.exchange.from_nir"
+        raise InputError(f"model: expected LIF, PLIF or SRM neurons of tsnn_uq; got none ({remedy})")
     try:
         for layer in layers:
             layer.watch = partial(_tell, see, cast(Any, layer).params.threshold)

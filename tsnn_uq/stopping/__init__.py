@@ -1,4 +1,4 @@
-"""Early stopping over time with statistical guarantees; it works on predictions and knows no networks."""
+"""Early stopping over time with statistical guarantees, from predictions alone."""
 
 from tsnn_uq.stopping.base import Stopped, StoppingRule, Stream
 from tsnn_uq.stopping.conformal_stopping import ConformalStopping

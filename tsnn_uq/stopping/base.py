@@ -52,7 +52,7 @@ class StoppingRule(ABC):
         Args:
             probs: predictions after each step [T, N, C] or [S, T, N, C].
             target: class numbers [N].
-            validate: False skips the checks of what the inputs hold.
+            validate: False skips the checks of the values.
 
         Returns:
             The rule itself.
@@ -76,9 +76,9 @@ class StoppingRule(ABC):
         """Stop each input of a batch whose predictions after all steps are known.
 
         Args:
-            probs: predictions after each step [T, N, C] or [S, T, N, C], with the steps, classes and samples of those
-                given to `fit`; [T, N, C] may be the mean over samples.
-            validate: False skips the checks of what `probs` holds.
+            probs: predictions after each step [T, N, C] or [S, T, N, C], with as many steps, classes and samples as in
+                `fit`; [T, N, C] may be the mean over samples.
+            validate: False skips the checks of the values.
 
         Returns:
             `Stopped`: steps from 1 to T, decisions and sets.
@@ -98,7 +98,7 @@ class StoppingRule(ABC):
         return stream.result()
 
     def stream(self, inputs: int, *, device: torch.device | str = "cpu") -> Stream:
-        """A new batch of `inputs` whose predictions will come one time step at a time, on `device`.
+        """Start a batch of `inputs` whose predictions arrive one time step at a time, on `device`.
 
         Raises:
             InputError: `fit` was not called.
@@ -115,7 +115,7 @@ class StoppingRule(ABC):
 
     @abstractmethod
     def _step(self, step: int, probs: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether to stop [n], sets [n, C] and the new memory, after `step` (from 0), of float64 [S, n, C]."""
+        """Whether to stop [n], sets [n, C] and the new memory after `step` (from 0), for float64 `probs` [S, n, C]."""
 
 
 class Stream:
@@ -150,7 +150,7 @@ class Stream:
 
         Args:
             probs: their predictions after this step [n, C] or [S, n, C], in the order of `running`.
-            validate: False skips the checks of what `probs` holds.
+            validate: False skips the checks of the values.
 
         Returns:
             Which of them stop here, bool [n]; all of them after step T.
@@ -192,5 +192,5 @@ class Stream:
             InputError: some inputs are still running.
         """
         if len(self.running):
-            raise InputError(f"Stream: expected all inputs to have stopped; got {len(self.running)} that still run")
+            raise InputError(f"Stream: expected all inputs to have stopped; got {len(self.running)} still running")
         return Stopped(self._steps, self._decisions, self._sets)

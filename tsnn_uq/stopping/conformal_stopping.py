@@ -132,7 +132,7 @@ class ConformalStopping(StoppingRule):
                 self.thresholds[looks.cpu()] = ordered[:, inputs - rank].cpu()
 
     def _start(self, inputs: int) -> Tensor:
-        """Of each class whether it has left, and with "simes" how many p-values so far reach each level r."""
+        """For each class, whether it has left; with "simes", also the number of p-values that reached each level."""
         assert self.classes is not None
         levels = len(self._row) if self.correction == "simes" else 0
         return torch.zeros(inputs, self.classes, 1 + levels, dtype=torch.int16)
@@ -154,5 +154,5 @@ class ConformalStopping(StoppingRule):
 
 
 def _from_top(ordered: Tensor, scores: Tensor) -> Tensor:
-    """How many of `ordered` scores, ascending along the last axis, are at least as high as each of `scores`."""
+    """Number of `ordered` scores, ascending along the last axis, that are at least as high as each of `scores`."""
     return ordered.shape[-1] - torch.searchsorted(ordered, scores)

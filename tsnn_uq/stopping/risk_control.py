@@ -1,4 +1,4 @@
-"""Stop when the network is sure enough, at the lowest threshold whose risk passed a statistical test."""
+"""Stop when the network is certain enough, at the lowest threshold whose risk passes a statistical test."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PARTS = (0.25, 0.5, 0.75)  # shares of epsilon that the proposed thresholds may 
 
 
 class RiskControlledExit(StoppingRule):
-    r"""Stop when the network is sure enough; the threshold keeps a risk below a chosen bound.
+    r"""Stop when the network is certain enough; the threshold keeps a risk below a chosen bound.
 
     An input leaves after the first step at which its score reaches the threshold, or after step T. The scores, of the
     mean prediction unless said otherwise, are "confidence", the highest probability, "margin", its distance from the
-    second highest, "entropy", and "mutual-information" of the Monte Carlo samples; for the last two, low means sure.
-    The set of an input holds only its decision.
+    second highest, "entropy", and "mutual-information" of the Monte Carlo samples; for the last two, low means certain.
+    The set of an input only has its decision.
 
     **Risks.** The risk R is the mean loss over new inputs. The loss of an input is
 
@@ -145,8 +145,8 @@ class RiskControlledExit(StoppingRule):
         passed = int(np.logical_and.accumulate(p[begin:] <= self.delta).sum())
         threshold = math.inf
         if passed:
-            # All thresholds down to the next one let the same inputs leave, and are accepted. The middle is safe
-            # against rounding.
+            # At all thresholds down to the next one, the same inputs leave, so they are accepted. The middle is robust
+            # to rounding.
             high = min(start, thresholds[begin + passed - 1])
             low = thresholds[begin + passed] if begin + passed < len(p) else -math.inf
             threshold = (high + low) / 2 if high < math.inf else high
@@ -154,7 +154,7 @@ class RiskControlledExit(StoppingRule):
 
     def _path(self, sure: Tensor, losses: Losses) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Thresholds from infinity down at which inputs leave earlier, and the p-value at each."""
-        # An input has left by a step if its surest step so far reaches the threshold.
+        # An input has left by a step if its most certain step so far reaches the threshold.
         surest = sure[:-1].cummax(0).values
         falling, order = surest.flatten().sort(descending=True)
         change = (losses.values[:-1] - losses.values[1:]).flatten()[order]

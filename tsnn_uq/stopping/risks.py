@@ -24,7 +24,7 @@ class Losses(NamedTuple):
     early_only: bool = False  #: whether the risk averages only inputs that leave before step T
 
     def of(self, inputs: Tensor) -> Losses:
-        """The losses of some inputs."""
+        """Select the losses of some inputs."""
         return self._replace(values=self.values[:, inputs])
 
 
@@ -58,7 +58,7 @@ def p_values(losses: ArrayLike, counts: ArrayLike, epsilon: float, *, binary: bo
 
     Args:
         losses: sums of losses, of any shape.
-        counts: how many losses were summed, whole numbers that broadcast against `losses`.
+        counts: numbers of summed losses, whole numbers that broadcast against `losses`.
         epsilon: between 0 and 1.
         binary: whether each loss is 0 or 1.
 

@@ -32,7 +32,7 @@ class StoppingPoints(NamedTuple):
 
 
 def _table(probs: Tensor, target: Tensor, rule: StoppingRule, validate: bool) -> Tensor:
-    """For each step at which inputs stop, float64 [T, 6]: how many, right, right after T, lost, covered, set sizes."""
+    """Sums by step of stopping, float64 [T, 6]: inputs, right, right after T, lost, covered, and sizes of sets."""
     stopped = rule.stop(probs, validate=validate)
     if validate:
         check_labels("target", target, classes=stopped.sets.shape[-1], count=len(stopped.steps))
@@ -63,7 +63,7 @@ def stopping_summary(probs: Tensor, target: Tensor, rule: StoppingRule, *, valid
         probs: predictions after each step [T, N, C] or [S, T, N, C], of the kind that `rule` was calibrated on.
         target: class numbers [N].
         rule: a rule fitted on other inputs.
-        validate: False skips the checks of what the inputs hold.
+        validate: False skips the checks of the inputs.
 
     Returns:
         `StoppingPoints`.
@@ -98,7 +98,7 @@ class StoppingSummary(UncertaintyMetric):
     def __init__(self, rule: StoppingRule, *, validate: bool = True, **options: Any) -> None:
         super().__init__(**options)
         if rule.steps is None:
-            raise InputError("rule: expected a fitted one; call fit on held-out predictions first")
+            raise InputError("rule: expected a fitted rule; call fit on held-out predictions first")
         self.rule, self.validate = rule, validate
         self.add_state("table", torch.zeros(rule.steps, 6, dtype=torch.float64), dist_reduce_fx="sum")
 

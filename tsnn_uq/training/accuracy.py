@@ -33,7 +33,7 @@ def accuracy(
         images: inputs [N, ...], with `labels`; or both as (inputs, labels), a Dataset or a DataLoader.
         labels: classes [N].
         batch_size: inputs per batch; a DataLoader has its own.
-        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
+        batch_dim: the batch axis of the inputs: 0, or 1 for inputs [T, N, ...].
         output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
         workers: processes that load the items of a Dataset; 0 for this one.
 

@@ -79,8 +79,8 @@ class Forward:
             the generators are restored afterwards.
         indices: positions of the images in the training set [N].
         seed: seed of this step, for anything else that is random.
-        over_time: the rows of `all_logits` at each of the times at which the loss is taken, [K, M n + N - n, C]; None
-            for the mean over time alone.
+        over_time: the rows of `all_logits` at the K times at which the loss is computed, [K, M n + N - n, C]; None if
+            the loss is only computed on the mean over time.
     """
 
     model: nn.Module
@@ -113,7 +113,7 @@ class Forward:
 
     @property
     def loss_logits(self) -> Tensor:
-        """Logits [K, M n + N - n, C] over which the loss is averaged: of all passes, at K times or over all time."""
+        """Logits [K, M n + N - n, C] over which the loss is averaged: all passes, at K times or over all time."""
         return self.all_logits[None] if self.over_time is None else self.over_time
 
     def of_all(self, values: Tensor) -> Tensor:

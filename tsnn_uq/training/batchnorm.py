@@ -52,10 +52,10 @@ def refresh_from_epochs(network: nn.Module, data: Epochs, *, inputs: int, epochs
 
     Args:
         network: any module.
-        data: the batches of a training.
-        inputs: how many are wanted; whole batches are taken.
-        epochs: passes over the data at most.
-        seed: of the order of the data and of what is random in the network.
+        data: the batches of the training.
+        inputs: approximate number of inputs, rounded up to whole batches.
+        epochs: largest number of passes over the data.
+        seed: seed of the order of the data and of random layers.
     """
     set_generator(network, generator_for(seed, "batchnorm", device=data.device))
     network.train()

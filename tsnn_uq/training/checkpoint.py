@@ -43,7 +43,7 @@ def save_checkpoint(
         scaler: the gradient scaler, if there is one.
 
     Raises:
-        InputError: the optimizer keeps something that is neither a tensor nor a number.
+        InputError: the state of the optimizer has values that are neither tensors nor numbers.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     plain: dict[str, Any] = {}  # values that are not tensors
@@ -56,7 +56,9 @@ def save_checkpoint(
         plain |= {f"scaler.{name}": value for name, value in scaler.state_dict().items()}
     unfit = [name for name, value in plain.items() if not isinstance(value, bool | int | float | None)]
     if unfit:
-        raise InputError(f"checkpoint: expected an optimizer that keeps tensors and numbers; got {', '.join(unfit)}")
+        raise InputError(
+            f"checkpoint: expected an optimizer whose state has only tensors and numbers; got {', '.join(unfit)}"
+        )
     write_tensors(path, tensors, {"kind": KIND, "plain": plain, **header})
 
 
@@ -88,7 +90,7 @@ def load_checkpoint(
     """
     tensors, header = read_tensors(path, KIND)
     if header.get("fingerprint") != fingerprint:
-        raise InputError(f"{path}: expected a checkpoint of the same settings; they differ; delete it to start afresh")
+        raise InputError(f"{path}: expected a checkpoint of the same settings; they differ (delete it to start again)")
     try:
         model.load_state_dict(_under("model", tensors))
         plain = header.get("plain", {})
@@ -103,7 +105,7 @@ def load_checkpoint(
         method.load_state_dict({name: value.to(device) for name, value in _under("method", tensors).items()})
         generator.set_state(tensors["generator"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        problem = f"{last_line(error)}; delete it to start afresh"
+        problem = f"{last_line(error)} (delete it to start again)"
         raise InputError(f"{path}: expected a checkpoint of this network; {problem}") from error
     return header
 

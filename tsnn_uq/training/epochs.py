@@ -44,7 +44,7 @@ class Epochs(Source):
 
     @property
     def count(self) -> int:
-        """How many inputs there are."""
+        """Number of inputs."""
         return self.source.count
 
     @property
@@ -103,7 +103,7 @@ class Epochs(Source):
                 yield batch._replace(indices=torch.arange(inputs, inputs + count))
                 inputs += count
             if number != self.steps:
-                wanted = f"a DataLoader of {self.steps} batches in each epoch, as its length says"
+                wanted = f"a DataLoader with {self.steps} batches per epoch, its length"
                 raise InputError(f"train: expected {wanted}; got {'more' if number > self.steps else number}")
 
     def _augmented(self, inputs: Tensor, step: int) -> Tensor:

@@ -48,13 +48,13 @@ def forward_batch(
         model: a network that returns [T, R, C] or [R, C] for R inputs. Layers that draw masks need
             ``regularizer.passes`` generators, possibly repetitions of one. Passes are folded into one batch, except
             with dropconnect from `tsnn_uq.uncertainty.make_stochastic`, where each pass is a separate run.
-        images: inputs, N of them along `batch_dim`.
+        images: N inputs along `batch_dim`.
         target: labels [N].
         regularizer: sets the number of passes, their share of the images, and the extra inputs.
         seed: seed of the run, for extra inputs and the masks of other libraries' layers.
         step: number of the step.
         indices: positions of the images in the training set [N], if a method needs them.
-        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first.
+        batch_dim: the batch axis of the inputs: 0, or 1 for inputs [T, N, ...].
         output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
         loss_over_time: where the loss is computed; see `tsnn_uq.training.FitSettings`.
 

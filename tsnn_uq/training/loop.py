@@ -80,8 +80,8 @@ def fit(
             passes count once per pass in the method's loss.
         settings: budget and optimizer.
         augment: transforms each batch, (inputs, generator) -> inputs of the same number; a teacher sees the same.
-        batch_dim: the axis that counts inputs: 0, or 1 for inputs over time with time first, [T, N, ...]. Items of a
-            Dataset are stacked along it; batches of a DataLoader are not changed.
+        batch_dim: the batch axis of the inputs: 0, or 1 for inputs [T, N, ...]. Items of a Dataset are stacked along
+            it; batches of a DataLoader are not changed.
         output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
         workers: processes that load the items of a Dataset; 0 for this one. Results do not depend on it.
         optimizer: builds an optimizer from parameters; replaces AdamW and its settings.
@@ -142,7 +142,7 @@ def fit(
                     weight = settings.regularizer_weight * warmed_up(step / total, settings.regularizer_warm_up)
                     loss = loss + weight * regularizer.term(forward)
             if not math.isfinite(value := loss.item()):
-                if checkpoint is not None:  # a checkpoint of a diverged run is of no use
+                if checkpoint is not None:  # a checkpoint of a diverged run is useless
                     checkpoint.unlink(missing_ok=True)
                 raise InputError(f"loss: expected a finite number; got {value} at step {step}; lower the learning rate")
             optim.zero_grad()
@@ -197,7 +197,7 @@ def _adamw(settings: FitSettings, parameters: Iterable[nn.Parameter]) -> torch.o
 
 
 def _learns_from_one(model: nn.Module, run: Callable[..., Forward], data: Epochs, passes: int) -> bool:
-    """Whether a copy of the network takes the first input of a batch alone."""
+    """Whether a copy of the network can train on a single input."""
     copied = copy_at_rest(model).train()
     set_generator(copied, *[generator_for(data.seed, "one input", device=data.device)] * passes)
     batch = next(data.batches(0, 1))
@@ -207,9 +207,7 @@ def _learns_from_one(model: nn.Module, run: Callable[..., Forward], data: Epochs
 
 def _check(settings: FitSettings, regularizer: Regularizer, checkpoint_seconds: float, device: torch.device) -> None:
     if settings.precision != "float32" and not torch.amp.is_autocast_available(device.type):
-        raise InputError(
-            f"precision: expected 'float32' on {device.type}, which has no other; got {settings.precision!r}"
-        )
+        raise InputError(f"precision: expected 'float32', the only one on {device.type}; got {settings.precision!r}")
     if (settings.regularizer_weight > 0) != (type(regularizer) is not Regularizer):
         wanted = "above 0 with a regularizer and 0 without"
         raise InputError(f"regularizer_weight: expected a number {wanted}; got {settings.regularizer_weight}")

@@ -106,7 +106,7 @@ def spike_count(counts: Tensor, target: Tensor, wanted: tuple[float, float]) -> 
         Scalar, squared spikes.
 
     Raises:
-        InputError: the shapes do not match, a label is not a class, or the target of the right class is not the higher.
+        InputError: the shapes do not match, a label is not a class, or the target of the right class is not larger.
 
     Example:
         >>> import torch
@@ -117,6 +117,6 @@ def spike_count(counts: Tensor, target: Tensor, wanted: tuple[float, float]) -> 
     target = check_labels("target", target, counts.shape[1], len(counts))
     right, others = wanted
     if not 0 <= others < right < float("inf"):
-        raise InputError(f"wanted: expected more spikes of the right class than of others, 0 or more; got {wanted}")
+        raise InputError(f"wanted: expected more spikes for the right class than for others, 0 or more; got {wanted}")
     aims = functional.one_hot(target, counts.shape[1]).to(counts.dtype) * (right - others) + others
     return (counts - aims).square().sum(1).mean() / 2

@@ -50,20 +50,21 @@ def ternarize_trained(
     Args:
         model: a network of any library.
         train: training inputs, with labels or without, as in `fit`; not needed without BatchNorm.
-        layers: as in `tsnn_uq.quantization.ternarize`, as are `rule`, `scale` and `options`.
+        layers: the layers to quantize, as in `tsnn_uq.quantization.ternarize`.
         rule: the threshold rule.
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
-        batchnorm_inputs: about how many of the inputs to take the statistics from.
-        batch_size: inputs in a batch; a DataLoader has its own.
-        batch_dim: the axis that counts inputs: 0, or 1 with time first.
-        seed: of the order of the inputs and of dropout.
+        batchnorm_inputs: approximate number of inputs from which statistics are computed.
+        batch_size: inputs per batch; a DataLoader has its own.
+        batch_dim: the batch axis of the inputs: 0, or 1 with time first.
+        seed: seed of the order of the inputs and of dropout.
         options: options of the rule, e.g. ``factor``.
 
     Returns:
         Names of the layers that are now ternary.
 
     Raises:
-        InputError: layers or options as in `ternarize`, or BatchNorm without inputs. Nothing is changed then.
+        InputError: as for `ternarize`, or the network has BatchNorm and there are no inputs. The network is not changed
+            then.
 
     Example:
         >>> import torch
@@ -78,7 +79,7 @@ def ternarize_trained(
     data = None
     if batch_norms(model):
         if train is None:
-            raise InputError("train: expected inputs to take BatchNorm's statistics from; got none")
+            raise InputError("train: expected inputs for BatchNorm's statistics; got none")
         source = open_data("train", train, batch_dim=batch_dim, finite=True)
         data = Epochs(source, batch_size, seed, device_of(model))
         data.joined = data.ends_alone
@@ -106,29 +107,29 @@ def quantize_trained(
     progress: Callable[[str, int, int], object] | None = None,
     **options: float,
 ) -> dict[str, Network]:
-    """Ternary versions of a trained network, one for each method; the network itself stays as it is.
+    """Make ternary versions of a trained network, one for each method; the network itself is not changed.
 
     Args:
-        model: a trained network of any library that gives outputs [T, N, C] or [N, C].
+        model: a trained network of any library that returns outputs [T, N, C] or [N, C].
         train: inputs and labels, as in `fit`.
         methods: ``"post-training"`` (`ternarize_trained`), or ``"direct"``, ``"indirect"`` or ``"distill"``, which
-            go on training from the weights of `model`; the teacher of ``"distill"`` is `model`. ``"float"`` goes on
-            training without quantization, for a comparison at the same number of epochs.
-        seed: of the trainings.
-        layers: as in `tsnn_uq.quantization.ternarize`, as are `rule`, `scale` and `options`.
+            fine-tune from the weights of `model`; the teacher of ``"distill"`` is `model`. ``"float"`` fine-tunes
+            without quantization, for a comparison with the same number of epochs.
+        seed: seed of fine-tuning.
+        layers: the layers to quantize, as in `tsnn_uq.quantization.ternarize`.
         rule: the threshold rule.
         scale: one scale per ``"layer"``, ``"channel"`` or ``"none"``.
-        settings: of the fine-tuning; by default 5 epochs, and BatchNorm's statistics taken from 2048 inputs at the end.
-        batch_dim: the axis that counts inputs: 0, or 1 with time first.
+        settings: settings of fine-tuning; by default 5 epochs, with BatchNorm's statistics recomputed from 2048 inputs.
+        batch_dim: the batch axis of the inputs: 0, or 1 with time first.
         output: converts what the model returns to outputs [T, N, C] or [N, C], for models that return something else.
-        progress: called with (method, steps done, steps in all) after each step of a fine-tuning.
+        progress: called with (method, steps done, total steps) after each step of fine-tuning.
         options: options of the rule, e.g. ``factor``.
 
     Returns:
-        The networks by method, in evaluation mode, their ternary weights frozen.
+        The networks by method, in evaluation mode, with frozen ternary weights.
 
     Raises:
-        InputError: an unknown method, or what `ternarize_trained` and `fit` refuse.
+        InputError: a method is unknown, or as for `ternarize_trained` and `fit`.
     """
     methods = list(methods)
     for name in methods:

@@ -10,8 +10,8 @@ __all__ = ["one_cycle", "warmed_up"]
 def one_cycle(progress: float, warm_up: float = 0.3) -> float:
     """Learning rate as a share of its peak: cosine from 1/25 to 1, then cosine to 0 (Smith and Topin, 2019).
 
-    The shape of ``torch.optim.lr_scheduler.OneCycleLR`` with its defaults, and with 0 at the end instead of a
-    10,000th of the start; of n steps, step k = 0 .. n - 1 has the progress k / n here and k / (n - 1) there.
+    It has the shape of ``torch.optim.lr_scheduler.OneCycleLR`` with defaults, except that it ends at 0 instead of a
+    10,000th of the start. With n steps, step k = 0 .. n - 1 has progress k / n here and k / (n - 1) there.
 
     Args:
         progress: share of the steps that are done, 0 to 1.

@@ -138,7 +138,7 @@ def test_one_family_has_no_mean_and_parts_are_compared_with_the_same_float_runs(
             "baseline: expected float runs for dropconnect",
         ),
         (lambda r: r[r["seed"] == 0], "results: expected at least two seeds"),
-        (lambda r: pd.concat([r, r.iloc[:1]]), "results: expected one row a seed"),
+        (lambda r: pd.concat([r, r.iloc[:1]]), "results: expected one row per seed"),
         (lambda r: r.assign(accuracy=np.nan), "measures: expected finite numbers in column accuracy"),
         (lambda r: r.assign(accuracy="high"), "measures: expected finite numbers in column accuracy"),
         (

@@ -53,7 +53,7 @@ class Regularizer:
 
     @property
     def kinds(self) -> int:
-        """The number of tensors that `extras` returns."""
+        """Number of tensors that `extras` returns."""
         return int(self.extra_share > 0)
 
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
@@ -90,9 +90,9 @@ class WholePassRegularizer(Regularizer):
     """Base class of regularizers that need more than logits and labels."""
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
-        """Raises: call `term`."""
-        remedy = "take regularizer.term(forward_batch(model, images, target, regularizer, seed=..., step=...))"
-        raise InputError(f"{type(self).__name__}: expected a whole forward pass; got logits alone ({remedy})")
+        """Raise an error, since the regularizer needs a whole forward pass: use `term`."""
+        remedy = "use regularizer.term(forward_batch(model, images, target, regularizer, seed=..., step=...))"
+        raise InputError(f"{type(self).__name__}: expected a whole forward pass; got only logits ({remedy})")
 
 
 class LayersRegularizer(WholePassRegularizer):
@@ -115,7 +115,7 @@ class OwnInputsRegularizer(WholePassRegularizer):
         check_positive("extra_share", self.extra_share)
 
     def make_inputs(self, images: Tensor, generator: Generator) -> Tensor:
-        """Inputs made from images [k, ...], one each; raises `InputError` if they are not images."""
+        """One input made from each of the images [k, ...]; raises `InputError` if they are not images."""
         raise NotImplementedError
 
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
@@ -162,12 +162,12 @@ class WeightedSum(Regularizer):
 
     @property
     def extra_share(self) -> float:  # type: ignore[override]
-        """That of all parts together."""
+        """The sum over all parts."""
         return sum(part.extra_share for _, part in self.parts)
 
     @property
     def kinds(self) -> int:
-        """Those of all parts together."""
+        """The sum over all parts."""
         return sum(part.kinds for _, part in self.parts)
 
     def __call__(self, mc_logits: Tensor, target: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class WeightedSum(Regularizer):
         return sum(terms, forward.mc_logits.new_zeros(()))
 
     def extras(self, images: Tensor, generator: Generator, passes: int) -> list[Tensor]:
-        """Those of all parts, in their order."""
+        """The extra inputs of all parts, in their order."""
         return [extra for _, part in self.parts for extra in part.extras(images, generator, passes)]
 
     @contextmanager

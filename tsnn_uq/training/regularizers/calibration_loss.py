@@ -92,13 +92,14 @@ class SoftBinnedRegularizer(Regularizer):
 class KernelCalibrationRegularizer(Regularizer):
     """Maximum mean calibration error (MMCE; Kumar, Sarawagi and Jain, 2018), with a Laplacian kernel.
 
-    `(sum over pairs of e_i e_j exp(-|c_i - c_j| / width))^(1/2)` with e_i = (a_i - c_i) / N, of confidence c and a = 1
-    where the prediction is right, else 0. It has no bins and is 0 only if confidence and accuracy agree everywhere.
+    `(sum over pairs of e_i e_j exp(-|c_i - c_j| / width))^(1/2)` with e_i = (a_i - c_i) / N, confidence c, and a = 1
+    for right predictions, else 0. It has no bins and is 0 only if confidence and accuracy agree everywhere.
 
     Args:
         width: width of the kernel, in confidence; the authors use 0.4.
-        weighted: divide e_i by the number of right inputs for those and by that of wrong ones for these, instead of N
-            (the authors' MMCE_w), so that the few wrong inputs of an accurate network count as much.
+        weighted: divide e_i by the number of right inputs if input i is right, and by the number of wrong inputs if it
+            is wrong, instead of N (the authors' MMCE_w). The few wrong inputs of an accurate network then count as
+            much as the right ones.
 
     Raises:
         InputError: the width is not above 0.
@@ -128,5 +129,5 @@ def _confidence(probs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root(square: Tensor) -> Tensor:
-    """Square root, with gradient 0 at 0, where it has none."""
+    """Square root, with gradient 0 at 0 instead of infinity."""
     return torch.where(square > 0, square, 1.0).sqrt() * (square > 0)

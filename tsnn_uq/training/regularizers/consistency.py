@@ -47,7 +47,7 @@ class ConsistencyRegularizer(OwnInputsRegularizer):
     def __post_init__(self) -> None:
         check_positive("passes", self.passes, integer=True)
         if self.passes < 2:
-            raise InputError(f"passes: expected at least two, which may agree; got {self.passes}")
+            raise InputError(f"passes: expected at least 2; got {self.passes}")
         if self.fidelity:
             check_positive("fidelity", self.fidelity)
         super().__post_init__()

@@ -45,7 +45,7 @@ class RateRegularizer(LayersRegularizer):
 
         layers = [module for module in model.modules() if isinstance(module, WatchedNeuron)]
         if not layers:
-            raise InputError("model: expected LIF, PLIF or SRM neurons of tsnn_uq, whose spikes count; found none")
+            raise InputError("model: expected LIF, PLIF or SRM neurons of tsnn_uq; got none")
         handles = [layer.register_forward_hook(see) for layer in layers]
         try:
             yield seen

@@ -38,7 +38,7 @@ def spike_variance(distance: Tensor, width: float) -> Tensor:
 
 @dataclass(frozen=True)
 class MembraneRegularizer(LayersRegularizer):
-    """The `spike_variance` of the neurons of LIF, PLIF and SRM layers, half for potentials that fire, half for others.
+    """The `spike_variance` of LIF, PLIF and SRM neurons, with equal weights for neurons that fire and for others.
 
     For each input and layer it averages the mean over steps and neurons that fire and the mean over those that do not;
     then it averages over inputs and layers. A plain mean over all potentials silences the network, since most

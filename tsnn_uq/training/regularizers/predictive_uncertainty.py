@@ -21,7 +21,7 @@ __all__ = [
     "VarianceRegularizer",
 ]
 
-# Those that are reported; of the variance the estimator that two passes do not bias.
+# The reported measures; for the variance, the unbiased estimator, since there are few passes.
 MEASURES: dict[str, Callable[..., Tensor]] = {
     "variance": partial(predictive_variance, unbiased=True, validate=False),
     "entropy": partial(predictive_entropy, validate=False),
@@ -48,7 +48,7 @@ class SpreadRegularizer(Regularizer):
     def __post_init__(self) -> None:
         check_positive("passes", self.passes, integer=True)
         if self.passes < 2 and self.measure != "entropy":
-            raise InputError(f"passes: expected at least two, whose {self.measure} is taken; got {self.passes}")
+            raise InputError(f"passes: expected at least 2 for the {self.measure}; got {self.passes}")
         check_fraction("share", self.share)
         check_positive("share", self.share)
 
@@ -85,11 +85,11 @@ class InformationRegularizer(SpreadRegularizer):
 class ContrastRegularizer(SpreadRegularizer):
     """A measure of uncertainty u where the mean prediction is right, with the opposite sign where it is wrong.
 
-    (sum over right inputs of u - `wrong` * sum over wrong inputs of u) / N; or, `balanced`, the difference of the means
-    over right and over wrong inputs (0 where there are none). The aim, low
-    uncertainty for right and high for wrong predictions, is that of Krishnan and Tickoo (2020); see
-    `AccuracyUncertaintyRegularizer` for their loss. If balanced, the few wrong inputs of a batch weigh as much as all
-    others, which raises the uncertainty of all.
+    (sum over right inputs of u - `wrong` * sum over wrong inputs of u) / N; or, if `balanced`, the difference of the
+    means over right and over wrong inputs (0 if there are none). The aim, low uncertainty for right and high
+    uncertainty for wrong predictions, is that of Krishnan and Tickoo (2020); see `AccuracyUncertaintyRegularizer` for
+    their loss. If balanced, the few wrong inputs of a batch weigh as much as all others, which raises the uncertainty
+    of all.
 
     Args:
         passes: stochastic passes M.

@@ -57,8 +57,8 @@ def quantization_gap(ternary: Tensor, full: Tensor, *, variance: float = 1.0) ->
 class QuantizationGapRegularizer(WholePassRegularizer):
     """The `quantization_gap` between a ternary network and the float copy of its weights, under the same masks.
 
-    It needs the method direct, which has a float copy. The copy is trained only through the ternary network, so it is
-    no teacher: the gradient flows to both, and leads to weights that lose little in quantization. It runs the batch a
+    It needs the method direct, which has a float copy. The copy is trained only through the ternary network and is not
+    a teacher: the gradient flows to both, and leads to weights that lose little in quantization. The batch runs a
     second time.
 
     Args:

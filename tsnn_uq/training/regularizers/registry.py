@@ -87,7 +87,7 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
             name, colon, number = part, "", ""
         check_choice("regularizer", name, REGULARIZERS)
         if name in terms or (name == "none" and (colon or len(parts) > 1)):
-            raise InputError(f"regularizer: expected each name once, and none alone; got {describe(text)}")
+            raise InputError(f"regularizer: expected each name once and with a weight; got {describe(text)}")
         terms[name] = _weight(number, text) if colon or len(parts) > 1 else None
     return terms
 
@@ -129,7 +129,7 @@ def check_regularizer(text: str, weight: float, *, method: str, events: bool) ->
         raise InputError(f"regularizer: expected no quantization-gap with {method} ({remedy})")
     for name in NEED_IMAGES:
         if name in terms and events:
-            raise InputError(f"regularizer: expected no {name} of events; they are no images")
+            raise InputError(f"regularizer: expected no {name} with events, which are not images")
 
 
 def _weight(number: str, text: str) -> float:
