@@ -7,6 +7,7 @@ that nothing changes when they are filled again.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,8 @@ import pandas as pd
 from pandas import DataFrame
 
 from paper.number_format import number
-from tsnn_uq.files import write_text
+from tsnn_uq.files import read_toml, write_text
+from tsnn_uq.results import figures as figure_functions
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
@@ -162,8 +164,11 @@ def regularizers() -> str:
 
 
 def posteriors() -> str:
-    """Posteriors on MNIST, as they are."""
-    rows = read_table(RESULTS / "regularizer-posteriors.csv")
+    """Posteriors on MNIST beside networks with dropout masks from the same trainings, as they are."""
+    draws, finals = (read_table(RESULTS / f"regularizer-{name}.csv") for name in ("posteriors", "finals"))
+    masks = finals[finals["family"].eq(draws["family"].iloc[0]) & finals["regularizer"].eq("none")]
+    masks = masks.assign(method="dropout masks, " + masks["method"]).sort_values("method", ascending=False)
+    rows = pd.concat([masks, draws])
     rows = rows[rows["calibration"] == "none"]
     groups = rows.groupby("method", sort=False)
     means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()
@@ -179,8 +184,28 @@ def posteriors() -> str:
         ]
         for _, row in means.iterrows()
     ]
-    header = "posterior, seeds, accuracy (%), NLL (nats), ECE (%), AUROC Fashion-MNIST, weights that are zero (%)"
+    header = "samples from, seeds, accuracy (%), NLL (nats), ECE (%), AUROC Fashion-MNIST, weights that are zero (%)"
     return markdown(header.split(", "), cells)
+
+
+def methods() -> str:
+    """How much ternary networks differ from float ones on MNIST, by training method: means with 95 % intervals."""
+    rows = read_table(RESULTS / "posterior-mnist-fc.csv")
+    rows = rows[rows["dataset"] == "all"].set_index(["method", "measure"])
+    digits = {"accuracy": 2, "ece": 2, "predictive_entropy": 3, "predictive_variance": 4}
+    cells = []
+    for method in rows.index.unique("method"):
+        of_method = [(rows.loc[(method, name)], digits[name]) for name in digits]
+        texts = [f"{row['difference_mean']:+.{n}f} ({row['low']:+.{n}f} to {row['high']:+.{n}f})" for row, n in of_method]
+        cells.append([f"`{method}`", *texts])
+    return markdown(["method", "accuracy (points)", "ECE (points)", "predictive entropy (nats)", "variance"], cells)
+
+
+def layers() -> str:
+    """What it costs to make only some layers ternary: direct networks and the float ones they are compared with."""
+    rows = pd.concat([read_results(RESULTS / f"{name}.csv") for name in ("cifar10", "plif")])
+    summary = summarize(rows[rows["method"].isin(["float", "direct"])])
+    return results_table(summary, "accuracy scaled_ece storage_bytes sparsity")
 
 
 WORKS = {
@@ -237,6 +262,18 @@ def figures() -> str:
     return markdown(["script", "draws"], rows, left=2)
 
 
+def gallery() -> str:
+    """Every committed figure with the command that measured it and the function that draws it."""
+    parts = []
+    for name, entry in read_toml(ROOT / "figures" / "list.toml").items():
+        title = (inspect.getdoc(getattr(figure_functions, entry["draw"])) or "").partition("\n")[0]
+        parts.append(
+            f"## {name}\n\n{title} Drawn by [`{entry['draw']}`](api/results_figures.md) from `figures/{name}.csv`.\n\n"
+            f"```sh\n{entry['command']}\n```\n\n![{title.rstrip('.')}](../figures/{name}.png)"
+        )
+    return "\n\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
@@ -249,8 +286,11 @@ TABLES: dict[str, Callable[[], str]] = {
         stopping,
         regularizers,
         posteriors,
+        methods,
+        layers,
         speed,
         figures,
+        gallery,
     )
 }
 
