@@ -196,7 +196,9 @@ def methods() -> str:
     cells = []
     for method in rows.index.unique("method"):
         of_method = [(rows.loc[(method, name)], digits[name]) for name in digits]
-        texts = [f"{row['difference_mean']:+.{n}f} ({row['low']:+.{n}f} to {row['high']:+.{n}f})" for row, n in of_method]
+        texts = [
+            f"{row['difference_mean']:+.{n}f} ({row['low']:+.{n}f} to {row['high']:+.{n}f})" for row, n in of_method
+        ]
         cells.append([f"`{method}`", *texts])
     return markdown(["method", "accuracy (points)", "ECE (points)", "predictive entropy (nats)", "variance"], cells)
 
