@@ -8,11 +8,11 @@ export OMP_NUM_THREADS ?= 1
 # Tests start many processes: without bytecode on disk each of them would compile torch again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check quick bench docs figures paper clean
+.PHONY: help setup demo test test-slow check quick bench docs figures paper clean
 .DEFAULT_GOAL := help
 
 help:           ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 10
 
 setup: $(VENV)/ready ## virtual environment with everything in it
 
@@ -35,8 +35,11 @@ check: setup    ## style and types
 # Slow tests come first, and those of one file go to one worker.
 SIDE_BY_SIDE = -n 2 --dist loadgroup --no-loadscope-reorder
 
-test: setup     ## all tests, doctests and README examples
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(PYTEST)
+test: setup     ## tests, doctests and README examples, all but the slow ones, in six minutes
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(PYTEST)
+
+test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m slow $(PYTEST)
 
 # What is computed of arrays and single layers; not what trains, draws, kills processes or opens a browser.
 QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization recalibration stopping uncertainty) \

@@ -67,7 +67,13 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, and give tests that share fixtures, of a file or a folder, to one worker of xdist."""
+    """Begin with the slow tests, and give tests that share fixtures, of a file or a folder, to one worker of xdist.
+
+    Tests with real data are slow.
+    """
+    for item in items:
+        if "need_files" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if not item.get_closest_marker("xdist_group"):
@@ -113,10 +119,11 @@ def _render_in_memory_alone(figure: Figure, file: object, **options: object) -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _unrendered() -> Generator[None, None, None]:
-    """Figures are made, but their files stay empty: to render one as PDF and PNG takes longer than a small run."""
+def _spared() -> Generator[None, None, None]:
+    """Spare what takes longer than a small run: to render figures into files, and to wait for the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", _render_in_memory_alone)
+        patch.setattr(os, "fsync", os.fstat)
         yield
 
 

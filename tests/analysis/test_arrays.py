@@ -96,19 +96,21 @@ def test_no_script_is_left_out():
     assert tried == {path.stem for path in ANALYSIS.glob("*.py")}
 
 
+@pytest.fixture(scope="module")
+def runs_and_files(tmp_path_factory):
+    """A folder of runs, the same run by run, and their predictions in files; each as the words that name them."""
+    out = tmp_path_factory.mktemp("runs")
+    runs = tiny_runs(out / "runs").folders
+    for method, folder in runs.items():
+        write_prediction_file(out / f"{method}.safetensors", read_run_predictions(folder))
+    files = [f"{method}={out / method}.safetensors" for method in runs]
+    return {"a": [out / "runs"], "b": files, "c": [f"{method}={folder}" for method, folder in runs.items()]}
+
+
 @pytest.mark.parametrize("script", ["reliability", "entropy", "selective", "variance", "digits"])
-def test_a_folder_and_its_predictions_in_files_give_the_same_numbers(script, typed, tmp_path):
-    runs = tiny_runs(tmp_path / "runs")
-    words = []
-    for method, folder in runs.folders.items():
-        write_prediction_file(tmp_path / f"{method}.safetensors", read_run_predictions(folder))
-        words.append(f"{method}={tmp_path / method}.safetensors")
+def test_a_folder_and_its_predictions_in_files_give_the_same_numbers(script, runs_and_files, typed, tmp_path):
     tables = []
-    for place, sources in (
-        ("a", [tmp_path / "runs"]),
-        ("b", words),
-        ("c", [f"{m}={f}" for m, f in runs.folders.items()]),
-    ):
+    for place, sources in runs_and_files.items():
         code, _, error = call(typed, script, *sources, "--out", tmp_path / place)
         assert (code, error) == (0, "")
         (path,) = (tmp_path / place).glob("*.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from tests.helpers.checkout import need_folder
 from tests.helpers.studies import tiny_runs
 from tsnn_uq.checks import InputError
+from tsnn_uq.results.bayesian_comparison import Limits, compare_methods
 
 ANALYSIS = need_folder("analysis")
 RESULTS = need_folder("paper") / "results" / "mnist-fc.csv"
@@ -65,7 +67,9 @@ def test_tradeoffs_of_a_table_and_of_a_folder_with_predictions(comparison, tmp_p
     assert curves["samples"].tolist() == [1, 2] * 2
 
 
-def test_differences_of_measured_rows(tmp_path):
+def test_differences_of_measured_rows(tmp_path, monkeypatch):
+    few = partial(compare_methods, draws=50, warm_up=50, chains=2, limits=Limits(r_hat=1.2, ess=20, divergent=0.1))
+    monkeypatch.setattr("tsnn_uq.results.bayesian_comparison.compare_methods", few)  # where the script imports it
     rows = pd.read_csv(RESULTS).query("family == 'dropout' and method in ('float', 'direct')")
     rows.to_csv(tmp_path / "some.csv", index=False)
     call("differences", tmp_path / "some.csv", "--out", tmp_path, "--measures", "accuracy")

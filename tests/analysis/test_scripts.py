@@ -43,6 +43,7 @@ def test_help_says_what_it_draws(script, call):
     assert "--out" in text
 
 
+@pytest.mark.slow
 def test_a_script_runs_from_a_shell():
     environment = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "analysis/reliability.py", "--help"]

@@ -84,6 +84,7 @@ def test_the_help_of_every_command(printed):
         assert "Usage" in text
 
 
+@pytest.mark.slow
 def test_every_command_in_a_folder_of_another_alphabet(printed, tmp_path):
     out = tmp_path / "Größe ± Ω"
     run = out / "runs" / "dropout-none-float-0"

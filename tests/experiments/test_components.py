@@ -167,6 +167,7 @@ def test_a_strangers_folder_cannot_run_code(call, tmp_path, monkeypatch):
     assert not (tmp_path / "marker").exists()
 
 
+@pytest.mark.slow
 def test_killed_it_resumes_to_the_same_numbers(compared, tmp_path):
     """By kill -9, from a checkpoint of every step."""
     name = "mine-build-all-direct-0"
@@ -188,6 +189,7 @@ def test_killed_it_resumes_to_the_same_numbers(compared, tmp_path):
     assert contents(tmp_path / name) == contents(compared / "runs" / name)
 
 
+@pytest.mark.slow
 def test_workers_know_what_this_process_was_told(compared, tmp_path):
     config = read_config(compared / "runs" / RUN)
     settings = [Settings.of(config | {"seed": seed}) for seed in (0, 1)]

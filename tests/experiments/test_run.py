@@ -102,8 +102,15 @@ def test_a_distilled_run_trains_its_teacher_first(tmp_path):
     assert without_time(alone) == without_time(run(config.teacher(), tmp_path))
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("method", ["indirect", "distill"])
+@pytest.mark.parametrize(
+    ("method", "before"),
+    [
+        pytest.param("indirect", True, id="indirect-before"),
+        pytest.param("distill", False, id="distill-after"),
+        pytest.param("indirect", False, id="indirect-after", marks=pytest.mark.slow),
+        pytest.param("distill", True, id="distill-before", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_file_it_goes_on_to_the_same_numbers(tmp_path, monkeypatch, method, before):
     """A run is killed before, or after, the n-th file comes to its place, for every n, and called again."""
     config = tiny(method=method)

@@ -130,6 +130,7 @@ def test_a_worker_ends_with_the_process_that_waits_for_it():
     assert os.read(read, 1) == b""
 
 
+@pytest.mark.slow
 def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path):
     def kill_all(name, stage, done, total):
         for process in multiprocessing.active_children():

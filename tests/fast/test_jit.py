@@ -28,6 +28,7 @@ print(sum(double.stats.cache_hits.values()))
 """
 
 
+@pytest.mark.slow
 def test_machine_code_is_found_again_for_the_same_sources_alone(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(MODULE)

@@ -39,6 +39,7 @@ print(before, kept, new_pages(nullcontext()))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(pages._glibc() is None, reason="another C library than glibc")
 def test_steps_find_the_memory_of_the_steps_before_while_it_is_kept() -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith(pages.SET_BY_USER)}  # Dask sets one

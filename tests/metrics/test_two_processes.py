@@ -32,6 +32,7 @@ def test_no_process_has_data(tester: MetricTester) -> None:
         world.run(lambda rank: check_nothing(tester, rank, **world.options))
 
 
+@pytest.mark.slow
 def test_two_processes_agree_on_what_all_inputs_give(tmp_path: Path) -> None:
     """For real: `compute` gathers both (gloo, on this machine)."""
     with ExitStack() as stack:

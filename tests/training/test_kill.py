@@ -43,7 +43,7 @@ def written(path: Path) -> float:
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process with its workers, as POSIX systems can")
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["Dataset", pytest.param("DataLoader", marks=pytest.mark.slow)])
 def test_a_killed_training_ends_with_the_same_bits(tmp_path, form):
     path, writings = tmp_path / "checkpoint", set()
 

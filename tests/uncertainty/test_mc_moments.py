@@ -112,6 +112,7 @@ for count in (20, 150):
 """
 
 
+@pytest.mark.slow
 def test_the_peak_of_memory_grows_with_neither_samples_nor_inputs_of_a_dataset():
     pytest.importorskip("resource")  # not on Windows
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc then gives back at once what is freed

@@ -23,6 +23,7 @@ print(sum(kernels.propagate.stats.cache_misses.values()), sum(kernels.propagate.
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_does_not_compile_again():
     network = build("dropout", sizes=(12, 8, 3), generator=torch.Generator().manual_seed(0))
     Engine(network, backend="compiled")(torch.rand(2, 12))  # compiled at the latest now

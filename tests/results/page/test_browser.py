@@ -6,12 +6,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from tsnn_uq.results.page import figure_section, write_report
+
 EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium: apt-get install -y chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(EXECUTABLE is None, reason="needs Chromium: apt-get install -y chromium"),
+]
 NOT_DRAWN = """
 [...document.querySelectorAll("img, svg")].filter((drawing) => {
   const box = drawing.getBoundingClientRect();
@@ -45,6 +51,16 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def drawn_families(families, tmp_path_factory) -> Path:
+    """The report of the families, with one figure each."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_section, "STORED", {"Reliability": figure_section.STORED["Reliability"]})
+        write_report(families, path)
+    return path
+
+
 @contextmanager
 def opened(browser, path, *, width=1400, script=True, dark=False) -> Iterator:
     """The page in a window of a width in pixels; what it complains of and fetches is in `said` and `fetched`."""
@@ -63,7 +79,7 @@ def opened(browser, path, *, width=1400, script=True, dark=False) -> Iterator:
 
 @pytest.mark.parametrize(
     ("which", "width", "dark"),
-    [("page", 390, False), ("page", 1400, False), ("page", 1400, True), ("families_page", 390, False)],
+    [("page", 390, False), ("page", 1400, False), ("page", 1400, True), ("drawn_families", 390, False)],
 )
 def test_everything_is_drawn_and_fits(browser, request, which, width, dark):
     path = request.getfixturevalue(which)

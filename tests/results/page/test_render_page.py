@@ -57,6 +57,7 @@ def test_nothing_is_fetched(page, families_page):
         assert all(source.startswith(("#", "data:")) for source in sources)
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_the_same_bytes(comparison, page, tmp_path):
     """In another process too, where names hash otherwise."""
     code = "import sys; from pathlib import Path; from tsnn_uq.results.page import write_report; "
@@ -95,6 +96,7 @@ def test_the_posterior_is_shown_where_it_was_drawn(comparison, unrendered, rende
     assert image.attributes["alt"] == "Posterior of the differences from float"
 
 
+@pytest.mark.slow
 def test_full_adds_what_is_predicted_anew(comparison, unrendered, tmp_path):
     told = []
     write_report(comparison, tmp_path / "report.html", full=True, progress=lambda *message: told.append(message))
