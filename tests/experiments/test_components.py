@@ -99,7 +99,10 @@ def test_each_command_works_where_the_code_is_named(compared, call, tmp_path):
     status, text, _ = call("evaluate", folder, *code, "--data", f"{MINE}:load")
     assert status == 0
     assert f"{row['nll']:.4f} nats" in text
-    assert call("cost", folder, *code)[0] == 0
+    assert f"next: tsnn-uq cost {folder} --network {MINE}:build\n" in text
+    status, text, _ = call("cost", folder, *code)
+    assert status == 0
+    assert f"next: tsnn-uq evaluate {folder} --network {MINE}:build --data {MINE}:load\n" in text
     words = ["--kind", "laplace", "--samples", "2", "--out", tmp_path / "draws"]
     assert call("posterior", folder, *words, *code, "--data", f"{MINE}:load")[0] == 0
     words = ["--config", compared / "config.toml", "--jobs", "1", "--out", compared]
