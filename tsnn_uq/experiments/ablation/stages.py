@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsnn_uq.components.registry import names_in
 from tsnn_uq.experiments import Settings
 from tsnn_uq.experiments.ablation.candidates import Stage
 from tsnn_uq.experiments.ablation.measured_runs import (
@@ -128,16 +129,11 @@ def _with_more_seeds(stage: Stage, texts: Mapping[tuple[str, str], str]) -> list
 def _finals(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list[Entry]:
     kinds = [("direct", text) for text in ("none", *texts)] + [("float", text) for text in ("none", *texts[:1])]
     return [
-        (_term(text), stage.run(family, method, text, seed))
+        ("+".join(names_in("regularizer", text)), stage.run(family, method, text, seed))
         for family in families
         for method, text in kinds
         for seed in range(stage.seeds)
     ]
-
-
-def _term(text: str) -> str:
-    """The name of a term, or the names of a sum's, without weights."""
-    return "+".join(part.partition(":")[0] for part in text.split("+"))
 
 
 def runs_left(stage: Stage, configs: Sequence[Settings]) -> list[Task]:
