@@ -25,12 +25,14 @@ def main(
         str, typer.Option(help="Columns of the results, with commas.")
     ] = "accuracy,predictive_entropy,predictive_variance,ece",
     baseline: Annotated[str, typer.Option(help="Method that the others are compared with.")] = "float",
+    draws: Annotated[int, typer.Option(help="Draws of each of four chains.")] = 250,
+    warm_up: Annotated[int, typer.Option(help="Draws before them, which are dropped.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
 ) -> None:
     """Draw the posterior of each difference between a method and the baseline, with its region of equivalence."""
     path, title = find_results(results)
     rows = read_results(path)
-    comparison = compare_methods(rows, names(measures), seed=seed, baseline=baseline)
+    comparison = compare_methods(rows, names(measures), seed=seed, baseline=baseline, draws=draws, warm_up=warm_up)
     table = posterior_table(comparison.table(), comparison.draws)
     table = describe(table, seeds=rows["seed"].nunique(), reference=baseline)
     for file in save_plot(posterior_differences(table), table, figure_folder(out, results) / f"differences-{title}"):

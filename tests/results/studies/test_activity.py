@@ -11,6 +11,8 @@ from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import load_network
 from tsnn_uq.neurons import LIF, PLIF, SRM
 from tsnn_uq.results.studies import layer_sparsity, potential_distribution, spike_trains
+from tsnn_uq.results.studies.activity import hidden_rate
+from tsnn_uq.state import rest
 
 FAMILIES = ["dropout", "dropconnect", "slayer", "plif"]
 
@@ -89,3 +91,73 @@ def test_what_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="inputs: expected a positive whole number"):
         potential_distribution(runs, inputs=-1)
     assert set(layer_sparsity(runs, inputs=1000)["inputs"]) == {360}
+
+
+def two_layers(neurons, many):
+    """Two layers of neurons after linear ones, over four steps: all in one call, or step by step."""
+    torch.manual_seed(0)
+    first, second = nn.Linear(6, 5), nn.Linear(5, 3)
+    with torch.no_grad():
+        first.weight.mul_(3)
+        second.weight.mul_(3)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([first, neurons[0], second, neurons[1]])
+
+        def forward(self, images):
+            inputs = images.expand(4, *images.shape)
+            outputs = []
+            for step in [inputs] if many else inputs:
+                for layer in self.layers:
+                    step = layer(step)
+                    step = step[0] if isinstance(step, tuple) else step
+                outputs.append(step)
+            return outputs[0] if many else torch.stack(outputs)
+
+    return Network()
+
+
+def spikingjelly_neurons(mode):
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    return neuron.IFNode(step_mode=mode), neuron.LIFNode(tau=2.0, step_mode=mode)
+
+
+def snntorch_neurons(**options):
+    snntorch = pytest.importorskip("snntorch")
+    return snntorch.Leaky(beta=0.5, init_hidden=True, **options), snntorch.Leaky(beta=0.9, init_hidden=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "many"),
+    [
+        (lambda: (LIF(), LIF()), True),
+        (lambda: spikingjelly_neurons("m"), True),
+        (lambda: spikingjelly_neurons("s"), False),
+        (snntorch_neurons, False),
+        (lambda: snntorch_neurons(output=True), False),
+    ],
+    ids=["ours", "SpikingJelly, all steps", "SpikingJelly, each step", "snnTorch", "snnTorch with potentials"],
+)
+def test_spikes_of_any_librarys_neurons_are_counted(neurons, many):
+    network = two_layers(neurons(), many).eval()
+    images = torch.rand(70, 6, generator=torch.Generator().manual_seed(1))
+    counted = [0, 0]
+    for image in images.split(1):  # one by one, each from rest
+        rest(network)
+        step, (first, one, second, two) = image.expand(4, 1, 6), network.layers
+        with torch.no_grad():
+            for inputs in [step] if many else step:
+                middle = one(first(inputs))
+                middle = middle[0] if isinstance(middle, tuple) else middle
+                last = two(second(middle))
+                last = last[0] if isinstance(last, tuple) else last
+                counted = [counted[0] + int(middle.sum()), counted[1] + int(last.sum())]
+    assert min(counted) > 0
+    assert hidden_rate(network, images) == pytest.approx(sum(counted) / (70 * 4 * (5 + 3)))
+
+
+def test_a_network_without_neurons_is_one_line():
+    with pytest.raises(InputError, match="model: expected neurons of tsnn_uq, snnTorch or SpikingJelly"):
+        hidden_rate(nn.Linear(6, 2), torch.rand(3, 6))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,11 @@ from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Settings
 from tsnn_uq.experiments.storage import seed_network
 from tsnn_uq.neurons import watch_potentials
+from tsnn_uq.neurons.potentials import WatchedNeuron
 from tsnn_uq.readout import logits
 from tsnn_uq.results.studies.run_selection import Runs
 from tsnn_uq.results.studies.weight_histograms import weight_layers
+from tsnn_uq.state import is_library_neuron, rest
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,7 +56,7 @@ def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
     for method in runs.folders:
         network, images, _ = shown_inputs(runs, method, inputs)
         zeros = {layer: (weight == 0).double().mean().item() for layer, weight in weight_layers(network).items()}
-        firing = _counted(network, images, _firing)
+        firing = _firing(network, images)
         rates = {layer: (spikes / places).item() for layer, (spikes, places) in firing.items()}
         for quantity, values in (("zero weights", zeros), ("spikes", rates)):
             common = {"method": method, "quantity": quantity, "inputs": len(images)}
@@ -63,7 +66,7 @@ def layer_sparsity(runs: Runs, *, inputs: int = 500) -> DataFrame:
 
 def hidden_rate(network: nn.Module, images: Tensor) -> float:
     """Spikes per neuron, time step and input, over all layers of neurons."""
-    spikes, places = torch.stack(list(_counted(network, images, _firing).values())).sum(0)
+    spikes, places = torch.stack(list(_firing(network, images).values())).sum(0)
     return (spikes / places).item()
 
 
@@ -93,7 +96,8 @@ def potential_distribution(runs: Runs, *, inputs: int = 500) -> DataFrame:
     for method in runs.folders:
         network, images, _ = shown_inputs(runs, method, inputs)
         seen[method] = len(images)
-        counts |= {(method, layer): count for layer, count in _counted(network, images, _binned).items()}
+        binned = ({layer: _binned(of) for layer, of in layers.items()} for layers in _potentials(network, images))
+        counts |= {(method, layer): count for layer, count in _summed(binned).items()}
     shares = {key: count.double() / count.sum() for key, count in counts.items()}
     tables = []
     for layer in dict.fromkeys(layer for _, layer in shares):
@@ -148,9 +152,9 @@ def spike_trains(runs: Runs, *, index: int = 0, neurons: int = 60) -> DataFrame:
         network, dataset, _ = _shown(runs, method)
         if not 0 <= index < len(dataset.images):
             raise InputError(f"index: expected 0 to {len(dataset.images) - 1}, a test input; got {index}")
-        layers, outputs = next(_blocks(network, dataset.images[index : index + 1]))
-        for layer, distance in layers.items():
-            spikes = (distance[:, 0] >= 0).int()  # [T, neurons]
+        layers, outputs = next(_spikes(network, dataset.images[index : index + 1]))
+        for layer, of in layers.items():
+            spikes = of[:, 0].int()  # [T, neurons]
             steps, total = spikes.shape
             chosen = torch.linspace(0, total - 1, min(neurons, total)).round().long()
             columns = {
@@ -189,33 +193,64 @@ def _shown(runs: Runs, method: str) -> tuple[nn.Module, Dataset, Settings]:
 
 
 @torch.no_grad()
-def _blocks(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """For each block of inputs, distances from the threshold [T, n, neurons] by layer, and outputs."""
+def _potentials(network: nn.Module, images: Tensor) -> Iterator[dict[str, Tensor]]:
+    """For each block of inputs, distances from the threshold [T, n, neurons] by layer."""
     for block in images.split(_BLOCK):
         seen: list[Tensor] = []
         with watch_potentials(network, seen.append):
+            network(block.to(device_of(network)))
+        yield _named(seen)
+
+
+@torch.no_grad()
+def _spikes(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """For each block of inputs, spikes [T, n, neurons] by layer, and outputs.
+
+    Raises:
+        InputError: a network without neurons of this package, snnTorch or SpikingJelly.
+    """
+    neurons = [module for module in network.modules() if isinstance(module, WatchedNeuron) or is_library_neuron(module)]
+    if not neurons:
+        raise InputError("model: expected neurons of tsnn_uq, snnTorch or SpikingJelly, to count spikes; found none")
+    seen: dict[nn.Module, list[Tensor]] = {}
+
+    def hear(module: Any, _: Any, output: Any) -> None:
+        """Take the spikes of all steps, or of one step of several calls."""
+        spikes = output[0] if isinstance(output, tuple) else output
+        whole = isinstance(module, WatchedNeuron) or getattr(module, "step_mode", "s") == "m"
+        seen.setdefault(module, []).extend(spikes if whole else [spikes])
+
+    with ExitStack() as stack:
+        for module in neurons:
+            stack.callback(module.register_forward_hook(hear).remove)
+        for block in images.split(_BLOCK):
+            rest(network)
             outputs = network(block.to(device_of(network)))
-        names = [f"layer {place}: {_size(distance)}" for place, distance in enumerate(seen, start=1)]
-        yield {name: distance.flatten(2).cpu() for name, distance in zip(names, seen, strict=True)}, outputs.cpu()
+            yield _named([torch.stack(steps) for steps in seen.values()]), outputs.cpu()
+            seen.clear()
 
 
-def _size(distance: Tensor) -> str:
-    """Number of neurons in a layer as text: ``"500"``, or ``"128x28x28"`` after a convolution."""
-    return "x".join(map(str, distance.shape[2:]))
+def _named(layers: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Values [T, n, neurons] by place and size of the layer: ``"layer 1: 500"``, or ``"layer 1: 128x28x28"``."""
+    sizes = ["x".join(map(str, values.shape[2:])) for values in layers]
+    names = [f"layer {place}: {size}" for place, size in enumerate(sizes, start=1)]
+    return {name: values.flatten(2).cpu() for name, values in zip(names, layers, strict=True)}
 
 
-def _counted(network: nn.Module, images: Tensor, count: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Sums of `count` over blocks of inputs, by layer; its argument is distances from the threshold."""
+def _firing(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Number of spikes and number of possible spikes, by layer."""
+    return _summed(
+        {layer: torch.tensor([int(spikes.sum()), spikes.numel()], dtype=torch.float64) for layer, spikes in of.items()}
+        for of, _ in _spikes(network, images)
+    )
+
+
+def _summed(blocks: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Sums of the counts of blocks of inputs, by layer."""
     sums: dict[str, Tensor] = {}
-    for layers, _ in _blocks(network, images):
-        for layer, distance in layers.items():
-            sums[layer] = sums[layer] + count(distance) if layer in sums else count(distance)
+    for counts in blocks:
+        sums = {layer: count + sums.get(layer, 0) for layer, count in counts.items()}
     return sums
-
-
-def _firing(distance: Tensor) -> Tensor:
-    """Number of spikes and number of possible spikes."""
-    return torch.tensor([int((distance >= 0).sum()), distance.numel()], dtype=torch.float64)
 
 
 def _binned(distance: Tensor) -> Tensor:
