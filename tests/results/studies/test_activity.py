@@ -98,8 +98,8 @@ def two_layers(neurons, many):
     torch.manual_seed(0)
     first, second = nn.Linear(6, 5), nn.Linear(5, 3)
     with torch.no_grad():
-        first.weight.mul_(3)
-        second.weight.mul_(3)
+        first.weight.mul_(4)
+        second.weight.mul_(8)
 
     class Network(nn.Module):
         def __init__(self):
