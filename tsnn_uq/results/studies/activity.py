@@ -240,7 +240,10 @@ def _named(layers: Sequence[Tensor]) -> dict[str, Tensor]:
 def _firing(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Number of spikes and number of possible spikes, by layer."""
     return _summed(
-        {layer: torch.tensor([int(spikes.sum()), spikes.numel()], dtype=torch.float64) for layer, spikes in of.items()}
+        {
+            layer: torch.tensor([int(spikes.count_nonzero()), spikes.numel()], dtype=torch.float64)
+            for layer, spikes in of.items()
+        }
         for of, _ in _spikes(network, images)
     )
 
