@@ -48,7 +48,7 @@ def test_machine_code_is_found_again_for_the_same_sources_alone(tmp_path):
         ("jit.py", True),
         ("engine/gather.py", True),
         ("engine/sums.py", True),
-        ("synapses/tables.py", True),
+        ("synapses/lookup_tables.py", True),
         ("scans/srm.py", True),
         ("engine/translate.py", False),
         ("threads.py", False),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.batches import Data, Source
 from tsnn_uq.checks import check_choice, check_positive
-from tsnn_uq.compare.comparison import Comparison, prediction_files
+from tsnn_uq.compare.comparison_result import Comparison, prediction_files
 from tsnn_uq.compare.network_predictions import Inputs, Network, Reading, predict_parts
 from tsnn_uq.files import as_path, require_writable
 from tsnn_uq.quantization.layer_selection import Where

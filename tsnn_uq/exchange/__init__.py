@@ -1,7 +1,7 @@
 """Networks to and from other libraries, by the Neuromorphic Intermediate Representation (NIR)."""
 
 from tsnn_uq.exchange.export import to_nir
-from tsnn_uq.exchange.file import read_nir, write_nir
 from tsnn_uq.exchange.load import coding_of, from_nir
+from tsnn_uq.exchange.nir_file import read_nir, write_nir
 
 __all__ = ["coding_of", "from_nir", "read_nir", "to_nir", "write_nir"]

@@ -15,9 +15,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError, check_positive, last_line
 from tsnn_uq.coding import Coding
+from tsnn_uq.exchange.class_means import vote_weight
 from tsnn_uq.exchange.discretization import DT, EQUATION
 from tsnn_uq.exchange.export_neurons import neuron_node
-from tsnn_uq.exchange.votes import vote_weight
 from tsnn_uq.networks import OverTime, flat_layers
 from tsnn_uq.neurons import LI, LIF, PLIF, SRM
 from tsnn_uq.quantization.rules import ternary_parts

@@ -9,10 +9,10 @@ from torch import nn
 
 from tsnn_uq.checks import InputError, check_positive, last_line
 from tsnn_uq.coding import Coding
-from tsnn_uq.exchange.chain import chain
 from tsnn_uq.exchange.discretization import DT
 from tsnn_uq.exchange.load_layers import LAYERS
 from tsnn_uq.exchange.load_neurons import NEURONS
+from tsnn_uq.exchange.node_chain import node_chain
 from tsnn_uq.readout import Gain
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
     Raises:
         InputError: names the node that has no counterpart here, or that makes the graph more than a chain.
     """
-    nodes = chain(graph)
+    nodes = node_chain(graph)
     metadata = _metadata(graph)
     step = float(metadata.get("dt", DT)) if dt is None else dt
     check_positive("dt", step)

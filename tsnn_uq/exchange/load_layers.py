@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.exchange.votes import vote_weight
+from tsnn_uq.exchange.class_means import vote_weight
 from tsnn_uq.networks import Conv2d, Linear, OverTime
 
 __all__ = ["LAYERS"]

@@ -44,7 +44,7 @@ from tsnn_uq.experiments.storage import (
     write_predictions,
     write_row,
 )
-from tsnn_uq.fast.pages import keep_pages
+from tsnn_uq.fast.memory_reuse import keep_pages
 from tsnn_uq.files import read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.weight_files import save_weights

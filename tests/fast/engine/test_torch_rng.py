@@ -11,7 +11,7 @@ from tests.helpers.spiking import fill, seeded
 from tsnn_uq.fast.engine import torch_rng
 from tsnn_uq.fast.engine.layers import pack_bits
 from tsnn_uq.fast.engine.masks import Draw
-from tsnn_uq.fast.engine.packed import PackedDraw, pack_maps
+from tsnn_uq.fast.engine.packed_masks import PackedDraw, pack_maps
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import build
 

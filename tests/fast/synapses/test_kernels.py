@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsnn_uq.fast.synapses.bits import mark, transposed
-from tsnn_uq.fast.synapses.lists import add_outer, add_rows, list_active
-from tsnn_uq.fast.synapses.tables import multiply_bits
+from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
+from tsnn_uq.fast.synapses.sparse_sums import add_outer, add_rows, list_active
 
 BY_ROWS, BY_COLUMNS = (lambda tensor: tensor.contiguous()), (lambda tensor: tensor.T.contiguous().T)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsnn_uq.fast.engine import gather, kernels
 from tsnn_uq.fast.engine.layers import WORD, Layer, vote
-from tsnn_uq.fast.engine.packed import PackedDraw
+from tsnn_uq.fast.engine.packed_masks import PackedDraw
 from tsnn_uq.fast.engine.sums import NARROW, signed_codes
 from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons import LIFParameters

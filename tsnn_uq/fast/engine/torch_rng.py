@@ -3,7 +3,7 @@
 Measured by the process time of the engine's whole `mc_predict` (784-500-500-500-10, S = 32, 256 images, dropout and
 dropconnect): the same numbers from `numpy.random.RandomState` cost 1.37 and 1.26 times as much. Those of numba's own
 `random` cost 1.10 and 1.06 times as much, and their state would be hidden in the thread. Where the numbers are not
-torch's, torch itself is asked (`tsnn_uq.fast.engine.packed`).
+torch's, torch itself is asked (`tsnn_uq.fast.engine.packed_masks`).
 
 Torch draws from the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998), seeded with the lower half of the seed;
 one of its uniform float32 numbers is the lower 24 bits of a draw times 2**-24. So a number is below p where those bits

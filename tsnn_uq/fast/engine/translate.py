@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.coding import Coding
-from tsnn_uq.fast.engine.foreign import is_foreign_dropout, read_neurons
 from tsnn_uq.fast.engine.layers import Layer, Masks, Window
+from tsnn_uq.fast.engine.library_neurons import is_foreign_dropout, read_neurons
 from tsnn_uq.networks import flat_layers
 from tsnn_uq.neurons import LI, LIF, PLIF
 from tsnn_uq.quantization.parametrizations import float_parameter, weight_steps
@@ -60,7 +60,7 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     neurons behind a pooling, becomes a layer with one weight of 1 for each channel.
 
     A Sequential of snnTorch or SpikingJelly is read as it is: layers of torch or SpikingJelly, and the neurons of
-    `tsnn_uq.fast.engine.foreign`.
+    `tsnn_uq.fast.engine.library_neurons`.
 
     Args:
         network: the network; it is not changed.

@@ -101,7 +101,7 @@ class _BitLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bits: Any) -> Tensor:
-        from tsnn_uq.fast.synapses.lists import add_rows, list_active
+        from tsnn_uq.fast.synapses.sparse_sums import add_rows, list_active
 
         listed = bits.value is None or _are_rare(bits, MOST_LISTED)
         active = list_active(bits, inputs.reshape(bits.words.shape[1], -1)) if listed else None
@@ -126,7 +126,7 @@ class _BitLinear(torch.autograd.Function):
 
 def _look_up(bits: Any, weight: Tensor) -> Tensor:
     """Sums [M, out] of weights over set bits."""
-    from tsnn_uq.fast.synapses.tables import multiply_bits
+    from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
 
     sums = weight.new_empty(bits.words.shape[1], len(weight))
     multiply_bits(bits.words, weight.detach().contiguous().numpy().T, bits.value, sums.numpy())
@@ -136,8 +136,8 @@ def _look_up(bits: Any, weight: Tensor) -> Tensor:
 def _grad_of_weights(bits: Any, active: Any, grad: Tensor) -> Tensor:
     """The sum [out, in] over rows of grad [M, out] times the inputs."""
     from tsnn_uq.fast.synapses.bits import transposed
-    from tsnn_uq.fast.synapses.lists import add_outer
-    from tsnn_uq.fast.synapses.tables import multiply_bits
+    from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
+    from tsnn_uq.fast.synapses.sparse_sums import add_outer
 
     if active is not None:
         return add_outer(active, grad, bits.inputs)

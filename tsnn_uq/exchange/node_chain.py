@@ -1,4 +1,4 @@
-"""From a graph of NIR to the one path through it: subgraphs put in place, everything else refused by name."""
+"""Find the single chain of nodes in a NIR graph: nested graphs are expanded, any other structure is an error."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from tsnn_uq.checks import InputError, describe
 
-__all__ = ["chain"]
+__all__ = ["node_chain"]
 
 Edges = list[tuple[str, str]]
 
 
-def chain(graph: Any) -> list[tuple[str, Any]]:
-    """The nodes of a graph in the order in which data passes them, with their names.
+def node_chain(graph: Any) -> list[tuple[str, Any]]:
+    """The nodes of a graph with their names, in the order in which data pass them.
 
     The order of nodes and edges in the graph does not matter. A subgraph's nodes take its place, as ``"name.inner"``.
 

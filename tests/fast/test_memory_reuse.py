@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from tsnn_uq.fast import pages
+from tsnn_uq.fast import memory_reuse
 
 SCRIPT = """
 import resource
 from contextlib import nullcontext
 import torch
 from torch import nn
-from tsnn_uq.fast.pages import keep_pages
+from tsnn_uq.fast.memory_reuse import keep_pages
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -40,9 +40,11 @@ print(before, kept, new_pages(nullcontext()))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(pages._glibc() is None, reason="another C library than glibc")
+@pytest.mark.skipif(memory_reuse._glibc() is None, reason="another C library than glibc")
 def test_steps_find_the_memory_of_the_steps_before_while_it_is_kept() -> None:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(pages.SET_BY_USER)}  # Dask sets one
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(memory_reuse.SET_BY_USER)
+    }  # Dask sets one
     command = [sys.executable, "-c", SCRIPT]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=env)
     before, kept, after = map(int, result.stdout.split())
@@ -50,9 +52,9 @@ def test_steps_find_the_memory_of_the_steps_before_while_it_is_kept() -> None:
 
 
 def test_nothing_is_done_where_there_is_no_such_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "_glibc", lambda: None)
+    monkeypatch.setattr(memory_reuse, "_glibc", lambda: None)
     entered = False
-    with pages.keep_pages():
+    with memory_reuse.keep_pages():
         entered = True
     assert entered
 
@@ -60,4 +62,4 @@ def test_nothing_is_done_where_there_is_no_such_library(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("variable", ["MALLOC_TOP_PAD_", "GLIBC_TUNABLES"])
 def test_what_the_user_has_set_is_left_alone(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "1")
-    assert pages._glibc.__wrapped__() is None
+    assert memory_reuse._glibc.__wrapped__() is None
