@@ -9,7 +9,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
-from tsnn_uq.cli.scripts import figure_folder
+from tsnn_uq.cli.scripts import figure_folder, seeds_name
 from tsnn_uq.results.bayesian_comparison import compare_methods
 from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_plot
 from tsnn_uq.results.studies import find_results
@@ -35,7 +35,8 @@ def main(
     comparison = compare_methods(rows, names(measures), seed=seed, baseline=baseline, draws=draws, warm_up=warm_up)
     table = posterior_table(comparison.table(), comparison.draws)
     table = describe(table, seeds=rows["seed"].nunique(), reference=baseline)
-    for file in save_plot(posterior_differences(table), table, figure_folder(out, results) / f"differences-{title}"):
+    name = f"differences-{title}-{seeds_name(table)}"
+    for file in save_plot(posterior_differences(table), table, figure_folder(out, results) / name):
         print(file)
 
 

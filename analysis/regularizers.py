@@ -9,7 +9,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder
-from tsnn_uq.cli.scripts import figure_folder
+from tsnn_uq.cli.scripts import figure_folder, seeds_name
 from tsnn_uq.experiments.ablation import read_stage
 from tsnn_uq.results.figures import ablation_figure, ablation_table, save_plot
 
@@ -24,9 +24,8 @@ def main(
     """Draw accuracy, variance, calibration and out-of-distribution detection with each term and without."""
     numbers = ablation_table(read_stage(table), calibration=calibration)
     variant = "" if calibration == "temperature" else f"-{calibration}"
-    for path in save_plot(
-        ablation_figure(numbers), numbers, figure_folder(out, table) / f"regularizers-{table.stem}{variant}"
-    ):
+    name = f"regularizers-{table.stem}{variant}-{seeds_name(numbers)}"
+    for path in save_plot(ablation_figure(numbers), numbers, figure_folder(out, table) / name):
         print(path)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.options import FigureFolder, names
-from tsnn_uq.cli.scripts import figure_folder
+from tsnn_uq.cli.scripts import figure_folder, seeds_name
 from tsnn_uq.results.figures import energy_figure, save_plot, tradeoff_figure
 from tsnn_uq.results.studies import energy_curves, find_results, tradeoffs
 
@@ -32,10 +32,10 @@ def main(
     _, title = find_results(results)
     folder = figure_folder(out, results)
     table = tradeoffs(results, names(measures), data)
-    files = [*save_plot(tradeoff_figure(table), table, folder / f"tradeoff-{title}")]
+    files = [*save_plot(tradeoff_figure(table), table, folder / f"tradeoff-{title}-{seeds_name(table)}")]
     if (results / "runs").is_dir():
         curves = energy_curves(results, names(measures))
-        files += save_plot(energy_figure(curves), curves, folder / f"tradeoff-samples-{title}")
+        files += save_plot(energy_figure(curves), curves, folder / f"tradeoff-samples-{title}-{seeds_name(curves)}")
     for path in files:
         print(path)
 

@@ -1,4 +1,4 @@
-"""Ship trained networks: copy runs into `paper/networks`, and write their hashes where `load_pretrained` looks.
+"""Ship trained networks: copy runs to `paper/networks`, and list their hashes for `load_pretrained`.
 
     python paper/add_pretrained.py cifar10-vgg-direct=runs/cifar10/runs/vgg-all-direct-0 ...
 
@@ -19,11 +19,11 @@ FILES = ("config.toml", WEIGHTS, RESULT)
 
 
 def ship(networks: dict[str, str]) -> None:
-    """Copy the run of each name, and list it."""
+    """Copy the run of each name, and add it to the list."""
     index = read_toml(INDEX) if INDEX.exists() else {}
     for name, run in networks.items():
         source = Path(run)
-        load_network(source)  # raises unless it is whole
+        load_network(source)  # raises unless it is complete
         folder = Path(str(read_config(source)["data"]), source.name)
         (CHECKOUT / folder).mkdir(parents=True, exist_ok=True)
         for file in FILES:

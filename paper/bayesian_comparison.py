@@ -1,4 +1,4 @@
-"""The Bayesian comparison of measured rows, as a table for the report (a minute); its first line says of which rows.
+"""Compute the Bayesian comparison of measured rows as a table for the report (a minute); its first line names the rows.
 
 python paper/bayesian_comparison.py paper/results/mnist-fc.csv
 """
@@ -34,7 +34,7 @@ def write_posterior(results: Path, seed: int = 0) -> Path:
 
 
 def origin(results: Path) -> str:
-    """The line that tells whether a posterior is of these very rows."""
+    """The line that identifies the rows of a posterior."""
     return f"# of {results.name}, sha256 {hashlib.sha256(results.read_bytes()).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""Make the report: figures 1 and 2, the table, the numbers and the PDF, all from results/. `make paper` calls this.
+"""Build the report from results/: figures 1 and 2, the table, the numbers and the PDF. `make paper` calls this.
 
 python -m paper.build
 """
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def contents(sources: Sources) -> dict[str, Any]:
-    """All that the Typst source asks for: numbers, cells of tables, and where the figures are."""
+    """Everything that the Typst source reads: numbers, cells of tables, and paths of figures."""
     tables = {
         "wu": wu_cells(paper_rows(sources.theirs, sources.summary)),
         "calibration": summary_cells(sources.summary, [name for name, measure in SHOWN.items() if measure.better]),
@@ -51,7 +51,7 @@ def contents(sources: Sources) -> dict[str, Any]:
 
 
 def compile_report(sources: Sources) -> bytes:
-    """The report as PDF; with the fonts that Typst brings, so that every machine sets the same pages."""
+    """Compile the report to PDF with the fonts of Typst, so that pages are the same on every machine."""
     return typst.compile(sources.paper / "report.typ", root=sources.root, format="pdf", ignore_system_fonts=True)
 
 
@@ -64,7 +64,7 @@ def written(sources: Sources) -> dict[str, str]:
 
 
 def record(sources: Sources) -> dict[str, Any]:
-    """What the figures and the PDF were made from: version of Typst, and hashes of all files before and after."""
+    """The record of a build: the version of Typst, and hashes of all inputs and outputs."""
     inputs = [*sources.files, sources.paper / "diagrams.py"]
     drawn = [sources.paper / f"{name}.{kind}" for name in DIAGRAMS for kind in ("pdf", "png")]
     hashes = {
@@ -75,20 +75,20 @@ def record(sources: Sources) -> dict[str, Any]:
 
 
 def changed_files(sources: Sources) -> list[str]:
-    """Inputs and outputs that are not those of the last build, or were not there, or are no longer."""
+    """Inputs and outputs that were changed, added or removed since the last build."""
     kept, now = read_json(sources.paper / "report.json"), record(sources)
     kept, now = ({**found["inputs"], **found["outputs"]} for found in (kept, now))
     return sorted(name for name in kept | now if kept.get(name) != now.get(name))
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """Names of the files that are not what `build` would make of results/ now."""
+    """Names of the files that differ from what `build` would write now."""
     sources = Sources(root)
     found = [
         name for name, text in written(sources).items() if (sources.paper / name).read_bytes() != text.encode("utf-8")
     ]
     found += ["report.json"] if changed_files(sources) else []
-    # Another version of Typst may set other pages from the same text.
+    # Another version of Typst may set different pages.
     if (
         read_json(sources.paper / "report.json")["typst"] == version("typst")
         and compile_report(sources) != (sources.paper / "report.pdf").read_bytes()
@@ -108,18 +108,18 @@ def _is_of(path: Path, results: Path) -> bool:
 
 
 def refresh_posterior(sources: Sources) -> None:
-    """Compute the posterior anew if it is of other rows than those in results/."""
+    """Recompute the posterior if it is not that of the rows in results/."""
     path, results = _posterior(sources)
     if results.exists() and not (path.exists() and _is_of(path, results)):
-        print(f"{path}: of other rows; computing it anew (a minute)")
+        print(f"{path}: of other rows; recomputing it (a minute)")
         write_posterior(results)
 
 
 def build(root: Path = ROOT) -> Path:
-    """Write everything that is made from results/ into the folder of the report; returns the PDF's path.
+    """Write all outputs to the folder of the report; returns the path of the PDF.
 
     Raises:
-        InputError: a table or figure is missing or damaged; then nothing is written.
+        InputError: a table or figure is missing or damaged. Nothing is written then.
     """
     sources = Sources(root)
     sources.require(made=[_posterior(sources)[0]])

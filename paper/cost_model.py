@@ -1,6 +1,6 @@
-"""What the cost model says about the authors' rows: their networks by geometry, and how far it is from their energies.
+"""The cost model for the authors' rows: the geometry of their networks, and the difference from their energies.
 
-The time steps are not in the authors' table: they follow from the energy of the float rows.
+The time steps are not in the authors' table. They are inferred from the energy of the float rows.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ NETWORKS: dict[str, tuple[LayerCount, ...]] = {
         *_fully_connected(128 * 7**2, 2048, 100),
     ),
 }
-"""Without biases; found by holding weights and MACs against the storage and FLOPs of the authors' float rows."""
+"""Layers without biases, which match the storage and FLOPs of the authors' float rows."""
 KINDS = {"none": (), "FC": ("fc",), "2FC": ("fc",), "2Conv": ("conv",), "2Conv+2FC": ("conv", "fc")}
 
 
 def effective_steps(theirs: pd.DataFrame, algorithm: str) -> float:
-    """Energy of the authors' float row over that of one time step of one pass in the cost model."""
+    """The energy of the authors' float row, divided by that of one time step in the cost model."""
     energy = theirs[(theirs["algorithm"] == algorithm) & (theirs["method"] == "none")]["energy_pj"].item()
     return energy / (sum(layer.macs for layer in NETWORKS[algorithm]) * (DRAM_FETCH_PJ + FLOAT_ADD_PJ))
 
 
 def _layers(row: dict[str, Any]) -> list[LayerCount]:
-    """Layers of a row, its zeros spread evenly over the ternary ones."""
+    """Layers of a row, with its zeros distributed evenly over the ternary layers."""
     layers, kinds = NETWORKS[row["algorithm"]], KINDS[row["quantized_part"]]
     ternary = sum(layer.weights for layer in layers if layer.kind in kinds)
     zeros = row["sparsity_pct"] / 100 * sum(layer.weights for layer in layers)
@@ -53,7 +53,7 @@ def _layers(row: dict[str, Any]) -> list[LayerCount]:
 
 
 def cost_rows(theirs: pd.DataFrame) -> pd.DataFrame:
-    """For each row of the authors, their energy and that of the cost model in both accountings, in pJ.
+    """The authors' energy of each row, and that of the cost model in both accountings, in pJ.
 
     Args:
         theirs: the authors' table.

@@ -1,6 +1,6 @@
-"""Figures 1 and 2: how the methods work, with histograms of our own networks' weights inside.
+"""Figures 1 and 2: diagrams of the methods, with histograms of the weights of our networks.
 
-Boxes and arrows stand in inches on one page-wide axes; histograms come from the table that `weights.py` writes.
+Boxes and arrows are placed in inches on axes as wide as a page. `weight_histograms.py` writes the table of histograms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tsnn_uq.training import Distill, Indirect
 
 __all__ = ["LAYER", "draw_methods", "draw_workflow"]
 
-LAYER = 2  # the one whose weights are drawn
+LAYER = 2  # the layer whose weights are drawn
 FREE, FIXED = "#56B4E9", "#D55E00"  # Okabe and Ito's sky blue and vermilion; the fixed ones are hatched as well
 
 
@@ -27,7 +27,7 @@ def draw_workflow(weights: DataFrame) -> Figure:
     """Figure 1: the indirect method with a teacher, from float weights to a ternary network.
 
     Args:
-        weights: columns ``network``, ``layer``, ``low``, ``high``, ``free``, ``fixed``, as `weights.py` writes them.
+        weights: columns ``network``, ``layer``, ``low``, ``high``, ``free``, ``fixed``; see `weight_histograms.py`.
     """
     with style():
         figure, axes = _sheet(3.0)
@@ -163,7 +163,7 @@ def _has(weights: DataFrame, network: str) -> bool:
 
 
 def _histogram(axes: Axes, place: tuple[float, float, float, float], weights: DataFrame, network: str) -> None:
-    """Counts on a root scale, which shows the free weights beside the many that are exactly zero."""
+    """Counts on a square-root scale, so that free weights are visible beside the many that are exactly zero."""
     rows = weights[(weights["network"] == network) & (weights["layer"] == LAYER)]
     inner = axes.inset_axes(place, transform=axes.transData)
     inner.set_facecolor("none")

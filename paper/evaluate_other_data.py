@@ -1,4 +1,4 @@
-"""Evaluate finished runs on data sets they were not trained on: a table for the report, with one row per run.
+"""Evaluate finished runs on data sets that they were not trained on: a table for the report with one row per run.
 
 python paper/evaluate_other_data.py runs/mnist-fc --data fashion-mnist  # out-of-distribution detection
 python paper/evaluate_other_data.py runs/simulated --data nmnist        # a related set with the same classes: accuracy
@@ -34,10 +34,10 @@ KINDRED = {name: name for name in MEASURES}
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as `tsnn-uq compare` makes it.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as written by `tsnn-uq compare`.")],
     data: Annotated[str, typer.Option(help="The other data set.")] = "fashion-mnist",
     family: Annotated[str, typer.Option(help="Only runs of this family.")] = "",
-    engine: Annotated[bool, typer.Option("--engine", help="Ternary networks in the ternary engine.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Run ternary networks in the ternary engine.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = RESULTS,
 ) -> None:
     """Write foreign-FOLDER.csv (entropy, information, AUROC and FPR95 of both) or kindred-FOLDER.csv (accuracy ...)."""
@@ -47,7 +47,7 @@ def main(
     rows_of = {run: read_row(run) for run in runs}
     kinds = {is_kindred(row["dataset"], data) for row in rows_of.values()}
     if len(kinds) > 1:
-        raise InputError(f"data: expected a set that is foreign to all runs, or to none; got {data!r}")
+        raise InputError(f"data: expected a set that is foreign to all runs or to none; got {data!r}")
     kind, columns = ("kindred", KINDRED) if kinds.pop() else ("foreign", FOREIGN)
     rows = []
     for run, row in rows_of.items():

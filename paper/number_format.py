@@ -1,4 +1,4 @@
-"""How numbers are written in the report: one place for digits, spreads and powers of ten."""
+"""The format of numbers in the report: digits, spreads and powers of ten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 __all__ = ["between", "cell", "enough_digits", "mean_std", "number", "power", "records"]
 
-MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"  # their look-alikes are refused in source code
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"  # similar characters are not allowed in source code
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -20,7 +20,7 @@ def records(table: DataFrame) -> list[dict[str, Any]]:
 
 
 def number(value: float, digits: int) -> str:
-    """With a true minus sign; nothing for what is not known.
+    """Format a number with a true minus sign; empty if it is unknown.
 
     Example:
         >>> number(-0.123, 2), number(float("nan"), 2)
@@ -43,18 +43,18 @@ def enough_digits(std: float) -> int:
 
 
 def mean_std(mean: float, std: float, digits: int) -> str:
-    """Mean ± standard deviation, without the latter where it is not known.
+    """Format mean ± standard deviation, without the latter if it is unknown.
 
     Example:
         >>> mean_std(98.5, 0.046, 2)
         '98.50 ± 0.05'
     """
-    spread = number(std, digits) if std else ""  # of what is counted, not trained, nothing varies
+    spread = number(std, digits) if std else ""  # counted quantities do not vary over seeds
     return f"{number(mean, digits)} ± {spread}" if spread else number(mean, digits)
 
 
 def power(mean: float, std: float = math.nan) -> str:
-    """Three digits and a power of ten; a spread with the same power and as many digits as show it, at most four.
+    """Three digits and a power of ten; the spread has the same power, and both get up to four digits to show it.
 
     Example:
         >>> power(3.1e10), power(9.2e8, 6.44e5)
@@ -71,7 +71,7 @@ def power(mean: float, std: float = math.nan) -> str:
 
 
 def between(values: Iterable[float], digits: int) -> str:
-    """The least and the largest of some values, or the one that they all are.
+    """The range of some values, or the value if they are all the same.
 
     Example:
         >>> between([0.2, 0.31, 0.25], 1), between([4, 4], 0)

@@ -1,4 +1,4 @@
-"""Draw every committed figure again from its committed table: those of figures/, and the two of the report.
+"""Redraw every committed figure from its committed table: those of figures/, and the two of the report.
 
 python -m paper.redraw_figures
 """
@@ -26,14 +26,14 @@ __all__ = ["DIAGRAMS", "drawn_figures", "listed_figures", "redraw"]
 
 ROOT = Path(__file__).parents[1]
 DIAGRAMS = {"figure-1": draw_workflow, "figure-2": draw_methods}
-"""Figures of the report that `tsnn_uq.results.figures` does not draw, from the table of weights."""
+"""Figures of the report that are drawn here, from the table of weights."""
 
 
 def listed_figures(root: Path = ROOT) -> dict[str, Callable[[DataFrame], Figure]]:
-    """By name of a figure in figures/, the function that draws its table, as ``list.toml`` there says.
+    """The function that draws each figure in figures/, by name, from ``list.toml``.
 
     Raises:
-        InputError: a table that is not listed, a listed one that is missing, or an unknown function.
+        InputError: a table is not listed, a listed table is missing, or a function is unknown.
     """
     listed = read_toml(root / "figures" / "list.toml")
     tables = {path.stem for path in (root / "figures").glob("*.csv")}
@@ -47,7 +47,7 @@ def listed_figures(root: Path = ROOT) -> dict[str, Callable[[DataFrame], Figure]
 
 
 def drawn_figures(root: Path = ROOT) -> Iterator[tuple[Path, Figure]]:
-    """Every committed figure, drawn, and the path of its files without their suffix; errors as `listed_figures`."""
+    """Every committed figure and the path of its files without suffix; raises as `listed_figures`."""
     for name, draw in listed_figures(root).items():
         yield root / "figures" / name, draw(read_table(root / "figures" / f"{name}.csv"))
     sources = Sources(root)
@@ -56,14 +56,14 @@ def drawn_figures(root: Path = ROOT) -> Iterator[tuple[Path, Figure]]:
 
 
 def redraw(root: Path = ROOT) -> None:
-    """Write every committed figure anew, as PDF and PNG, and print the paths."""
+    """Write every committed figure again as PDF and PNG, and print the paths."""
     for path, figure in drawn_figures(root):
         for file in save_figure(figure, path):
             print(file.relative_to(root))
 
 
 def main() -> None:
-    """Draw the committed figures again."""
+    """Redraw the committed figures."""
     redraw()
 
 

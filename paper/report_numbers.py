@@ -1,4 +1,4 @@
-"""Every number in the report's sentences, by name, as it is written there; computed from results/ and nothing else."""
+"""Every number in the text of the report, by name and formatted; all are computed from results/."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["numbers"]
 Numbers = dict[str, str]
 WRONG = "predictive_variance_wrong"
 DRAWN = ("accuracy", "ece", "nll", "sparsity", "aurc", "ood_auroc_fashion", "ood_auroc_letters")
-LEVELS = ("ece", "ood_auroc_fashion", "ood_auroc_letters")  # those of them that are told with a term and without
+LEVELS = ("ece", "ood_auroc_fashion", "ood_auroc_letters")  # measures that the text gives with and without a term
 DIGITS = {**{name: measure.digits for name, measure in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
 def numbers(sources: Sources) -> Numbers:
-    """The numbers by name, which is ``dataset.family.part.method.measure``, or says what is counted."""
+    """The numbers by name, either ``dataset.family.part.method.measure`` or a description."""
     return {
         **_settings(sources.rows, sources.settings),
         **_groups(sources.summary),
@@ -62,7 +62,7 @@ def _groups(summary: pd.DataFrame) -> Numbers:
 
 
 def _pairs(summary: pd.DataFrame) -> pd.DataFrame:
-    """Each ternary row beside the float one of its dataset, family and configuration."""
+    """Each ternary row joined with the float row of its dataset, family and configuration."""
     of_float = summary[summary["method"] == "float"].drop(columns=["quantized_part", "method"])
     return summary[summary["method"] != "float"].merge(of_float, on=KEYS[:3], suffixes=("", "_float"))
 
@@ -98,7 +98,7 @@ def _against_float(summary: pd.DataFrame) -> Numbers:
 
 
 def _teacher(summary: pd.DataFrame) -> Numbers:
-    """Indirect networks with a teacher against those without."""
+    """Indirect networks with a teacher compared with those without."""
     distill, indirect = (summary[summary["method"] == method] for method in ("distill", "indirect"))
     pairs = distill.merge(indirect, on=KEYS[:4], suffixes=("", "_without"))
     columns = [f"accuracy_pct_{of}" for of in ("mean", "std", "mean_without", "std_without")]
@@ -173,7 +173,7 @@ def _foreign(foreign: pd.DataFrame) -> Numbers:
 
 
 def _kindred(kindred: pd.DataFrame) -> Numbers:
-    """Networks of simulated recordings on real ones."""
+    """Networks trained on simulated recordings, evaluated on real ones."""
     found = {"kindred.inputs": between(kindred["inputs"], 0)}
     for method, rows in kindred.groupby("method"):
         found[f"kindred.{method}.accuracy"] = between(100 * rows["accuracy"], 2)
@@ -182,7 +182,7 @@ def _kindred(kindred: pd.DataFrame) -> Numbers:
 
 
 def _default_term(finals: pd.DataFrame) -> Numbers:
-    """Direct networks with the default term against those without, and against float ones; temperatures set for all."""
+    """Direct networks with the default term, those without it, and float networks, after temperature scaling."""
     rows = finals[finals["calibration"] == "temperature"]
 
     def of(method: str, text: str) -> pd.DataFrame:
@@ -196,13 +196,13 @@ def _default_term(finals: pd.DataFrame) -> Numbers:
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
-    # Finals are written in the order of the terms, the best first.
+    # Finals are sorted by term, the best first.
     others = [text for text in rows["regularizer"].unique() if text not in ("none", DEFAULT_REGULARIZER)]
     return found | (_gains("second", others[0], of("direct", others[0]), without) if others else {})
 
 
 def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame) -> Numbers:
-    """What a term changes, by family; and its text."""
+    """The changes by a term, averaged over families; and the text of the term."""
     gain = 100 * (with_it["accuracy"] - without["accuracy"])
     found = {f"{prefix}.term": text, f"{prefix}.accuracy.gain": between(gain.dropna(), 2)}
     for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
@@ -211,13 +211,13 @@ def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame)
 
 
 def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
-    """Means by family, of networks with a term or without."""
+    """Means by family of networks with or without a term."""
     shown = [MEASURES[name] for name in LEVELS]
     return {f"{prefix}.{m.name}.{which}": between(m.factor * means[m.name], m.digits) for m in shown}
 
 
 def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
-    """Posteriors and ensembles, and direct and float networks with masks of the same family; temperatures set."""
+    """Posteriors, ensembles, and direct and float networks with masks of the same family, after temperature scaling."""
     masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
     rows = pd.concat([masks, posteriors])
     rows = rows[rows["calibration"] == "temperature"]

@@ -1,4 +1,4 @@
-"""What the report is made from: the tables of results/ and the figures that `sources.toml` lists."""
+"""The sources of the report: the tables of results/ and the figures that `sources.toml` lists."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sources:
 
     @cached_property
     def listed(self) -> dict[str, Any]:
-        """What ``sources.toml`` says."""
+        """The content of ``sources.toml``."""
         return read_toml(self.paper / "sources.toml")
 
     @cached_property
@@ -59,14 +59,14 @@ class Sources:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """The settings of the runs behind the rows, as far as they are kept beside them."""
+        """The settings of the runs of the rows, for those that have them."""
         return [read_toml(path)["run"] for path in self._configs]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """Mean and standard deviation over seeds, as `tsnn_uq.results.tables.summarize` gives them.
+        """Mean and standard deviation over seeds; see `tsnn_uq.results.tables.summarize`.
 
-        Where a temperature was set for no row at all, its columns are there too, and empty.
+        Columns of temperatures are always present, and empty if no row has a temperature.
         """
         rows = self.rows
         return summarize(rows.reindex(columns=[*rows.columns, *(name for name in SCALED if name not in rows)]))
@@ -77,7 +77,7 @@ class Sources:
         return self.read(self.listed["theirs"])
 
     def read(self, name: str) -> pd.DataFrame:
-        """A table of results/; lines that begin with # say where it comes from."""
+        """Read a table of results/, without lines that begin with #."""
         return read_table(self.results / name)
 
     def table(self, key: str) -> pd.DataFrame:
@@ -91,7 +91,7 @@ class Sources:
 
     @property
     def files(self) -> list[Path]:
-        """Every file that the report depends on, but for those that the build itself writes."""
+        """Every file that the report depends on, except those that the build writes."""
         typst = [self.paper / name for name in ("report.typ", "layout.typ", "references.bib", "sources.toml")]
         return [*self._tables, *self._configs, *typst, *self.figures.values()]
 
@@ -105,13 +105,13 @@ class Sources:
         return [self.results / name for source in self.listed["results"] for name in source.get("configs", ())]
 
     def require(self, made: Collection[Path] = ()) -> None:
-        """Check that every file is there and whole, so that no table or figure is left out of the report.
+        """Check that every file exists and is complete.
 
         Args:
-            made: files that the build makes if they are missing.
+            made: files that the build writes if they are missing.
 
         Raises:
-            InputError: names every file that is missing, empty or damaged.
+            InputError: files are missing, empty or damaged; the message lists them.
         """
         problems = {path: _problem(path) for path in self.files if path not in made or path.exists()}
         found = [f"{path.relative_to(self.root)} ({problem})" for path, problem in problems.items() if problem]
@@ -121,7 +121,7 @@ class Sources:
 
 
 def _problem(path: Path) -> str:
-    """What is wrong with a file, or nothing."""
+    """The problem with a file, or an empty string."""
     if not path.is_file():
         return "missing"
     if not path.stat().st_size:

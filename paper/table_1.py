@@ -1,4 +1,4 @@
-"""Table 1: the authors' rows and ours, one above the other, with the differences that are larger than the spreads."""
+"""Table 1: the authors' rows, each followed by ours, with differences that are larger than the spreads."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ COLUMNS = [
     *("storage_mb", "energy_pj", "energy_pj_std", "flops_m", "flops_m_std"),
 ]
 MARKED = ("accuracy", "sparsity")
-"""Measures whose differences are marked; storage, energy and FLOPs follow from geometry, time steps and sparsity."""
+"""Measures with marked differences; storage, energy and FLOPs follow from geometry, time steps and sparsity."""
 
 
 def spread_apart(mean: float, std: float, other: float, other_std: float) -> bool:
-    """Whether two means differ by more than twice the root of the sum of variances; an unknown one counts as 0."""
+    """Whether two means differ by more than twice the root of the sum of variances; unknown variances count as 0."""
     variances = sum(value**2 for value in (std, other_std) if not math.isnan(value))
     return abs(mean - other) > 2 * math.sqrt(variances)
 
 
 def paper_rows(theirs: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """The table: for each row of the authors theirs, then ours of every data set, or one that says "not run".
+    """The table: each row of the authors, followed by ours for every data set, or by one that says "not run".
 
-    Under an indirect row come ours without and with a teacher.
+    An indirect row is followed by ours without and with a teacher.
 
     Args:
         theirs: the authors' table, as in results/wu-et-al-table1.csv.
-        summary: ours, as `tsnn_uq.results.tables.summarize` returns it.
+        summary: our results, as returned by `tsnn_uq.results.tables.summarize`.
 
     Returns:
-        The columns `COLUMNS`; ``source`` is "Wu et al.", "ours" or "not run", and where ours differs by more than the
-        spreads (`spread_apart`) its ``..._mark`` is "higher" or "lower".
+        The columns `COLUMNS`. ``source`` is "Wu et al.", "ours" or "not run". If ours differs by more than the spreads
+        (`spread_apart`), ``..._mark`` is "higher" or "lower".
     """
     ours = paper_table(summary)
     rows: list[dict[str, Any]] = []

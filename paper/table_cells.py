@@ -1,4 +1,4 @@
-"""The report's tables as texts, cell by cell."""
+"""The cells of the report's tables as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cells = list[list[dict[str, Any]]]
 MARKS = {"higher": " ↑", "lower": " ↓"}
 TRAINING = {"none": "none", "direct": "direct", "indirect": "indirect", "distill": "indirect, teacher"}
 KEYS = list(tables.KEYS[1:])
-_SCALED = [MEASURES[name] for name in ("scaled_nll", "scaled_ece")]  # after a temperature was set
+_SCALED = [MEASURES[name] for name in ("scaled_nll", "scaled_ece")]  # after temperature scaling
 #: Column of a summary -> its measure.
 SHOWN = {measure.column: measure for measure in (*list(QUALITY.values())[:4], *_SCALED, *list(QUALITY.values())[4:])}
 COMPARED = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
@@ -50,7 +50,7 @@ def wu_cells(rows: pd.DataFrame) -> Cells:
 
 
 def worse_than_float(summary: pd.DataFrame, row: dict[str, Any], measure: Measure) -> bool:
-    """Whether a ternary row is worse than the float one of its family by more than the spreads."""
+    """Whether a ternary row is worse than the float row of its family by more than the spreads."""
     alike = summary[(summary[KEYS[:3]] == [row[name] for name in KEYS[:3]]).all(axis=1)]
     of_float = records(alike[alike["method"] == "float"])
     if row["method"] == "float" or not of_float:
@@ -61,7 +61,7 @@ def worse_than_float(summary: pd.DataFrame, row: dict[str, Any], measure: Measur
 
 
 def summary_cells(summary: pd.DataFrame, measures: Iterable[str]) -> Cells:
-    """A row for each family, part and method; strong is what is worse than float by more than the spreads."""
+    """A row for each family, part and method; values worse than float by more than the spreads are bold."""
     cells = []
     for row in records(summary):
         shown = [
@@ -77,7 +77,7 @@ def summary_cells(summary: pd.DataFrame, measures: Iterable[str]) -> Cells:
 
 
 def posterior_cells(posterior: pd.DataFrame) -> Cells:
-    """A row for each family and method: mean and 95 % interval of each difference; strong where it leaves out 0."""
+    """A row for each family and method: mean and 95 % interval of each difference; bold if it excludes 0."""
     cells = []
     names = [name for name in KEYS if name in posterior]
     for key, rows in posterior.groupby(names, sort=False):
@@ -108,11 +108,11 @@ def foreign_cells(foreign: pd.DataFrame) -> Cells:
 
 
 def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "method", "regularizer")) -> Cells:
-    """A row for each family, method and regularizer, temperatures set: means and standard deviations over seeds.
+    """A row for each family, method and regularizer: means and standard deviations over seeds, with temperatures.
 
     Args:
-        results: what `tsnn_uq.experiments.ablation` writes; of a screening only rows of the chosen weights are shown.
-        names: columns that tell rows apart.
+        results: a table of `tsnn_uq.experiments.ablation`; of a screening, only rows of the chosen weights are shown.
+        names: columns that identify a row.
     """
     columns = ["accuracy", "ece", "predictive_entropy", "aurc", "predictive_variance_correct"]
     columns += ["predictive_variance_wrong", "ood_auroc_fashion", "ood_auroc_letters"]
@@ -121,14 +121,14 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
     shown = shown[shown["calibration"] == "temperature"]
     cells = []
     for key, rows in shown.groupby(list(names), sort=False):
-        told = [*map(str, key), str(rows["accuracy"].count())]  # without those that determine no temperature
+        told = [*map(str, key), str(rows["accuracy"].count())]  # without runs whose temperature is undetermined
         values = [(rows[m.name].mean() * m.factor, rows[m.name].std() * m.factor, min(m.digits, 3)) for m in measures]
         cells.append([*map(cell, told), *(cell(mean_std(*value)) for value in values)])
     return cells
 
 
 def draws_cells(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Cells:
-    """A row for each posterior or ensemble, after the networks with masks that they were made of or stand against."""
+    """A row for each posterior or ensemble, after the networks with masks for comparison."""
     masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
     masks = masks.assign(method=masks["method"] + ", masks")
     return regularizer_cells(pd.concat([masks, posteriors]), names=("method",))

@@ -1,4 +1,4 @@
-"""Histograms of trained weights, for the figures of the methods: counts, so that nobody needs the runs to draw them.
+"""Histograms of trained weights for the figures of the methods, as counts, so that drawing does not need the runs.
 
 python paper/weight_histograms.py runs/mnist-fc
 """
@@ -25,17 +25,17 @@ from tsnn_uq.quantization import select_layers
 from tsnn_uq.training import METHODS, Indirect
 
 RESULTS = Path(__file__).parent / "results"
-BINS = 81  # odd, so that zero stands in the middle of one
+BINS = 81  # odd, so that zero is in the middle of a bin
 SPAN = 6.0  # in mean magnitudes of the float network's layer
 
 
 def histogram(weight: Tensor, fixed: Tensor, span: float) -> pd.DataFrame:
-    """Counts of free and of fixed weights in equal bins from -span to span; the outer bins take what is beyond.
+    """Counts of free and fixed weights in equal bins from -span to span; the outer bins include values beyond.
 
     Args:
         weight: any shape.
-        fixed: which of them are fixed, boolean, same shape.
-        span: positive.
+        fixed: whether each weight is fixed, boolean, same shape.
+        span: positive number.
 
     Returns:
         A row for each bin: its borders ``low`` and ``high``, and the counts ``free`` and ``fixed``.
@@ -47,7 +47,7 @@ def histogram(weight: Tensor, fixed: Tensor, span: float) -> pd.DataFrame:
 
 
 def fix_first_share(network: nn.Module, config: Settings) -> dict[str, Tensor]:
-    """Do the first quantization of the distilled method on a float network, in place; returns what is fixed."""
+    """Do the first quantization of the distilled method on a float network, in place; returns the fixed weights."""
     method = cast(Indirect, config.replace(method="indirect", start=0.0, factor=FACTORS["distill"]).make("method"))
     method.start(network, Tensor())
     method.after_step(network, 0.0)
@@ -55,7 +55,7 @@ def fix_first_share(network: nn.Module, config: Settings) -> dict[str, Tensor]:
 
 
 def histograms(folder: Path, family: str, seed: int) -> pd.DataFrame:
-    """Histograms of all layers of the float network, of one whose first share is fixed, and of the ternary ones."""
+    """Histograms of all layers of the float network, of the network with the first share fixed, and of ternary ones."""
     runs = {method: run_folder(folder, family, "all", method, seed) for method in METHODS}
     networks = {method: load_network(run) for method, run in runs.items() if is_finished(run)}
     if "float" not in networks:
@@ -77,7 +77,7 @@ def histograms(folder: Path, family: str, seed: int) -> pd.DataFrame:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as `tsnn-uq compare` makes it.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a comparison, as written by `tsnn-uq compare`.")],
     family: Annotated[str, typer.Option(help="Network family.")] = "dropout",
     seed: Annotated[int, typer.Option(help="Seed of the runs.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the table.")] = RESULTS,

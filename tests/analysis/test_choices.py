@@ -59,11 +59,12 @@ def test_an_unknown_choice_is_refused(comparison, tmp_path):
 
 def test_tradeoffs_of_a_table_and_of_a_folder_with_predictions(comparison, tmp_path):
     call("tradeoff", RESULTS, "--out", tmp_path, "--measures", "accuracy")
-    assert {path.name for path in tmp_path.iterdir()} == {f"tradeoff-mnist-fc.{s}" for s in ("csv", "pdf", "png")}
+    names = {f"tradeoff-mnist-fc-3-seeds.{suffix}" for suffix in ("csv", "pdf", "png")}
+    assert {path.name for path in tmp_path.iterdir()} == names
     rows = pd.read_csv(RESULTS).query("family == 'dropout' and method in ('float', 'direct')")
     rows.to_csv(comparison / "results.csv", index=False)
     call("tradeoff", comparison, "--out", tmp_path, "--measures", "accuracy")
-    curves = pd.read_csv(tmp_path / f"tradeoff-samples-{comparison.name}.csv")
+    curves = pd.read_csv(tmp_path / f"tradeoff-samples-{comparison.name}-1-seed.csv")
     assert curves["samples"].tolist() == [1, 2] * 2
 
 
@@ -73,11 +74,11 @@ def test_differences_of_measured_rows(tmp_path, monkeypatch):
     rows = pd.read_csv(RESULTS).query("family == 'dropout' and method in ('float', 'direct')")
     rows.to_csv(tmp_path / "some.csv", index=False)
     call("differences", tmp_path / "some.csv", "--out", tmp_path, "--measures", "accuracy")
-    (row,) = pd.read_csv(tmp_path / "differences-some.csv").to_dict("records")
+    (row,) = pd.read_csv(tmp_path / "differences-some-3-seeds.csv").to_dict("records")
     means = rows.groupby("method")["accuracy"].mean()
     assert (row["family"], row["method"], row["unit"]) == ("dropout", "direct", "points")
     assert row["low"] < 100 * (means["direct"] - means["float"]) < row["high"]
-    assert (tmp_path / "differences-some.png").exists()
+    assert (tmp_path / "differences-some-3-seeds.png").exists()
 
 
 def test_figures_of_a_table_go_beside_it_by_default(tmp_path, monkeypatch):
@@ -85,7 +86,7 @@ def test_figures_of_a_table_go_beside_it_by_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "some.csv").write_bytes(RESULTS.read_bytes())
     call("tradeoff", tmp_path / "some.csv", "--measures", "accuracy")
-    names = {f"tradeoff-some.{suffix}" for suffix in ("csv", "pdf", "png")}
+    names = {f"tradeoff-some-3-seeds.{suffix}" for suffix in ("csv", "pdf", "png")}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == names
     assert list((tmp_path / "elsewhere").iterdir()) == []
 

@@ -111,7 +111,7 @@ def test_a_changed_result_is_noticed(copy):
     ("name", "old", "new"),
     [
         ("results/weights-mnist-fc.csv", "dropout,float,1", "dropout,float,9"),
-        ("report.typ", "What was asked", "What was said"),
+        ("report.typ", "= Questions", "= Answers"),
         ("layout.typ", "10pt", "11pt"),
         ("diagrams.py", '"Float teacher"', '"Teacher"'),
         ("references.bib", "Horowitz", "Horrowitz"),

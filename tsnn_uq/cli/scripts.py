@@ -41,12 +41,18 @@ if TYPE_CHECKING:
 else:
     Drawing = tuple  # matplotlib and pandas wait until something is drawn
 
-__all__ = ["Drawing", "figure_folder", "figure_script"]
+__all__ = ["Drawing", "figure_folder", "figure_script", "seeds_name"]
 
 
 def figure_folder(out: Path | None, source: Path) -> Path:
     """Where a figure goes: to `out`, or else beside what it is drawn from, a folder or a file of results."""
     return (source if source.is_dir() else source.parent) / "figures" if out is None else out
+
+
+def seeds_name(table: DataFrame) -> str:
+    """The number of seeds of a table, in the file name of its figure: ``"1-seed"``, ``"3-seeds"``."""
+    count = int(table["seeds"].max())
+    return f"{count}-seed" if count == 1 else f"{count}-seeds"
 
 
 def figure_script(name: str, *, variants: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., None]]:
