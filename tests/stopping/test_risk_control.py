@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
@@ -51,17 +51,22 @@ def true_risks(rule: RiskControlledExit, sure: Tensor, losses: Tensor) -> tuple[
     return risks, count, 1 - (step + 1.0).mean().item() / len(sure)
 
 
+TURNED = torch.tensor([[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 0, 0]], dtype=torch.bool)[..., None]
+NEARLY_ONE = torch.where(TURNED, torch.tensor([1e-300, 1.0], dtype=torch.float64), torch.tensor([1.0, 0.0]).double())
+
+
 @given(
     mc_probabilities(max_samples=4, max_inputs=6),  # samples serve as steps
     st.sampled_from(RISKS[:3]),
     st.sampled_from([0.3, 0.6, 0.9]),
     st.sampled_from([0.2, 0.5, 0.9]),
 )
+@example(NEARLY_ONE, "disagreement", 0.3, 0.9)
 def test_threshold_against_loop(probs: Tensor, risk: str, epsilon: float, delta: float) -> None:
     steps, inputs, classes = probs.shape
     labels = torch.arange(inputs) % classes
     rule = RiskControlledExit(epsilon, delta, risk=risk).fit(probs, labels)
-    losses, sure = losses_of(risk, probs, labels), probs.amax(-1)
+    losses, sure = losses_of(risk, probs, labels), sureness(probs[None], "confidence")  # of 1 and 1 - 1e-300, too
     wanted = torch.full((inputs,), steps - 1)  # where inputs leave
     for threshold in [math.inf, *sorted(sure[:-1].flatten().tolist(), reverse=True)]:
         step = leave(sure, torch.full((steps,), threshold, dtype=torch.float64))
