@@ -39,6 +39,7 @@ SCRIPTS = {
     for number, example in enumerate(examples(text))
 }
 """Examples that run by themselves."""
+SLOW = {"README.md-1", "docs/posteriors.md-0", "docs/python.md-0"}
 
 
 @pytest.mark.parametrize("name", SESSIONS)
@@ -56,7 +57,13 @@ def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
     assert failures == 0, "".join(report)
 
 
-@pytest.mark.parametrize("example", SCRIPTS.values(), ids=SCRIPTS)
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(example, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, example in SCRIPTS.items()
+    ],
+)
 def test_an_example_runs(example, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     with warnings.catch_warnings():
@@ -89,7 +96,7 @@ def test_tables_are_those_of_the_committed_rows(name):
 
 def test_make_targets_that_pages_name_are_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = {target for text in TEXTS.values() for target in re.findall(r"^make (\w+)", text, flags=re.MULTILINE)}
+    targets = {target for text in TEXTS.values() for target in re.findall(r"^make ([\w-]+)", text, flags=re.MULTILINE)}
     assert targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
