@@ -128,7 +128,7 @@ def test_compare_and_again_from_its_configuration(call, tmp_path):
         (["compare", "--hidden", "99999999999999999999"], "hidden: expected less than"),
         (["compare", "--hidden", "500,,500"], "hidden: expected a valid integer"),
         (["train", "--regularizer", "variance"], r"regularizer_weight: expected"),
-        (["train", "--learning-rate", "1e9", "--epochs", "1"], r"loss: expected a finite number; got nan at step"),
+        (["train", "--learning-rate", "1e9", "--epochs", "1"], "loss: expected a finite number"),
     ],
 )
 def test_bad_settings_are_one_line_and_code_2(call, tmp_path, arguments, message):

@@ -174,7 +174,7 @@ def test_refuses_what_it_cannot_count() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.stack([self.fc(x[0]), self.fc(self.fc(x[0]))])
 
-    with pytest.raises(InputError, match="to run as often in each step; got 3 runs"):
+    with pytest.raises(InputError, match="to run as often in each step"):
         count_activity(Uneven(), torch.ones(2, 3, 2))
     with pytest.raises(InputError, match="to run on 1 steps of 2 inputs"):
         count_activity(nn.Sequential(nn.Linear(2, 2), nn.Unflatten(0, (2, 2)), nn.Flatten(1)), torch.ones(4, 2))

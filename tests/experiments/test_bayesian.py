@@ -117,5 +117,5 @@ def test_what_cannot_be_is_refused(runs, tmp_path):
     with pytest.raises(InputError, match="learning_rate: expected"):
         PosteriorSettings(learning_rate=-0.1)
     infer(runs, tmp_path, "laplace")
-    with pytest.raises(InputError, match=r"a folder made with kind = 'swag', .*; got one with kind = 'laplace'"):
+    with pytest.raises(InputError, match="a folder made with kind = 'swag'"):
         infer(runs, tmp_path, "swag")

@@ -260,9 +260,7 @@ def test_a_configuration_cut_short_states_no_facts(finished, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_one_line_and_the_folder_stays_free(tmp_path):
-    with pytest.raises(
-        InputError, match=r"loss: expected a finite number; got nan at step .*; lower the learning rate"
-    ):
+    with pytest.raises(InputError, match="loss: expected a finite number"):
         run(tiny(learning_rate=1e38), tmp_path)
     run(tiny(), tmp_path)
 

@@ -81,7 +81,7 @@ def test_progress_of_other_processes_is_told_in_this_one(tmp_path):
 def test_what_a_run_raises_is_one_line_and_the_finished_ones_stay(tmp_path, jobs):
     configs = [tiny(), tiny(method="direct", learning_rate=1e38)]
     run(configs[0], tmp_path)
-    with pytest.raises(InputError, match=r"^loss: expected a finite number; got nan at step"):
+    with pytest.raises(InputError, match="loss: expected a finite number"):
         sweep(configs, tmp_path, Context(jobs=jobs))
     assert count_runs(configs, tmp_path) == 1
 

@@ -117,7 +117,7 @@ def test_a_bad_file_is_one_line_with_its_name(tmp_path, text, match):
         (dict(seed=-1), "seed: expected greater than or equal to 0"),
         (dict(seed=1.0), "seed: expected a valid integer"),
         (dict(hidden=(10**20,)), r"network\.hidden: expected less than"),
-        (dict(learning_rate=math.nan), "learning_rate: expected .*; got nan"),
+        (dict(learning_rate=math.nan), "learning_rate: expected"),
         (dict(method="direct", factor=-0.1), "factor: expected a number of at least 0"),
         (dict(folds=2), "folds: expected 0, or at least 3: to test, to validate and to train"),
         (dict(method="indirect", start=0.5, end=0.4), "start: expected at most end, 0.4"),

@@ -144,7 +144,7 @@ def test_refuses_what_does_not_fit() -> None:
             use()
     with pytest.raises(InputError, match="target: expected labels from 0 to 3"):
         classifier.fit(probs, target + 1)
-    with pytest.raises(InputError, match=r"calibrate on; got none \(N = 0\)"):
+    with pytest.raises(InputError, match="calibrate on"):
         classifier.fit(probs[:0], target[:0])
     classifier.fit(probs, target)
     with pytest.raises(InputError, match="apply softmax first"):

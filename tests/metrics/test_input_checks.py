@@ -78,7 +78,7 @@ class TestMonteCarlo:
         empty = torch.empty(3, 0, 4)
         assert metric(empty, reduction="none").shape == (0,)
         assert metric(empty, reduction="sum") == 0
-        with pytest.raises(InputError, match=r"at least one input to take a mean over; got none \(N = 0\)"):
+        with pytest.raises(InputError, match="at least one input to take a mean over"):
             metric(empty)
 
     @pytest.mark.parametrize("shape", [(1, 1, 2), (2, 1, 2), (3, 5, 1000)])

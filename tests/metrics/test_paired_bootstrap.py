@@ -145,7 +145,7 @@ def test_refuses_what_does_not_fit(generator: torch.Generator) -> None:
     first, second, target = models(9, generator)
     for arguments, options, message in [
         ((first, second[:8], target), {}, "first, second: expected the same inputs"),
-        ((first[:0], second[:0], target[:0]), {}, "one or more; got"),
+        ((first[:0], second[:0], target[:0]), {}, "one or more"),
         ((first, second, target), {"input_dim": 2}, "first: expected tensors with an axis 2 of inputs"),
         ((first, second, target), {"resamples": 2.5}, "resamples: expected a positive whole number"),
         ((first, second, target), {"resamples": 1}, "resamples: expected at least 2"),

@@ -190,7 +190,7 @@ def test_a_missing_part_is_refused(tmp_path, missing):
 def test_a_wrong_shape_is_refused(tmp_path, shape):
     tensors = {"w.codes": torch.zeros(1, dtype=torch.uint8), "w.scale": torch.ones(1, 1)}
     write_tensors(tmp_path / "file", tensors, {"kind": "weights", "shapes": {"w": shape}})
-    with pytest.raises(InputError, match=r"file: w: (packed|shape): expected .*; got"):
+    with pytest.raises(InputError, match=r"file: w: (packed|shape): expected"):
         load_weights(tmp_path / "file")
 
 

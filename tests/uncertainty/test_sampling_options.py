@@ -87,11 +87,11 @@ def test_progress_counts_the_inputs_of_all_networks():
         ([1], {}, "^model: expected a network or a list"),
         (3, {}, "^model: expected a network or a list"),
         ([spiking()] * 3, {"samples": 10}, "^samples: expected a multiple of the 3 networks"),
-        ([certain(0)] * 3, {"samples": 6}, r"^samples: expected 3, one of each network, since nothing .*; got 6"),
+        ([certain(0)] * 3, {"samples": 6}, "^samples: expected 3, one of each network, since nothing"),
         (
             [spiking(), certain(0), certain(1)],
             {},
-            r"^model: expected networks that are all random, or none; got some without random layers: 1, 2",
+            "^model: expected networks that are all random, or none",
         ),
         ([spiking(), spiking()], {"generator": None}, r"^generator: expected torch.Generator\(\)"),
         (spiking(), {"generator": None}, r"^generator: expected torch.Generator\(\)"),

@@ -138,7 +138,7 @@ def test_bad_predictions_are_refused(generator: torch.Generator) -> None:
         entropy_table({"float": (probs[:, :0], target[:0])})
     with pytest.raises(InputError, match="outlier: expected one of"):
         entropy_table({"float": (probs, target)}, outlier={"direct": probs})
-    with pytest.raises(InputError, match=r"one number of classes, at least two, for all methods; got \[2, 10\]"):
+    with pytest.raises(InputError, match="one number of classes, at least two, for all methods"):
         entropy_table({"float": (probs, target), "direct": (torch.full((1, 1, 2), 0.5), torch.tensor([0]))})
     with pytest.raises(InputError, match="bins: expected a positive whole number"):
         entropy_table({"float": (probs, target)}, bins=0)

@@ -167,5 +167,5 @@ def test_predictions_that_do_not_fit_are_refused_before_any_is_made(runs, monkey
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):
     others = tiny_runs(tmp_path, methods=("float",), samples=4, steps=3)
     mixed = replace(runs, folders=runs.folders | {"float": others.folders["float"]})
-    with pytest.raises(InputError, match=r"one value of samples to compare methods at; got 4 \(float\), 5 \(direct\)"):
+    with pytest.raises(InputError, match="one value of samples to compare methods at"):
         anytime_curves(mixed)

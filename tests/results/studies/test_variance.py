@@ -101,7 +101,7 @@ def test_a_network_without_a_temperature_is_named(runs):
     """One that is never wrong on its validation part."""
     sure = Part(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(2, 1, 1), torch.tensor([0, 1]))
     networks = NamedPredictions({name: Predictions(sure, sure) for name in ("float", "direct")})
-    with pytest.raises(InputError, match=r"recalibrate: .*; got of float, which end at the lower bound 0\.01"):
+    with pytest.raises(InputError, match="of float, which end at the lower bound"):
         paired_variances(networks, recalibrate=True, resamples=10)
     with pytest.raises(InputError, match="validation: expected"):
         paired_variances(NamedPredictions({"a": Predictions(sure), "b": Predictions(sure)}), recalibrate=True)
@@ -114,7 +114,7 @@ def test_dropconnect_is_named(tmp_path):
 
 def test_networks_that_cannot_be_compared_are_refused(runs):
     networks = runs.predictions()
-    with pytest.raises(InputError, match="at least two to compare; got only direct"):
+    with pytest.raises(InputError, match="at least two to compare"):
         paired_variances(networks.select(["direct"]))
     of = networks.first()["direct"]
     fewer = Predictions(Part(of.test.probs[:2], of.test.labels))
