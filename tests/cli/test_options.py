@@ -90,6 +90,8 @@ def test_the_help_of_a_comparison_has_the_options_of_all_its_methods_once(call):
     assert code == 0
     assert "Options of method float, direct, indirect, distill" in text
     assert text.count("--method.rule ") == 1
+    assert not re.search(r"--(method|seed|method\.layers) ", text)  # of one run
+    assert "`" not in text
     assert re.search(r"--method\.start .*\(indirect, distill\)\. \[default: 0\.5\]", text)
     code, text, _ = call("compare", "--methods", "float,direct", "--family=slayer,plif", "--help")
     assert "Options of method float, direct " in text

@@ -94,7 +94,7 @@ def test_all_recordings_are_read(small):
 def test_what_is_not_simulated_yet_is_made(small, monkeypatch):
     made = []
 
-    def simulate(part, data_dir):
+    def simulate(part, data_dir, progress):
         path = data_dir / f"{part}.safetensors"
         path.write_text("")
         made.append(path)

@@ -52,6 +52,15 @@ def test_recordings_are_made_once_and_kept(home, monkeypatch):
     assert torch.equal(again.labels, made.labels)
 
 
+def test_blocks_tell_progress_and_change_nothing(home, monkeypatch):
+    whole, told = simulated_recordings("train", home), []
+    cached("train", home).unlink()
+    monkeypatch.setattr("tsnn_uq.data.simulated_nmnist.BLOCK", 3)
+    blocks = simulated_recordings("train", home, progress=lambda *call: told.append(call))
+    assert torch.equal(blocks.words, whole.words)
+    assert told == [("nmnist-simulated train", done, 8) for done in (3, 6, 8)]
+
+
 def test_a_change_of_the_simulation_is_another_file(home, monkeypatch):
     simulated_recordings("test", home)
     old = cached("test", home)

@@ -238,10 +238,11 @@ def given_settings(words: list[str], own: Collection[str] = (), **chosen: str) -
         follow_names(kind, text)
         if text and kind in given:
             raise InputError(f"{kind}: expected once; got it twice")
-    for name in given:
+    for name, value in given.items():
         kind = ALIASES.get(name, (name,))[0]
         if kind in KINDS:
-            given[name] = follow(kind, str(given[name]))
+            given[name] = Text(follow(kind, value))
+            given[name].option = value.option
     return given
 
 
@@ -253,9 +254,13 @@ def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     from tsnn_uq.cli.output import OutputConsole
     from tsnn_uq.components import KINDS
     from tsnn_uq.experiments import make_settings
+    from tsnn_uq.experiments.plan import AXES
     from tsnn_uq.training import METHODS
 
-    named = ({"method": tuple(METHODS)} if "--methods" in own else {}) | _named_components(words)
+    named = _named_components(words)
+    if "--methods" in own:  # of a comparison, which has lists in place of some settings
+        named = {"method": tuple(METHODS)} | named
+        own = own | {option_of(name) for name in AXES}
     first = {kind: of[0] for kind, of in named.items()}
     settings = make_settings(first)
     console = OutputConsole(file=sys.stdout, width=None if sys.stdout.isatty() else 120)

@@ -120,7 +120,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _described(make: Callable[..., Any]) -> dict[str, str]:
-    """What the ``Args`` of a Google docstring, of a class also of its bases, say of each parameter."""
+    """What the ``Args`` of a Google docstring, of a class also of its bases, say of each parameter, without markup."""
     found: dict[str, str] = {}
     for one in reversed(inspect.getmro(make)) if inspect.isclass(make) else [make]:
         _, _, args = (inspect.cleandoc(one.__doc__ or "")).partition("Args:\n")
@@ -128,7 +128,7 @@ def _described(make: Callable[..., Any]) -> dict[str, str]:
         for entry in re.split(r"\n(?=    \w)", "\n" + section):
             name, colon, text = entry.strip().partition(":")
             if colon and name.isidentifier():
-                found[name] = " ".join(text.split()).rstrip(".")
+                found[name] = " ".join(text.split()).rstrip(".").replace("`", "")
     return found
 
 

@@ -196,18 +196,21 @@ def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str,
         for name, part in (("run", run), ("method", method)):
             if not isinstance(part, dict):
                 raise InputError(f"expected a table [{name}]; got {part!r}")
-        for name in flat(run):
-            axis = ALIASES.get(name, (name,))[0]
-            if axis in AXES:
-                raise InputError(f"[run]: expected no {name}; write {AXES[axis]} = ... above [run]")
-        return table, *_apart(run | {"method": method})
+        return table, *_apart({**run, **{f"method.{name}": value for name, value in method.items()}})
 
 
 def _apart(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of a run that are none of its method, and the options of `methods` by dotted names."""
+    """The settings of a run that are none of its method, and the options of `methods` by dotted names.
+
+    Raises:
+        InputError: a setting that is an axis of the grid.
+    """
     own, options = {}, {}
     for name, value in flat(settings).items():
         target = ALIASES.get(name, (name,))[0]
+        if target in AXES:
+            where = getattr(value, "option", "[run]")
+            raise InputError(f"{where}: expected no {name}; a comparison has {AXES[target]} (in a file above [run])")
         if target.startswith("method."):
             options[target] = typed("method", target, value, methods)
         else:
