@@ -42,7 +42,13 @@ SCRIPTS = {
 SLOW = {"README.md-1", "docs/posteriors.md-0", "docs/python.md-0"}
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+def slow_if(slow: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] * slow
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=name, marks=slow_if(Path(name).stem in LIBRARIES)) for name in SESSIONS]
+)
 def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for peer_name in LIBRARIES:
@@ -59,10 +65,7 @@ def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "example",
-    [
-        pytest.param(example, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
-        for name, example in SCRIPTS.items()
-    ],
+    [pytest.param(example, id=name, marks=slow_if(name in SLOW)) for name, example in SCRIPTS.items()],
 )
 def test_an_example_runs(example, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files

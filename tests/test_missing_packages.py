@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 import tsnn_uq
 from tests.test_docs import TEXTS, examples
 
+pytestmark = pytest.mark.slow
+
 NEEDS = {
     "import tsnn_uq.stopping": "scipy",
     "import tsnn_uq.components": "pydantic",

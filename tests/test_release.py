@@ -7,10 +7,13 @@ import subprocess
 import sys
 from zipfile import ZipFile
 
+import pytest
+
 from tests.helpers.checkout import need_folder
 from tsnn_uq import __version__
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(tmp_path):
     root = need_folder("pyproject.toml").parent
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):

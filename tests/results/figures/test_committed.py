@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parents[3] / "figures"
 LISTED = listed_figures()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTED)
 def test_a_committed_table_draws_a_figure_that_explains_itself(name: str) -> None:
     table = read_table(FOLDER / f"{name}.csv")
