@@ -151,11 +151,9 @@ def test_bad_pools_are_refused(arguments, message):
 
 @pytest.mark.parametrize("backend", ["dask", "ray"])
 def test_a_library_that_is_missing_is_told_with_how_to_have_it(backend, monkeypatch):
-    monkeypatch.setitem(sys.modules, LIBRARIES[backend], None)
-    with (
-        pytest.raises(InputError, match=rf"got {backend} without it; install it: pip install 'tsnn-uq\[{backend}\]'"),
-        open_pool(backend),
-    ):
+    monkeypatch.delitem(sys.modules, LIBRARIES[backend], raising=False)
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if "LastFinder" in repr(finder)])
+    with pytest.raises(InputError, match=rf"'tsnn-uq\[{backend}\]'"), open_pool(backend):
         pass
 
 
@@ -163,7 +161,7 @@ def test_no_scheduler_at_an_address_is_one_line(monkeypatch):
     need("dask")
     monkeypatch.setattr("tsnn_uq.experiments.runner.CONNECT_SECONDS", 0.5)
     with (
-        pytest.raises(InputError, match="address: expected that of a Dask scheduler"),
+        pytest.raises(InputError, match="address: expected a Dask scheduler"),
         open_pool("dask", address="tcp://127.0.0.1:1"),
     ):
         pass

@@ -43,8 +43,6 @@ __all__ = [
 Row = dict[str, Any]
 GOES_ON = "the same command resumes"
 HOUR_S = 3600.0
-
-
 CONNECT_SECONDS = 30
 OBJECT_BYTES = 128 * 2**20  # of Ray's shared memory; settings and rows are small
 # Dask's scheduler always serves HTTP: without an address on port 8787 (distributed 2024.8 to 2026.8), with a warning
@@ -109,7 +107,7 @@ def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -
 @contextmanager
 def _dask(jobs: int, address: str) -> Iterator[int]:
     """A cluster's client, and how many workers there are."""
-    distributed = _library("dask", "distributed")
+    distributed: Any = importlib.import_module("distributed")
     options = {"threads_per_worker": 1, "memory_limit": 0, **DASK_ON_LOOPBACK}  # a limit would end workers
     with ExitStack() as stack:
         try:
@@ -117,9 +115,7 @@ def _dask(jobs: int, address: str) -> Iterator[int]:
             client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
-            raise InputError(
-                f"address: expected that of a Dask scheduler with workers; got {address}: {error}"
-            ) from error
+            raise InputError(f"address: expected a Dask scheduler with workers; got {address}: {error}") from error
         yield sum(client.nthreads().values())
 
 
@@ -127,7 +123,7 @@ def _dask(jobs: int, address: str) -> Iterator[int]:
 def _ray(jobs: int, address: str) -> Iterator[int]:
     """A connection to a cluster, and how many workers there are."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    ray = _library("ray", "ray")
+    ray: Any = importlib.import_module("ray")
     local = {"num_cpus": jobs, "object_store_memory": OBJECT_BYTES, "include_dashboard": False}
     try:
         with nullcontext() if address else _ray_on_loopback():
@@ -135,7 +131,7 @@ def _ray(jobs: int, address: str) -> Iterator[int]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise InputError(f"address: expected that of a Ray cluster; got {address or 'local'}: {error}") from error
     try:
-        _library("ray", "ray.util.joblib").register_ray()
+        importlib.import_module("ray.util.joblib").register_ray()
         yield int(ray.cluster_resources()["CPU"])
     finally:
         ray.shutdown()
@@ -148,21 +144,13 @@ def _ray_on_loopback() -> Iterator[None]:
     Ray itself does so on macOS and Windows. It has no option for it, and it reads the environment's
     ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`` only when it is imported.
     """
-    constants = _library("ray", "ray._private.ray_constants")
+    constants: Any = importlib.import_module("ray._private.ray_constants")
     before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
     constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
     finally:
         constants.ENABLE_RAY_CLUSTER = before
-
-
-def _library(extra: str, name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        remedy = f"install it: pip install 'tsnn-uq[{extra}]'"
-        raise InputError(f"backend: expected one whose library is there; got {extra} without it; {remedy}") from error
 
 
 class Task(NamedTuple):
