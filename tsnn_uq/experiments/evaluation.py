@@ -20,7 +20,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.exchange import coding_of, from_nir, read_nir, to_nir, write_nir
 from tsnn_uq.experiments.inputs import load_test
 from tsnn_uq.experiments.settings import Context, Progress, Settings, silent
-from tsnn_uq.experiments.storage import PREDICTIONS, load_sized_network, read_predictions, seed_network
+from tsnn_uq.experiments.storage import PREDICTIONS, load_run, read_predictions, seed_network
 from tsnn_uq.metrics import functional as metrics
 from tsnn_uq.results.measure_predictions import evaluate, uncertainty
 from tsnn_uq.seeds import generator_for
@@ -93,7 +93,7 @@ def evaluate_run(
     Raises:
         InputError: no trained run in the folder, an unknown data set, or images of another size.
     """
-    (network, size), settings = load_sized_network(folder, context.device), Settings.load(folder / "config.toml")
+    network, settings, size = load_run(folder, context.device)
     stored = (folder / PREDICTIONS).exists()  # not in a shipped run
     as_stored = stored and not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
     name = settings.data.name if name is None else name
@@ -236,7 +236,7 @@ def cost_of_run(
     Raises:
         InputError: no trained run there, or an argument out of range.
     """
-    (network, size), settings = load_sized_network(folder), Settings.load(folder / "config.toml")
+    network, settings, size = load_run(folder)
     over_time = [settings.network.steps] if getattr(settings.network, "coding", "") == "events" else []
     example = torch.zeros(1, *over_time, *size["shape"])
     seed_network(network, settings.seed, "cost")
@@ -267,9 +267,9 @@ def export_run(folder: Path, path: Path, *, to: str = "nir") -> dict[str, Any]:
         InputError: no trained run there, an unknown format, or a layer that the format cannot say, with a remedy.
     """
     check_choice("to", to, FORMATS)
-    network, size = load_sized_network(folder)
+    network, settings, size = load_run(folder)
     graph = to_nir(network, size["shape"])
-    graph.metadata |= {"run": folder.resolve().name, "data": Settings.load(folder / "config.toml").data.name}
+    graph.metadata |= {"run": folder.resolve().name, "data": settings.data.name}
     write_nir(path, graph)
     return {name: type(node).__name__ for name, node in graph.nodes.items()}
 

@@ -37,7 +37,7 @@ __all__ = [
     "is_begun",
     "is_finished",
     "load_network",
-    "load_sized_network",
+    "load_run",
     "pretrained_folder",
     "pretrained_names",
     "read_config",
@@ -235,12 +235,12 @@ def seed_network(network: nn.Module, seed: int, purpose: str) -> None:
 
 
 def load_network(folder: str | Path, device: str = "cpu") -> nn.Module:
-    """The trained network of a run folder, in evaluation mode; arguments and errors as `load_sized_network`."""
-    return load_sized_network(folder, device)[0]
+    """The trained network of a run folder, in evaluation mode; arguments and errors as `load_run`."""
+    return load_run(folder, device)[0]
 
 
-def load_sized_network(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network of a run folder, and the ``shape`` of an input without time and number of ``classes``.
+def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, Settings, dict[str, Any]]:
+    """The trained network of a run, its settings, and ``shape`` of an input without time and number of ``classes``.
 
     Args:
         folder: the run's.
@@ -261,7 +261,7 @@ def load_sized_network(folder: str | Path, device: str = "cpu") -> tuple[nn.Modu
         network.load_state_dict(state)
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{folder}: expected weights of the network in config.toml; got others") from error
-    return network.eval(), header["size"]
+    return network.eval(), settings, header["size"]
 
 
 def pretrained_names() -> list[str]:

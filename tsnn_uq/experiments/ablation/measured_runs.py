@@ -11,7 +11,7 @@ from tsnn_uq import data
 from tsnn_uq.devices import use_threads
 from tsnn_uq.engine import Engine
 from tsnn_uq.experiments import Settings, predict, read_predictions
-from tsnn_uq.experiments.storage import load_sized_network
+from tsnn_uq.experiments.storage import load_run
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
@@ -59,7 +59,7 @@ def predict_run(
 ) -> Predictions:
     """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
     by_engine = config.method.name != "float"  # which is compiled for the processor
-    network, size = load_sized_network(folder, "cpu" if by_engine else config.device)
+    network, _, size = load_run(folder, "cpu" if by_engine else config.device)
     model = Engine(network, size["shape"]) if by_engine else network
     with use_threads(config.threads):
         outside = {
