@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny, without_time
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Context, Grid, run, sweep
+from tsnn_uq.experiments import Context, Grid, compare, run, sweep
 from tsnn_uq.experiments.comparison import do_plan
 from tsnn_uq.experiments.plan import Plan, place_grids, plan_reproduction
 from tsnn_uq.experiments.run import do_run
@@ -154,6 +154,18 @@ def test_a_failed_run_is_tried_twice_and_the_others_are_done(monkeypatch, tmp_pa
     monkeypatch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
     assert not do_plan(small(tmp_path)).failures
     assert len(pd.read_csv(tmp_path / "results.csv")) == 5
+
+
+def test_a_comparison_has_tables_of_what_could_be_done_and_raises_the_rest(without_figures, monkeypatch, tmp_path):
+    def fail_direct(config, *arguments, **options):
+        if config.method.name == "direct":
+            raise InputError("loss: expected a finite number")
+        return do_run(config, *arguments, **options)
+
+    monkeypatch.setattr(sys.modules["tsnn_uq.experiments.runner"], "do_run", fail_direct)
+    with pytest.raises(InputError, match="loss: expected a finite number"):
+        compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), tmp_path)
+    assert list(pd.read_csv(tmp_path / "results.csv")["method"]) == ["float"]
 
 
 def test_where_all_fail_nothing_is_written(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import select
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -41,6 +42,14 @@ def test_what_a_run_needs_is_in_an_earlier_wave():
     assert planned(others) == [others]
     assert planned(distilled) == [[tiny(seed=0), tiny(seed=1)], distilled]
     assert planned([]) == []
+
+
+def test_a_finished_run_needs_no_teacher_any_more(tmp_path):
+    distilled = tiny(method="distill")
+    row = run(distilled, tmp_path)
+    shutil.rmtree(tmp_path / tiny().name)
+    assert run(distilled, tmp_path) == row
+    assert names_in(tmp_path) == [distilled.name]
 
 
 def test_rows_do_not_depend_on_jobs_nor_on_the_order(tmp_path):
