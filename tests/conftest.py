@@ -77,9 +77,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            folder = item.path.parent
-            in_folder = folder != Path(__file__).parent and (folder / "conftest.py").exists()
-            item.add_marker(pytest.mark.xdist_group((folder if in_folder else item.path).name))
+            folders = (folder for folder in item.path.parents if folder != Path(__file__).parent)
+            shared = next((folder for folder in folders if (folder / "conftest.py").exists()), item.path)
+            item.add_marker(pytest.mark.xdist_group(shared.name))
 
 
 def pytest_collection_finish() -> None:
