@@ -61,20 +61,15 @@ def run_alone(tmp_path_factory):
     return run
 
 
-def test_the_metrics_need_torch_and_torchmetrics_alone(run_alone):
+def test_the_metrics_need_torch_and_torchmetrics_alone_and_the_rest_says_what_to_install(run_alone):
     door = examples(TEXTS["README.md"])[0]
     assert "tsnn_uq.metrics" in door
-    over_time = "print(metrics.over_time(metrics.accuracy, probs[:, None], labels).shape)"
-    done = run_alone("-c", f"{door}\n{over_time}")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 4
-
-
-def test_what_else_is_missing_is_one_line_that_says_how_to_install_it(run_alone):
     code = f"""
-import json, torch
-layer, batch = torch.nn.Linear(4, 2), (torch.rand(8, 4), torch.zeros(8).long())
+{door}
+print(metrics.over_time(metrics.accuracy, probs[:, None], labels).shape)
+import json
 from tsnn_uq.fast.compilers import is_installed
+layer, batch = torch.nn.Linear(4, 2), (torch.rand(8, 4), torch.zeros(8).long())
 found = {{}}
 for statement in {list(NEEDS)}:
     try:
@@ -90,7 +85,8 @@ except ModuleNotFoundError as error:
 """
     done = run_alone("-c", code)
     assert done.returncode == 0, done.stderr
-    found, others = done.stdout.splitlines()
+    *measured, found, others = done.stdout.splitlines()
+    assert len(measured) == 4
     assert others == "No module named 'pandas'"
     for statement, (message, is_import_error) in json.loads(found).items():
         assert "\n" not in message
