@@ -20,11 +20,11 @@ def main(
     masks: Annotated[str, typer.Option(help="Masks fixed over the time steps, redrawn at each, or both.")] = (
         "fixed,per-step"
     ),
-    inputs: Annotated[int, typer.Option(help="Test inputs to draw; 0 for all.")] = 0,
+    inputs: Annotated[int, typer.Option(help="Number of test inputs; 0 for all.")] = 0,
     repeats: Annotated[int, typer.Option(help="Random orders of the samples that are averaged.")] = 20,
     bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
 ) -> Drawing:
-    """Draw anytime curves: what fewer samples and fewer time steps cost, with fixed masks and with redrawn ones."""
+    """Draw accuracy and uncertainty against the number of samples and time steps, for fixed and redrawn masks."""
     table = anytime_curves(
         source, masks=names(masks), outlier=outlier, inputs=inputs or None, repeats=repeats, bins=bins
     )

@@ -18,14 +18,14 @@ from tsnn_uq.results.studies import Runs, corrupted_examples, corruption_curves
 def main(
     runs: Runs,
     kinds: Annotated[
-        str, typer.Option(help="Kinds of corruption, with commas; else all of CIFAR-10-C but frost.")
+        str, typer.Option(help="Kinds of corruption, separated by commas; by default all of CIFAR-10-C except frost.")
     ] = "",
     inputs: Annotated[
-        int, typer.Option(help="Test inputs to draw; 0 for all. Each corruption is a prediction.")
+        int, typer.Option(help="Number of test inputs; 0 for all. They are predicted for each corruption.")
     ] = 1000,
     samples: Annotated[int, typer.Option(help="Monte Carlo samples of each prediction.")] = 8,
     bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
-    example: Annotated[int, typer.Option(help="Which of the inputs is shown.")] = 0,
+    example: Annotated[int, typer.Option(help="Index of the displayed input.")] = 0,
 ) -> Drawing:
     """Draw error, calibration error, NLL and entropy against the severity of corruptions."""
     wanted, count = names(kinds) or list(CORRUPTIONS), inputs or None

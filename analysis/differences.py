@@ -1,4 +1,4 @@
-"""How much ternary networks differ from float ones, and how sure that is: posteriors of the differences."""
+"""Posteriors of the differences between ternary and float networks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def main(
     ],
     out: FigureFolder = None,
     measures: Annotated[
-        str, typer.Option(help="Columns of the results, with commas.")
+        str, typer.Option(help="Columns of the results, separated by commas.")
     ] = "accuracy,predictive_entropy,predictive_variance,ece",
     baseline: Annotated[str, typer.Option(help="Method that the others are compared with.")] = "float",
-    draws: Annotated[int, typer.Option(help="Draws of each of four chains.")] = 250,
-    warm_up: Annotated[int, typer.Option(help="Draws before them, which are dropped.")] = 100,
+    draws: Annotated[int, typer.Option(help="Draws per chain, of four chains.")] = 250,
+    warm_up: Annotated[int, typer.Option(help="Warm-up draws per chain, which are discarded.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
 ) -> None:
-    """Draw the posterior of each difference between a method and the baseline, with its region of equivalence."""
+    """Draw the posterior of each difference from the baseline, with regions of practical equivalence."""
     path, title = find_results(results)
     rows = read_results(path)
     comparison = compare_methods(rows, names(measures), seed=seed, baseline=baseline, draws=draws, warm_up=warm_up)

@@ -1,4 +1,4 @@
-"""The digits that networks are least sure of, and those they are surely wrong about."""
+"""The inputs that are most uncertain, and those that are most confidently wrong."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from tsnn_uq.results.studies import RunsOrPredictions, input_pictures, uncertain
 @figure_script("digits", variants=("by",))
 def main(
     source: RunsOrPredictions,
-    by: Annotated[str, typer.Option(help="Method whose uncertainty orders; else the first but the reference.")] = "",
-    count: Annotated[int, typer.Option(help="Inputs of either kind.")] = 8,
+    by: Annotated[
+        str, typer.Option(help="Method that orders the inputs; by default the first except the reference.")
+    ] = "",
+    count: Annotated[int, typer.Option(help="Number of inputs per kind.")] = 8,
 ) -> Drawing:
-    """Draw the most uncertain test inputs and the most confidently wrong ones, with each method's prediction."""
+    """Draw the most uncertain test inputs and the most confidently wrong ones, with the predictions of each method."""
     table = uncertain_inputs(source.predictions(), by=by, count=count)
     return digit_gallery, with_pictures(table, "input", input_pictures(source, table))
 

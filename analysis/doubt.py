@@ -1,4 +1,4 @@
-"""Whether float and ternary networks doubt where people doubt, on CIFAR-10's test images."""
+"""Uncertainty of float and ternary networks compared with that of people, on CIFAR-10's test images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def main(
     source: RunsOrPredictions,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the inputs, for the intervals.")] = 1000,
 ) -> Drawing:
-    """Draw how networks' entropy follows that of people's answers (CIFAR-10H), and the correlations."""
+    """Draw the entropy of networks against that of people's answers (CIFAR-10H), and the correlations."""
     networks = source.predictions()
     counts = next((of.answers for of in networks.first().values() if of.answers is not None), None)
     if counts is None:
         if networks.data != "cifar10":
-            wanted = "predictions of cifar10, whose test images people answered, or files with an array answers"
+            wanted = "predictions of cifar10, or files with an array answers"
             raise InputError(f"data: expected {wanted}; got {networks.data or 'neither'}")
         counts = human_answers(source.data_dir if isinstance(source, Runs) else None)
     table = compare_with_people(networks.pairs(), counts, resamples=resamples, seed=networks.seed)

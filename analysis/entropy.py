@@ -15,9 +15,9 @@ from tsnn_uq.results.studies import RunsOrPredictions, foreign_predictions
 @figure_script("entropy", variants=("outlier",))
 def main(
     source: RunsOrPredictions,
-    outlier: Annotated[str, typer.Option(help="Foreign data set to draw as well, e.g. fashion-mnist.")] = "",
+    outlier: Annotated[str, typer.Option(help="Additional foreign data set, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
-    """Draw the distributions of both uncertainties, methods side by side."""
+    """Draw the distributions of both uncertainties for each method."""
     foreign = foreign_predictions(source, outlier) if outlier else {}
     return entropy_histogram, entropy_table(source.predictions().pairs(), outlier=foreign)
 

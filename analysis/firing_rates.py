@@ -1,4 +1,4 @@
-"""What rarer spikes cost in accuracy and calibration, and what energy they save."""
+"""Accuracy, calibration and energy against the firing rate."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def main(
         typer.Argument(help="Folders that tsnn-uq compare wrote, one for each weight of a regularizer, such as rate."),
     ],
     out: FigureFolder = None,
-    inputs: Annotated[int, typer.Option(help="Test inputs whose spikes are counted.")] = 500,
+    inputs: Annotated[int, typer.Option(help="Number of test inputs on which spikes are counted.")] = 500,
     family: Family = "",
-    data: Annotated[str, typer.Option(help="Data set of the runs, where it is of a FILE.py:name.")] = "",
+    data: Annotated[str, typer.Option(help="Data set of the runs, if it is a FILE.py:name.")] = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Draw accuracy, calibration and energy against how often hidden neurons fire."""
+    """Draw accuracy, calibration and energy against the firing rate of hidden neurons."""
     follow_names("data", data)
     network = follow_names("network", family)
     comparisons = [require_runs(folder, family=network, data_dir=data_dir) for folder in folders]

@@ -1,4 +1,4 @@
-"""What ternary training changes: weights, sparsity, membrane potentials and spikes, float and ternary side by side."""
+"""Weights, sparsity, membrane potentials and spikes of float and ternary networks."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def main(
         str,
         typer.Option(help="weights, by the code each gets; sparsity, of weights and spikes; potentials; or raster."),
     ] = "weights",
-    inputs: Annotated[int, typer.Option(help="Test inputs that sparsity and potentials are measured on.")] = 500,
-    index: Annotated[int, typer.Option(help="Test input whose spikes the raster shows.")] = 0,
+    inputs: Annotated[int, typer.Option(help="Number of test inputs for sparsity and potentials.")] = 500,
+    index: Annotated[int, typer.Option(help="Index of the test input of the raster.")] = 0,
 ) -> Drawing:
-    """Draw what became of the weights in ternary training, or of what goes on inside the networks."""
+    """Draw weights by their ternary codes, or the activity of the networks."""
     study, plot = SHOWN[check_choice("show", show, SHOWN)]
     options = {"sparsity": {"inputs": inputs}, "potentials": {"inputs": inputs}, "raster": {"index": index}}
     table = study(runs, **options.get(show, {}))

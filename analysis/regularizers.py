@@ -1,4 +1,4 @@
-"""What uncertainty terms in the loss do, from a table that `tsnn-uq ablation` wrote."""
+"""The effect of uncertainty terms in the loss, from a table of `tsnn-uq ablation`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def main(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="screening.csv or finals.csv.")],
     out: FigureFolder = None,
     calibration: Annotated[
-        str, typer.Option(help="temperature: set on the validation split; none: as the networks are.")
+        str, typer.Option(help="temperature: fitted to the validation split; none: uncalibrated.")
     ] = "temperature",
 ) -> None:
-    """Draw accuracy, variance, calibration and out-of-distribution detection with each term and without."""
+    """Draw accuracy, variance, calibration and out-of-distribution detection with and without each term."""
     numbers = ablation_table(read_stage(table), calibration=calibration)
     variant = "" if calibration == "temperature" else f"-{calibration}"
     name = f"regularizers-{table.stem}{variant}-{seeds_name(numbers)}"

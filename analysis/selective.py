@@ -1,4 +1,4 @@
-"""Selective prediction of float and ternary networks, and how well their uncertainty tells foreign inputs."""
+"""Selective prediction and detection of foreign inputs by float and ternary networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsnn_uq.results.studies import RunsOrPredictions, foreign_predictions
 def main(
     source: RunsOrPredictions,
     score: Annotated[str, typer.Option(help=f"Uncertainty: {', '.join(SCORES)}.")] = "predictive-entropy",
-    outlier: Annotated[str, typer.Option(help="Foreign data set to tell from the own, e.g. fashion-mnist.")] = "",
+    outlier: Annotated[str, typer.Option(help="Foreign data set to detect, e.g. fashion-mnist.")] = "",
 ) -> Drawing:
     """Draw risk-coverage curves and, with --outlier, ROC curves of out-of-distribution detection."""
     foreign = foreign_predictions(source, outlier) if outlier else {}

@@ -20,9 +20,11 @@ def main(
     rotate: Annotated[str, typer.Option(help="Angles in degrees; empty for none.")] = "0,30,60,90,120,150,180",
     noise: Annotated[str, typer.Option(help="Sigmas of the noise, 1 is the full intensity.")] = "0,0.2,0.4,0.6,0.8,1",
     blur: Annotated[str, typer.Option(help="Sigmas of the blur in pixels.")] = "0,0.5,1,1.5,2,2.5,3",
-    inputs: Annotated[int, typer.Option(help="Test inputs to draw; 0 for all. Each amount is a prediction.")] = 1000,
+    inputs: Annotated[
+        int, typer.Option(help="Number of test inputs; 0 for all. They are predicted for each amount.")
+    ] = 1000,
     bins: Annotated[int, typer.Option(help="Bins of the calibration error.")] = 15,
-    example: Annotated[int, typer.Option(help="Which of the inputs is shown.")] = 0,
+    example: Annotated[int, typer.Option(help="Index of the displayed input.")] = 0,
 ) -> Drawing:
     """Draw accuracy, predictive entropy and calibration error against rotation, noise and blur."""
     amounts = {name: numbers(name, text) for name, text in (("rotate", rotate), ("noise", noise), ("blur", blur))}
@@ -38,7 +40,7 @@ def numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in names(text)]
     except ValueError as error:
-        raise InputError(f"{option}: expected numbers with commas, such as 0,30,60; got {text!r}") from error
+        raise InputError(f"{option}: expected numbers separated by commas, such as 0,30,60; got {text!r}") from error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stopping early with a promise saves, loses and costs, for float and ternary networks."""
+"""Early stopping with guarantees: steps saved, accuracy lost and energy, for float and ternary networks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tsnn_uq.results.studies import RunsOrPredictions, stopping_curves
 @figure_script("stopping")
 def main(
     source: RunsOrPredictions,
-    delta: Annotated[float, typer.Option(help="Probability with which a promised loss may be exceeded.")] = 0.05,
-    inputs: Annotated[int, typer.Option(help="Inputs of the validation and of the test part to use; 0 for all.")] = 0,
+    delta: Annotated[float, typer.Option(help="Probability of exceeding the promised loss.")] = 0.05,
+    inputs: Annotated[int, typer.Option(help="Number of validation and of test inputs; 0 for all.")] = 0,
 ) -> Drawing:
-    """Draw what is lost and covered against the steps saved, and the energy of a decision against what it may lose."""
+    """Draw accuracy lost and coverage against steps saved, and energy per decision against the promised loss."""
     table = stopping_curves(source, delta=delta, inputs=inputs or None)
     return stopping_figure, table
 

@@ -1,4 +1,4 @@
-"""Accuracy and uncertainty against storage, FLOPs and energy, from a table of results; and what more samples cost."""
+"""Accuracy and uncertainty against storage, FLOPs, energy and the number of samples, from a table of results."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ def main(
     ],
     out: FigureFolder = None,
     measures: Annotated[
-        str, typer.Option(help="With commas: accuracy, ece, nll, brier, predictive-entropy, mutual-information, ...")
+        str,
+        typer.Option(
+            help="Separated by commas: accuracy, ece, nll, brier, predictive-entropy, mutual-information, ..."
+        ),
     ] = "accuracy,ece,predictive-entropy",
-    data: Annotated[str, typer.Option(help="Data set to draw, where the table has several.")] = "",
+    data: Annotated[str, typer.Option(help="Data set to draw, if the table has several.")] = "",
 ) -> None:
-    """Draw what networks achieve against what they cost, and which of them no other beats.
+    """Draw measures of networks against their costs, with the Pareto front.
 
-    Of a comparison's folder, the energy of predictions of 1, 2, 4, ... Monte Carlo samples is drawn as well.
+    For the folder of a comparison, measures against the energy of 1, 2, 4, ... Monte Carlo samples are drawn as well.
     """
     _, title = find_results(results)
     folder = figure_folder(out, results)

@@ -1,4 +1,4 @@
-"""Monte Carlo variance of ternary networks against the float network's, on the same inputs."""
+"""Monte Carlo variance of ternary networks against that of the float network, on the same inputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(
     ] = "one",
     resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
 ) -> Drawing:
-    """Draw each input's variance against the reference's, and the paired difference of the means by class."""
+    """Draw the variance of each input against that of the reference, and the paired difference of means by class."""
     check_choice("temperature", temperature, ("one", "fitted"))
     table = paired_variances(networks, recalibrate=temperature == "fitted", resamples=resamples)
     return variance_scatter, variance_table(table)

@@ -34,7 +34,7 @@ def test_it_writes_one_file(call, monkeypatch, tmp_path):
 def test_a_folder_without_runs_is_one_line_and_code_2(call, tmp_path):
     code, _, error = call(tmp_path, "--out", tmp_path / "report.html")
     assert code == 2
-    assert error.startswith(f"tsnn-uq: {tmp_path}: expected the folder of a comparison")
+    assert error.startswith(f"tsnn-uq: {tmp_path}: expected a folder with finished runs")
     assert len(error.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -25,7 +25,7 @@ __all__ = ["negative_elbo"]
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
-class _Unread(Messenger):
+class _PlaceholderDraws(Messenger):
     """Replaces draws at latent sites by zeros."""
 
     def _pyro_sample(self, msg: Any) -> None:
@@ -77,7 +77,7 @@ def negative_elbo(
         else:
             pyro.factor("target", -inputs * criterion(logits, target))
 
-    with _Unread():
+    with _PlaceholderDraws():
         guided = poutine.trace(guide).get_trace()
     modelled = poutine.trace(poutine.replay(model, trace=guided)).get_trace()
     modelled.compute_log_prob(site_filter=lambda name, _: name == "target")

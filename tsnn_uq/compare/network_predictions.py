@@ -83,7 +83,7 @@ class Inputs(NamedTuple):
 
         def opened(name: str, data: Data | Source, labelled: bool) -> Source:
             source = open_data(name, data, batch_dim=reading.batch_dim, labelled=labelled, finite=True)
-            return source if source.tensors is not None else _Pinned(name, source, reading.batch_size)
+            return source if source.tensors is not None else _FixedBatches(name, source, reading.batch_size)
 
         def maybe(name: str, data: Data | Source | None) -> Source | None:
             return None if data is None else opened(name, data, True)
@@ -92,7 +92,7 @@ class Inputs(NamedTuple):
         return cls(opened("test", test, True), maybe("validation", validation), maybe("train", train), others)
 
 
-class _Pinned(Repeated):
+class _FixedBatches(Repeated):
     """Data that are always iterated in the same batches, so that a change of their order is detected."""
 
     def __init__(self, argument: str, source: Source, batch_size: int) -> None:
@@ -155,7 +155,7 @@ def predict_parts(network: Network, inputs: Inputs, reading: Reading) -> tuple[P
         parts.get("validation"),
         foreign,
         features.get("train"),
-        inputs=_shown(inputs.test, reading.batch_dim),
+        inputs=_inputs_to_show(inputs.test, reading.batch_dim),
         costs=costs,
     )
     return found, left_out
@@ -235,7 +235,7 @@ class _Predictor:
         return {name: float(getattr(total, name)) for name in ("sparsity", "storage_bytes", "flops", "energy_pj")}
 
 
-def _shown(source: Source, batch_dim: int) -> Tensor | None:
+def _inputs_to_show(source: Source, batch_dim: int) -> Tensor | None:
     """The inputs to show in figures, if they are images."""
     first = source.first(1)
     if batch_dim or first.dim() not in (3, 4) or first.nbytes * source.count > OVER_TIME_BYTES:

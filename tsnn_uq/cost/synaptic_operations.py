@@ -119,7 +119,7 @@ def _count_call(layer: Any, inputs: Tensor, output: Tensor) -> _Call:
     by_spikes = None
     if value is not None:
         active = (inputs != 0).reshape(-1, *inputs.shape[-axes:]).to(layer.weight)
-        uses = torch.stack([_uses(layer, active, weight) for weight in weights], dim=-1)
+        uses = torch.stack([_count_pairs(layer, active, weight) for weight in weights], dim=-1)
         by_spikes = uses.round().long().reshape(*places, 2)
     return _Call(value, by_spikes, dense.round().long().expand(*places, 2))
 
@@ -133,7 +133,7 @@ def _spike_value(inputs: Tensor) -> float | None:
     return low.item() if low == high else None
 
 
-def _uses(layer: Any, active: Tensor, weight: Tensor) -> Tensor:
+def _count_pairs(layer: Any, active: Tensor, weight: Tensor) -> Tensor:
     """Number of times that a 1 in binary inputs [n, ...] meets a 1 in a binary `weight`, float64 [n]."""
     if not is_conv("", layer):
         return active.double() @ weight.sum(0, dtype=torch.float64)

@@ -136,10 +136,10 @@ def _glass_blur(images: Tensor, glass: tuple[float, int, int], generator: Genera
 
 
 def _motion_blur(images: Tensor, motion: tuple[int, float], generator: Generator) -> Tensor:
-    return _smeared(images, *motion, _uniform(len(images), -45, 45, generator))
+    return _directional_blur(images, *motion, _uniform(len(images), -45, 45, generator))
 
 
-def _smeared(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor:
+def _directional_blur(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor:
     """Blur by half a Gaussian along a direction [N], clockwise from the right, over 2 radius + 1 pixels."""
     count, _, height, width = images.shape
     weights = torch.exp(-0.5 * (torch.arange(2 * radius + 1) / sigma) ** 2)
@@ -173,7 +173,7 @@ def _snow(images: Tensor, snow: tuple[float, float, float, float, int, float, fl
     count, _, height, width = images.shape
     flakes = _magnified(mean + sigma * torch.randn(count, 1, height, width, generator=generator), zoom)
     flakes = flakes.masked_fill(flakes < threshold, 0).clamp(0, 1)
-    flakes = _smeared(flakes, radius, blur, _uniform(count, -135, -45, generator))
+    flakes = _directional_blur(flakes, radius, blur, _uniform(count, -135, -45, generator))
     pale = torch.maximum(images, 1.5 * _grey(images) + 0.5)
     return (share * images + (1 - share) * pale + flakes + flakes.flip(-2, -1)).clamp(0, 1)
 
@@ -250,7 +250,7 @@ def _pixelated(images: Tensor, share: float, _: Generator) -> Tensor:
     height, width = images.shape[2:]
     small = max(int(width * share), 1), max(int(height * share), 1)
     box = Image.Resampling.BOX
-    return _each(images, lambda picture: picture.resize(small, box).resize((width, height), box))
+    return _with_pillow(images, lambda picture: picture.resize(small, box).resize((width, height), box))
 
 
 def _jpeg(images: Tensor, quality: int, _: Generator) -> Tensor:
@@ -261,10 +261,10 @@ def _jpeg(images: Tensor, quality: int, _: Generator) -> Tensor:
         picture.save(file, "JPEG", quality=quality)
         return Image.open(file)
 
-    return _each(images, packed)
+    return _with_pillow(images, packed)
 
 
-def _each(images: Tensor, change: Callable[[Any], Any]) -> Tensor:
+def _with_pillow(images: Tensor, change: Callable[[Any], Any]) -> Tensor:
     """Apply `change` to each image as a Pillow image of 8 bits a value."""
     from PIL import Image
 
@@ -312,7 +312,7 @@ def _striped(images: Tensor, share: float, _: Generator) -> Tensor:
 
 def _dotted_line(images: Tensor, gap: int, generator: Generator) -> Tensor:
     """Draw a dotted line from left to right, with gaps as long as the dots."""
-    return _drawn(images, generator, lambda column, slope, start: start + slope * column, gap)
+    return _draw_line(images, generator, lambda column, slope, start: start + slope * column, gap)
 
 
 def _zigzag(images: Tensor, amplitude: int, generator: Generator) -> Tensor:
@@ -322,10 +322,10 @@ def _zigzag(images: Tensor, amplitude: int, generator: Generator) -> Tensor:
         phase = column % (4 * amplitude)
         return start + slope * column + (phase - 2 * amplitude).abs() - amplitude
 
-    return _drawn(images, generator, height, 0)
+    return _draw_line(images, generator, height, 0)
 
 
-def _drawn(
+def _draw_line(
     images: Tensor, generator: Generator, height: Callable[[Tensor, Tensor, Tensor], Tensor], gap: int
 ) -> Tensor:
     """Draw a white line, a pixel wide and antialiased, between random points on the left and right edges."""

@@ -110,7 +110,7 @@ def simulated_recordings(
 
 def cached(part: Literal["train", "test"], data_dir: str | Path | None = None) -> Path | None:
     """The path of the cached recordings of a part, or None."""
-    return next((path for path in _places(part, data_dir) if path.is_file()), None)
+    return next((path for path in _cache_paths(part, data_dir) if path.is_file()), None)
 
 
 def _settings(part: Literal["train", "test"]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _settings(part: Literal["train", "test"]) -> dict[str, Any]:
     return {"version": VERSION, "seed": SEED, "images": images.sha256, "labels": labels.sha256, **simulation}
 
 
-def _places(part: Literal["train", "test"], data_dir: str | Path | None) -> list[Path]:
+def _cache_paths(part: Literal["train", "test"], data_dir: str | Path | None) -> list[Path]:
     import pooch
 
     # The settings are too many for a file name, so it has their hash; the file's header has all of them.
@@ -131,7 +131,7 @@ def _places(part: Literal["train", "test"], data_dir: str | Path | None) -> list
     return [folder / "cache" / f"{NAME}-{part}-{digest}.safetensors" for folder in folders]
 
 
-def _writable(places: list[Path]) -> Path:
+def _writable_path(places: list[Path]) -> Path:
     for path in places[:-1]:
         data = path.parent.parent
         if data.is_dir() and not data.stat().st_mode & S_IWUSR:
@@ -150,7 +150,7 @@ def _simulate(part: Literal["train", "test"], data_dir: str | Path | None, progr
 
     from tsnn_uq.data.event_camera import Camera, Sensor, record
 
-    path = _writable(_places(part, data_dir))
+    path = _writable_path(_cache_paths(part, data_dir))
     mnist = read_part(SOURCES["mnist"], part, data_dir)
     pooch.get_logger().info("simulating %d recordings, once, into %s", len(mnist), path)
     images = (255 * mnist.images[:, 0]).round().to(torch.uint8).numpy()

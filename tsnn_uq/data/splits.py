@@ -104,7 +104,7 @@ def load(
         >>> len(splits.train), len(splits.validation), len(splits.test), list(splits.test.images.shape)
         (1257, 180, 360, [360, 1, 8, 8])
     """
-    windows = _check(name, bin_ms, steps, skip_bad)
+    windows = _checked_windows(name, bin_ms, steps, skip_bad)
     rest, test = (_part(name, part, data_dir, windows, skip_bad) for part in PARTS)
     if validation is None:
         validation = VALIDATION.get(rest.name, VALIDATION_ELSE)
@@ -150,7 +150,7 @@ def load_test(
         'digits:noise=0.5'
     """
     base, colon, shift = name.partition(":")
-    windows = _check(base, bin_ms, steps, skip_bad, also=(*SOURCES, "noise"))
+    windows = _checked_windows(base, bin_ms, steps, skip_bad, also=(*SOURCES, "noise"))
     if colon:
         parse_shift(shift)  # raises before anything is read or downloaded
         if base in EVENT_SETS:
@@ -187,12 +187,12 @@ def load_all(
         >>> len(load_all("digits"))
         1797
     """
-    windows = _check(name, bin_ms, steps, skip_bad)
+    windows = _checked_windows(name, bin_ms, steps, skip_bad)
     train, test = (_part(name, part, data_dir, windows, skip_bad) for part in PARTS)
     return _whole(train).joined(_whole(test))
 
 
-def _check(
+def _checked_windows(
     name: str, bin_ms: float | None, steps: int | None, skip_bad: bool, *, also: Collection[str] = ()
 ) -> Windows:
     """Check the name and the arguments given with it, and return the time windows."""

@@ -46,7 +46,7 @@ class Items(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:  # type: ignore[override]
         """An input and its label."""
-        return _item(self.items[index])
+        return _read_item(self.items[index])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ def as_splits(given: Any, name: str) -> Splits:
     if not isinstance(given, Mapping) or set(given) != set(PARTS):
         what = sorted(given) if isinstance(given, Mapping) else describe(given)
         raise InputError(f"data: expected tsnn_uq.data.Splits or a dictionary of {', '.join(PARTS)}; got {what}")
-    found = {part: _opened(part, given[part]) for part in PARTS}
+    found = {part: _read_part(part, given[part]) for part in PARTS}
     classes = 1 + max(int(labels.max()) for _, labels, _ in found.values())
     shapes = set().union(*(shapes for _, _, shapes in found.values()))
     if len(shapes) > 1:
@@ -101,7 +101,7 @@ def as_splits(given: Any, name: str) -> Splits:
     return Splits(made["train"], made["validation"], made["test"], name)
 
 
-def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
+def _read_part(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
     """Inputs [N, ...] of a part, or its Dataset of pairs; labels [N]; and the set of input shapes.
 
     A Dataset is read once for labels and shapes.
@@ -113,7 +113,7 @@ def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
             count, shapes = len(inputs), {tuple(inputs.shape[1:])}
         else:
             inputs, count = part, len(part)
-            seen = [(tuple(one.shape), label) for one, label in (_item(part[index]) for index in range(count))]
+            seen = [(tuple(one.shape), label) for one, label in (_read_item(part[index]) for index in range(count))]
             labels, shapes = torch.tensor([label for _, label in seen]), {shape for shape, _ in seen}
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         wanted = "(inputs, labels) or a torch Dataset of inputs of one shape and labels"
@@ -123,6 +123,6 @@ def _opened(name: str, part: Any) -> tuple[Any, Tensor, set[tuple[int, ...]]]:
     return inputs, labels, shapes
 
 
-def _item(pair: Any) -> tuple[Tensor, int]:
+def _read_item(pair: Any) -> tuple[Tensor, int]:
     one, label = pair
     return torch.as_tensor(one).float(), int(label)

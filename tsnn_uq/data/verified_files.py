@@ -74,7 +74,7 @@ def locate(name: str, data_dir: str | Path | None = None) -> list[Located]:
     Raises:
         InputError: `name` is unknown.
     """
-    return [_search(source, file, data_folder(data_dir))[0] for source in _sources(name) for file in source.files]
+    return [_find_file(source, file, data_folder(data_dir))[0] for source in _sources(name) for file in source.files]
 
 
 def fetch(name: str, data_dir: str | Path | None = None, progress: Progress = silent) -> list[Path]:
@@ -103,7 +103,7 @@ def obtain(
         InputError: the file is damaged (it is not replaced, since it is the user's), or the download failed.
     """
     folder = data_folder(data_dir)
-    found, content = _search(source, file, folder)
+    found, content = _find_file(source, file, folder)
     if found.state == "damaged":
         raise InputError(found.problem)
     if found.path is not None:
@@ -131,7 +131,7 @@ def _candidates(source: Source, file: File, folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _search(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
+def _find_file(source: Source, file: File, folder: Path) -> tuple[Located, bytes]:
     """The file's record, and its content if it is verified (so that loading reads and hashes it only once)."""
     others = {entry.sha256 for other in SOURCES.values() if other.name != source.name for entry in other.files}
     result = Located(file, None, "missing")

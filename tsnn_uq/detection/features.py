@@ -78,7 +78,7 @@ def hidden_features(
     check_choice("layer", name, [name for name, _ in network.named_modules()])
     hidden, scores, labels = [], [], []
     with evaluated(network, seed):
-        taking = _Taking(network, name, reads=layer is None, output=output, reset=reset)
+        taking = _LayerRecorder(network, name, reads=layer is None, output=output, reset=reset)
         timing = taking.timing(source)
         for batch in source.in_order(batch_size):
             means, outputs = taking.run(batch.inputs, lambda call: timing.over_time(call).float().mean(0))
@@ -110,7 +110,7 @@ def _last_with_weights(network: nn.Module) -> str:
     return names[-1]
 
 
-class _Taking:
+class _LayerRecorder:
     """Runs a network and records the outputs, or the inputs, of one of its layers."""
 
     def __init__(

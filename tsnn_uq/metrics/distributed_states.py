@@ -41,7 +41,7 @@ def align_states(
     forms = torch.stack([_form(state) for state in states.values()]).to(device)
     of_all = torch.stack([*gather(forms)]).tolist()  # [processes, states, form]
     pairs = zip(states.items(), zip(*of_all, strict=True), strict=True)
-    return {name: _formed(name, state, of_one, device) for (name, state), of_one in pairs}
+    return {name: _in_form(name, state, of_one, device) for (name, state), of_one in pairs}
 
 
 def _filled(parts: list[Tensor]) -> list[Tensor]:
@@ -59,7 +59,7 @@ def _form(state: State) -> Tensor:
     return torch.tensor([seen, _DTYPES.index(dtype), len(shape), *shape, *[0] * (_AXES - len(shape))])
 
 
-def _formed(name: str, state: State, forms: Sequence[list[int]], device: torch.device) -> State:
+def _in_form(name: str, state: State, forms: Sequence[list[int]], device: torch.device) -> State:
     """The state in the form of the states that hold data."""
     full = [form for form in forms if form[0]]
     if not full:

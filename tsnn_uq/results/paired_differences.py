@@ -93,7 +93,7 @@ def paired_differences(
     return pd.concat(tables, ignore_index=True)
 
 
-class _Prepared(NamedTuple):
+class _PerInputValues(NamedTuple):
     """Values of each test input from which the measures of resamples are computed."""
 
     values: Tensor  #: the measures of `_PER_INPUT` [N, measures]
@@ -102,7 +102,7 @@ class _Prepared(NamedTuple):
     wrong: Tensor  #: 1 if the prediction is wrong [N]
 
 
-def _prepared(one: Predictions, bins: int) -> _Prepared:
+def _prepared(one: Predictions, bins: int) -> _PerInputValues:
     probs, labels = one.test.pair
     values = torch.stack([measure(probs, labels).double() for measure in _PER_INPUT.values()], dim=-1)
     confidence, predicted = probs.mean(0).max(-1)
@@ -110,21 +110,21 @@ def _prepared(one: Predictions, bins: int) -> _Prepared:
     gaps = torch.zeros(len(labels), bins, dtype=torch.float64)
     gaps.scatter_(1, bin_numbers(confidence, bins)[:, None], (confidence.double() - 1 + wrong)[:, None])
     rank = metrics.predictive_entropy(probs, reduction="none").unique(return_inverse=True)[1]
-    return _Prepared(values, gaps, rank, wrong)
+    return _PerInputValues(values, gaps, rank, wrong)
 
 
-def _measured(members: Sequence[_Prepared], weights: Tensor) -> Tensor:
+def _measured(members: Sequence[_PerInputValues], weights: Tensor) -> Tensor:
     """All measures, averaged over seeds, of R test sets with `weights` [R, N] copies of each input: [R, measures]."""
     count = weights.shape[1]
     found = []
     for one in members:
         errors = (weights @ one.gaps).abs().sum(1, keepdim=True)
         found.append(torch.cat([weights @ one.values, errors], dim=1) / count)
-        found[-1] = torch.cat([found[-1], _areas(one, weights)[:, None]], dim=1)
+        found[-1] = torch.cat([found[-1], _resampled_aurc(one, weights)[:, None]], dim=1)
     return torch.stack(found).mean(0)
 
 
-def _areas(one: _Prepared, weights: Tensor) -> Tensor:
+def _resampled_aurc(one: _PerInputValues, weights: Tensor) -> Tensor:
     """`tsnn_uq.metrics.functional.aurc` of each of R test sets, with predictive entropy as the score, float64 [R]."""
     accepted = torch.arange(1, weights.shape[1] + 1, dtype=torch.float64)
     areas = []

@@ -256,7 +256,7 @@ class NamedPredictions:
     def _require_same_inputs(self) -> None:
         first, *others = [(name, one) for name, of in self.members.items() for one in of]
         for name, one in others:
-            for part, ours, theirs in _in_both(first[1], one):
+            for part, ours, theirs in _shared_parts(first[1], one):
                 if len(ours) != len(theirs):
                     raise InputError(
                         f"{name}: expected the {len(ours):,} {part} inputs of {first[0]}; got {len(theirs):,}"
@@ -354,7 +354,7 @@ class NamedPredictions:
         return {one: of.foreign[name] for one, of in self.first().items() if name in of.foreign}
 
 
-def _in_both(first: Predictions, second: Predictions) -> list[tuple[str, Tensor, Tensor]]:
+def _shared_parts(first: Predictions, second: Predictions) -> list[tuple[str, Tensor, Tensor]]:
     """Pairs of tensors that must match: labels of the test inputs, and first samples of shared foreign sets."""
     pairs = [("test", first.test.pair[1], second.test.pair[1])]
     shared = [name for name in first.foreign if name in second.foreign]

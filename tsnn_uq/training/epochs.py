@@ -69,7 +69,7 @@ class Epochs(Source):
 
     def batches(self, step: int, epochs: int) -> Iterator[Batch]:
         """The batches of all steps from `step` to the end of the last epoch."""
-        take = self._taken if isinstance(self.source, Indexed) else self._loaded
+        take = self._tensor_batches if isinstance(self.source, Indexed) else self._loader_batches
         for number, batch in enumerate(take(step, epochs), start=step):
             moved = batch.to(self.device)
             yield moved if self.augment is None else moved._replace(inputs=self._augmented(moved.inputs, number))
@@ -86,13 +86,13 @@ class Epochs(Source):
         parts = list(order.split(self.batch_size))
         return [*parts[:-2], torch.cat(parts[-2:])] if self.joined else parts
 
-    def _taken(self, step: int, epochs: int) -> Iterator[Batch]:
+    def _tensor_batches(self, step: int, epochs: int) -> Iterator[Batch]:
         assert isinstance(self.source, Indexed)
         parts: Iterator[Tensor] = (part for epoch in range(step // self.steps, epochs) for part in self._order(epoch))
         parts = islice(parts, step % self.steps, None)
         return self.source.take((part, derive_seed(self.seed, "items", k)) for k, part in enumerate(parts, start=step))
 
-    def _loaded(self, step: int, epochs: int) -> Iterator[Batch]:
+    def _loader_batches(self, step: int, epochs: int) -> Iterator[Batch]:
         assert isinstance(self.source, Loaded)
         for epoch in range(step // self.steps, epochs):
             number = inputs = 0

@@ -90,7 +90,7 @@ def test_what_was_trained_run_by_run_is_reported_too(comparison, unrendered, tmp
 
 
 def test_bad_folders_are_refused(comparison, tmp_path):
-    with pytest.raises(InputError, match="expected the folder of a comparison"):
+    with pytest.raises(InputError, match="expected a folder with finished runs"):
         read_folder(tmp_path / "absent")
     with pytest.raises(InputError, match="got a folder without one"):
         read_folder(tmp_path)

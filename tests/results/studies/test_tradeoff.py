@@ -51,7 +51,7 @@ def test_data_sets_are_not_mixed(tmp_path):
     rows = pd.read_csv(RESULTS / "mnist-fc.csv")
     path = tmp_path / "two.csv"
     pd.concat([rows, rows.assign(dataset="fashion-mnist")]).to_csv(path, index=False)
-    with pytest.raises(InputError, match="data: expected the one to draw, of fashion-mnist"):
+    with pytest.raises(InputError, match="data: expected one of fashion-mnist"):
         tradeoffs(path)
     assert set(tradeoffs(path, data="mnist")["dataset"]) == {"mnist"}
     with pytest.raises(InputError, match="data: expected one of"):

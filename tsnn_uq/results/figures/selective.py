@@ -73,13 +73,13 @@ def selective_table(
 
     for name in outlier or ():
         check_choice("outlier", name, predictions)
-    tables = [_risks(method, *predictions[method], score) for method in in_order(predictions)]
+    tables = [_risk_rows(method, *predictions[method], score) for method in in_order(predictions)]
     if outlier:
-        tables += [_rates(method, predictions[method][0], outlier[method], score) for method in in_order(outlier)]
+        tables += [_roc_rows(method, predictions[method][0], outlier[method], score) for method in in_order(outlier)]
     return pd.concat(tables, ignore_index=True).assign(score=score)
 
 
-def _risks(method: str, probs: Array, labels: Array, score: str) -> DataFrame:
+def _risk_rows(method: str, probs: Array, labels: Array, score: str) -> DataFrame:
     import pandas as pd
 
     probs, target = as_tensor(probs), as_tensor(labels)
@@ -102,7 +102,7 @@ def _risks(method: str, probs: Array, labels: Array, score: str) -> DataFrame:
     return pd.DataFrame(columns)
 
 
-def _rates(method: str, probs: Array, outlier: Array, score: str) -> DataFrame:
+def _roc_rows(method: str, probs: Array, outlier: Array, score: str) -> DataFrame:
     import pandas as pd
     from sklearn.metrics import roc_curve
 
@@ -181,7 +181,7 @@ def selective_curves(table: DataFrame) -> Figure:
             figure,
             table,
             f"{'Left: e' if roc else 'E'}rrors among the inputs that are answered when only those of least "
-            f"{_said(table['score'].iloc[0])} are; coverage is their share of all inputs, and a curve at 0 "
+            f"{_score_name(table['score'].iloc[0])} are; coverage is their share of all inputs, and a curve at 0 "
             "has no errors.",
             "AURC is the area under the curve (Geifman and El-Yaniv 2017), AUGRC its generalized form (Traub et al. "
             "2024); less is better.",
@@ -190,7 +190,7 @@ def selective_curves(table: DataFrame) -> Figure:
     return figure
 
 
-def _said(score: str) -> str:
+def _score_name(score: str) -> str:
     """Name of an uncertainty in a sentence."""
     return "one minus the largest probability" if score == "max-probability" else score.replace("-", " ")
 

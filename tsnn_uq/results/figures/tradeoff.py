@@ -177,7 +177,7 @@ def energy_figure(table: DataFrame) -> Figure:
         panels = figure.subplots(1, len(measures), squeeze=False)[0]
         for axes, measure in zip(panels, measures, strict=True):
             of_measure = table[table["measure"] == measure]
-            for (family, part, method), (line, label) in _curves(table).items():
+            for (family, part, method), (line, label) in _curve_styles(table).items():
                 chosen = (of_measure["family"] == family) & (of_measure["quantized_part"] == part)
                 rows = of_measure[chosen & (of_measure["method"] == method)].sort_values("samples")
                 _draw_curve(axes, rows, looks[method], line, label)
@@ -198,7 +198,7 @@ def energy_figure(table: DataFrame) -> Figure:
     return figure
 
 
-def _curves(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
+def _curve_styles(table: DataFrame) -> dict[tuple[str, str, str], tuple[Any, str]]:
     """Line and label of each family, part and method; labels have the family and the part only if there are several."""
     found = list(dict.fromkeys(zip(table["family"], table["quantized_part"], table["method"], strict=True)))
     kinds = list(dict.fromkeys((family, part) for family, part, _ in found if part != "none"))

@@ -178,13 +178,13 @@ def _read(folder: Path, root: Path) -> ComparisonFolder:
     quantizing = {kind.method for kind, _ in there if kind.part != "none"}
     planned = {(RunKind(*kind), seed) for kind in axes.kinds(quantizing) for seed in range(axes.seeds)}
     name = folder.relative_to(root).as_posix()
-    return _compared(folder, folder / "runs", "" if name == "." else name, data, planned | there)
+    return _make_comparison(folder, folder / "runs", "" if name == "." else name, data, planned | there)
 
 
 def _read_runs(folder: Path) -> ComparisonFolder:
     """Runs without a plan: one, or those in a folder."""
     data = read_config(find_runs(folder)[0].folder)["data"]
-    return _compared(folder, folder.parent if is_run(folder) else folder, "", data, _kinds(folder))
+    return _make_comparison(folder, folder.parent if is_run(folder) else folder, "", data, _kinds(folder))
 
 
 def _kinds(folder: Path) -> set[tuple[RunKind, int]]:
@@ -192,14 +192,16 @@ def _kinds(folder: Path) -> set[tuple[RunKind, int]]:
     return {(RunKind(run.family, run.part, run.method), run.seed) for run in find_runs(folder)}
 
 
-def _compared(folder: Path, runs: Path, name: str, data: str, wanted: set[tuple[RunKind, int]]) -> ComparisonFolder:
+def _make_comparison(
+    folder: Path, runs: Path, name: str, data: str, wanted: set[tuple[RunKind, int]]
+) -> ComparisonFolder:
     seeds: dict[RunKind, dict[str, list[int]]] = {}
     for kind, seed in sorted(wanted, key=lambda run: (_rank(run[0]), run[1])):
         state = _state(runs / kind.run(seed))
         seeds.setdefault(kind, {name: [] for name in STATES})[state].append(seed)
     done = [runs / kind.run(seed) for kind, of in seeds.items() for seed in of["finished"]]
     rows = [read_row(run) for run in done]
-    return ComparisonFolder(folder, runs, name, data, seeds, rows, _tabled(folder / "results.csv"))
+    return ComparisonFolder(folder, runs, name, data, seeds, rows, _table_rows(folder / "results.csv"))
 
 
 def _rank(kind: RunKind) -> tuple[tuple[int, str], int, tuple[int, str]]:
@@ -222,5 +224,5 @@ def _state(run: Path) -> str:
     return "finished" if is_finished(run) else "begun" if is_begun(run) else "not begun"
 
 
-def _tabled(path: Path) -> int | None:
+def _table_rows(path: Path) -> int | None:
     return len(read_table(path)) if path.exists() else None

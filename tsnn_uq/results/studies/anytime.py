@@ -76,7 +76,9 @@ def anytime_curves(
     if repeats < 2:
         raise InputError(f"repeats: expected at least 2; got {repeats}")
     drawn_ones = (
-        _given(source, outlier) if isinstance(source, NamedPredictions) else _anew(source, masks, outlier, inputs)
+        _from_predictions(source, outlier)
+        if isinstance(source, NamedPredictions)
+        else _from_runs(source, masks, outlier, inputs)
     )
     tables = []
     for names, probs, labels, outside in drawn_ones:
@@ -103,7 +105,7 @@ Drawn = tuple[dict[str, str], Tensor, Tensor, Tensor | None]
 """Names, probabilities [S, N, C] or [S, T, N, C] and labels [N], and probabilities of foreign inputs."""
 
 
-def _given(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
+def _from_predictions(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
     """Given predictions."""
     foreign = networks.foreign(outlier) if outlier else {}
     for name, of in networks.first().items():
@@ -115,7 +117,7 @@ def _given(networks: NamedPredictions, outlier: str) -> Iterator[Drawn]:
         yield {"method": name, "mask": ""}, probs, networks.labels, outside
 
 
-def _anew(runs: Runs, masks: Sequence[str], outlier: str, inputs: int | None) -> Iterator[Drawn]:
+def _from_runs(runs: Runs, masks: Sequence[str], outlier: str, inputs: int | None) -> Iterator[Drawn]:
     """New predictions of the runs' networks in each mask mode."""
     if not masks:
         raise InputError("masks: expected at least one mask mode; got none")

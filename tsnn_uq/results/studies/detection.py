@@ -63,9 +63,9 @@ def foreign_detection(
     for score in scores:
         check_choice("scores", score, SCORES)
     if isinstance(source, NamedPredictions):
-        found_of = _given(source, near, far, scores)
+        found_of = _from_predictions(source, near, far, scores)
     else:
-        found_of = _anew(source, (*near, *far), scores or SCORES, layer, inputs, fitted)
+        found_of = _from_runs(source, (*near, *far), scores or SCORES, layer, inputs, fitted)
     tables = []
     for method, own, found in found_of:
         table = detection_table(own, found, near=near)
@@ -78,7 +78,7 @@ Scores = dict[str, Tensor]
 """Scores of inputs [N] by name, high for foreign inputs."""
 
 
-def _given(
+def _from_predictions(
     networks: NamedPredictions, near: Sequence[str], far: Sequence[str], scores: Sequence[str]
 ) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
     """Scores of given predictions, one network after the other."""
@@ -88,10 +88,12 @@ def _given(
     sets = (*near, *far) or networks.foreign_names
     parts = {name: [of.test, *(of.part(f"foreign_{one}") for one in sets)] for name, of in members.items()}
     fits = {name: of.train if of.train is not None else of.validation for name, of in members.items()}
-    wanted = scores or [one for one in SCORES if not any(_lacking(one, fits[name], parts[name]) for name in members)]
+    wanted = scores or [
+        one for one in SCORES if not any(_missing_input(one, fits[name], parts[name]) for name in members)
+    ]
     for name in members:
         for score in wanted:
-            lacking = _lacking(score, fits[name], parts[name])
+            lacking = _missing_input(score, fits[name], parts[name])
             if lacking:
                 raise InputError(f"scores: expected {lacking} of {name} for {score}; got none")
         fit = fits[name]
@@ -102,7 +104,7 @@ def _given(
         yield name, own, dict(zip(sets, others, strict=True))
 
 
-def _lacking(score: str, fit: Part | None, parts: Sequence[Part]) -> str:
+def _missing_input(score: str, fit: Part | None, parts: Sequence[Part]) -> str:
     """What a score needs and predictions lack; empty if nothing is missing."""
     if score == "odin":
         return "the network itself, not predictions"
@@ -131,7 +133,7 @@ def _of_part(part: Part, detectors: dict[str, Detector], wanted: Sequence[str]) 
     return {name: found[name] for name in wanted}
 
 
-def _anew(
+def _from_runs(
     runs: Runs, names: Sequence[str], scores: Sequence[str], layer: str | None, inputs: int | None, fitted: int | None
 ) -> Iterator[tuple[str, Scores, dict[str, Scores]]]:
     """Scores of the runs' networks, one after the other."""

@@ -175,7 +175,7 @@ def _found(folder: Path) -> FoundRun:
     return FoundRun(folder, config["network"], config.get("method.layers", "none"), config["method"], config["seed"])
 
 
-def _unwatched(runs: int) -> AbstractContextManager[RunProgress]:
+def _no_progress(runs: int) -> AbstractContextManager[RunProgress]:
     """A context with progress that is not displayed."""
     return nullcontext(silent)
 
@@ -194,7 +194,7 @@ def require_runs(
     device: str = "",
     reference: str = "",
     say: Callable[[str], object] = print,
-    watch: Callable[[int], AbstractContextManager[RunProgress]] = _unwatched,
+    watch: Callable[[int], AbstractContextManager[RunProgress]] = _no_progress,
 ) -> Runs:
     """Find the finished runs of one family, quantized part and seed, and optionally train missing ones.
 
@@ -225,7 +225,7 @@ def require_runs(
     known = dict.fromkeys([*METHODS, *axes.methods, *(run.method for run in finished)])
     for method in (*methods, *([reference] if reference else [])):
         check_choice("methods" if method in methods else "reference", method, known)
-    family, part, seed = _chosen(finished, axes, family, part, seed)
+    family, part, seed = _fill_in(finished, axes, family, part, seed)
     found = {run.method: run.folder for run in finished if _fits(run, family, part, seed)}
     asked = methods or (METHODS if train else found)
     wanted = [method for method in known if method in asked]
@@ -233,7 +233,7 @@ def require_runs(
     if missing or not wanted:
         if not train:
             what = f"{', '.join(missing)} of {family}" if missing else family
-            problem = f"got {_listed(finished, known)} (add --train to train what is missing)"
+            problem = f"got {_describe_runs(finished, known)} (add --train to train what is missing)"
             raise InputError(f"{folder}: expected finished runs of {what}, part {part}, seed {seed}; {problem}")
         if is_run(folder):
             raise InputError(f"{folder}: expected a folder to train {', '.join(missing)} in; got that of a single run")
@@ -259,7 +259,9 @@ def _fits(run: FoundRun, family: str, part: str, seed: int) -> bool:
     return run.family == family and run.seed == seed and run.part in ("none", part)
 
 
-def _chosen(finished: Sequence[FoundRun], axes: Axes, family: str, part: str, seed: int | None) -> tuple[str, str, int]:
+def _fill_in(
+    finished: Sequence[FoundRun], axes: Axes, family: str, part: str, seed: int | None
+) -> tuple[str, str, int]:
     """Fill in family, part and seed from the runs in the folder if they are not given."""
     families = list(dict.fromkeys(run.family for run in finished))
     family = family or next((name for name in (*axes.families, *families) if name in families), axes.families[0])
@@ -270,7 +272,7 @@ def _chosen(finished: Sequence[FoundRun], axes: Axes, family: str, part: str, se
     return family, part, seed if seed is not None else seeds[0] if seeds else 0
 
 
-def _listed(finished: Sequence[FoundRun], known: Iterable[str], most: int = 4) -> str:
+def _describe_runs(finished: Sequence[FoundRun], known: Iterable[str], most: int = 4) -> str:
     """Describe the runs of a folder in a message: ``"float, direct of dropout, part all, seed 0"``."""
     kinds: dict[tuple[str, int, str], list[str]] = {}
     for run in finished:

@@ -79,7 +79,9 @@ def stopping_curves(
         *(("conformal", 1 - alpha, ConformalStopping(alpha)) for alpha in alphas),
     ]
     rows: list[dict[str, Any]] = []
-    for method, one in _given(source) if isinstance(source, NamedPredictions) else _anew(source, inputs):
+    for method, one in (
+        _from_predictions(source) if isinstance(source, NamedPredictions) else _from_runs(source, inputs)
+    ):
         probs, labels, energy = one.test, one.labels, one.energy
         common = {"method": method, "inputs": len(labels), "calibration": len(one.held_out_labels)}
         common |= {"steps": len(probs), "samples": one.samples, "delta": delta}
@@ -108,7 +110,7 @@ class Steps(NamedTuple):
     conventional: Sequence[tuple[str, dict[str, float]]] = ()
 
 
-def _given(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
+def _from_predictions(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
     """Given predictions."""
     for name, of in networks.first().items():
         parts = of.part("validation"), of.test
@@ -123,7 +125,7 @@ def _given(networks: NamedPredictions) -> Iterator[tuple[str, Steps]]:
         yield name, Steps(held_out, parts[0].pair[1], test, networks.labels, len(over_time[1]))
 
 
-def _anew(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
+def _from_runs(runs: Runs, inputs: int | None) -> Iterator[tuple[str, Steps]]:
     """New predictions of the runs' networks, and their energies."""
     configs = run_settings(runs)
     test = own_inputs(runs, inputs)

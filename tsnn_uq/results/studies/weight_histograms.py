@@ -71,7 +71,9 @@ def weight_histograms(runs: Runs, *, bins: int = 60) -> DataFrame:
         for layer, after in weight_layers(load_network(folder)).items():
             parts = ternary_parts(after)
             if parts is not None:
-                table = pd.DataFrame(_histogram(before[layer], parts[0], bins) | _cut(before[layer], parts[0], folder))
+                table = pd.DataFrame(
+                    _histogram(before[layer], parts[0], bins) | _threshold_agreement(before[layer], parts[0], folder)
+                )
                 tables.append(table.assign(method=method, layer=layer))
     columns = ["method", "layer", "code", "bin_low", "bin_high", "count", "share", "weights", "code_share"]
     return pd.concat(tables, ignore_index=True)[[*columns, "threshold", "agreement"]]
@@ -94,7 +96,7 @@ def _histogram(weight: Tensor, codes: Tensor, bins: int) -> dict[str, Any]:
     }
 
 
-def _cut(weight: Tensor, codes: Tensor, folder: Path) -> dict[str, float]:
+def _threshold_agreement(weight: Tensor, codes: Tensor, folder: Path) -> dict[str, float]:
     """Threshold of a run's rule for the float weights, and the share of codes that agree with it."""
     config = Settings.load(folder / "config.toml")
     method = config.make("method")
