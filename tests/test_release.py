@@ -31,3 +31,8 @@ def test_the_wheel_is_the_package_and_nothing_else(tmp_path):
         assert b"tsnn-uq = tsnn_uq.__main__:main" in archive.read(f"{about}entry_points.txt")
     assert {name for name in names if not name.startswith(about)} == package
     assert {"tsnn_uq/py.typed", f"{about}licenses/LICENSE"} <= names
+
+
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-m", "tsnn_uq", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
