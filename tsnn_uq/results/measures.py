@@ -62,16 +62,6 @@ class Measure:
         """
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
-    @property
-    def own_label(self) -> str:
-        """Title and unit for an axis of unconverted values.
-
-        Example:
-            >>> MEASURES["storage_bytes"].own_label
-            'Storage (bytes)'
-        """
-        return f"{self.heading} ({self.own_unit})" if self.own_unit else self.heading
-
     def text(self, value: float) -> str:
         """A value of the column with its unit.
 
