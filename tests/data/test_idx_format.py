@@ -35,8 +35,8 @@ GOOD = bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])
         (b"\0\0\x0d" + GOOD[3:], "got 00 00 0d 01"),  # floats
         (GOOD[:3] + b"\0", "got 00 00 08 00"),  # no axis
         (GOOD[:6], "got 00 00 08 01"),  # ends within the lengths
-        (GOOD[:-1], "3 bytes for shape \\[3\\]"),
-        (GOOD + b"\0", "3 bytes for shape \\[3\\]"),
+        (GOOD[:-1], "3 bytes for shape \\[3\\]; got 2"),
+        (GOOD + b"\0", "3 bytes for shape \\[3\\]; got 4"),
     ],
 )
 def test_foreign_or_truncated_content_is_refused(content, got):
