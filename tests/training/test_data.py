@@ -413,8 +413,8 @@ class Longer(Sampler):
 @pytest.mark.parametrize(
     ("train", "match"),
     [
-        (DataLoader(Items(*images()), batch_sampler=Longer(3)), "train: expected a DataLoader of 2 batches"),
-        (DataLoader(Items(*images()), batch_sampler=Longer(1)), "train: expected a DataLoader of 2 batches"),
+        (DataLoader(Items(*images()), batch_sampler=Longer(3)), "train: expected a DataLoader with 2 batches"),
+        (DataLoader(Items(*images()), batch_sampler=Longer(1)), "train: expected a DataLoader with 2 batches"),
         (Items(images()[0] / 0, images()[1]), "train: expected finite values"),
         (Items(images()[0], images()[1] + 1), "labels: expected labels from 0 to 2"),
         (images()[0], r"train: expected \(inputs, labels\) as tensors"),
