@@ -94,9 +94,9 @@ def test_wanted_counts_cost_nothing():
         ((2, 3, 4), [0, 1], (9, 1), r"counts: expected a tensor of shape \[N, C\]"),
         ((2, 3), [0, 3], (9, 1), "target: expected labels from 0 to 2"),
         ((2, 3), [0], (9, 1), "target: expected 2 labels, one per input"),
-        ((2, 3), [0, 1], (1, 9), "wanted: expected more spikes of the right"),
-        ((2, 3), [0, 1], (1, -9), "wanted: expected more spikes of the right"),
-        ((2, 3), [0, 1], (math.nan, 0), "wanted: expected more spikes of the right"),
+        ((2, 3), [0, 1], (1, 9), "wanted: expected more spikes for the right"),
+        ((2, 3), [0, 1], (1, -9), "wanted: expected more spikes for the right"),
+        ((2, 3), [0, 1], (math.nan, 0), "wanted: expected more spikes for the right"),
     ],
 )
 def test_counts_that_do_not_fit_are_refused(counts, target, wanted, message):
