@@ -87,7 +87,7 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
             name, colon, number = part, "", ""
         check_choice("regularizer", name, REGULARIZERS)
         if name in terms or (name == "none" and (colon or len(parts) > 1)):
-            raise InputError(f"regularizer: expected each name once and with a weight; got {describe(text)}")
+            raise InputError(f"regularizer: expected each name once, and none only by itself; got {describe(text)}")
         terms[name] = _weight(number, text) if colon or len(parts) > 1 else None
     return terms
 
