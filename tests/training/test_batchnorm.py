@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
@@ -49,3 +50,12 @@ def test_a_training_ends_with_statistics_of_its_final_weights():
     for norm, (mean, variance) in zip(norms, found, strict=True):
         torch.testing.assert_close(norm.running_mean, mean)
         torch.testing.assert_close(norm.running_var, variance)
+
+
+@pytest.mark.parametrize(("wanted", "batches"), [(1, 1), (8, 2), (9, 3)])
+def test_whole_batches_are_taken_until_there_are_enough_inputs(wanted, batches, monkeypatch):
+    taken = []
+    name = "tsnn_uq.training.batchnorm.refresh_batch_norms"
+    monkeypatch.setattr(name, lambda _, inputs: taken.extend(map(len, inputs)))
+    fit(mlp(), images(16), seed=0, settings=replace(TINY, epochs=1, batch_size=4, batchnorm_inputs=wanted))
+    assert taken == [4] * batches
