@@ -192,7 +192,7 @@ def test_slope_of_a_proportional_cost_is_one():
 
 
 @pytest.mark.parametrize("figure", ["ratios", "scaling"])
-def test_nothing_overlaps_in_the_figures(figure, tmp_path):
+def test_nothing_overlaps_in_the_figures(figure, tmp_path, rendered):
     drawn = figures.draw_ratios(ROWS, {"fast": "a title"}) if figure == "ratios" else figures.draw_scaling(POINTS)
     assert faults(drawn) == []
     figures.save_png(drawn, tmp_path / "figure.png")

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import pack_spikes, unpack_spikes
 from tsnn_uq.fast import compilers
-from tsnn_uq.fast.synapses import linear, linear_of_bits
+from tsnn_uq.fast.synapses import linear, linear_of_bits, lookup_tables, sparse_sums
 
 module = importlib.import_module("tsnn_uq.fast.synapses.linear")  # the package's name for it is the function
 
@@ -153,17 +153,13 @@ def test_bits_that_do_not_fit_are_refused(packed):
         linear_of_bits(packed, torch.zeros(2, 30))
 
 
-@pytest.mark.parametrize(
-    ("rows", "way"), [(63, None), (64, "tables.multiply_bits"), (511, "tables.multiply_bits"), (512, "lists.add_rows")]
-)
+@pytest.mark.parametrize(("rows", "way"), [(63, None), (64, lookup_tables), (511, lookup_tables), (512, sparse_sums)])
 def test_tables_and_lists_are_made_only_for_enough_rows(rows, way, monkeypatch):
     monkeypatch.setattr(module, "LEAST_WORK", 0)
     taken = []
-    for name in ("tables.multiply_bits", "lists.add_rows"):
-        place, function = name.split(".")
-        owner = importlib.import_module(f"tsnn_uq.fast.synapses.{place}")
-        plain = getattr(owner, function)
-        monkeypatch.setattr(owner, function, lambda *args, name=name, plain=plain: taken.append(name) or plain(*args))
+    for owner, name in ((lookup_tables, "multiply_bits"), (sparse_sums, "add_rows")):
+        plain = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, owner=owner, plain=plain: taken.append(owner) or plain(*args))
     spikes, weight, _ = case(rows, 40, 20, 0.04)
     torch.testing.assert_close(linear(spikes, weight), functional.linear(spikes, weight), rtol=1e-5, atol=1e-5)
     assert taken == ([way] if way else [])
