@@ -210,6 +210,7 @@ def layers() -> str:
     return results_table(summary, "accuracy scaled_ece storage_bytes sparsity")
 
 
+RATIOS = ROOT / "tests" / "benchmarks" / "results.csv"
 WORKS = {
     "train-spikes-T20": "training step, spikes in (T = 20, batch 128)",
     "train-constant-T20": "training step, constant current",
@@ -240,9 +241,22 @@ PEERS = {
 }
 
 
+IN_BRIEF = ("train-spikes-T20", "mc-dropout-S32", "ternary-batch256", "ternary-batch1", "ternary-vgg-batch32")
+EAGER = ("snntorch", "spikingjelly", "norse", "tsnn-uq dense", "tsnn-uq float")
+
+
 def speed() -> str:
     """Times of other libraries as multiples of ours, of the works and contenders that were measured."""
-    rows = read_table(ROOT / "tests" / "benchmarks" / "results.csv")
+    return _speed(read_table(RATIOS))
+
+
+def speed_in_brief() -> str:
+    """The same for some works, and without what is compiled."""
+    rows = read_table(RATIOS)
+    return _speed(rows[rows["work"].isin(IN_BRIEF) & rows["contender"].isin(("tsnn-uq", *EAGER))])
+
+
+def _speed(rows: pd.DataFrame) -> str:
     peers = {name: title for name, title in PEERS.items() if name in set(rows["contender"])}
     works = {name: title for name, title in WORKS.items() if name in set(rows["work"])}
     rows = rows.set_index(["work", "contender"])
@@ -291,6 +305,7 @@ TABLES: dict[str, Callable[[], str]] = {
         methods,
         layers,
         speed,
+        speed_in_brief,
         figures,
         gallery,
     )
