@@ -171,6 +171,7 @@ def test_state_is_left_as_it_was_however_it_is_nested(generator):
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_fused_transformer_layers_run_their_parts():
+    enabled = torch.backends.mha.get_fastpath_enabled()
     network = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8, dropout=0.5, batch_first=True), 2).eval()
     inputs, padding = torch.rand(3, 4, 8), torch.tensor([[False] * 4, [False] * 3 + [True], [False] * 4])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -178,14 +179,14 @@ def test_fused_transformer_layers_run_their_parts():
             first, second = (network(inputs, src_key_padding_mask=padding) for _ in range(2))
             assert (first != second).any(-1).all()
         assert torch.equal(*(network(inputs, src_key_padding_mask=padding) for _ in range(2)))
-    assert torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with only_stochastic_layers_train(network):
             pass
         assert not torch.backends.mha.get_fastpath_enabled()  # it was not on before
     finally:
-        torch.backends.mha.set_fastpath_enabled(True)
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def test_parameters_are_not_copied():
