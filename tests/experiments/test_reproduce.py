@@ -226,7 +226,7 @@ def test_a_run_whose_teacher_failed_is_a_failure_too(without_figures, monkeypatc
     )
     made = do_plan(plan)
     assert {name for name, _ in made.failures} == {"dropout-none-float-0", "dropout-all-distill-0"}
-    row = pd.read_csv(tmp_path / "results.csv", float_precision="round_trip").iloc[0].to_dict()
+    row = pd.read_csv(tmp_path / "results.csv").iloc[0].to_dict()
     assert row["method"] == "direct"
     alone = run(tiny(method="direct"), tmp_path / "alone")
     for name, value in without_time(alone).items():

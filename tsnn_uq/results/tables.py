@@ -131,8 +131,7 @@ def read_table(path: str | Path, what: str = "a CSV file of results", columns: I
         text = path.read_text(encoding="utf-8")
         while text.startswith("#"):
             text = text.partition("\n")[2]
-        # "round_trip": before version 3, pandas rounds some numbers.
-        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""], float_precision="round_trip")
+        frame = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' parser errors and decoding errors are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else str(error).strip()
         raise InputError(f"{path}: expected {what}; {reason}") from error
