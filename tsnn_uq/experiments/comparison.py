@@ -72,9 +72,8 @@ def do_plan(plan: Plan, context: Context = Context(), *, pool: Pool | None = Non
         InputError: one of the runs cannot be done, or a folder has other settings; nothing was done then.
     """
     if plan.budget:
-        context = replace(
-            context, data_dir=datasets.data_folder(context.data_dir).resolve()
-        )  # workers' default differs
+        # Workers may have another default folder.
+        context = replace(context, data_dir=datasets.data_folder(context.data_dir).resolve())
         for name in plan.fixed()["data"]:
             if name != "nmnist":  # which is never fetched, and would be read in full
                 datasets.prepare(name, context.data_dir)
@@ -86,8 +85,7 @@ def do_plan(plan: Plan, context: Context = Context(), *, pool: Pool | None = Non
 
     results = do_runs(plan.tasks(), context, pool=pool, retry=bool(plan.budget), begin=begin)
     failures = tuple(result for result in results.values() if isinstance(result, Failure))
-    budget = {"budget": plan.budget} if plan.budget else {}
-    rows = {task: result | budget for task, result in results.items() if isinstance(result, dict)}
+    rows = {task: result | plan.columns for task, result in results.items() if isinstance(result, dict)}
     return replace(_write_tables(plan, rows), failures=failures)
 
 
@@ -125,9 +123,8 @@ def _write_tables(plan: Plan, rows: Mapping[Task, Row]) -> Comparison:
     if done and not any(part.folder == plan.out for part in plan.parts):  # that of an only part has the tables already
         all_files = [plan.out / name for name in ("results.csv", "summary.csv", "table.csv")]
         names = {regularizer: {"regularizer": regularizer} if regularizer else {} for regularizer in done}
-        budget = {"budget": plan.budget} if plan.budget else {}
         summary = [_with_columns(one, names[regularizer]) for regularizer, one in summaries.items()]
-        layout = [_with_columns(paper_table(one), budget | names[name]) for name, one in summaries.items()]
+        layout = [_with_columns(paper_table(one), plan.columns | names[name]) for name, one in summaries.items()]
         write_results(all_files[0], [row for own in done.values() for row in own])
         write_summary(all_files[1], pd.concat(summary))
         write_summary(all_files[2], pd.concat(layout))

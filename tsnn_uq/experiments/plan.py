@@ -339,6 +339,11 @@ class Plan:
         """The comparisons of all groups."""
         return [part for parts in self.groups.values() for part in parts]
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """What the tables of a reproduction say of each row, by column."""
+        return {"budget": self.budget} if self.budget else {}
+
     def tasks(self) -> list[Task]:
         """All runs."""
         return [task for part in self.parts for task in part.tasks()]
