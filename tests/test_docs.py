@@ -105,6 +105,14 @@ def test_make_targets_that_pages_name_are_there():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_modules_and_scripts_that_pages_name_are_there(name):
+    modules = set(re.findall(r"python (?:-W ignore )?-m ((?:tests|paper|docs)\.[\w.]+)", TEXTS[name]))
+    files = {module.replace(".", "/") + ".py" for module in modules}
+    for file in files | set(re.findall(r"(?:analysis|docs|figures|paper|tests|tsnn_uq)/[\w./-]+\.\w+", TEXTS[name])):
+        assert (ROOT / file).exists() or "NAME" in file, file
+
+
 def test_changelog_and_citation_name_the_version():
     assert re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.M)[1] == __version__
     newest, *sections = re.findall(r"^###? (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
