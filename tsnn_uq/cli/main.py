@@ -112,7 +112,7 @@ def compare(
     data: Annotated[
         str,
         typer.Option(
-            help="Data set: digits (built in), mnist, fashion-mnist, nmnist, nmnist-simulated, FILE.py:name.",
+            help="Data set: digits (built in), another one that `tsnn-uq data` lists, or FILE.py:name.",
             rich_help_panel=WHAT,
         ),
     ] = "",
@@ -121,11 +121,13 @@ def compare(
         typer.Option(
             "--network",
             "--family",
-            help="Networks, with commas: dropout, dropconnect, slayer, plif, or all four: all; or FILE.py:name.",
+            help="Networks, with commas: dropout, dropconnect, slayer, plif, vgg, FILE.py:name; all: the paper's four.",
             rich_help_panel=WHAT,
         ),
     ] = "",
-    part: Annotated[str, typer.Option(help="Ternary layers, with commas: all, conv, fc.", rich_help_panel=WHAT)] = "",
+    part: Annotated[
+        str, typer.Option(help="Ternary layers, with commas: all, inner, conv, fc.", rich_help_panel=WHAT)
+    ] = "",
     methods: Annotated[
         str,
         typer.Option(
