@@ -112,7 +112,7 @@ def compare(
     data: Annotated[
         str,
         typer.Option(
-            help="Data set: digits (built in), another one that `tsnn-uq data` lists, or FILE.py:name.",
+            help="Data set: digits (built in), another one of those that tsnn-uq data lists, or FILE.py:name.",
             rich_help_panel=WHAT,
         ),
     ] = "",
