@@ -81,7 +81,8 @@ def test_help_of_each_command(call, command):
 def test_train_then_evaluate(call, tmp_path):
     code, text, _ = call("train", "--method", "direct", *TINY, "--out", tmp_path)
     assert code == 0
-    assert "sparsity" in text
+    assert re.search(r"point accuracy +│ +\d+\.\d\d %", text)
+    assert re.search(r"scaled mutual information +│ .* nats", text)
     folder = tmp_path / "dropout-all-direct-0"
     assert sorted(path.name for path in folder.iterdir()) == FILES
     for name in ("digits", "digits:noise=0.5"):

@@ -418,9 +418,15 @@ def print_values(title: str, values: dict[str, Any]) -> None:
     print_json(values)
     table = Table("quantity", "value", title=title)
     for name, value in values.items():
-        number = f"{value:.6g}" if isinstance(value, float) else str(value)
-        measure = MEASURES.get(name)
+        kind, _, of = name.partition("_")  # such as scaled_mutual_information, point_accuracy
+        measure, label = MEASURES.get(name), name.replace("_", " ")
+        if measure:
+            label = measure.title
+        elif measure := MEASURES.get(of):
+            label = f"{kind} {measure.title}"
         if measure and value is not None:
-            name, number = measure.title, measure.text_in_best_unit(value)
-        table.add_row(name, number)
+            number = measure.text_in_best_unit(value)
+        else:
+            number = f"{value:.6g}" if isinstance(value, float) else str(value)
+        table.add_row(label, number)
     console.print(table)
