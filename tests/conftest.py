@@ -11,32 +11,40 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
+import xdist
 from _pytest.doctest import DoctestModule
-from hypothesis import settings
-from matplotlib.figure import Figure
 
-with warnings.catch_warnings():
-    # torchmetrics imports scienceplots where it is installed, and that calls a function matplotlib deprecates.
-    warnings.simplefilter("ignore")
-    import torchmetrics  # noqa: F401
-
-torch.set_num_threads(1)
-settings.register_profile("usual", deadline=None, max_examples=25)
-settings.register_profile("thorough", deadline=None, max_examples=500)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
-
+if TYPE_CHECKING:
+    import torch
 
 CPU_SECONDS: Counter[str] = Counter()
-SAVEFIG = Figure.savefig
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cpu", type=Path, help="write the processor seconds of each test to this CSV file (without -n)")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import what all tests need, but not where workers of xdist do all the work and wait for this process."""
+    if xdist.is_xdist_controller(session):
+        return
+    import torch
+    from hypothesis import settings
+
+    with warnings.catch_warnings():
+        # torchmetrics imports scienceplots where it is installed, and that calls a function matplotlib deprecates.
+        warnings.simplefilter("ignore")
+        import torchmetrics  # noqa: F401
+    torch.set_num_threads(1)
+    settings.register_profile("usual", deadline=None, max_examples=25)
+    settings.register_profile("thorough", deadline=None, max_examples=500)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
 def cpu_seconds() -> float:
@@ -65,6 +73,13 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
     return [collector for collector in (yield) if not isinstance(collector, DoctestModule)]
 
 
+@cache
+def shared_place(file: Path) -> str:
+    """The name of the nearest folder with fixtures of its own, or of the file if there is none."""
+    folders = (folder for folder in file.parents if folder != Path(__file__).parent)
+    return next((folder for folder in folders if (folder / "conftest.py").exists()), file).name
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests, and give tests that share fixtures, of a file or a folder, to one worker of xdist.
@@ -77,9 +92,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            folders = (folder for folder in item.path.parents if folder != Path(__file__).parent)
-            shared = next((folder for folder in folders if (folder / "conftest.py").exists()), item.path)
-            item.add_marker(pytest.mark.xdist_group(shared.name))
+            item.add_marker(pytest.mark.xdist_group(shared_place(item.path)))
 
 
 def pytest_collection_finish() -> None:
@@ -91,6 +104,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     """A fresh generator with a fixed seed."""
+    import torch
+
     return torch.Generator().manual_seed(0)
 
 
@@ -111,23 +126,28 @@ def typed(monkeypatch, capsys):
     return run
 
 
-def _render_in_memory_alone(figure: Figure, file: object, **options: object) -> None:
-    if options.get("format") is None:
-        Path(file).touch()
-    else:
-        SAVEFIG(figure, file, **options)
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _spared() -> Generator[None, None, None]:
+def _spared() -> Generator[Callable[..., None], None, None]:
     """Spare what takes longer than a small run: to render figures into files, and to wait for the disk."""
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def save_in_memory_alone(figure: Figure, file: Any, **options: Any) -> None:
+        if options.get("format") is None:
+            Path(file).touch()
+        else:
+            save(figure, file, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", _render_in_memory_alone)
+        patch.setattr(Figure, "savefig", save_in_memory_alone)
         patch.setattr(os, "fsync", os.fstat)
-        yield
+        yield save
 
 
 @pytest.fixture
-def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+def rendered(monkeypatch: pytest.MonkeyPatch, _spared: Callable[..., None]) -> None:
     """Figures are rendered into their files."""
-    monkeypatch.setattr(Figure, "savefig", SAVEFIG)
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", _spared)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import tsnn_uq
-from tests.helpers.experiments import FILES
+from tests.helpers.experiments import FILES, undrawn
 from tsnn_uq.cli import ablation, main
 from tsnn_uq.cli.main import app
 from tsnn_uq.files import read_json
@@ -96,14 +96,15 @@ def test_train_then_evaluate(call, tmp_path):
 
 def test_compare_and_again_from_its_configuration(call, tmp_path):
     code, text, _ = call(
-        "compare", "--methods", "float,direct", "--seeds", 2, *TINY, "--jobs", 1, "--out", tmp_path / "a"
+        "compare", "--methods", "float,direct", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path / "a"
     )
     assert code == 0
     assert all(word in text for word in ("float", "direct", "accuracy", "results.csv", "reliability-dropout.pdf"))
     results = pd.read_csv(tmp_path / "a" / "results.csv")
-    assert len(results) == 4
+    assert len(results) == 2
     assert set(COLUMNS) <= set(results.columns)
-    code, _, _ = call("compare", "--config", tmp_path / "a" / "config.toml", "--jobs", 1, "--out", tmp_path / "b")
+    with undrawn():
+        code, _, _ = call("compare", "--config", tmp_path / "a" / "config.toml", "--jobs", 1, "--out", tmp_path / "b")
     assert code == 0
     again = pd.read_csv(tmp_path / "b" / "results.csv")
     pd.testing.assert_frame_equal(results.drop(columns="train_seconds"), again.drop(columns="train_seconds"))
@@ -169,7 +170,8 @@ def told_next(text):
 
 def test_commands_say_what_to_do_next(call, tmp_path):
     words = ("--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path / "a b")
-    code, text, _ = call("compare", *words)
+    with undrawn():
+        code, text, _ = call("compare", *words)
     assert code == 0
     report, evaluate = told_next(text)
     assert report == ["report", str(tmp_path / "a b"), "--out", str(tmp_path / "a b.html")]
@@ -189,7 +191,8 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_work(call, tmp_path)
 
 
 def test_a_folder_made_with_other_settings_is_refused_and_kept(call, tmp_path):
-    call("compare", "--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path)
+    with undrawn():
+        call("compare", "--methods", "float", "--seeds", 1, *TINY, "--jobs", 1, "--out", tmp_path)
     before = (tmp_path / "config.toml").read_bytes()
     code, _, error = call(
         "compare", "--methods", "float", "--seeds", 1, *TINY, "--steps=3", "--jobs", 1, "--out", tmp_path

@@ -11,7 +11,7 @@ import pytest
 import typer
 from matplotlib.figure import Figure
 
-from tests.helpers.experiments import tiny
+from tests.helpers.experiments import tiny, undrawn
 from tsnn_uq.cli.main import run_command
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.experiments import Grid, compare
@@ -38,7 +38,8 @@ def plot(table: pd.DataFrame) -> Figure:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison")
-    compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
+    with undrawn():
+        compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
     return out
 
 

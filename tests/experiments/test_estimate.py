@@ -42,8 +42,8 @@ def known(monkeypatch):
 def test_an_estimate_is_near_what_a_run_takes(tmp_path, monkeypatch):
     """By a clock of this process's own work, which does not go on while the machine does other things."""
     monkeypatch.setattr("time.monotonic", time.process_time)
-    config = tiny(hidden=(64,), steps=8, epochs=16, train_limit=320, samples=16)
-    guessed = min(estimate_run(config) for _ in range(3))  # a few steps are soon disturbed
+    config = tiny(hidden=(64,), steps=8, epochs=8, train_limit=160, samples=8)
+    guessed = min(estimate_run(config) for _ in range(2))  # a few steps are soon disturbed
     started = time.process_time()
     row = run(config, tmp_path)
     assert row["train_seconds"] / 5 < guessed < 5 * (time.process_time() - started)

@@ -52,6 +52,7 @@ def test_a_finished_run_needs_no_teacher_any_more(tmp_path):
     assert names_in(tmp_path) == [distilled.name]
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_jobs_nor_on_the_order(tmp_path):
     backwards = sweep(GRID[::-1], tmp_path / "one")[::-1]
     together = sweep(GRID, tmp_path / "two", Context(jobs=2))
@@ -72,6 +73,7 @@ def test_a_sweep_that_grows_keeps_what_is_done(tmp_path):
     assert count_runs([distilled], tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_progress_of_other_processes_is_told_in_this_one(tmp_path):
     calls = []
     sweep(GRID[:2], tmp_path, Context(jobs=2, progress=lambda *call: calls.append((*call, os.getpid()))))

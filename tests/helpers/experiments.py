@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 
 from tsnn_uq.experiments import Settings, make_settings
 from tsnn_uq.experiments.settings import ALIASES
 
-__all__ = ["FILES", "contents", "tiny", "without_time"]
+__all__ = ["FILES", "contents", "tiny", "undrawn", "without_time"]
 
 TINY = {"hidden": (8,), "steps": 2, "epochs": 2, "batch_size": 32, "train_limit": 64, "samples": 2}
 SUITS: dict[str, dict[str, Any]] = {
@@ -27,6 +30,14 @@ def tiny(**settings: Any) -> Settings:
     if settings.get("method", "float") == "float":
         settings = {name: value for name, value in settings.items() if name not in of_methods}
     return make_settings(TINY | SUITS.get(settings.get("family", ""), {}) | settings)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Comparisons without figures of their own, which take longer than tiny runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
+        yield
 
 
 def without_time(row: dict[str, Any]) -> dict[str, Any]:

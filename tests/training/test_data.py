@@ -167,8 +167,7 @@ INTERRUPTED = {
 }
 
 
-@pytest.mark.parametrize("form", INTERRUPTED)
-@pytest.mark.parametrize("name", ["float", "distill"])
+@pytest.mark.parametrize(("form", "name"), [("tensors", "float"), *((form, "distill") for form in INTERRUPTED)])
 def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, form, name):
     def run(stop=None, **options):
         train, given = INTERRUPTED[form](images())

@@ -42,8 +42,9 @@ def written(path: Path) -> float:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="kills a process with its workers, as POSIX systems can")
-@pytest.mark.parametrize("form", ["Dataset", pytest.param("DataLoader", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_killed_training_ends_with_the_same_bits(tmp_path, form):
     path, writings = tmp_path / "checkpoint", set()
 

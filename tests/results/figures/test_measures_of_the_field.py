@@ -53,8 +53,7 @@ def test_curves_are_means_over_kinds():
     assert len(corruption_figure(table).axes[1].lines) == 2
 
 
-@pytest.mark.parametrize("methods", [1, 3])
-@pytest.mark.parametrize("measure", ["auroc", "fpr95"])
+@pytest.mark.parametrize(("methods", "measure"), [(1, "auroc"), (3, "fpr95")])
 def test_the_best_score_of_each_set_is_bold(methods, measure):
     rng, rows = np.random.default_rng(1), []
     sets = [("near", "emnist-letters"), ("near", "fashion-mnist"), ("near", "mean"), ("far", "noise"), ("far", "mean")]

@@ -67,7 +67,7 @@ def test_density_is_over_its_draws_and_fits_its_row(generator: torch.Generator) 
         assert (rope[:, 0].min(), rope[:, 0].max()) == (-0.5, 0.5)
 
 
-@pytest.mark.parametrize(("measures", "families", "parts"), [(1, 1, 1), (2, 2, 2), (4, 2, 1), (5, 2, 1)])
+@pytest.mark.parametrize(("measures", "families", "parts"), [(1, 1, 1), (2, 2, 2), (5, 2, 1)])
 def test_no_text_overlaps_or_leaves_the_page(
     generator: torch.Generator, measures: int, families: int, parts: int
 ) -> None:

@@ -86,8 +86,7 @@ def test_counts_are_logarithmic_only_where_confidences_saturate() -> None:
     assert saturated.axes[1].get_ylim()[0] < 1  # a bin of one input has a height
 
 
-@pytest.mark.parametrize("panels", [1, 2, 3, 4])
-@pytest.mark.parametrize("sharpness", [0.3, 4.0])
+@pytest.mark.parametrize(("panels", "sharpness"), [(1, 0.3), (2, 4.0), (3, 0.3), (4, 4.0)])
 def test_no_text_overlaps_or_leaves_the_page(generator: torch.Generator, panels: int, sharpness: float) -> None:
     predictions = {method: many(generator, 20000, sharpness) for method in METHODS[:panels]}
     figure = reliability_diagram(reliability_table(predictions))

@@ -131,8 +131,7 @@ def test_a_late_first_error_leaves_no_empty_panel():
     assert (np.asarray(axes.lines[0].get_ydata())[shown] >= axes.get_ylim()[0]).all()
 
 
-@pytest.mark.parametrize("methods", [1, 4])
-@pytest.mark.parametrize("outliers", [False, True])
+@pytest.mark.parametrize(("methods", "outliers"), [(1, False), (4, True)])
 def test_no_text_overlaps_or_leaves_the_page(generator, methods, outliers):
     predictions = {method: many(generator, 1000) for method in METHODS[:methods]}
     foreign = {method: many(generator, 500, 0)[0] for method in METHODS[:methods]}

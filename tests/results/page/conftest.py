@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from tests.helpers.experiments import tiny
+from tests.helpers.experiments import tiny, undrawn
 from tests.results.page.elements import Element, parse
 from tsnn_uq.experiments import Grid, compare
 from tsnn_uq.results.page import figure_section, write_report
+from tsnn_uq.results.page.inline_figures import inline_figure
 
 NAME = '<b>&"'
-
-
-@contextmanager
-def undrawn() -> Iterator[None]:
-    """Comparisons without figures of their own, which the report does not read."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tsnn_uq.experiments.comparison.draw_figures", lambda *_: [])
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +56,21 @@ def families(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def page(comparison, tmp_path_factory) -> Path:
-    """The report of the comparison."""
+    """The report of the comparison, of whose figures one is rendered."""
+
+    def inline(figure: Figure, name: str, text: str) -> str:
+        return inline_figure(figure, name, text) if "Reliability" in name else SVG.format(text)
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure_section, "inline_figure", inline)
+        write_report(comparison, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn_page(comparison, tmp_path_factory) -> Path:
+    """The report of the comparison, with all its figures."""
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report(comparison, path)
     return path

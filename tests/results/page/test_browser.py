@@ -79,7 +79,12 @@ def opened(browser, path, *, width=1400, script=True, dark=False) -> Iterator:
 
 @pytest.mark.parametrize(
     ("which", "width", "dark"),
-    [("page", 390, False), ("page", 1400, False), ("page", 1400, True), ("drawn_families", 390, False)],
+    [
+        ("drawn_page", 390, False),
+        ("drawn_page", 1400, False),
+        ("drawn_page", 1400, True),
+        ("drawn_families", 390, False),
+    ],
 )
 def test_everything_is_drawn_and_fits(browser, request, which, width, dark):
     path = request.getfixturevalue(which)
@@ -93,8 +98,8 @@ def test_everything_is_drawn_and_fits(browser, request, which, width, dark):
         assert [url for url in page.fetched if not url.startswith("data:")] == [path.as_uri()]
 
 
-def test_a_heading_sorts_up_then_down_as_numbers(browser, page):
-    with opened(browser, page) as shown:
+def test_a_heading_sorts_up_then_down_as_numbers(browser, drawn_page):
+    with opened(browser, drawn_page) as shown:
         headings = shown.locator("table").first.locator("thead th")
         assert headings.count() == 11
         for column in range(11):
@@ -106,16 +111,16 @@ def test_a_heading_sorts_up_then_down_as_numbers(browser, page):
                 assert shown.evaluate(f"{said}.map((th) => [th.cellIndex, th.ariaSort])") == [[column, direction]]
 
 
-def test_numbers_sort_as_numbers_and_what_is_none_comes_last(browser, page):
-    with opened(browser, page) as shown:
+def test_numbers_sort_as_numbers_and_what_is_none_comes_last(browser, drawn_page):
+    with opened(browser, drawn_page) as shown:
         assert shown.evaluate("[10, 9, NaN, -1e3, 2.5e-7].sort(compare).map(String)") == [
             *("-1000", "2.5e-7", "9", "10", "NaN")
         ]
         assert shown.evaluate("['seed 10', 'seed 9', 'a'].sort(compare)") == ["a", "seed 9", "seed 10"]
 
 
-def test_the_keyboard_sorts(browser, page):
-    with opened(browser, page) as shown:
+def test_the_keyboard_sorts(browser, drawn_page):
+    with opened(browser, drawn_page) as shown:
         shown.locator("table").first.locator("thead th").nth(1).locator("button").focus()
         shown.keyboard.press("Tab")
         assert shown.evaluate("document.activeElement.textContent").startswith("accuracy")
@@ -126,14 +131,14 @@ def test_the_keyboard_sorts(browser, page):
         assert shown.evaluate(COLUMN.format(2)) == sorted(values, reverse=True)
 
 
-def test_it_is_whole_without_scripts(browser, page):
-    with opened(browser, page, script=False) as shown:
+def test_it_is_whole_without_scripts(browser, drawn_page):
+    with opened(browser, drawn_page, script=False) as shown:
         assert shown.locator("button").count() == 0
         assert shown.locator("table.sortable tbody tr").count() == 6
 
 
-def test_it_prints(browser, page):
-    with opened(browser, page) as shown:
+def test_it_prints(browser, drawn_page):
+    with opened(browser, drawn_page) as shown:
         content = shown.pdf(prefer_css_page_size=True)
     assert content.startswith(b"%PDF-")
     assert 5 <= len(re.findall(rb"/Type /Page\b", content)) <= 20

@@ -58,13 +58,13 @@ def test_nothing_is_fetched(page, families_page):
 
 
 @pytest.mark.slow
-def test_the_same_folder_gives_the_same_bytes(comparison, page, tmp_path):
+def test_the_same_folder_gives_the_same_bytes(comparison, drawn_page, tmp_path):
     """In another process too, where names hash otherwise."""
     code = "import sys; from pathlib import Path; from tsnn_uq.results.page import write_report; "
     code += "write_report(*map(Path, sys.argv[1:]))"
     command = [sys.executable, "-W", "ignore", "-c", code, str(comparison), str(tmp_path / "again.html")]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo"}, timeout=300)
-    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+    assert (tmp_path / "again.html").read_bytes() == drawn_page.read_bytes()
     assert stat.S_IMODE((tmp_path / "again.html").stat().st_mode) & 0o444
     assert [path.name for path in tmp_path.iterdir()] == ["again.html"]
 

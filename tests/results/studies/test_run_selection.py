@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from tests.helpers.experiments import contents, tiny
+from tests.helpers.experiments import contents, tiny, undrawn
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Grid, compare, read_predictions
 from tsnn_uq.results.studies import require_runs
@@ -18,7 +18,8 @@ from tsnn_uq.results.studies import require_runs
 def found(tmp_path_factory):
     """A comparison of the methods float and direct, not to be changed."""
     out = tmp_path_factory.mktemp("found")
-    compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
+    with undrawn():
+        compare(Grid(methods=("float", "direct"), seeds=1, run=tiny()), out)
     return out
 
 
@@ -102,6 +103,7 @@ def test_an_empty_folder_becomes_one_that_a_comparison_goes_on_from(tmp_path, mo
 
 def test_trained_ones_are_those_of_a_comparison_with_the_folders_settings(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
-    compare(Grid(methods=("indirect",), seeds=1, run=tiny()), other)
+    with undrawn():
+        compare(Grid(methods=("indirect",), seeds=1, run=tiny()), other)
     runs = require_runs(folder, methods=["indirect"], train=True, say=str)
     assert contents(runs.folders["indirect"]) == contents(other / "runs" / "dropout-all-indirect-0")
