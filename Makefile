@@ -36,14 +36,15 @@ check: setup    ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Slow tests come first, and those of one file go to one worker.
-SIDE_BY_SIDE = -n 2 --dist loadgroup --no-loadscope-reorder
+# In the order of tests/conftest.py, those of one file go to one worker.
+SIDE_BY_SIDE = --dist loadgroup --no-loadscope-reorder
 
 test: setup     ## tests, doctests and README examples, all but the slow ones, in six minutes
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(PYTEST)
+	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(PYTEST)
 
+# A third of their time they wait for processes of their own, so three fit on two processors.
 test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m slow $(PYTEST)
+	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(PYTEST)
 
 # What is computed of arrays and single layers; not what trains, draws, kills processes or opens a browser.
 QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization recalibration stopping uncertainty) \
@@ -51,7 +52,7 @@ QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization re
 NOT_QUICK = tests/test_docs.py tests/test_kill.py
 
 quick: setup    ## the quick tests, in a minute and a half
-	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)
+	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)
 
 bench: setup    ## time and memory against snnTorch, SpikingJelly and Norse (needs MNIST; half an hour)
 	OMP_NUM_THREADS=2 $(BIN)/python -W ignore -m tests.benchmarks.run

@@ -80,16 +80,22 @@ def shared_place(file: Path) -> str:
     return next((folder for folder in folders if (folder / "conftest.py").exists()), file).name
 
 
+def order(item: pytest.Item) -> tuple[bool, int]:
+    """Slow tests come first. Then one worker of xdist compiles kernels, while the other has tests that need none."""
+    places = [place for place, folder in enumerate(("fast", "metrics", "figures")) if folder in item.path.parts]
+    return item.get_closest_marker("slow") is None, min(places, default=3)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slow tests, and give tests that share fixtures, of a file or a folder, to one worker of xdist.
+    """Put tests into their order, and give those that share fixtures, of a file or a folder, to one worker of xdist.
 
     Tests with real data are slow.
     """
     for item in items:
         if "need_files" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=order)
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(shared_place(item.path)))

@@ -30,7 +30,7 @@ def wandering(generator, count=6):
     return nets, torch.stack(rows)
 
 
-@pytest.mark.parametrize("rank", [2, 4, 10])
+@pytest.mark.parametrize("rank", [2, 10])
 def test_draws_have_mean_and_covariance_of_maddox(generator, rank):
     nets, rows = wandering(generator)
     swag = Swag(nets[0], rank=rank)

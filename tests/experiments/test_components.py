@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from markupsafe import Markup
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
@@ -114,6 +115,7 @@ def test_each_command_works_where_the_code_is_named(compared, call, tmp_path):
 def test_a_page_and_figures_of_stored_predictions_need_no_code(compared, call, forgotten, monkeypatch, tmp_path):
     monkeypatch.setenv("MARKER", str(tmp_path / "marker"))
     monkeypatch.chdir(MINE.parent)
+    monkeypatch.setattr("tsnn_uq.results.page.figure_section.inline_figure", lambda *_: Markup("<svg></svg>"))
     status, _, error = call("report", compared, "--out", tmp_path / "page.html")
     assert (status, error) == (0, "")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ def split(probs: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return confidence.numpy(), (predicted == target).numpy()
 
 
-@pytest.mark.parametrize(("scale", "inputs"), [(0.3, 1), (1.0, 7), (0.3, 100), (2.0, 100)])
+@pytest.mark.parametrize(("scale", "inputs"), [(0.3, 1), (1.0, 7), (0.3, 40), (2.0, 40)])
 def test_against_kernel_sums(scale: float, inputs: int, generator: torch.Generator) -> None:
     probs = (scale * torch.randn(inputs, 4, generator=generator, dtype=torch.float64)).softmax(-1)
     target = torch.randint(4, (inputs,), generator=generator)
@@ -63,7 +63,7 @@ def test_against_kernel_sums_on_awkward_inputs(forecast: tuple[Tensor, Tensor]) 
     assert 0 <= value <= np.abs(hit - confidence).mean() + 1e-9
 
 
-@pytest.mark.parametrize("width", [0.001, 0.003, 0.03, 0.3, 1.0])
+@pytest.mark.parametrize("width", [0.001, 0.03, 1.0])
 def test_smoothed_residuals_at_any_width(width: float, generator: torch.Generator) -> None:
     confidence = torch.rand(60, 1, generator=generator, dtype=torch.float64).sqrt()
     hit = torch.rand(60, 1, generator=generator) < 0.7

@@ -172,8 +172,7 @@ def test_forward_passes_of_the_training_compute_in_the_precision(precision):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", ["float", "direct", "distill"])
+@pytest.mark.parametrize(("precision", "name"), [("bfloat16", "direct"), ("float16", "float"), ("float16", "distill")])
 def test_half_precision_trains_and_resumes(tmp_path, precision, name):
     def run(stop=None, **options):
         model = network("plif")

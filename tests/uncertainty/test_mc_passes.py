@@ -56,8 +56,16 @@ IN_PLACE = {
 }
 
 
-@pytest.mark.parametrize("kind", [nn.Sequential, Whole])
-@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, Whole) for name in IN_PLACE),
+        ("view", nn.Sequential),
+        ("alpha", nn.Sequential),
+        ("dropout later", nn.Sequential),
+        ("operators after dropout", nn.Sequential),
+    ],
+)
 def test_a_pass_may_write_on_its_input(name, kind):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

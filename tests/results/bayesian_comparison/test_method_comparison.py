@@ -70,6 +70,7 @@ def test_differences_are_near_those_of_the_means(comparison: MethodComparison) -
         assert row["in_rope"] == 0
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers() -> None:
     one, again = (compare_methods(RESULTS, MEASURES, seed=0, **FEW) for _ in range(2))
     assert torch.equal(one.draws, again.draws)
@@ -95,6 +96,7 @@ def test_predictions_from_the_posterior_look_like_the_runs(comparison: MethodCom
     assert check.equals(comparison.predictive_check())
 
 
+@pytest.mark.slow
 def test_an_outlier_is_noticed_by_the_predictive_check() -> None:
     results = made_up_results(families=["dropout"], methods=("float", "direct"), seeds=12)
     results.loc[3, "predictive_entropy"] *= 4
@@ -111,6 +113,7 @@ def test_statistics_of_a_hand_made_case() -> None:
     assert found == pytest.approx({"mean": 8, "spread": (10 / 3) ** 0.5, "max": 14})
 
 
+@pytest.mark.slow
 def test_data_sets_are_families_apart() -> None:
     results = pd.concat([made_up_results(["dropout"], ("float", "direct")).assign(dataset=name) for name in "ab"])
     table = compare_methods(results, "accuracy", seed=0, **FEW).table()
@@ -118,6 +121,7 @@ def test_data_sets_are_families_apart() -> None:
     assert table["family"].tolist() == ["dropout", "dropout", "all"]
 
 
+@pytest.mark.slow
 def test_one_family_has_no_mean_and_parts_are_compared_with_the_same_float_runs() -> None:
     results = made_up_results(["plif"], ("float", "direct"), parts=("conv", "fc"))
     table = compare_methods(results, "accuracy", seed=0, rope={"accuracy": 0.3}, **FEW).table()

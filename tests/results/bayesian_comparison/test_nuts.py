@@ -14,6 +14,7 @@ from tsnn_uq.results.bayesian_comparison.mixed_model import group_means, make_ke
 from tsnn_uq.results.bayesian_comparison.nuts import sample_scales
 
 
+@pytest.mark.slow
 def test_log_scales_have_the_posterior_of_a_grid() -> None:
     """Mean and deviation of each, against sums over a grid of the density written out pair by pair."""
     results = made_up_results(families=["dropout"], methods=("float", "direct"), seeds=4)

@@ -59,7 +59,14 @@ def test_a_list_that_does_not_fit_the_folder_is_refused(tmp_path: Path) -> None:
             listed_figures(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["anytime", "potentials", "selective", "reliability", "variance"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "selective",
+        "variance",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("anytime", "potentials", "reliability")),
+    ],
+)
 def test_names_are_free_in_every_figure(kind: str) -> None:
     """Strangers' names have looks of their own, and nothing says float or ternary where nobody did."""
     (name, *_) = [name for name in LISTED if kind in name]

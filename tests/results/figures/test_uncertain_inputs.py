@@ -50,9 +50,8 @@ def test_each_input_has_its_picture_and_everyones_bars():
         assert f"is {first['label']}, {said}" in texts
 
 
-@pytest.mark.parametrize("wrong", [1, 8])
-def test_columns_are_aligned_however_few_inputs_a_line_has(wrong):
-    figure = digit_gallery(made_up(2, 8, wrong)[0])
+def test_columns_are_aligned_however_few_inputs_a_line_has():
+    figure = digit_gallery(made_up(2, 8, 1)[0])
     figure.draw_without_rendering()
     boxes = [axes.get_window_extent() for axes in figure.axes]
     assert len({round(box.x0) for box in boxes}) == len({round(box.x1) for box in boxes}) == 8
