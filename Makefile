@@ -42,14 +42,20 @@ SIDE_BY_SIDE = --dist loadgroup --no-loadscope-reorder
 test: setup     ## tests, doctests and README examples, all but the slow ones, in six minutes
 	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(PYTEST)
 
-# A third of their time they wait for processes of their own, so three fit on two processors.
-test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
-	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(PYTEST)
+# A third of their time they wait for processes of their own, so three fit on two processors. Tests that need files are
+# slow ones; to collect those of all other files would take each worker ten seconds.
+SLOW = $(sort $(shell grep -rlE 'mark\.slow|need_files' tests --include='test_*.py'))
 
-# What is computed of arrays and single layers; not what trains, draws, kills processes or opens a browser.
-QUICK = $(addprefix tests/,batches cost metrics networks neurons quantization recalibration stopping uncertainty) \
-        $(wildcard tests/test_*.py)
-NOT_QUICK = tests/test_docs.py tests/test_kill.py
+test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
+	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(SLOW) $(PYTEST)
+
+# What is computed of arrays and single layers, by what it took of a processor with `pytest --cpu`: 50 seconds for
+# metrics, 15 for each of neurons, quantization and all other folders, 25 for uncertainty. Not in it is what trains,
+# draws, runs examples, or starts processes, nor what takes longest of these folders: networks of many kinds and compilers.
+QUICK = $(addprefix tests/,batches cost metrics networks neurons recalibration stopping) \
+        $(wildcard tests/quantization/test_*.py tests/uncertainty/test_*.py tests/test_*.py)
+NOT_QUICK = $(patsubst %,tests/%.py,quantization/test_transforms test_docs test_kill test_missing_packages test_release \
+        $(addprefix uncertainty/test_,add_dropout compiled find_randomness mc_moments mc_passes zoo))
 
 quick: setup    ## the quick tests, in a minute and a half
 	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)

