@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tsnn_uq
 
 project = "tsnn_uq"
@@ -31,3 +33,14 @@ autodoc_preserve_defaults = True
 
 html_theme = "furo"
 html_title = f"tsnn_uq {release}"
+
+
+def keep_first_line(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keep napoleon from reading a type from the first line of a property, up to a colon; types are annotations."""
+    if what in ("attribute", "property") and lines:
+        lines[0] = lines[0].replace(": ", " \N{EN DASH} ")
+
+
+def setup(app: Any) -> None:
+    """Look at docstrings before napoleon does, whose priority is 500."""
+    app.connect("autodoc-process-docstring", keep_first_line, priority=400)

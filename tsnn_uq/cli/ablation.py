@@ -13,7 +13,10 @@ from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, names, with_ex
 
 __all__ = ["ablation"]
 
-ablation = typer.Typer(help="What uncertainty terms in the loss do: a screening of all, and finals of the best.")
+ablation = typer.Typer(
+    help="What uncertainty terms in the loss do: a screening of all, and finals of the best.",
+    **with_examples("tsnn-uq ablation screening --out ablation --dry-run"),
+)
 app.add_typer(ablation, name="ablation", rich_help_panel=TRAIN)
 
 Out = Annotated[Path, typer.Option(help="Folder for the table and, below it, all runs.")]

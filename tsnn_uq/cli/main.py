@@ -63,6 +63,7 @@ app = typer.Typer(
     help="How far can you trust a ternary spiking network? Train float and ternary ones, measure how sure they are.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    **with_examples("tsnn-uq compare --data digits --out digits"),
 )
 CORES = os.cpu_count() or 1
 # Headings of the list of commands.
@@ -74,7 +75,7 @@ console = OutputConsole(width=None if sys.stdout.isatty() else 140)
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2, Ctrl-C exit code 130."""
-    _guard(app)
+    _guard(partial(app, prog_name="tsnn-uq"))  # also as python -m tsnn_uq, for completion
 
 
 def run_command(command: Callable[..., None]) -> None:
@@ -84,7 +85,7 @@ def run_command(command: Callable[..., None]) -> None:
     _guard(single)
 
 
-def _guard(command: typer.Typer) -> None:
+def _guard(command: Callable[[], object]) -> None:
     accept_any_text()
     try:
         command()
