@@ -14,6 +14,7 @@ import torch
 pytest.importorskip("docs.tables", reason="needs a checkout: docs/ is not beside tests/")
 
 from docs.tables import PAGES, filled
+from tests.helpers.checkout import python_examples
 from tests.helpers.peers import library, peer
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
@@ -26,17 +27,13 @@ TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for
 LIBRARIES = ("snntorch", "spikingjelly", "norse", "nir")
 
 
-def examples(text: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-
-
-SESSIONS = {name: "\n".join(found) for name, text in TEXTS.items() if ">>>" in "".join(found := examples(text))}
+SESSIONS = {name: "\n".join(found) for name, text in TEXTS.items() if ">>>" in "".join(found := python_examples(text))}
 """Pages whose examples are one session, with the output."""
 SCRIPTS = {
     f"{name}-{number}": example
     for name, text in TEXTS.items()
     if name not in SESSIONS
-    for number, example in enumerate(examples(text))
+    for number, example in enumerate(python_examples(text))
 }
 """Examples that run by themselves."""
 SLOW = {"README.md-1", "docs/posteriors.md-0", "docs/python.md-0"}

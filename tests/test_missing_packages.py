@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import tsnn_uq
-from tests.test_docs import TEXTS, examples
+from tests.helpers.checkout import need_folder, python_examples
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def run_alone(tmp_path_factory):
 
 
 def test_the_metrics_need_torch_and_torchmetrics_alone_and_the_rest_says_what_to_install(run_alone):
-    door = examples(TEXTS["README.md"])[0]
+    door = python_examples((need_folder("pyproject.toml").parent / "README.md").read_text(encoding="utf-8"))[0]
     assert "tsnn_uq.metrics" in door
     code = f"""
 {door}

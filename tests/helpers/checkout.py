@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-__all__ = ["need_folder"]
+__all__ = ["need_folder", "python_examples"]
 
 
 def need_folder(name: str) -> Path:
@@ -15,3 +16,8 @@ def need_folder(name: str) -> Path:
     if not folder.exists():
         pytest.skip(f"needs a checkout: {name}/ is not beside tests/", allow_module_level=True)
     return folder
+
+
+def python_examples(text: str) -> list[str]:
+    """The Python examples of a page, in order."""
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
