@@ -32,7 +32,7 @@ def test_stable_step_against_loop(probs: Tensor) -> None:
 @given(
     OVER_TIME,
     st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.7, 1.0, 1.5]),
-    st.sampled_from(["confidence", "entropy"]),
+    st.sampled_from(["confidence", "margin", "entropy"]),
     st.integers(0, 3),
 )
 def test_exits_against_loop(probs: Tensor, threshold: float, score: str, label: int) -> None:
@@ -41,8 +41,13 @@ def test_exits_against_loop(probs: Tensor, threshold: float, score: str, label: 
     steps, hits, reached = [], [], []
     for n in range(probs.shape[1]):
         for t, row in enumerate(probs[:, n].tolist(), start=1):
+            *_, second, highest = [0.0, *sorted(row)]
             entropy = -sum(p * math.log(p) for p in row if p > 0)
-            done = max(row) >= threshold if score == "confidence" else entropy <= threshold
+            done = {
+                "confidence": highest >= threshold,
+                "margin": highest - second >= threshold,
+                "entropy": entropy <= threshold,
+            }[score]
             if done or t == len(probs):
                 steps.append(t)
                 hits.append(row.index(max(row)) == target[n])
@@ -52,6 +57,16 @@ def test_exits_against_loop(probs: Tensor, threshold: float, score: str, label: 
     assert points.mean_steps.item() == pytest.approx(sum(steps) / len(steps))
     assert points.accuracy.item() == pytest.approx(sum(hits) / len(hits))
     assert points.reached.item() == pytest.approx(sum(reached) / len(reached))
+
+
+def test_exits_by_mutual_information_against_loop(generator: torch.Generator) -> None:
+    probs = (2 * torch.randn(4, 5, 40, 3, generator=generator, dtype=torch.float64)).softmax(-1)
+    gains = torch.special.entr(probs.mean(0)).sum(-1) - torch.special.entr(probs).sum(-1).mean(0)
+    threshold = gains.quantile(0.3).item()
+    expected = [next((t for t, gain in enumerate(row, 1) if gain <= threshold), 5) for row in gains.T.tolist()]
+    points = early_exit(probs, torch.zeros(40, dtype=torch.long), threshold, "mutual-information")
+    assert points.steps.tolist() == expected
+    assert len(set(expected)) == 5
 
 
 @given(OVER_TIME)
