@@ -147,27 +147,27 @@ def test_random_items_depend_on_the_seed_of_their_batch_alone():
         assert torch.equal(batch, expected)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(
-    "shuffled",
-    [
-        lambda workers: DataLoader(Random(), 3, shuffle=True, num_workers=workers),
-        lambda workers: DataLoader(Random(), 3, shuffle=True, num_workers=workers, generator=torch.Generator()),
-        lambda workers: DataLoader(
-            Random(), 3, sampler=RandomSampler(Items(), generator=torch.Generator()), num_workers=workers
-        ),
-        lambda workers: DataLoader(
-            Random(), 3, sampler=torch.utils.data.WeightedRandomSampler([1.0] * 7, 7), num_workers=workers
-        ),
-        lambda workers: DataLoader(Random(), batch_sampler=[[3, 1], [0], [2, 4, 5, 6]], num_workers=workers),
-    ],
-    ids=["shuffle", "its generator", "its sampler's generator", "weighted", "listed"],
-)
-def test_an_epoch_of_a_dataloader_comes_from_the_seed(shuffled, workers):
+SHUFFLED = {
+    "shuffle": lambda workers: DataLoader(Random(), 3, shuffle=True, num_workers=workers),
+    "its generator": lambda workers: DataLoader(
+        Random(), 3, shuffle=True, num_workers=workers, generator=torch.Generator()
+    ),
+    "its sampler's generator": lambda workers: DataLoader(
+        Random(), 3, sampler=RandomSampler(Items(), generator=torch.Generator()), num_workers=workers
+    ),
+    "weighted": lambda workers: DataLoader(
+        Random(), 3, sampler=torch.utils.data.WeightedRandomSampler([1.0] * 7, 7), num_workers=workers
+    ),
+    "listed": lambda workers: DataLoader(Random(), batch_sampler=[[3, 1], [0], [2, 4, 5, 6]], num_workers=workers),
+}
+
+
+@pytest.mark.parametrize(("kind", "workers"), [*((kind, 0) for kind in SHUFFLED), ("shuffle", 2), ("its generator", 2)])
+def test_an_epoch_of_a_dataloader_comes_from_the_seed(kind, workers):
     def epoch(loader, seed):
         return [(batch.inputs, batch.labels) for batch in loader.epoch(seed, 0)]
 
-    source, other = (open_data("data", shuffled(workers)) for _ in range(2))
+    source, other = (open_data("data", SHUFFLED[kind](workers)) for _ in range(2))
     assert isinstance(source, Loaded)
     first = epoch(source, 1)
     different = epoch(source, 2)
