@@ -49,13 +49,15 @@ SLOW = $(sort $(shell grep -rlE 'mark\.slow|need_files' tests --include='test_*.
 test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
 	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(SLOW) $(PYTEST)
 
-# What is computed of arrays and single layers, by what it took of a processor with `pytest --cpu`: 50 seconds for
-# metrics, 15 for each of neurons, quantization and all other folders, 25 for uncertainty. Not in it is what trains,
-# draws, runs examples, or starts processes, nor what takes longest of these folders: networks of many kinds and compilers.
-QUICK = $(addprefix tests/,batches cost metrics networks neurons recalibration stopping) \
-        $(wildcard tests/quantization/test_*.py tests/uncertainty/test_*.py tests/test_*.py)
-NOT_QUICK = $(patsubst %,tests/%.py,quantization/test_transforms test_docs test_kill test_missing_packages test_release \
-        $(addprefix uncertainty/test_,add_dropout compiled find_randomness mc_moments mc_passes zoo))
+# What is computed of arrays and single layers, chosen by the processor seconds that `pytest --cpu` writes: 45 for metrics,
+# 15 each for neurons and quantization, 10 each for recalibration and uncertainty, 20 for the rest, 30 to import and
+# collect. Not in it is what trains, draws, runs examples or starts processes, and what takes longest of these folders.
+QUICK = $(wildcard $(patsubst %,tests/%/test_*.py,batches cost metrics networks neurons quantization recalibration \
+        stopping uncertainty) tests/test_*.py)
+NOT_QUICK = $(patsubst %,tests/%.py,test_docs test_kill test_missing_packages test_release quantization/test_transforms \
+        recalibration/test_temperature stopping/test_conformal_stopping stopping/test_risk_control \
+        $(addprefix uncertainty/test_,add_dropout blockwise_prediction compiled find_randomness mask_timing mc_moments \
+        mc_passes zoo))
 
 quick: setup    ## the quick tests, in a minute and a half
 	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(filter-out $(NOT_QUICK),$(QUICK)) $(PYTEST)

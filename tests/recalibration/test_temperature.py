@@ -239,6 +239,7 @@ def test_posterior_against_quadrature(
     assert scaling.interval(0.95) == pytest.approx((1 / ends[1], 1 / ends[0]), rel=0.005)
 
 
+@pytest.mark.slow
 def test_posterior_against_netcal_nuts(generator: torch.Generator) -> None:
     """The same model and prior; theirs is sampled."""
     with warnings.catch_warnings():
