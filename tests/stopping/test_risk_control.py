@@ -85,6 +85,7 @@ def test_threshold_against_loop(probs: Tensor, risk: str, epsilon: float, delta:
     assert rule.stop(probs).steps.tolist() == (wanted + 1).tolist()
 
 
+@pytest.mark.slow
 def test_the_promise_is_kept_where_unguarded_exits_break_it() -> None:
     """1,000 calibration sets. Run this file for the numbers."""
     found = simulate(1000)
