@@ -35,12 +35,30 @@ html_theme = "furo"
 html_title = f"tsnn_uq {release}"
 
 
-def keep_first_line(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Keep napoleon from reading a type from the first line of a property, up to a colon; types are annotations."""
+def shorten_signature(app: Any, what: str, name: str, thing: Any, *_: Any) -> tuple[str, str | None] | None:
+    """Settings are listed with their descriptions; their validators would fill the page."""
+    return ("(**settings)", None) if what == "class" and hasattr(thing, "model_fields") else None
+
+
+def prepare_docstring(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """List what settings are, and keep napoleon from taking text before a colon for the type of a property."""
+    if what == "class" and hasattr(thing, "model_fields"):
+        lines += ["", "Args:"]
+        for field, about in thing.model_fields.items():
+            default = "" if about.default_factory or about.is_required() else f" Default: `{about.default!r}`."
+            lines.append(f"    {field}: {about.description or 'see above'}.{default}")
+        lines.append("")
     if what in ("attribute", "property") and lines:
         lines[0] = lines[0].replace(": ", " \N{EN DASH} ")
 
 
+def skip_internals(app: Any, what: str, name: str, *_: Any) -> bool | None:
+    """Leave out what pydantic needs."""
+    return True if name == "model_config" else None
+
+
 def setup(app: Any) -> None:
     """Look at docstrings before napoleon does, whose priority is 500."""
-    app.connect("autodoc-process-docstring", keep_first_line, priority=400)
+    app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
+    app.connect("autodoc-process-signature", shorten_signature)
+    app.connect("autodoc-skip-member", skip_internals)
