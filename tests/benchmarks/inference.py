@@ -77,11 +77,11 @@ def with_compiled(
 def with_dense_products(call: Callable[[], Result]) -> Result:
     """A call with dense products in our layers, which take no multiplications where inputs are spikes."""
     linear = importlib.import_module("tsnn_uq.fast.synapses.linear")  # the package's name for it is the function
-    before, linear.LEAST_WORK = linear.LEAST_WORK, sys.maxsize
+    before, linear.MIN_PRODUCTS = linear.MIN_PRODUCTS, sys.maxsize
     try:
         return call()
     finally:
-        linear.LEAST_WORK = before
+        linear.MIN_PRODUCTS = before
 
 
 @torch.no_grad()

@@ -214,7 +214,7 @@ REFUSED = {
     "rounded up": ([OverTime(nn.AvgPool2d(2, ceil_mode=True))], (1, 5, 5), "whole windows"),
     "flattened time": ([nn.Flatten(1)], (1, 4), "all but time and batch"),
     "shape": ([Linear(3, 2)], (4,), r"takes inputs of shape \[4\]"),
-    "maps": ([nn.Linear(3, 2)], (5, 3), "follow each other"),
+    "maps": ([nn.Linear(3, 2)], (5, 3), "expected layers of matching shapes"),
     "another library": ([nn.Linear(3, 2), nn.ReLU()], (3,), r"ReLU \('1'\)"),
     "nothing": ([Coding()], (3,), "at least one layer"),
     "coding inside": ([Linear(3, 2), Coding()], (3,), r"Coding \('1'\)"),

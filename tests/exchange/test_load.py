@@ -178,7 +178,7 @@ GRAPHS = {
     "itself": ([IN, ("a", "a"), ("a", "b"), OUT], {}, "recurrent connections; got a -> a"),
     "branching": ([IN, ("a", "b"), ("a", "output"), OUT], {}, "'a', which goes to 'b', 'output'"),
     "joining": ([IN, ("input", "b"), ("a", "output")], {}, "'input', which goes to 'a', 'b'"),
-    "apart": ([IN, OUT], {}, "several that begin it: 'b', 'input'"),
+    "apart": ([IN, OUT], {}, "several first nodes: 'b', 'input'"),
     "unknown": ([IN, ("a", "c")], {}, "a -> c"),
     "delay": ([IN, ("a", "b"), OUT], {"b": nir.Delay(array(1))}, r"got Delay \('b'\)"),
     "scale": ([IN, ("a", "b"), OUT], {"b": nir.Scale(array(1))}, r"got Scale \('b'\)"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tsnn_uq.fast import compilers
-from tsnn_uq.fast.compilers import choose, compiler_for
+from tsnn_uq.fast.compilers import compiler_for, kernels_for
 from tsnn_uq.fast.scans import lif
 from tsnn_uq.neurons import lif_reference
 from tsnn_uq.neurons.lif import SCANS
@@ -37,8 +37,8 @@ def test_only_what_can_be_imported_is_installed():
 
 
 def test_plain_modules_are_for_all_that_has_no_kernels(monkeypatch):
-    assert choose(SCANS, lif_reference, torch.zeros(1)) is lif
-    assert choose({"triton": "no.such.module"}, lif_reference, torch.zeros(1)) is lif_reference
-    assert choose(SCANS, lif_reference, torch.zeros(1, dtype=torch.bfloat16)) is lif_reference
+    assert kernels_for(SCANS, lif_reference, torch.zeros(1)) is lif
+    assert kernels_for({"triton": "no.such.module"}, lif_reference, torch.zeros(1)) is lif_reference
+    assert kernels_for(SCANS, lif_reference, torch.zeros(1, dtype=torch.bfloat16)) is lif_reference
     monkeypatch.setattr(compilers, "is_installed", lambda _: False)
-    assert choose(SCANS, lif_reference, torch.zeros(1)) is lif_reference
+    assert kernels_for(SCANS, lif_reference, torch.zeros(1)) is lif_reference

@@ -15,7 +15,7 @@ import resource
 from contextlib import nullcontext
 import torch
 from torch import nn
-from tsnn_uq.fast.memory_reuse import keep_pages
+from tsnn_uq.fast.memory_reuse import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,8 +31,8 @@ def new_pages(manager):
         return faults() - before
 
 before = new_pages(nullcontext())
-with keep_pages():
-    with keep_pages():  # a run in a run
+with keep_freed_memory():
+    with keep_freed_memory():  # a run in a run
         pass
     kept = new_pages(nullcontext())
 print(before, kept, new_pages(nullcontext()))
@@ -54,7 +54,7 @@ def test_steps_find_the_memory_of_the_steps_before_while_it_is_kept() -> None:
 def test_nothing_is_done_where_there_is_no_such_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_reuse, "_glibc", lambda: None)
     entered = False
-    with memory_reuse.keep_pages():
+    with memory_reuse.keep_freed_memory():
         entered = True
     assert entered
 

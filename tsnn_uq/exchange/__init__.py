@@ -1,4 +1,4 @@
-"""Networks to and from other libraries, by the Neuromorphic Intermediate Representation (NIR)."""
+"""Exchange networks with other libraries through the Neuromorphic Intermediate Representation (NIR)."""
 
 from tsnn_uq.exchange.export import to_nir
 from tsnn_uq.exchange.load import coding_of, from_nir

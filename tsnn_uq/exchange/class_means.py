@@ -1,4 +1,4 @@
-"""The mean of several neurons for each class, which NIR has no pooling for, as a linear layer."""
+"""The mean of several outputs for each class as a linear layer, since NIR has no one-dimensional pooling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["vote_weight"]
 
 
 def vote_weight(pool: nn.AvgPool1d, features: int) -> Tensor:
-    """The weight [votes, features] of the linear layer that does what `pool` does to [N, features].
+    """The weight [classes, features] of a linear layer that is equivalent to `pool` on [N, features].
 
     Example:
         >>> vote_weight(nn.AvgPool1d(2), 4).tolist()

@@ -1,12 +1,13 @@
-"""How a neuron of NIR, which lives in continuous time, becomes one that goes by steps.
+"""Discretize NIR's neurons, which are defined in continuous time.
 
-NIR states differential equations and leaves the time step to the reader. Norse, snnTorch and SpikingJelly take Euler
+NIR defines differential equations and leaves the time step to the reader. Norse, snnTorch and SpikingJelly take Euler
 steps of length dt, in which tau dv/dt = (v_leak - v) + r I becomes, for v_leak = 0,
 
     h[t] = (1 - dt / tau) v[t-1] + (r dt / tau) I[t]
 
-This is our LIF neuron of decay 1 - dt / tau, whose current has a gain of r dt / tau. NIR fires above the threshold and
-ours fire at it, so thresholds move by one unit in the last place of float32, the precision of the weights.
+This is our LIF neuron with decay 1 - dt / tau, and a gain r dt / tau on its current. NIR's neurons fire above the
+threshold and ours fire at it, so thresholds are shifted by one unit in the last place of float32, the precision of the
+weights.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 
 from tsnn_uq.checks import InputError, check_positive
 
-__all__ = ["DT", "EQUATION", "above", "below", "decay_and_gain", "time_constant"]
+__all__ = ["DT", "EQUATION", "decay_and_gain", "float32_above", "float32_below", "time_constant"]
 
 DT = 1e-4
-"""The time step in seconds of graphs that do not name theirs: snnTorch has no other, for SpikingJelly it is usual."""
+"""Default time step in seconds, for graphs without one: snnTorch always uses it, and SpikingJelly usually."""
 
 EQUATION = (
     "Euler steps of dt seconds: h[t] = v[t-1] + dt / tau (v_leak - v[t-1] + r I[t]) for LIF, h[t] = v[t-1] + dt r I[t] "
@@ -27,7 +28,7 @@ EQUATION = (
 
 
 def decay_and_gain(tau: float, r: float, dt: float) -> tuple[float, float]:
-    """Decay 1 - dt / tau and gain r dt / tau of an Euler step; an infinite `tau` is that of ``"IF"``, with gain r dt.
+    """Decay 1 - dt / tau and gain r dt / tau of an Euler step; an infinite `tau` is for IF neurons, with gain r dt.
 
     Raises:
         InputError: `tau` is shorter than the step, or `r` is not positive.
@@ -45,16 +46,16 @@ def time_constant(decay: float) -> float:
     return DT / (1 - decay)
 
 
-def below(threshold: float) -> float:
-    """The float32 below a threshold: what is above it is at the threshold, as float32 has it.
+def float32_below(threshold: float) -> float:
+    """The largest float32 below a threshold: float32 values above it are at least the threshold.
 
     Example:
-        >>> below(0.75), above(below(0.75))
+        >>> float32_below(0.75), float32_above(float32_below(0.75))
         (0.7499999403953552, 0.75)
     """
     return float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
 
 
-def above(threshold: float) -> float:
-    """The float32 above a threshold: what is at it is above the threshold, as float32 has it."""
+def float32_above(threshold: float) -> float:
+    """The smallest float32 above a threshold: float32 values of at least this are above the threshold."""
     return float(np.nextafter(np.float32(threshold), np.float32(np.inf)))

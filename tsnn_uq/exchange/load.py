@@ -1,4 +1,4 @@
-"""From a graph of NIR, whichever library wrote it, to a network of our layers."""
+"""Load a network from a NIR graph, written by any library."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ READERS: dict[str, Callable[[Any, float], nn.Module]] = {**LAYERS, **NEURONS}
 
 
 def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
-    """Build the network that a graph describes, of our own layers and neurons.
+    """Build a network of our layers and neurons from a NIR graph.
 
-    It takes currents [T, N, ...] and gives outputs [T, N, C], always from rest. Its layers have the names of the nodes
-    (with ``_`` for ``.``), and weights keep their values, so that ternary ones stay ternary. For images put a
-    `tsnn_uq.coding.Coding` before it: ``nn.Sequential(Coding("constant", steps=8), from_nir(graph))``.
+    The network maps currents [T, N, ...] to outputs [T, N, C] and begins each call at rest. Layers have the names of
+    the nodes (with ``_`` for ``.``). Weights keep their values, so ternary weights stay ternary. For images, put a
+    `tsnn_uq.coding.Coding` before the network: ``nn.Sequential(Coding("constant", steps=8), from_nir(graph))``.
 
-    Neurons are discretized by Euler steps, as by Norse, snnTorch and SpikingJelly; their gain goes into the threshold,
-    as a potential reset to zero may be measured in any unit. Neurons of a layer have to be alike. NIR has no
-    surrogate gradients: graphs not by `to_nir` get the default one, sharp in units of NIR's potential.
+    Neurons are discretized by Euler steps, as in Norse, snnTorch and SpikingJelly. Their gain is folded into the
+    threshold, which is equivalent for a reset to zero. All neurons of a layer must have the same parameters. NIR has no
+    surrogate gradients: graphs that were not written by `to_nir` get the default one, with the slope scaled to the unit
+    of NIR's potential.
 
     Args:
-        graph: a chain of nodes, also with nested graphs, of: Input, Output, Linear, Affine, Conv1d, Conv2d, Flatten,
-            SumPool2d, AvgPool2d, IF, LIF, CubaLIF, I, LI, CubaLI.
-        dt: time step in seconds; by default the one that the graph's metadata name, or 0.0001.
+        graph: a chain of the nodes Input, Output, Linear, Affine, Conv1d, Conv2d, Flatten, SumPool2d, AvgPool2d, IF,
+            LIF, CubaLIF, I, LI, CubaLI, or of nested graphs of them.
+        dt: time step in seconds; by default the ``dt`` of the graph's metadata, or 0.0001.
 
     Returns:
         The network, in torch's default dtype.
 
     Raises:
-        InputError: names the node that has no counterpart here, or that makes the graph more than a chain.
+        InputError: a node has no counterpart here, or the graph is not a chain; the message names the node.
     """
     nodes = node_chain(graph)
     metadata = _metadata(graph)
@@ -63,19 +64,22 @@ def from_nir(graph: nir.NIRGraph, *, dt: float | None = None) -> nn.Sequential:
 
 
 def coding_of(graph: nir.NIRGraph, steps: int | None = None) -> Coding:
-    """The coding of images that a graph of `to_nir` names in its metadata, to be put before `from_nir`.
+    """Read the input coding from the metadata of a graph written by `to_nir`, for use before `from_nir`.
 
     Args:
-        graph: a graph of any library; one that names no coding takes constant currents, as long as `steps` are given.
-        steps: time steps; by default those of the coding that the graph names.
+        graph: a graph of any library. Without a coding in its metadata, the coding is constant and needs `steps`.
+        steps: number of time steps; by default that of the metadata.
+
+    Returns:
+        The coding.
 
     Raises:
-        InputError: neither the graph nor the caller says how many steps there are.
+        InputError: the number of steps is neither given nor in the metadata.
     """
     metadata = _metadata(graph)
     if steps is None:
         if "steps" not in metadata:
-            raise InputError("steps: expected the number of time steps, since the graph names none; got None")
+            raise InputError("steps: expected the number of time steps, which the graph does not have; got None")
         steps = int(metadata["steps"])
     return Coding(str(metadata.get("coding", "constant")), steps, float(metadata.get("coding_gain", 1.0)))
 
@@ -98,7 +102,7 @@ def _layer(name: str, node: Any, dt: float) -> nn.Module | None:
 
 
 def _free_name(name: str, taken: Mapping[str, nn.Module]) -> str:
-    """A name that a module of a Sequential can have."""
+    """Make a name that is valid and free for a module of a Sequential."""
     free = name.replace(".", "_") or "node"
     while free in taken or hasattr(nn.Sequential, free):
         free += "_"

@@ -1,4 +1,4 @@
-"""Layers without time of NIR as ours: weights, shapes and pooling."""
+"""Build linear layers, convolutions, pooling and Flatten from NIR nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LAYERS"]
 
 
 def _tensor(value: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(value))  # a copy is made when it is put into the layer
+    return torch.as_tensor(np.asarray(value))  # not copied here, but by `_filled`
 
 
 def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
@@ -30,7 +30,7 @@ def _filled(layer: Any, weight: Tensor, bias: Tensor | None) -> Any:
 
 
 def _bias(node: Any) -> Tensor | None:
-    """The bias; None for one of zeros, which NIR's convolutions must have."""
+    """The bias, or None if it is zero: NIR's convolutions always have one."""
     bias = _tensor(getattr(node, "bias", 0.0))
     return bias if bias.any() else None
 
@@ -46,7 +46,7 @@ def _linear(node: Any, dt: float) -> nn.Module:
 
 
 def _sizes(value: Any, axes: int) -> tuple[int, ...]:
-    """Sizes along each axis, of one for all or one an axis."""
+    """Expand one size, or one size per axis, to a size for each axis."""
     sizes = [int(size) for size in np.atleast_1d(np.asarray(value))]
     return tuple(sizes * axes if len(sizes) == 1 else sizes)
 
@@ -70,7 +70,7 @@ def _conv1d(node: Any, dt: float) -> nn.Module:
 def _flatten(node: Any, dt: float) -> nn.Module:
     start, end = int(node.start_dim), int(node.end_dim)  # without time and batch
     shape = node.input_type["input"]
-    if shape is not None:  # counted from the front, and up to the last, as our networks have it
+    if shape is not None:  # count from the front, but the last axis from the end, as our networks do
         start, end = (dim % len(shape) for dim in (start, end))
         end = -1 if end == len(shape) - 1 else end
     return nn.Flatten(start + 2 if start >= 0 else start, end + 2 if end >= 0 else end)
@@ -95,4 +95,4 @@ LAYERS: dict[str, Callable[[Any, float], nn.Module]] = {
     "SumPool2d": _pooling(1),
     "AvgPool2d": _pooling(None),
 }
-"""For each kind of node, what builds a layer from it and the time step."""
+"""Functions that build a layer from a node and the time step, by the type of the node."""

@@ -1,4 +1,4 @@
-"""NIR files, which are HDF5: numbers and strings, and nothing that runs."""
+"""Read and write NIR files. They are HDF5 files of numbers and strings, so reading one runs no code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["read_nir", "write_nir"]
 
 
 def write_nir(path: str | Path, graph: nir.NIRGraph) -> None:
-    """Write a graph as a NIR file, atomically.
+    """Write a graph to a NIR file atomically.
 
     Raises:
         InputError: `nir` is not installed, or the folder cannot be written.
@@ -27,19 +27,19 @@ def write_nir(path: str | Path, graph: nir.NIRGraph) -> None:
 
 
 def read_nir(path: str | Path) -> nir.NIRGraph:
-    """Read a NIR file of any library.
+    """Read a NIR file written by any library.
 
-    nir's own check of shapes is left out: up to version 1.0.8 it refuses grouped convolutions and kernels that are not
-    square. `from_nir` checks what it needs.
+    nir's own shape check is disabled, since up to version 1.0.8 it rejects grouped convolutions and kernels that are
+    not square. `from_nir` checks shapes itself.
 
     Raises:
-        InputError: `nir` is not installed, or the file is missing, damaged or of another kind.
+        InputError: `nir` is not installed, or the file is missing, damaged or not a NIR file.
     """
     import nir
 
     try:
         return nir.read(as_path(path), type_check=False)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a NIR file; there is none") from error
-    except Exception as error:  # of h5py and nir, which name no kinds
-        raise InputError(f"{path}: expected a NIR file; it is damaged or foreign ({last_line(error)})") from error
+        raise InputError(f"{path}: expected a NIR file; got no such file") from error
+    except Exception as error:  # h5py and nir document no exception types
+        raise InputError(f"{path}: expected a NIR file; got a damaged or other file ({last_line(error)})") from error

@@ -14,16 +14,17 @@ Edges = list[tuple[str, str]]
 
 
 def node_chain(graph: Any) -> list[tuple[str, Any]]:
-    """The nodes of a graph with their names, in the order in which data pass them.
+    """List the nodes of a graph with their names, in the order of the data flow.
 
-    The order of nodes and edges in the graph does not matter. A subgraph's nodes take its place, as ``"name.inner"``.
+    The order of nodes and edges in the graph does not matter. Subgraphs are replaced by their nodes, with names such as
+    ``"name.inner"``.
 
     Raises:
-        InputError: names the node at which the graph is no chain: recurrent, branching, joining or not connected.
+        InputError: the graph is not a chain: it is recurrent, branches, joins or is not connected.
     """
     if type(graph).__name__ != "NIRGraph":
         raise InputError(f"graph: expected a nir.NIRGraph; got {describe(graph)}")
-    nodes, edges = _flattened(graph)
+    nodes, edges = _flatten_subgraphs(graph)
     sources: dict[str, list[str]] = {name: [] for name in nodes}
     targets: dict[str, list[str]] = {name: [] for name in nodes}
     for source, target in edges:
@@ -42,25 +43,25 @@ def node_chain(graph: Any) -> list[tuple[str, Any]]:
     starts = [name for name in order if not sources[name]]
     if len(starts) != 1:
         listing = ", ".join(map(repr, sorted(starts))) or "no node"
-        raise InputError(f"graph: expected one connected chain of nodes; got several that begin it: {listing}")
+        raise InputError(f"graph: expected one connected chain of nodes; got several first nodes: {listing}")
     return [(name, nodes[name]) for name in order]
 
 
-def _flattened(graph: Any, prefix: str = "") -> tuple[dict[str, Any], Edges]:
-    """Nodes and edges with subgraphs put in place, by their full names."""
+def _flatten_subgraphs(graph: Any, prefix: str = "") -> tuple[dict[str, Any], Edges]:
+    """Nodes and edges by their full names, with subgraphs replaced by their nodes and edges."""
     nodes: dict[str, Any] = {}
     edges: Edges = []
-    first: dict[str, str] = {}  # by name: the node that takes what goes into it, and the one that gives what comes out
-    last: dict[str, str] = {}
+    first: dict[str, str] = {}  # for each node or subgraph, the full name of the node that incoming edges lead to
+    last: dict[str, str] = {}  # and of the node that outgoing edges come from
     for name, node in graph.nodes.items():
         full = prefix + name
         first[name] = last[name] = full
         if type(node).__name__ == "NIRGraph":
-            inner, inner_edges = _flattened(node, f"{full}.")
+            inner, inner_edges = _flatten_subgraphs(node, f"{full}.")
             nodes |= inner
             edges += inner_edges
-            first[name] = _only(full, "Input", node.nodes.items())
-            last[name] = _only(full, "Output", node.nodes.items())
+            first[name] = _only_node(full, "Input", node.nodes.items())
+            last[name] = _only_node(full, "Output", node.nodes.items())
         else:
             nodes[full] = node
     for source, target in dict.fromkeys(map(tuple, graph.edges)):  # some exporters write an edge twice
@@ -70,7 +71,7 @@ def _flattened(graph: Any, prefix: str = "") -> tuple[dict[str, Any], Edges]:
     return nodes, edges
 
 
-def _only(subgraph: str, kind: str, nodes: Iterable[tuple[str, Any]]) -> str:
+def _only_node(subgraph: str, kind: str, nodes: Iterable[tuple[str, Any]]) -> str:
     names = [name for name, node in nodes if type(node).__name__ == kind]
     if len(names) != 1:
         raise InputError(f"graph: expected one {kind} in the subgraph {subgraph!r}; got {len(names)}")

@@ -44,7 +44,7 @@ from tsnn_uq.experiments.storage import (
     write_predictions,
     write_row,
 )
-from tsnn_uq.fast.memory_reuse import keep_pages
+from tsnn_uq.fast.memory_reuse import keep_freed_memory
 from tsnn_uq.files import read_tensors_header, remove_leftovers, write_json
 from tsnn_uq.quantization import PARTS, select_layers
 from tsnn_uq.quantization.weight_files import save_weights
@@ -84,7 +84,7 @@ def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = Tru
     folder, config = runs / settings.name, settings.flat()
     if is_finished(folder, config):
         return read_row(folder)
-    with locked(folder, wait=wait), use_threads(settings.threads), keep_pages():
+    with locked(folder, wait=wait), use_threads(settings.threads), keep_freed_memory():
         if is_finished(folder, config):  # by the process that was waited for
             return read_row(folder)
         progress = context.of(name or settings.name)

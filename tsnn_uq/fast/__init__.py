@@ -1,1 +1,1 @@
-"""What is compiled or close to the machine: vectors, threads, random bits, sums over spikes, scans, the engine."""
+"""Compiled code: vectors, threads, random bits, sums over spikes, scans of neurons and the ternary engine."""

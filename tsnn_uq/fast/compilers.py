@@ -1,4 +1,4 @@
-"""The one place that decides which backend runs; no compiler is imported to find out."""
+"""Choose the backend for a tensor: numba, Triton or plain PyTorch. No compiler is imported to find out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["choose", "compiler_for", "is_installed"]
+__all__ = ["compiler_for", "is_installed", "kernels_for"]
 
 COMPILERS = {"cpu": "numba", "cuda": "triton"}
 DTYPES = (torch.float32, torch.float64)
@@ -23,7 +23,7 @@ def is_installed(compiler: str) -> bool:
 
 
 def compiler_for(device: torch.device, dtype: torch.dtype = torch.float32) -> str | None:
-    """The compiler of kernels for a device: numba, Triton, or ``None`` where plain PyTorch has to do.
+    """The compiler whose kernels run on a device, ``"numba"`` or ``"triton"``, or ``None`` for plain PyTorch.
 
     Example:
         >>> compiler_for(torch.device("cpu")), compiler_for(torch.device("cpu"), torch.bfloat16)
@@ -33,10 +33,13 @@ def compiler_for(device: torch.device, dtype: torch.dtype = torch.float32) -> st
     return compiler if compiler and dtype in DTYPES and is_installed(compiler) else None
 
 
-def choose(modules: Mapping[str, str], plain: ModuleType, like: torch.Tensor) -> ModuleType:
-    """The module that has the kernels for a tensor, from names by compiler; `plain` where there are none.
+def kernels_for(modules: Mapping[str, str], plain: ModuleType, like: torch.Tensor) -> ModuleType:
+    """Import the module with the kernels for a tensor.
 
-    It is imported now and not earlier, since compilers are slow to import.
+    Args:
+        modules: name of the module for each compiler.
+        plain: module to use if none of them can run.
+        like: tensor whose device and dtype decide.
     """
     name = modules.get(compiler_for(like.device, like.dtype) or "")
     return plain if name is None else importlib.import_module(name)

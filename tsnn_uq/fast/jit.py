@@ -1,7 +1,6 @@
-"""numba's compiler as the kernels use it, with machine code on disk that follows all sources it was made from.
+"""Compile kernels with numba, and cache the machine code on disk until any of its sources changes.
 
-numba itself keeps the machine code of a function for as long as the file of that function is the same, and does not
-look at the files of what it calls.
+numba's own cache compares only the file that defines a function, and not the files of the functions it calls.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ __all__ = ["compiled", "digest", "inlined", "kernel"]
 COMPILED = re.compile(rb"^(from|import) (numba|llvmlite|tsnn_uq\.fast\.(jit|simd))\b", re.MULTILINE)
 
 compiled = njit(nogil=True, error_model="numpy")
-"""Compiles what only kernels call."""
+"""Decorator for functions that only kernels call."""
 inlined = njit(nogil=True, error_model="numpy", inline="always")
-"""Likewise, put in place of each call."""
+"""Decorator for functions that only kernels call, inlined at each call."""
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of all files in a folder, and in the folders below, in which something is compiled."""
+    """SHA-256 of all Python files below a folder that import a compiler."""
     texts = (path.read_bytes() for path in sorted(folder.rglob("*.py")))
     return hashlib.sha256(b"".join(text for text in texts if COMPILED.search(text))).hexdigest()
 
@@ -35,16 +34,16 @@ SOURCES = digest(Path(__file__).parent)
 
 
 class _Cache(FunctionCache):
-    """Machine code on disk, each piece under the digest of its sources."""
+    """numba's cache on disk, with the digest of all sources in its keys."""
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(signature, codegen), SOURCES)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile what Python calls: for each types of arguments once, and kept on disk.
+    """Decorator for functions that Python calls: compiled once for each signature, and cached on disk.
 
-    If numba changes how it keeps machine code, kernels are compiled again in each process.
+    If a new version of numba ignores the private attribute set here, each process compiles the kernels again.
     """
     dispatcher = compiled(function)
     dispatcher._cache = _Cache(function)

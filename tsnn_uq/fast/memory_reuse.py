@@ -1,12 +1,12 @@
-"""Keep the memory that a training frees for its next step, instead of handing it back to the operating system.
+"""Keep memory that a training step frees for the next step, instead of returning it to the operating system.
 
-A step makes and frees the same tensors as the one before. glibc asks the system for each of the large ones again, which
-then has to find and clear its pages. A step of a convolutional network of 13 million weights takes 0.75 to 0.9 s of
-process time with this, and 1.0 to 1.5 s without (2,400 and 84,000 page faults; batch 32, T = 4, one thread).
+Each training step allocates and frees the same tensors. By default, glibc requests every large tensor from the system
+again, which has to map and clear its pages. A step of a convolutional network with 13 million weights takes 0.75 to
+0.9 s of process time with this, and 1.0 to 1.5 s without (2,400 and 84,000 page faults; batch 32, T = 4, one thread).
 
-glibc has these settings for a whole process, and no function that reads them. A process in which the user has set them
-(``MALLOC_TOP_PAD_``, ..., or ``GLIBC_TUNABLES``) keeps the user's; in others, the values set at the end are those that
-glibc itself arrives at.
+These settings of glibc apply to the whole process and cannot be read. Settings made by the user in the environment
+(``MALLOC_TOP_PAD_``, ..., or ``GLIBC_TUNABLES``) are left alone. Otherwise, the values set at the end are those that
+glibc's own adjustment reaches.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 
-__all__ = ["keep_pages"]
+__all__ = ["keep_freed_memory"]
 
-# Parameters of mallopt(3), what they are to be, and what glibc's own adjusting brings them to in a process that frees
-# large tensors: once one was set, it adjusts none of them any more.
+# Parameters of mallopt(3). glibc stops adjusting them once one has been set, so GLIBC_ADJUSTED has the values that its
+# adjustment reaches in a process that frees large tensors.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
-KEPT = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
-USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26, TOP_PAD: 2**17}
-SET_BY_USER = ("MALLOC_", "GLIBC_TUNABLES")  # how the variables begin that glibc reads when a process starts
+KEEP_ALL = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
+GLIBC_ADJUSTED = {MMAP_MAX: 65536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26, TOP_PAD: 2**17}
+SET_BY_USER = ("MALLOC_", "GLIBC_TUNABLES")  # prefixes of the environment variables that glibc reads
 
 _inside = 0  # how many of these contexts are open
 
 
 @lru_cache(maxsize=1)
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it has `mallopt` and the user has not set it up."""
+    """The C library, or ``None`` if it has no `mallopt` or the user has configured its memory."""
     if not sys.platform.startswith("linux") or any(name.startswith(SET_BY_USER) for name in os.environ):
         return None
     library = ctypes.CDLL(None)
@@ -40,23 +40,23 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 @contextmanager
-def keep_pages() -> Iterator[None]:
-    """Let freed memory stay with the process, for all of its threads, and hand it back at the end.
+def keep_freed_memory() -> Iterator[None]:
+    """Keep freed memory in the process, for all of its threads, and return it to the system on exit.
 
-    The process then stays as large as it has been at its largest. Without glibc, and where the user has set up its
-    memory, nothing is done.
+    Inside the context the process never shrinks. The context does nothing without glibc, or if the user has configured
+    glibc's memory.
     """
     global _inside
     library = _glibc()
     if library and not _inside:
-        _set(library, KEPT)
+        _set(library, KEEP_ALL)
     _inside += 1
     try:
         yield
     finally:
         _inside -= 1
         if library and not _inside:
-            _set(library, USUAL)
+            _set(library, GLIBC_ADJUSTED)
             library.malloc_trim(0)
 
 

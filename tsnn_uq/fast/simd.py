@@ -1,8 +1,8 @@
 """Vectors for numba kernels: eight 32-bit words of bits, and 32 lanes of bytes, integers or floats.
 
-numba has no vectors of its own, and LLVM's loop vectorizer does not see through a carry-save counter. The types here
-are LLVM vectors, so kernels are written with ``&``, ``+`` and ``>=`` on them, and LLVM turns them into what the
-processor has (AVX2, AVX-512, NEON). Lane i of 32 belongs to bit i of a word.
+numba has no vector types, and LLVM's loop vectorizer cannot vectorize a carry-save counter. The types here are LLVM
+vectors with the operators ``&``, ``+``, ``>=`` and so on, which LLVM compiles to the instructions of the processor
+(AVX2, AVX-512, NEON). Lane i of 32 corresponds to bit i of a word.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from numba.extending import intrinsic, models, overload, register_model
 
 __all__ = [
     "bit_count",
-    "bits_of",
-    "eight_times",
     "fill",
-    "floats_of",
-    "integers",
-    "lanes_of",
+    "fill_words",
+    "join_bytes",
     "load",
     "minus_ones",
     "multiply_add",
-    "no_bytes",
-    "no_words",
-    "offsets",
+    "row_offsets",
     "select",
-    "signed",
+    "signed_integers",
     "store",
-    "widened",
+    "to_bits",
+    "to_floats",
+    "to_lanes",
+    "unsigned_integers",
+    "zero_bytes",
+    "zero_words",
 ]
 
 ELEMENTS = {"bit": ir.IntType(1), "byte": ir.IntType(8), "int": ir.IntType(32), "word": ir.IntType(32)}
@@ -41,7 +41,7 @@ ELEMENTS["float"] = ir.FloatType()
 
 
 class Vector(types.Type):
-    """So many lanes of one element, a name in `ELEMENTS`."""
+    """A number of lanes of one element type, a name in `ELEMENTS`."""
 
     def __init__(self, element: str, lanes: int) -> None:
         self.element, self.lanes = element, lanes
@@ -49,13 +49,13 @@ class Vector(types.Type):
 
     @property
     def llvm(self) -> ir.VectorType:
-        """The LLVM vector."""
+        """The LLVM vector type."""
         return ir.VectorType(ELEMENTS[self.element], self.lanes)
 
 
 @register_model(Vector)
 class VectorModel(models.PrimitiveModel):
-    """A vector lives in registers as itself."""
+    """Represent a vector by its LLVM type."""
 
     def __init__(self, manager: Any, kind: Vector) -> None:
         super().__init__(manager, kind, kind.llvm)
@@ -66,7 +66,7 @@ BITS, BYTES, INTS, FLOATS = (Vector(element, 32) for element in ("bit", "byte", 
 
 
 def _binary(operation: Any, operands: Vector, result: Vector, emit: Callable[[ir.IRBuilder, Any, Any], Any]) -> None:
-    """Teach numba a binary operator on two vectors of a kind."""
+    """Register a binary operator on two vectors of one type."""
 
     @intrinsic
     def apply(typing: Any, left: Any, right: Any) -> Any:
@@ -97,16 +97,16 @@ _binary(operator.ge, FLOATS, BITS, lambda builder, left, right: builder.fcmp_ord
 
 
 @intrinsic
-def _inverted(typing: Any, words: Any) -> Any:
+def _not(typing: Any, words: Any) -> Any:
     ones = ir.Constant(WORDS.llvm, [2**32 - 1] * WORDS.lanes)
     return WORDS(WORDS), lambda context, builder, signature, arguments: builder.xor(arguments[0], ones)
 
 
 @overload(operator.invert, strict=False)
 def _invert(words: Any) -> Any:
-    """Teach numba ``~`` of words."""
+    """Register ``~`` for words."""
     if words == WORDS:
-        return lambda words: _inverted(words)
+        return lambda words: _not(words)
     return None
 
 
@@ -117,7 +117,7 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
 
 @intrinsic
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """Eight words from `index` on of an array of uint32, or 32 floats or bytes of one of float32 or int8."""
+    """Load eight words of a uint32 array, or 32 values of a float32 or int8 array, starting at `index`."""
     vector = {types.float32: FLOATS, types.int8: BYTES}.get(array.dtype, WORDS)
     align = array.dtype.bitwidth // 8
 
@@ -129,8 +129,8 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 
 @intrinsic
-def eight_times(typing: Any, word: Any) -> Any:
-    """A uint32 as eight words."""
+def fill_words(typing: Any, word: Any) -> Any:
+    """Eight words that all are one uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _splat(builder, arguments[0], WORDS)
@@ -140,7 +140,7 @@ def eight_times(typing: Any, word: Any) -> Any:
 
 @intrinsic
 def store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Write a vector from `index` of an array on."""
+    """Store a vector in an array, starting at `index`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values, position, value = arguments
@@ -154,12 +154,12 @@ def _zeros(vector: Vector) -> Any:
     return intrinsic(lambda typing: (vector(), lambda *_: ir.Constant(vector.llvm, None)))
 
 
-no_words, no_bytes = _zeros(WORDS), _zeros(BYTES)
+zero_words, zero_bytes = _zeros(WORDS), _zeros(BYTES)
 
 
 @intrinsic
 def fill(typing: Any, value: Any) -> Any:
-    """32 times a float32 or an int32."""
+    """32 lanes that all are one float32 or int32."""
     vector, number = (INTS, types.int32) if isinstance(value, types.Integer) else (FLOATS, types.float32)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -175,8 +175,8 @@ def _splat(builder: Any, value: Any, vector: Vector) -> Any:
 
 
 @intrinsic
-def lanes_of(typing: Any, word: Any) -> Any:
-    """The bits of a uint32 as 32 lanes."""
+def to_lanes(typing: Any, word: Any) -> Any:
+    """Convert the bits of a uint32 to 32 lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], BITS.llvm)
@@ -185,8 +185,8 @@ def lanes_of(typing: Any, word: Any) -> Any:
 
 
 @intrinsic
-def bits_of(typing: Any, lanes: Any) -> Any:
-    """32 lanes of bits as a uint32."""
+def to_bits(typing: Any, lanes: Any) -> Any:
+    """Convert 32 lanes of bits to a uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
@@ -196,7 +196,7 @@ def bits_of(typing: Any, lanes: Any) -> Any:
 
 @intrinsic
 def minus_ones(typing: Any, bits: Any) -> Any:
-    """Bytes that are -1 where a bit is set and 0 elsewhere."""
+    """Convert bits to bytes: -1 where a bit is set and 0 elsewhere."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.sext(arguments[0], BYTES.llvm)
@@ -205,8 +205,8 @@ def minus_ones(typing: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def integers(typing: Any, low: Any, high: Any) -> Any:
-    """32 integers from unsigned low and high bytes."""
+def join_bytes(typing: Any, low: Any, high: Any) -> Any:
+    """Join unsigned low and high bytes to 32 integers."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         small, large = (builder.zext(argument, INTS.llvm) for argument in arguments)
@@ -217,26 +217,26 @@ def integers(typing: Any, low: Any, high: Any) -> Any:
 
 
 @intrinsic
-def widened(typing: Any, low: Any) -> Any:
-    """32 integers from unsigned bytes."""
+def unsigned_integers(typing: Any, low: Any) -> Any:
+    """Convert unsigned bytes to 32 integers."""
     return INTS(BYTES), lambda context, builder, signature, arguments: builder.zext(arguments[0], INTS.llvm)
 
 
 @intrinsic
-def signed(typing: Any, values: Any) -> Any:
-    """32 integers from signed bytes."""
+def signed_integers(typing: Any, values: Any) -> Any:
+    """Convert signed bytes to 32 integers."""
     return INTS(BYTES), lambda context, builder, signature, arguments: builder.sext(arguments[0], INTS.llvm)
 
 
 @intrinsic
-def floats_of(typing: Any, values: Any) -> Any:
-    """32 integers as floats."""
+def to_floats(typing: Any, values: Any) -> Any:
+    """Convert 32 integers to floats."""
     return FLOATS(INTS), lambda context, builder, signature, arguments: builder.sitofp(arguments[0], FLOATS.llvm)
 
 
 @intrinsic
 def select(typing: Any, bits: Any, where_set: Any, elsewhere: Any) -> Any:
-    """Lane by lane: the first float where the bit is set, else the second."""
+    """Select for each lane: `where_set` if the bit is set, else `elsewhere`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.select(*arguments)
@@ -246,7 +246,7 @@ def select(typing: Any, bits: Any, where_set: Any, elsewhere: Any) -> Any:
 
 @intrinsic
 def multiply_add(typing: Any, left: Any, right: Any, more: Any) -> Any:
-    """Lane by lane left * right + more, rounded once where the processor can."""
+    """Compute left * right + more for each lane, rounded once if the processor has a fused instruction."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(FLOATS.llvm, [FLOATS.llvm] * 3)
@@ -257,8 +257,8 @@ def multiply_add(typing: Any, left: Any, right: Any, more: Any) -> Any:
 
 
 @intrinsic
-def offsets(typing: Any, table: Any, index: Any, first: Any, stride: Any) -> Any:
-    """(first + eight bytes of a table from `index` on) * stride, as eight words."""
+def row_offsets(typing: Any, table: Any, index: Any, first: Any, stride: Any) -> Any:
+    """Eight words (first + byte) * stride, for the eight bytes of a table that start at `index`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bytes_, position, start, factor = arguments
@@ -272,7 +272,7 @@ def offsets(typing: Any, table: Any, index: Any, first: Any, stride: Any) -> Any
 
 @intrinsic
 def bit_count(typing: Any, word: Any) -> Any:
-    """How many bits of a uint32 are set."""
+    """Number of set bits of a uint32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])

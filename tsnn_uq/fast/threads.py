@@ -1,10 +1,10 @@
-"""Share work out among as many threads as torch may use; results do not depend on how many there are.
+"""Run tasks on as many threads as torch may use. Results do not depend on the number of threads.
 
-Where torch runs on GNU OpenMP, as its Linux builds do, its own team of threads does the work. The members of a team
-wait for their next task by spinning for milliseconds, so the threads of any other pool have to share the processor with
-them. OpenMP has no public interface for this: the team is called as compilers call it, by `GOMP_parallel`. Measured on
-two cores, a training step (784-500-500-500-10, T = 20, batch 128) takes 91 ms, and 122 with Python's own pool of
-threads, which is used everywhere else.
+If torch uses GNU OpenMP, as its Linux builds do, its team of threads runs the tasks. Threads of a team spin for some
+milliseconds while they wait for the next task, and would compete with any other pool for the processor. OpenMP has no
+public interface for this, so the team is called by `GOMP_parallel`, the function that compilers call. Measured on two
+cores, a training step (784-500-500-500-10, T = 20, batch 128) takes 91 ms with the team, and 122 ms with Python's own
+thread pool, which is the fallback.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["parallel_map", "parallel_ranges"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_local = threading.local()  # .inside: whether this thread is doing a task
+_local = threading.local()  # .inside: whether this thread is running a task
 _forked = False
 
 
@@ -37,7 +37,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 @lru_cache(maxsize=1)
 def _team() -> ctypes.CDLL | None:
-    """The GNU OpenMP library that torch runs on, or ``None``."""
+    """The GNU OpenMP library that torch uses, or ``None``."""
     found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     try:
         library = ctypes.CDLL(str(found[0])) if found else None
@@ -47,7 +47,7 @@ def _team() -> ctypes.CDLL | None:
 
 
 def _after_fork() -> None:
-    """A child has none of its parent's threads, and OpenMP does not notice."""
+    """Stop using the parent's threads: a child process has none of them, and OpenMP does not notice."""
     global _forked
     _forked = True
     _pool.cache_clear()
@@ -58,10 +58,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def parallel_map(task: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`task` of each item, in order; tasks run side by side where they give up Python's lock.
+    """Apply `task` to each item, and return the results in order. Tasks run in parallel while they release the GIL.
 
-    The calling thread works too. A task that calls this itself runs its own tasks one after the other: if it waited for
-    other threads, all of them might be waiting.
+    The calling thread runs tasks as well. If a task calls this function, its tasks run one after the other, since
+    waiting for other threads could deadlock.
     """
     todo = list(items)
     threads = min(torch.get_num_threads(), len(todo))
@@ -69,14 +69,14 @@ def parallel_map(task: Callable[[Item], Result], items: Iterable[Item]) -> list[
         return [task(item) for item in todo]
     results: list[Any] = [None] * len(todo)
     errors: list[BaseException] = []
-    waiting = iter(enumerate(todo))  # Python's lock guards it
+    waiting = iter(enumerate(todo))  # shared by all threads: the GIL protects it
 
     def work(_: object = None) -> None:
         _local.inside = True
         try:
             for place, item in waiting:
                 results[place] = task(item)
-        except BaseException as error:  # C cannot hand it on
+        except BaseException as error:  # an exception cannot pass through C
             errors.append(error)
         finally:
             _local.inside = False
@@ -95,9 +95,9 @@ def parallel_map(task: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 
 def parallel_ranges(task: Callable[[int, int], object], count: int, least: int = 1) -> None:
-    """Call `task(first, last)` for consecutive ranges of 0 .. `count`.
+    """Call `task(first, last)` for consecutive ranges that cover 0 to `count`.
 
-    There are more ranges than threads, to even them out, but none smaller than `least`.
+    There are more ranges than threads, to balance the load, but no range is smaller than `least`.
     """
     threads = torch.get_num_threads()
     number = 1 if threads == 1 else max(1, min(count // least, 4 * threads))

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.devices import widest_float
-from tsnn_uq.fast.compilers import choose
+from tsnn_uq.fast.compilers import kernels_for
 from tsnn_uq.neurons import lif_reference
 from tsnn_uq.neurons.input_current import without_repeats
 from tsnn_uq.neurons.lif_parameters import LIFParameters
@@ -68,7 +68,7 @@ class _LIFScan(torch.autograd.Function):
         ctx: Any, current: Tensor, decay: Tensor | None, steps: int, params: LIFParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or ctx.needs_input_grad[1] or watched
-        charged, spikes = choose(SCANS, lif_reference, current).forward(current.contiguous(), steps, params, keep)
+        charged, spikes = kernels_for(SCANS, lif_reference, current).forward(current.contiguous(), steps, params, keep)
         if keep:
             ctx.save_for_backward(charged)
         ctx.params, ctx.held = params, len(current) < steps
@@ -79,7 +79,7 @@ class _LIFScan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (charged,) = ctx.saved_tensors
         scan, learns = (
-            choose(SCANS, lif_reference, charged) if len(grads) == 1 else lif_reference,
+            kernels_for(SCANS, lif_reference, charged) if len(grads) == 1 else lif_reference,
             ctx.needs_input_grad[1],
         )
         current, decay = scan.backward(charged, grads[0].contiguous(), ctx.params, ctx.held, learns, *grads[1:])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tsnn_uq.fast.compilers import choose
+from tsnn_uq.fast.compilers import kernels_for
 from tsnn_uq.neurons import srm_reference
 from tsnn_uq.neurons.input_current import without_repeats
 from tsnn_uq.neurons.potentials import PotentialHook, WatchedNeuron
@@ -42,7 +42,9 @@ class _SRMScan(torch.autograd.Function):
         ctx: Any, current: Tensor, steps: int, params: SRMParameters, watched: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
         keep = ctx.needs_input_grad[0] or watched
-        potentials, spikes = choose(SCANS, srm_reference, current).forward(current.contiguous(), steps, params, keep)
+        potentials, spikes = kernels_for(SCANS, srm_reference, current).forward(
+            current.contiguous(), steps, params, keep
+        )
         if keep:
             ctx.save_for_backward(potentials)
         ctx.params, ctx.held = params, len(current) < steps
@@ -52,7 +54,7 @@ class _SRMScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (potentials,) = ctx.saved_tensors
-        scan = choose(SCANS, srm_reference, potentials) if len(grads) == 1 else srm_reference
+        scan = kernels_for(SCANS, srm_reference, potentials) if len(grads) == 1 else srm_reference
         return scan.backward(potentials, grads[0].contiguous(), ctx.params, ctx.held, *grads[1:]), None, None, None
 
 
@@ -91,7 +93,7 @@ def srm_scan(current: Tensor, params: SRMParameters, *, watch: PotentialHook | N
 def srm_potentials(current: Tensor, params: SRMParameters) -> tuple[Tensor, Tensor]:
     """Potentials u [T, N, ...] and spikes [T, N, ...], without gradients; see `srm_scan`."""
     once = without_repeats(current).contiguous()
-    potentials, spikes = choose(SCANS, srm_reference, once).forward(once, len(current), params)
+    potentials, spikes = kernels_for(SCANS, srm_reference, once).forward(once, len(current), params)
     return potentials, spikes
 
 

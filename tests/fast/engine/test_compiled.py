@@ -17,7 +17,7 @@ from tsnn_uq.engine import Engine
 from tsnn_uq.fast.engine.compiled import Compiled
 from tsnn_uq.fast.engine.layers import WORD, Layer, drop_weights
 from tsnn_uq.fast.engine.reference import Reference
-from tsnn_uq.fast.engine.sums import MOST_ADDED
+from tsnn_uq.fast.engine.sums import MAX_BYTE_SUM
 from tsnn_uq.fast.engine.translate import translate
 from tsnn_uq.networks import Conv2d, Linear, OverTime
 from tsnn_uq.neurons import LIF
@@ -116,7 +116,7 @@ def test_predictions_with_masks_are_those_of_the_reference(case):
         assert torch.equal(probs, expected)
 
 
-@pytest.mark.parametrize("inputs", [7, 15, 16, 17, MOST_ADDED, MOST_ADDED + 1, 127, 128, 255, 256, 4096, 32767])
+@pytest.mark.parametrize("inputs", [7, 15, 16, 17, MAX_BYTE_SUM, MAX_BYTE_SUM + 1, 127, 128, 255, 256, 4096, 32767])
 @pytest.mark.parametrize("outputs", [3, 33, 64, 65, 128, 129])
 def test_counters_hold_as_many_inputs_as_there_are(inputs, outputs):
     network = fill(nn.Sequential(Coding("latency", 1), nn.Flatten(2), Linear(inputs, outputs, bias=False)), "none")

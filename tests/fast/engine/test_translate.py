@@ -151,7 +151,7 @@ def test_what_make_stochastic_puts_on_is_drawn_alike(kind, mask, backend, coding
 def test_dropout_on_the_input_itself_is_refused():
     made = make_stochastic(model := build("dropout", generator=seeded(0), sizes=(12, 40, 10)), layers="all")
     assert made
-    with pytest.raises(InputError, match="network: expected dropout behind a layer"):
+    with pytest.raises(InputError, match="network: expected at most one dropout"):
         translate(model)
 
 
@@ -175,9 +175,9 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     "kernel": ([Conv2d(2, 4, 7)], r"a map as large as the kernel of '1'; got Window\(channels=2, height=6"),
     "gain-inside": (
         [Linear(72, 3), LIF(), Gain(2.0), Linear(3, 3)],
-        r"Gain as the last layer; got Linear \('4'\) behind it",
+        r"Gain as the last layer; got Linear \('4'\) after it",
     ),
-    "gain-twice": ([Linear(72, 3), LIF(), Gain(2.0), Gain(2.0)], r"Gain as the last layer; got Gain \('4'\) behind it"),
+    "gain-twice": ([Linear(72, 3), LIF(), Gain(2.0), Gain(2.0)], r"Gain as the last layer; got Gain \('4'\) after it"),
     "neurons-in-time": (
         [Linear(72, 3), OverTime(LIF())],
         r"BatchNorm, pooling and Conv1d, and only such, in an OverTime; got LIF \('2.module'\)",
@@ -193,7 +193,7 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     "dropout-at-the-end": ([Linear(72, 3), LIF(), Dropout()], "outputs with one axis, the classes, and no dropout"),
     "dropout-on-images": (
         [Dropout(0.5), Linear(72, 3)],
-        r"dropout behind a layer, once; got it elsewhere \('1'\)",
+        r"expected at most one dropout, after a layer; got it elsewhere \('1'\)",
     ),
     "dropout-on-dropout": (
         [Linear(72, 3), LIF(), Dropout(), Dropout()],
@@ -205,13 +205,13 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     ),
     "means-of-odd-numbers": (
         [Linear(72, 5), LIF(), OverTime(nn.AvgPool1d(2))],
-        r"means of as many outputs for each class, which do not overlap; got AvgPool1d\(.*\) \('3.module'\)",
+        r"expected AvgPool1d over the same number of outputs for each class.*; got AvgPool1d\(.*\) \('3.module'\)",
     ),
     "means-that-overlap": ([Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(3, 2))], "which do not overlap"),
     "means-of-nothing": ([OverTime(nn.AvgPool1d(2)), Linear(36, 3)], "which do not overlap"),
     "means-inside": (
         [Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(2)), Linear(3, 3)],
-        r"Gain as the last layer; got Linear \('4'\) behind it",
+        r"Gain as the last layer; got Linear \('4'\) after it",
     ),
     "masks-per-step": (
         [DropConnectLinear(72, 3, p=0.5, mask="per-step")],
@@ -232,11 +232,11 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     ),
     "norm-first": (
         [OverTime(nn.BatchNorm2d(2))],
-        "a layer of weights right before '1.module', BatchNorm2d",
+        "a layer with weights right before '1.module', BatchNorm2d",
     ),
     "norm-on-spikes": (
         [Linear(72, 3), LIF(), OverTime(nn.BatchNorm1d(3))],
-        "a layer of weights right before '3.module', BatchNorm1d",
+        "a layer with weights right before '3.module', BatchNorm1d",
     ),
 }
 

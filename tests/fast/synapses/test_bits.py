@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsnn_uq.coding import pack_spikes
-from tsnn_uq.fast.synapses.bits import mark, mark_packed, transposed
+from tsnn_uq.fast.synapses.bits import find_active, find_active_packed, transposed
 
 sizes = st.integers(1, 100)
 
@@ -25,12 +25,12 @@ def unpacked(words, rows, columns):
 @given(sizes, sizes, st.sampled_from([0.0, 0.1, 0.9, 1.0]), st.integers(0, 9))
 def test_bits_are_what_is_not_zero_both_ways(rows, inputs, share, seed):
     active = spikes(rows, inputs, share, seed)
-    bits = mark(1.25 * active)
+    bits = find_active(1.25 * active)
     assert torch.equal(unpacked(bits.words, rows, inputs), active.long())
     assert torch.equal(unpacked(transposed(bits), inputs, rows), active.long().T)
     assert bits.share == pytest.approx(active.mean().item(), abs=1e-6)
     assert bits.value == (1.25 if active.any() else 1.0)
-    packed = mark_packed(pack_spikes(active), inputs)
+    packed = find_active_packed(pack_spikes(active), inputs)
     assert (packed.words == bits.words).all()
     assert (packed.value, packed.share) == (1.0, bits.share)
 
@@ -41,7 +41,7 @@ def test_only_zeros_are_left_out(size):
     values = torch.zeros(3, size)
     values[0, :4] = torch.tensor([float("nan"), -0.0, 1e-45, -2.0])
     values[2, -1] = float("inf")
-    bits = mark(values)
+    bits = find_active(values)
     assert torch.equal(unpacked(bits.words, 3, size), (values != 0).long())
     assert bits.value is None
 
@@ -51,12 +51,12 @@ def test_only_zeros_are_left_out(size):
 def test_one_other_value_is_noticed(other, place):
     values = 1.25 * spikes(100, 70, 0.5)
     values[place] = other
-    assert mark(values).value is None
+    assert find_active(values).value is None
 
 
 def test_a_value_that_is_no_number_is_no_common_one():
-    assert mark(torch.full((4, 40), float("nan"))).value is None
-    assert mark(torch.full((4, 40), float("inf"))).value == float("inf")
+    assert find_active(torch.full((4, 40), float("nan"))).value is None
+    assert find_active(torch.full((4, 40), float("inf"))).value == float("inf")
 
 
 def test_threads_change_nothing():
@@ -64,7 +64,7 @@ def test_threads_change_nothing():
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        bits = mark(active)
+        bits = find_active(active)
         results.append((bits.words.tobytes(), transposed(bits).tobytes(), bits.value, bits.share))
     torch.set_num_threads(1)
     assert results == [results[0]] * 3

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsnn_uq.fast.synapses.bits import mark, transposed
+from tsnn_uq.fast.synapses.bits import find_active, transposed
 from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
 from tsnn_uq.fast.synapses.sparse_sums import add_outer, add_rows, list_active
 
@@ -29,7 +29,7 @@ def case(rows, inputs, outputs, share, seed):
 def test_lists_add_up_what_is_active(rows, inputs, outputs, share, seed):
     values, weight, grad = case(rows, inputs, outputs, share, seed)
     for given_values in (values, 2 * (values != 0).float()):
-        active = list_active(mark(given_values), given_values)
+        active = list_active(find_active(given_values), given_values)
         assert torch.equal(add_rows(active, weight), given_values @ weight.T)
         assert torch.equal(add_outer(active, grad, inputs), grad.T @ given_values)
 
@@ -40,7 +40,7 @@ def test_only_zeros_are_not_listed(size):
     values = torch.zeros(3, size)
     values[0, :4] = torch.tensor([float("nan"), -0.0, 1e-45, -2.0])
     values[2, -1] = float("inf")
-    active = list_active(mark(values), values)
+    active = list_active(find_active(values), values)
     assert active.starts.tolist() == [0, 3, 3, 4]
     assert active.places.tolist() == [0, 2, 3, size - 1]
     torch.testing.assert_close(
@@ -60,7 +60,7 @@ def test_only_zeros_are_not_listed(size):
 def test_tables_add_up_what_is_active(rows, inputs, outputs, share, seed, of_weights, of_sums):
     values, weight, grad = case(rows, inputs, outputs, share, seed)
     spikes = 2 * (values != 0).float()
-    bits = mark(spikes)
+    bits = find_active(spikes)
     factor = 2.0  # also where none is active
     sums, gradient = of_sums(torch.full((rows, outputs), 7.0)), of_sums(torch.full((inputs, outputs), 7.0))
     multiply_bits(bits.words, of_weights(weight.T).numpy(), factor, sums.numpy())
@@ -74,7 +74,7 @@ def test_sums_are_as_exact_as_those_of_a_dense_product(generator):
     weight = torch.randn(90, 700, generator=generator)
     exact = spikes.double() @ weight.double().T
     sums = torch.empty(500, 90)
-    multiply_bits(mark(spikes).words, weight.numpy().T, 1.0, sums.numpy())
+    multiply_bits(find_active(spikes).words, weight.numpy().T, 1.0, sums.numpy())
     assert (sums - exact).abs().max() <= 2 * (spikes @ weight.T - exact).abs().max()
 
 
@@ -84,7 +84,7 @@ def test_what_is_no_number_stays_in_its_output():
     weight = torch.zeros(3, 40)
     weight[1, 7] = float("inf")
     sums = torch.empty(40, 3)
-    multiply_bits(mark(spikes).words, weight.numpy().T, 1.0, sums.numpy())
+    multiply_bits(find_active(spikes).words, weight.numpy().T, 1.0, sums.numpy())
     assert torch.equal(sums, weight.T)
 
 
@@ -96,7 +96,7 @@ def test_threads_change_nothing(share):
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        bits = mark(spikes)
+        bits = find_active(spikes)
         active, sums, gradient = list_active(bits), torch.empty(3000, 150), torch.empty(200, 150)
         multiply_bits(bits.words, weight.numpy().T, 1.0, sums.numpy())
         multiply_bits(transposed(bits), grad.numpy(), 1.0, gradient.numpy())

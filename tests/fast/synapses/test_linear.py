@@ -34,7 +34,7 @@ def gradients(function, spikes, weight, grad):
 @pytest.fixture
 def any_size(monkeypatch):
     """Take the sparse way however small the product is."""
-    for limit in ("LEAST_WORK", "LEAST_ROWS", "LEAST_ROWS_LISTED"):
+    for limit in ("MIN_PRODUCTS", "MIN_ROWS", "MIN_ROWS_LISTED"):
         monkeypatch.setattr(module, limit, 0)
 
 
@@ -155,7 +155,7 @@ def test_bits_that_do_not_fit_are_refused(packed):
 
 @pytest.mark.parametrize(("rows", "way"), [(63, None), (64, lookup_tables), (511, lookup_tables), (512, sparse_sums)])
 def test_tables_and_lists_are_made_only_for_enough_rows(rows, way, monkeypatch):
-    monkeypatch.setattr(module, "LEAST_WORK", 0)
+    monkeypatch.setattr(module, "MIN_PRODUCTS", 0)
     taken = []
     for owner, name in ((lookup_tables, "multiply_bits"), (sparse_sums, "add_rows")):
         plain = getattr(owner, name)

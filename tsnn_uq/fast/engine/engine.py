@@ -1,4 +1,4 @@
-"""Ternary inference: a trained network, run by integer sums over active inputs, also with random masks."""
+"""Ternary inference: run a trained network by integer sums over active inputs, with or without random masks."""
 
 from __future__ import annotations
 
@@ -29,36 +29,37 @@ from tsnn_uq.uncertainty.moments import Moments, gather_moments, samples_at_once
 __all__ = ["BACKENDS", "Engine"]
 
 BACKENDS = ("compiled", "reference")
-MOST_INPUTS = 2**15 - 1  # of one output in the compiled backend: twice as many fit in two bytes of a counter
+MAX_INPUTS = 2**15 - 1  # of one output in the compiled backend, whose counters of two bytes count up to twice that
 
 
 class Engine:
-    """Runs a trained spiking network whose ternary weights are held at two bits, without a multiplication a synapse.
+    """Run a trained spiking network with two-bit ternary weights, without multiplications by weights.
 
-    Each neuron's input is the integer sum of the weights of the inputs that spiked, times one scale; silent inputs
-    cost nothing. BatchNorm is folded into scale and bias. Layers that are not ternary run too, by sums of floats.
+    The current into a neuron is the integer sum of the weights of the inputs that spiked, times a scale. Silent inputs
+    cost nothing. BatchNorm is folded into scale and bias. Layers with float weights run as float sums.
 
-    The compiled backend (numba, on a processor) and the reference (PyTorch, on any device) give the same bits where
-    sums are integers. Networks with leaky integrators, convolutions in groups, pooling that overlaps, or layers without
-    spikes between them run in the reference. The network itself differs by the rounding of its float sums: for n active
-    inputs by at most n 2**-23 of the sum of the magnitudes of their weights, which now and then decides a spike at the
-    threshold.
+    There are two backends: compiled kernels (numba, CPU only) and a reference (PyTorch, any device). Their results are
+    equal bit for bit if all sums are integers. Networks with leaky integrators, grouped convolutions, overlapping
+    pooling, or layers without spikes in between run in the reference only. The outputs of the network itself differ
+    by the rounding of its float sums: with n active inputs by at most n 2**-23 times the sum of the magnitudes of their
+    weights. This can change a spike if the potential is at the threshold.
 
     Args:
-        network: a trained network of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`, as
-            `tsnn_uq.fast.engine.translate` has it, also from `tsnn_uq.exchange.from_nir`; or a Sequential of snnTorch
-            or SpikingJelly. It is not changed, and what is changed in it later on is not seen. One that does not begin
-            with a `Coding` takes currents over time [T, N, ...] where the others take images.
+        network: a trained network of layers from `tsnn_uq.networks` and `tsnn_uq.neurons`, for example from
+            `tsnn_uq.exchange.from_nir`, or a Sequential of snnTorch or SpikingJelly layers; see
+            `tsnn_uq.fast.engine.translate` for the supported layers. The network is copied, so later changes to it
+            have no effect. A network that does not begin with a `Coding` takes currents over time [T, N, ...] in place
+            of images.
         input_shape: shape of an input, such as (1, 28, 28), for networks with convolutions or pooling.
-        backend: ``"compiled"`` or ``"reference"``; by default the first where it can run.
+        backend: ``"compiled"`` or ``"reference"``; by default ``"compiled"`` if it can run the network.
 
     Attributes:
-        backend: the backend chosen.
-        device: where it runs.
+        backend: the backend in use.
+        device: device of the network.
         steps: time steps T; None for a network that takes currents over time.
 
     Raises:
-        InputError: a module that the engine does not know, or a backend that cannot run.
+        InputError: the network has an unsupported module, or the backend cannot run it.
 
     Example:
         >>> from tsnn_uq.networks import build
@@ -83,25 +84,25 @@ class Engine:
         self.backend = check_choice("backend", backend or best, BACKENDS)
         if self.backend == "compiled" and best != "compiled":
             layers = "spikes between its layers, no convolutions in groups"
-            where = f"the compiled one needs numba, a CPU, {layers} and at most {MOST_INPUTS:,} inputs of a neuron"
+            where = f"the compiled one needs numba, a CPU, {layers} and at most {MAX_INPUTS:,} inputs of a neuron"
             raise InputError(f"backend: expected 'reference' here, since {where}; got 'compiled'")
-        self._whole = self._runner(self._program.layers)
+        self._runner_of_all = self._runner(self._program.layers)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights as they are kept; a row of ternary weights is padded to whole 32-bit words.
+        """Bytes of the stored weights; rows of ternary weights are padded to whole 32-bit words.
 
-        The compiled backend adds up ternary layers of at most 128 outputs from a copy at a byte a weight.
+        The compiled backend makes another copy, of one byte per weight, of ternary layers with at most 128 outputs.
         """
         return sum(layer.weight_bytes for layer in self._program.layers)
 
     def __call__(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Outputs [T, N, C] of images [N, ...], nothing random but a rate coding, which draws from `generator`."""
-        return self._whole.outputs(self._code(images, generator), self._steps(images))[0]
+        """Compute outputs [T, N, C] of images [N, ...] without masks; `generator` is only for a rate coding."""
+        return self._runner_of_all.outputs(self._encode(images, generator), self._steps(images))[0]
 
     def logits(self, images: Tensor, *, generator: Generator | None = None) -> Tensor:
-        """Logits [N, C]: the mean of the outputs over time."""
-        outputs: Tensor = self._whole.outputs(self._code(images, generator), self._steps(images), mean=True)
+        """Compute logits [N, C], the mean of the outputs over time."""
+        outputs: Tensor = self._runner_of_all.outputs(self._encode(images, generator), self._steps(images), mean=True)
         return outputs.flatten(0, 2)
 
     def mc_predict(
@@ -115,24 +116,24 @@ class Engine:
         memory_limit: int = 256 * 2**20,
         progress: Callable[[int], object] | None = None,
     ) -> Tensor:
-        """Predict with S random draws: what `tsnn_uq.uncertainty.mc_predict` does with the network, from its masks.
+        """Draw S Monte Carlo samples, with the same masks as `tsnn_uq.uncertainty.mc_predict` of the network.
 
-        Dropout silences spikes, dropconnect takes weights away; what comes before the first random layer runs once.
+        Dropout removes spikes and dropconnect removes weights. Layers before the first random one run once.
 
         Args:
             images: [N, ...].
-            samples: S, the number of draws.
-            generator: where the randomness comes from; it advances by one draw.
+            samples: S, the number of samples.
+            generator: source of the randomness; it advances by one draw.
             per_step: return the prediction after each time step.
-            batch_size: images in a block; the masks depend on it, there as here.
-            memory_limit: bytes that the masks and outputs of one pass may take, roughly.
+            batch_size: images in a block; the masks depend on it, as in `tsnn_uq.uncertainty.mc_predict`.
+            memory_limit: approximate limit in bytes for the masks and outputs of one pass.
             progress: called with the number of images done after each block.
 
         Returns:
             Probabilities [S, N, C], or [S, T, N, C] with `per_step`.
 
         Raises:
-            InputError: nothing in the network is random, or the images do not fit.
+            InputError: the network has no random layer, or the images have the wrong shape or device.
         """
         blocks = self._blocks(images, samples, generator, not per_step, batch_size, memory_limit, samples, progress)
         probs = [torch.cat([_probabilities(outputs, per_step) for outputs in block]) for block in blocks]
@@ -149,12 +150,12 @@ class Engine:
         memory_limit: int = 256 * 2**20,
         progress: Callable[[int], object] | None = None,
     ) -> Moments:
-        """Statistics of what `mc_predict` returns, in memory that does not grow with the number of samples.
+        """Compute statistics of the samples of `mc_predict`, in memory that does not grow with their number.
 
-        Arguments are those of `mc_predict`; `tolerance` and the result are those of `tsnn_uq.uncertainty.mc_moments`.
+        See `mc_predict` for the arguments, and `tsnn_uq.uncertainty.mc_moments` for `tolerance` and the result.
         """
-        every = samples_at_once(tolerance)
-        blocks = self._blocks(images, samples, generator, True, batch_size, memory_limit, every, progress)
+        group = samples_at_once(tolerance)
+        blocks = self._blocks(images, samples, generator, True, batch_size, memory_limit, group, progress)
         return Moments.cat([gather_moments(map(_probabilities, block), tolerance) for block in blocks])
 
     def run_until(
@@ -167,19 +168,20 @@ class Engine:
         batch_size: int = 256,
         progress: Callable[[int], object] | None = None,
     ) -> Stopped:
-        """Run each image until a stopping rule is satisfied, and no step longer.
+        """Run each image until a stopping rule stops it.
 
-        After each time step the rule sees the predictions so far, the softmax of the mean output, and images that stop
-        are not computed any further. The result is the rule's for the predictions of all steps, which are
+        After each time step the rule gets the predictions so far, the softmax of the mean output. Images that have
+        stopped are not computed any further. The result is that of the rule for the predictions of all steps,
         ``logits_over_time(engine(images)).softmax(-1)``, or with Monte Carlo samples ``engine.mc_predict(...,
-        per_step=True)`` from the same generator: bit for bit with the compiled backend, and with the reference where
-        sums are integers. Potentials take 4 bytes for each neuron, image of a block and sample.
+        per_step=True)`` with the same generator. The two are equal bit for bit with the compiled backend, and with the
+        reference if all sums are integers. Potentials take 4 bytes for each neuron, image of a block and sample.
 
         Args:
-            stopping: a rule fitted on predictions of this network, of T steps; see `tsnn_uq.stopping`.
+            stopping: a rule fitted on T-step predictions of this network; see `tsnn_uq.stopping`.
             images: [N, ...].
-            samples: S random draws, whose mean decides; by default as many as the rule was fitted on, or none.
-            generator: where the randomness comes from, if anything is random; it advances by one draw.
+            samples: number S of Monte Carlo samples, whose mean decides; by default the number that the rule was
+                fitted on, if any.
+            generator: source of the randomness, if anything is random; it advances by one draw.
             batch_size: images in a block; the masks depend on it.
             progress: called with the number of images done after each block.
 
@@ -187,7 +189,7 @@ class Engine:
             `tsnn_uq.stopping.Stopped`: steps used from 1 to T, decisions and sets.
 
         Raises:
-            InputError: the rule is not fitted, or on another number of steps, or as in `mc_predict`.
+            InputError: the rule is not fitted or fitted on another number of steps; also as in `mc_predict`.
         """
         samples = stopping.samples if samples is None else samples
         check_positive("batch_size", batch_size, integer=True)
@@ -200,9 +202,9 @@ class Engine:
         for block, part in enumerate(images.split(batch_size, self._batch_axis)):
             stream = stopping.stream(part.shape[self._batch_axis], device=self.device)
             if samples is None or seed is None:
-                _run_until(stream, [self._whole.begin(self._code(part, generator), steps)], None)
+                _run_until(stream, [self._runner_of_all.begin(self._encode(part, generator), steps)], None)
             else:
-                draw = self._whole.draws(seed, block, steps, part.shape[self._batch_axis])
+                draw = self._runner_of_all.draws(seed, block, steps, part.shape[self._batch_axis])
                 _run_until(stream, *self._begin_samples(part, samples, draw))
             found.append(stream.result())
             if progress:
@@ -210,14 +212,14 @@ class Engine:
         return Stopped(*map(torch.cat, zip(*found, strict=True)))
 
     def _begin_samples(self, images: Tensor, samples: int, draw: Draw) -> tuple[list[Any], Any]:
-        """The samples of a block at rest, one or more in each item, and the layers before the first random one."""
+        """Start stepwise runs of a block: of the samples, one or more per item, and of the layers that they share."""
         first, rest = self._random_part()
-        inputs = None if self._program.random_input else self._code(images, None)
+        inputs = None if self._program.random_input else self._encode(images, None)
         before = self._runner(self._program.layers[:first]).begin(inputs, draw.steps) if first else None
         shared = inputs if before is None else before.written
         runner = self._runner(rest)
-        if self._differs(rest):
-            runners = [self._own(images, shared, runner, draw, sample) for sample in range(samples)]
+        if self._samples_differ(rest):
+            runners = [self._sample_runner(images, shared, runner, draw, sample) for sample in range(samples)]
             return [own.begin(inputs, draw.steps, [mask]) for own, inputs, mask in runners], before
         masks = parallel_map(lambda sample: runner.masks(draw, sample), range(samples))
         return [runner.begin(shared, draw.steps, masks)], before
@@ -230,23 +232,23 @@ class Engine:
         mean: bool,
         batch_size: int,
         memory_limit: int,
-        every: int,
+        group: int,
         progress: Callable[[int], object] | None,
     ) -> Iterator[Iterator[Tensor]]:
-        """For each block of images, the outputs of its samples, at most `every` at once."""
+        """Yield for each block of images an iterator over the outputs of its samples, at most `group` at a time."""
         check_positive("batch_size", batch_size, integer=True)
         check_positive("memory_limit", memory_limit)
         seed = self._seed(samples, generator)
         done = 0
         for block, part in enumerate(self._checked(images).split(batch_size, self._batch_axis)):
-            draw = self._whole.draws(seed, block, self._steps(part), part.shape[self._batch_axis])
-            yield self._sample(part, samples, draw, mean, memory_limit, every)
+            draw = self._runner_of_all.draws(seed, block, self._steps(part), part.shape[self._batch_axis])
+            yield self._sample_outputs(part, samples, draw, mean, memory_limit, group)
             done += draw.count
             if progress:
                 progress(done)
 
     def _seed(self, samples: int, generator: Generator | None) -> int:
-        """The seed of all draws of a call, if it may have any."""
+        """Draw the seed of a call, after checking that anything is random."""
         check_positive("samples", samples, integer=True)
         if not isinstance(generator, Generator):
             raise InputError(f"generator: expected a torch.Generator; got {describe(generator)}")
@@ -255,24 +257,24 @@ class Engine:
         return drawn_seed(generator)
 
     def _random_part(self) -> tuple[int, list[Layer]]:
-        """The layers from the first random one on, and its place; all layers if the input is random."""
+        """Index of the first random layer, and the layers from there on; all layers if the input is random."""
         layers = self._program.layers
         first = 0 if self._program.random_input else next(i for i, layer in enumerate(layers) if layer.random)
         return first, [active(layer) for layer in layers[first:]]
 
-    def _differs(self, layers: Sequence[Layer]) -> bool:
-        """Whether samples have inputs or weights of their own."""
+    def _samples_differ(self, layers: Sequence[Layer]) -> bool:
+        """Whether inputs or weights differ between samples."""
         return self._program.random_input or any(layer.dropconnect for layer in layers)
 
-    def _sample(
-        self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, every: int
+    def _sample_outputs(
+        self, images: Tensor, samples: int, draw: Draw, mean: bool, memory_limit: int, group: int
     ) -> Iterator[Tensor]:
-        """Outputs [s, T or 1, N, C] of the samples of one block of images; some end at each multiple of `every`."""
+        """Yield outputs [s, T or 1, N, C] of samples of one block; no item crosses a multiple of `group`."""
         first, rest = self._random_part()
-        shared = None if self._program.random_input else self._until(first, images)
+        shared = None if self._program.random_input else self._shared_input(first, images)
         runner = self._runner(rest)
-        if self._differs(rest):
-            together = 8 if self.backend == "compiled" else 1  # as many as threads, or a few more, side by side
+        if self._samples_differ(rest):
+            together = 8 if self.backend == "compiled" else 1  # about as many as there are threads
             for some in torch.arange(samples).split(together):
                 one = partial(self._one_sample, images, shared, runner, draw, mean)
                 yield from parallel_map(one, some.tolist())
@@ -280,50 +282,50 @@ class Engine:
         together = max(1, int(memory_limit // runner.sample_bytes(draw.count, draw.steps, mean)))
         start = 0
         while start < samples:
-            stop = min(start + together, samples, (start // every + 1) * every)
+            stop = min(start + together, samples, (start // group + 1) * group)
             masks = parallel_map(lambda sample: runner.masks(draw, sample), range(start, stop))
             yield runner.outputs(shared, draw.steps, masks, mean)
             start = stop
 
     def _one_sample(self, images: Tensor, shared: Any, runner: Any, draw: Draw, mean: bool, sample: int) -> Tensor:
-        """Outputs [1, T or 1, N, C] of a sample whose input or weights are its own."""
-        own, inputs, masks = self._own(images, shared, runner, draw, sample)
+        """Outputs [1, T or 1, N, C] of one sample whose input or weights differ from the others'."""
+        own, inputs, masks = self._sample_runner(images, shared, runner, draw, sample)
         return own.outputs(inputs, draw.steps, [masks], mean)
 
-    def _own(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int) -> tuple[Any, ...]:
-        """Of such a sample, `runner` with its weights, its input and its masks."""
+    def _sample_runner(self, images: Tensor, shared: Any, runner: Any, draw: Draw, sample: int) -> tuple[Any, ...]:
+        """The runner with the weights of one sample, the sample's input and its masks."""
         if self._program.random_input:
-            shared = self._code(images, seeded(draw.spike_seed(self._program.coding_name, sample), self.device))
+            shared = self._encode(images, seeded(draw.spike_seed(self._program.coding_name, sample), self.device))
         own = runner.with_weights([draw.weights(layer, sample) for layer in runner.layers])
         return own, shared, own.masks(draw, sample)
 
-    def _until(self, first: int, images: Tensor) -> Any:
-        """What all samples share: the spikes before the first random layer, or the coded input."""
-        inputs = self._code(images, None)
+    def _shared_input(self, first: int, images: Tensor) -> Any:
+        """The input shared by all samples: spikes of the layer before the first random one, or the coded input."""
+        inputs = self._encode(images, None)
         return self._runner(self._program.layers[:first]).spikes(inputs, self._steps(images)) if first else inputs
 
     def _runner(self, layers: Sequence[Layer]) -> Any:
         if self.backend == "reference":
             return Reference(layers)
-        from tsnn_uq.fast.engine.compiled import Compiled  # numba is slow to import, and may not be there
+        from tsnn_uq.fast.engine.compiled import Compiled  # numba is slow to import and optional
 
         return Compiled(layers)
 
     @property
     def _batch_axis(self) -> int:
-        """The axis of images [N, ...], or of currents [T, N, ...], that counts inputs."""
+        """The batch axis N of images [N, ...] or of currents [T, N, ...]."""
         return 0 if self._program.coding else 1
 
     def _steps(self, images: Tensor) -> int:
         return self.steps or len(images)
 
-    def _code(self, images: Tensor, generator: Generator | None) -> Tensor:
-        """Input over time, channels last: [T or 1, N, height, width, channels]."""
+    def _encode(self, images: Tensor, generator: Generator | None) -> Tensor:
+        """Encode images over time, with channels last: [T or 1, N, height, width, channels]."""
         coding, window = self._program.coding, self._program.layers[0].window
         if self._program.random_input and generator is None:
             raise InputError("generator: expected a torch.Generator, from which the rate coding draws spikes; got None")
         images = self._checked(images).float()
-        # The usual case, and one row and column, in few calls of torch, which count for a single image.
+        # Constant coding and maps of one pixel are the usual case: few calls of torch, for the latency of one image.
         if coding is not None and coding.kind == "constant":
             inputs, leading = images if coding.gain == 1 else coding.gain * images, (1, len(images))
         else:
@@ -350,13 +352,13 @@ class Engine:
 
     def _best_backend(self) -> str:
         most = max(layer.window.inputs * layer.window.pool**2 for layer in self._program.layers)
-        can = compiler_for(self.device) == "numba" and most <= MOST_INPUTS and have_kernels(self._program.layers)
+        can = compiler_for(self.device) == "numba" and most <= MAX_INPUTS and have_kernels(self._program.layers)
         return "compiled" if can else "reference"
 
 
 def _run_until(stream: Stream, samples: Sequence[Any], before: Any) -> None:
-    """Run samples step by step until all inputs of a stream have stopped; `before` are layers that they share."""
-    total = torch.zeros((), dtype=torch.float64)  # in the precision in which `logits_over_time` adds up
+    """Run samples step by step until all inputs of a stream have stopped; `before` runs the layers that they share."""
+    total = torch.zeros((), dtype=torch.float64)  # the dtype in which `logits_over_time` accumulates
     while len(stream.running):
         running, step = stream.running, stream.step
         if before is not None:
@@ -370,6 +372,6 @@ def _run_until(stream: Stream, samples: Sequence[Any], before: Any) -> None:
 
 
 def _probabilities(outputs: Tensor, per_step: bool = False) -> Tensor:
-    """Probabilities [S, N, C] of means over time [S, 1, N, C]; `per_step`, [S, T, N, C] of outputs [S, T, N, C]."""
+    """Probabilities [S, N, C] from means over time [S, 1, N, C]; with `per_step` [S, T, N, C] from [S, T, N, C]."""
     read = logits_over_time if per_step else logits
     return torch.stack([read(one) for one in outputs]).softmax(-1)

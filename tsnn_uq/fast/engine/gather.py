@@ -1,8 +1,8 @@
-"""Compiled: which inputs are active, and where their weights begin.
+"""Compiled: list the active inputs of each output by the places where their weights begin.
 
-A map of spikes is [T, height, width, words], channel c of a pixel in bit c % 32 of word c / 32; lists of active inputs
-are made eight at a time from a table of bytes, so that their length is all that depends on the spikes. A kernel at many
-places of a map sees each pixel several times: the active inputs of a pixel are listed once, and the lists put together.
+A map of spikes is [T, height, width, words], with channel c of a pixel in bit c % 32 of word c / 32. Lists are extended
+eight bits at a time by a table of all bytes, so there is no branch on a single spike. A convolution reads each pixel
+several times, so the active inputs of each pixel are listed once, and those lists are concatenated.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from tsnn_uq.fast.jit import compiled, inlined, kernel
-from tsnn_uq.fast.simd import eight_times, load, offsets, store
+from tsnn_uq.fast.simd import fill_words, load, row_offsets, store
 
 __all__ = ["SLACK", "gather", "list_spikes", "list_values", "pack_spikes"]
 
-SLACK = 32  # entries behind a list that may be written over
-# Of each byte: how many bits are set, and where.
+SLACK = 32  # entries after the end of a list that vectors may overwrite
+# For each byte: the number of set bits, and their positions.
 COUNTS = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 PLACES = np.array([([i for i in range(8) if byte >> i & 1] + [0] * 8)[:8] for byte in range(256)], np.uint8).reshape(-1)
 
@@ -44,10 +44,10 @@ def pack_spikes(values: Any, words: Any) -> bool:
 
 @compiled
 def list_spikes(layer: Any, source: Any, steps: int, starts: Any, listed: Any) -> None:
-    """List the spikes of each pooled pixel and step once, for the many places of a kernel that see it.
+    """List the spikes of each pooled pixel and step, for `gather`.
 
-    Those of pixel p at step t are entries ``starts[t * pixels + p]`` and on of `listed`: where the weights of input
-    ``column * channels + channel`` begin. See `gather`.
+    The list of pixel p at step t begins at entry ``starts[t * pixels + p]`` of `listed`. An entry is the place where
+    the weights of input ``column * channels + channel`` begin.
     """
     count, pixel, stride = 0, 0, _stride(layer)
     starts[0] = 0
@@ -61,9 +61,9 @@ def list_spikes(layer: Any, source: Any, steps: int, starts: Any, listed: Any) -
 
 @compiled
 def list_values(
-    layer: Any, analog: Any, n: int, start: int, steps: int, starts: Any, listed: Any, weighed: Any
+    layer: Any, analog: Any, n: int, start: int, steps: int, starts: Any, listed: Any, listed_values: Any
 ) -> None:
-    """Likewise the inputs that are not zero, and in `weighed` their values."""
+    """List the nonzero inputs of each pixel and step as `list_spikes` does, with their values in `listed_values`."""
     count, pixel, stride = 0, 0, _stride(layer)
     starts[0] = 0
     for t in range(start, min(start + steps, len(analog))):
@@ -72,17 +72,19 @@ def list_values(
                 for channel in range(layer.channels):
                     value = analog[t, n, (y * layer.width + x) * layer.channels + channel]
                     listed[np.uintp(count)] = (x * layer.channels + channel) * stride
-                    weighed[np.uintp(count)] = value
+                    listed_values[np.uintp(count)] = value
                     count += value != 0
                 pixel += 1
                 starts[pixel] = count
 
 
 @compiled
-def gather(layer: Any, position: int, starts: Any, listed: Any, weighed: Any, t: int, events: Any, values: Any) -> int:
-    """List where the weights of the active inputs of one output begin, and values if any; returns how many there are.
+def gather(
+    layer: Any, position: int, starts: Any, listed: Any, listed_values: Any, t: int, events: Any, values: Any
+) -> int:
+    """List where the weights of the active inputs of one output begin, and their values; return the number of them.
 
-    The lists of pixels beside each other follow each other, as do the weights, so a row of the kernel is one piece.
+    Neighbouring pixels have neighbouring lists and weights, so a row of an undilated kernel is copied in one piece.
     """
     count, stride = 0, _stride(layer)
     height, width = layer.height // layer.pool, layer.width // layer.pool
@@ -97,19 +99,19 @@ def gather(layer: Any, position: int, starts: Any, listed: Any, weighed: Any, t:
             x = left + j * layer.dilation_right
             shift = (i * layer.kernel_width + j - x) * layer.channels * stride
             begin, end = starts[np.uintp(line + x)], starts[np.uintp(line + x + together)]
-            row = eight_times(np.uint32(shift))  # modulo 2**32, as the sum
+            row = fill_words(np.uint32(shift))  # a negative shift wraps modulo 2**32, and so does the sum
             for k in range(begin, end, 8):
                 store(events, count + k - begin, load(listed, k) + row)
-            if weighed.size:
+            if listed_values.size:
                 for k in range(begin, end, 32):
-                    store(values, count + k - begin, load(weighed, k))
+                    store(values, count + k - begin, load(listed_values, k))
             count += end - begin
     return count
 
 
 @inlined
 def _append_pixel(layer: Any, y: int, x: int, source: Any, t: int, stride: int, events: Any, count: int) -> Any:
-    """Append the spikes of the pooled pixel at `y` and `x`."""
+    """Append the spikes of the pooled pixel (y, x) to the list."""
     row = x * layer.channels
     for word in range(layer.words_in):
         together = np.uint32(0)
@@ -119,7 +121,7 @@ def _append_pixel(layer: Any, y: int, x: int, source: Any, t: int, stride: int, 
                 bits = source[(t * layer.height * layer.width + pixel) * layer.words_in + word]
                 if layer.pool_max:
                     together |= bits
-                else:  # of a mean or a sum, where each spike counts
+                else:  # mean or sum pooling counts each spike
                     count = _append(bits, row + 32 * word, stride, events, count)
         if layer.pool_max:
             count = _append(together, row + 32 * word, stride, events, count)
@@ -128,24 +130,24 @@ def _append_pixel(layer: Any, y: int, x: int, source: Any, t: int, stride: int, 
 
 @compiled
 def _append(bits: Any, row: int, stride: int, events: Any, count: int) -> int:
-    """Append where the rows of the set bits begin to the list; bit 0 belongs to `row`."""
+    """Append the places where the weights of the set bits begin; bit 0 belongs to input `row`."""
     if bits:
         for byte in range(4):
             value = np.uintp(bits >> np.uint32(8 * byte) & np.uint32(255))
             first = np.uint32(row + 8 * byte)
-            # Eight are written, and as many as there are bits stay.
-            store(events, count, offsets(PLACES, np.intp(8 * value), first, np.uint32(stride)))
+            # Eight entries are written; those after the set bits are overwritten later.
+            store(events, count, row_offsets(PLACES, np.intp(8 * value), first, np.uint32(stride)))
             count += COUNTS[value]
     return count
 
 
 @inlined
 def _inside(start: int, size: int, kernel: int, dilation: int) -> Any:
-    """The weights of a kernel, first and last + 1, that meet a map of a size where the kernel begins at `start`."""
+    """Range of kernel indices inside the map, for a kernel that begins at `start` along an axis of `size`."""
     return (max(0, -start) + dilation - 1) // dilation, min(kernel, (size - start + dilation - 1) // dilation)
 
 
 @inlined
 def _stride(layer: Any) -> int:
-    """Elements from the weights of one input to those of the next."""
+    """Distance in elements between the weights of two consecutive inputs."""
     return (32 if layer.narrow or not layer.ternary else 2) * layer.words

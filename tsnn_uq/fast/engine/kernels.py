@@ -1,7 +1,7 @@
-"""The compiled kernel: all layers, time steps and samples of one input after the other.
+"""The compiled kernel: run all layers, time steps and samples of one input before the next input.
 
-A linear layer is a convolution whose kernel is as large as its input, so there is one kind of layer. All arithmetic is
-that of `tsnn_uq.fast.engine.reference`, in the same order, and the tests hold it to that bit for bit.
+A linear layer is a convolution whose kernel is as large as its input, so there is one kind of layer. The arithmetic and
+its order are those of `tsnn_uq.fast.engine.reference`; the tests compare the two bit for bit.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tsnn_uq.fast.engine.gather import SLACK, gather, list_spikes, list_values
-from tsnn_uq.fast.engine.sums import add_bytes, count_bits, to_current, weigh
+from tsnn_uq.fast.engine.sums import add_bytes, add_weighted, count_bits, to_current
 from tsnn_uq.fast.jit import compiled, inlined, kernel
-from tsnn_uq.fast.simd import bits_of, fill, load, select, store
+from tsnn_uq.fast.simd import fill, load, select, store, to_bits
 
 __all__ = ["propagate"]
 
@@ -42,25 +42,23 @@ def propagate(
 
     Args:
         layers: table of layers, see `tsnn_uq.fast.engine.compiled`.
-        planes: bits of the ternary weights, all layers one after the other.
+        planes: bits of the ternary weights of all layers, concatenated.
         codes: ternary weights of narrow layers, as bytes.
-        weights: rows of float weights, of layers that are not ternary.
-        scales: current per unit of the sum, a value an output, padded to whole words.
-        biases: constant current, likewise.
-        analog: input [T or 1, N, height * width * channels], or of size zero where the input is `spikes`.
-        spikes: input [N, T, words].
-        keep: masks on spikes [S, N, T or 1, words].
-        out_spikes: where the last layer's spikes go [N, T, words]; of size zero where `outputs` are wanted.
-        outputs: where the last layer's outputs go [S, steps, n, C], or their mean over the steps, [S, 1, n, C]; input
-            ``running[i]`` is the i-th of them.
-        running: numbers of inputs [n].
-        state: potentials of all spiking layers one after the other, and behind them the current into the first layer
-            where `analog` is held, [S, N, values]; both are kept from the steps before `start` and for those after
-            these. Of size zero where these are all steps.
+        weights: rows of float weights, for layers that are not ternary.
+        scales: current per unit of the sum, one value per output, padded to whole words.
+        biases: constant current, one value per output, padded to whole words.
+        analog: input values [T or 1, N, height * width * channels]; empty if the input is `spikes`.
+        spikes: input spikes [N, T, words]; empty if the input is `analog`.
+        keep: dropout masks [S, N, T or 1, words].
+        out_spikes: written with the last layer's spikes [N, T, words]; empty to write `outputs` instead.
+        outputs: written with the last layer's outputs [S, steps, n, C], or with their mean over the steps [S, 1, n, C].
+        running: indices [n] of the inputs to run, in the order of `outputs`.
+        state: state between calls [S, N, values]: potentials of all spiking layers, then the current into the first
+            layer if `analog` is constant over time. Empty if this call runs all steps.
         start: first step.
         steps: number of steps.
-        first: first place in `running`.
-        last: the place after the last one.
+        first: first index into `running`.
+        last: end index into `running`.
     """
     most_events, most_words, most_map, most_pixels, most_listed = 0, 0, spikes.shape[2], 0, 0
     for layer in layers:
@@ -71,7 +69,7 @@ def propagate(
         most_listed = max(most_listed, layer.height * layer.width * layer.channels)
     starts = np.empty(steps * most_pixels + 1, np.intp)
     listed = np.empty(steps * most_listed + SLACK, np.uint32)
-    weighed = np.empty(steps * layers[0].height * layers[0].width * layers[0].channels + SLACK, np.float32)
+    listed_values = np.empty(steps * layers[0].height * layers[0].width * layers[0].channels + SLACK, np.float32)
     events = np.empty(most_events + SLACK, np.uint32)
     values, ones, nothing = np.empty(len(events), np.float32), np.ones(len(events), np.float32), events[:0]
     counters = np.empty(32 * (most_words + 8), np.uint32)
@@ -79,7 +77,7 @@ def propagate(
     potential = np.empty(32 * most_words, np.float32)
     source = np.zeros(steps * most_map, np.uint32)
     target = np.zeros(steps * most_map, np.uint32)
-    held = len(analog) == 1 and state.size > 0  # the current is computed in the first step of all alone
+    constant = len(analog) == 1 and state.size > 0  # the first layer's current is computed at step 0 only
     for i in range(first, last):
         n = running[i]
         for s in range(len(keep)):
@@ -87,31 +85,33 @@ def propagate(
                 for t in range(steps):
                     for word in range(spikes.shape[2]):
                         source[t * spikes.shape[2] + word] = spikes[n, start + t, word]
-            kept = 0
+            state_start = 0
             for index in range(len(layers)):
                 layer = layers[index]
-                if layer.keep >= 0:
-                    _mask(layer, keep, s, n, start, steps, source)
+                if layer.first_mask >= 0:
+                    _apply_masks(layer, keep, s, n, start, steps, source)
                 places = layer.out_height * layer.out_width
                 analog_now = index == 0 and analog.size > 0
                 if not analog_now:
                     list_spikes(layer, source, steps, starts, listed)
-                elif not (held and start):
-                    list_values(layer, analog, n, start, steps, starts, listed, weighed)
+                elif not (constant and start):
+                    list_values(layer, analog, n, start, steps, starts, listed, listed_values)
                 for position in range(places):
                     if state.size and layer.spiking:
                         for k in range(32 * layer.words):
-                            potential[k] = state[s, n, kept + k]
+                            potential[k] = state[s, n, state_start + k]
                     else:
                         for word in range(layer.words):
                             store(potential, 32 * word, fill(np.float32(0)))
                     for t in range(steps):
                         if analog_now:
                             if start + t < len(analog):
-                                count = gather(layer, position, starts, listed, weighed, t, events, values)
-                                weigh(layer, planes, codes, weights, scales, biases, events, values, count, current)
-                            if held and t == 0:
-                                _hold(layer, position, start, current, state, s, n)
+                                count = gather(layer, position, starts, listed, listed_values, t, events, values)
+                                add_weighted(
+                                    layer, planes, codes, weights, scales, biases, events, values, count, current
+                                )
+                            if constant and t == 0:
+                                _reuse_current(layer, position, start, current, state, s, n)
                         else:
                             count = gather(layer, position, starts, listed, nothing, t, events, values)
                             if layer.narrow:
@@ -120,7 +120,9 @@ def propagate(
                                 levels = count_bits(layer, planes, events, count, counters)
                                 to_current(layer, counters, levels, count, scales, biases, current)
                             else:
-                                weigh(layer, planes, codes, weights, scales, biases, events, ones, count, current)
+                                add_weighted(
+                                    layer, planes, codes, weights, scales, biases, events, ones, count, current
+                                )
                         if layer.spiking:
                             place = (t * layer.out_height * layer.out_width + position) * layer.words
                             _fire(layer, current, potential, target, place)
@@ -128,8 +130,8 @@ def propagate(
                             _add_output(current, outputs, s, t, i, steps)
                     if state.size and layer.spiking:
                         for k in range(32 * layer.words):
-                            state[s, n, kept + k] = potential[k]
-                        kept += 32 * layer.words
+                            state[s, n, state_start + k] = potential[k]
+                        state_start += 32 * layer.words
                 source, target = target, source
             layer = layers[len(layers) - 1]
             if out_spikes.size:
@@ -145,8 +147,8 @@ def propagate(
 
 
 @compiled
-def _hold(layer: Any, position: int, start: int, current: Any, state: Any, s: int, n: int) -> None:
-    """Keep the current into one position of the first layer in the first step, and take it back in later ones."""
+def _reuse_current(layer: Any, position: int, start: int, current: Any, state: Any, s: int, n: int) -> None:
+    """Save the current into one position of the first layer at step 0, and load it at later steps."""
     place = state.shape[2] - (layer.out_height * layer.out_width - position) * 32 * layer.words
     for k in range(32 * layer.words):
         if start == 0:
@@ -156,36 +158,36 @@ def _hold(layer: Any, position: int, start: int, current: Any, state: Any, s: in
 
 
 @compiled
-def _mask(layer: Any, keep: Any, s: int, n: int, start: int, steps: int, source: Any) -> None:
-    """Silence the inputs of a layer that sample `s` drops, in place."""
+def _apply_masks(layer: Any, keep: Any, s: int, n: int, start: int, steps: int, source: Any) -> None:
+    """Remove the input spikes of a layer that sample `s` drops, in place."""
     size = layer.height * layer.width * layer.words_in
     for t in range(steps):
-        step = min(start + t, keep.shape[2] - 1)  # no slices: threads would count references to the same array
+        step = min(start + t, keep.shape[2] - 1)  # no slices: threads would contend for a reference count
         for word in range(size):
-            source[t * size + word] &= keep[s, n, step, layer.keep + word]
+            source[t * size + word] &= keep[s, n, step, layer.first_mask + word]
 
 
 @compiled
 def _fire(layer: Any, current: Any, potential: Any, target: Any, place: int) -> None:
-    """One step of leaky integrate-and-fire neurons (`tsnn_uq.neurons.lif_step`)."""
+    """Run one step of leaky integrate-and-fire neurons (`tsnn_uq.neurons.lif_step`)."""
     decay, threshold = fill(layer.decay), fill(layer.threshold)
     for word in range(layer.words):
         before = load(potential, 32 * word)
         charged = decay * before + load(current, 32 * word)
-        if layer.late > 0:  # the reset that the last step's spike is due
-            charged = select(before >= threshold, charged - fill(layer.late), charged)
+        if layer.delayed_reset > 0:  # the reset after a spike of the previous step
+            charged = select(before >= threshold, charged - fill(layer.delayed_reset), charged)
             spikes = charged >= threshold
             store(potential, 32 * word, charged)
         else:
             spikes = charged >= threshold
             after = fill(np.float32(0)) if layer.hard_reset else charged - threshold
             store(potential, 32 * word, select(spikes, after, charged))
-        target[np.uintp(place + word)] = bits_of(spikes)
+        target[np.uintp(place + word)] = to_bits(spikes)
 
 
 @inlined
 def _add_output(current: Any, outputs: Any, s: int, t: int, i: int, steps: int) -> None:
-    """Write one step's outputs, or add it to the mean over the steps."""
+    """Write the outputs of one step, or add them to the mean over the steps."""
     if outputs.shape[1] == 1:
         for c in range(outputs.shape[3]):
             outputs[s, 0, i, c] += current[c] / np.float32(steps)

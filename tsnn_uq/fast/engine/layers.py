@@ -1,12 +1,12 @@
-"""What a network is to the engine: layers of synapses and neurons, their weights at two bits.
+"""Layers of the engine: synapses with weights at two bits, and the neurons after them.
 
-A layer is a convolution over a map of spikes or values [T, N, height, width, channels], with pooling in front of it
-and neurons behind it. A linear layer is one whose kernel is as large as its map; a convolution over one axis has maps
-of one row.
+A layer is a convolution over a map of spikes or values [T, N, height, width, channels], preceded by pooling and
+followed by neurons. A linear layer has a kernel as large as its map. A one-dimensional convolution has maps of one row.
 
-Ternary weights have the two bits of `tsnn_uq.quantization.packing`, low for "not zero" and high for "minus", in two
-planes: rows [inputs + 1, 2, words] of 32-bit words, the low bits of all outputs and then the high bits, output o in bit
-o % 32 of word o / 32. The row after the last input is what the counters of `tsnn_uq.fast.engine.sums` take for nothing.
+Ternary weights have the two bits of `tsnn_uq.quantization.packing`: the low bit is set for a nonzero weight and the
+high bit for a negative one. They are stored in two planes of 32-bit words [inputs + 1, 2, words], low bits first, with
+output o in bit o % 32 of word o / 32. The counters of `tsnn_uq.fast.engine.sums` count 0 for the row after the last
+input, which they use as padding.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ NO_PADDING = (0, 0), (0, 0)
 
 @dataclass(frozen=True)
 class Window:
-    """The inputs that one output sees.
+    """The receptive field of one output.
 
     Attributes:
         channels: channels of the input map.
         height: rows of the input map, before pooling.
         width: columns of the input map, before pooling.
         kernel: rows and columns of the kernel.
-        stride: steps of the kernel, down and to the right.
+        stride: rows and columns between neighbouring outputs.
         padding: zeros above and below the pooled map, and on its left and right.
-        dilation: rows, and columns, from one weight of the kernel to the next.
-        groups: equal parts of the input channels, each seen by as many of the outputs.
-        pool: side of the squares that are pooled, 1 for none.
-        pool_kind: ``"mean"``, ``"max"`` or ``"sum"`` of a square.
+        dilation: rows and columns between neighbouring weights of the kernel.
+        groups: groups of a grouped convolution.
+        pool: side of the pooling squares, 1 for no pooling.
+        pool_kind: ``"mean"``, ``"max"`` or ``"sum"`` over a square.
     """
 
     channels: int
@@ -69,7 +69,7 @@ class Window:
 
     @property
     def inputs(self) -> int:
-        """Weights of one output."""
+        """Number of weights of one output."""
         return self.kernel[0] * self.kernel[1] * self.channels // self.groups
 
     @property
@@ -91,9 +91,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Masks:
-    """Where a layer is random: the name and settings of the stochastic layer that draws its masks.
+    """The stochastic layer that draws a layer's masks: its name and settings.
 
-    ``pooled`` is whether masks are drawn for the pooled map; then all of a square stays, or nothing of it.
+    With ``pooled`` masks are drawn for the pooled map, so all inputs of a square share one mask.
     """
 
     name: str
@@ -104,21 +104,21 @@ class Masks:
 
 @dataclass(frozen=True)
 class Layer:
-    """Synapses and the neurons behind them.
+    """Synapses and the neurons after them.
 
     Attributes:
-        window: what an output sees.
+        window: the receptive field of an output.
         outputs: number of output channels.
         planes: bits of the ternary weights, int32 [inputs + 1, 2, words]; ``None`` for float weights.
         weights: float weights [inputs, 32 * words]; ``None`` for ternary ones.
-        scale: current per unit of the sum, for each output; in a finished layer [32 * words], zero for no output.
-        bias: constant current, likewise.
-        neuron: LIF neurons, or leaky integrators, which give their potentials; ``None`` for currents as they are.
-        late: what is subtracted one step after a spike, in place of the neurons' reset; 0 for none.
+        scale: current per unit of the sum for each output; zero-padded to [32 * words] in a finished layer.
+        bias: constant current for each output, padded like `scale`.
+        neuron: LIF neurons, leaky integrators (the output is their potential), or ``None`` (the output is the current).
+        delayed_reset: subtracted from the potential one step after a spike, instead of the neurons' reset; 0 for none.
         dropout: masks on the incoming spikes.
         dropconnect: masks on the weights.
-        gain: factor on the spikes of a last layer.
-        votes: outputs of a last layer whose mean is that of one class.
+        gain: factor on the spikes of the last layer.
+        votes: outputs of the last layer that are averaged for each class.
     """
 
     window: Window
@@ -128,17 +128,17 @@ class Layer:
     scale: Tensor
     bias: Tensor
     neuron: LIFParameters | LI | None = None
-    late: float = 0.0
+    delayed_reset: float = 0.0
     dropout: Masks | None = None
     dropconnect: Masks | None = None
     gain: float = 1.0
     votes: int = 1
 
     @classmethod
-    def of(
+    def from_weights(
         cls, window: Window, weight: Tensor, bias: Tensor, dropout: Masks | None, dropconnect: Masks | None
     ) -> Layer:
-        """A layer of weights [outputs, inputs], at two bits if they are ternary; to be `finished` after `affine`."""
+        """Create a layer from weights [outputs, inputs], at two bits if they are ternary; call `finished` last."""
         outputs = len(weight)
         parts = ternary_parts(weight)
         if parts is None:
@@ -151,11 +151,11 @@ class Layer:
         return replace(layer, dropout=dropout, dropconnect=dropconnect)
 
     def affine(self, factor: Tensor | float, mean: Tensor | float = 0.0, shift: Tensor | float = 0.0) -> Layer:
-        """The layer with (current - mean) * factor + shift for its current, in double precision."""
+        """A layer whose current is (current - mean) * factor + shift, in double precision."""
         return replace(self, scale=self.scale * factor, bias=(self.bias - mean) * factor + shift)
 
     def finished(self) -> Layer:
-        """The layer with its scale and bias in single precision, padded to whole words."""
+        """A layer with scale and bias in single precision, padded to whole words."""
         scale, bias = (pad_outputs(values, self.outputs) for values in (self.scale, self.bias))
         return replace(self, scale=scale, bias=bias)
 
@@ -166,7 +166,7 @@ class Layer:
 
     @property
     def words(self) -> int:
-        """Words that hold one bit for each output."""
+        """Number of words for one bit per output."""
         return -(-self.outputs // WORD)
 
     @property
@@ -176,12 +176,12 @@ class Layer:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights in memory, scales and biases apart."""
+        """Bytes of the weights in memory, without scales and biases."""
         return sum(tensor.nbytes for tensor in (self.planes, self.weights) if tensor is not None)
 
 
 def have_kernels(layers: Sequence[Layer]) -> bool:
-    """Whether the compiled kernels can run such layers: spikes behind each but the last, and no groups."""
+    """Whether the compiled kernels support the layers: spikes after each but the last, and no groups."""
     last = layers[-1]
     spiking = all(isinstance(layer.neuron, LIFParameters) for layer in layers[:-1])
     plain = all(layer.window.groups == 1 for layer in layers) and layers[0].window.pool == 1
@@ -190,17 +190,17 @@ def have_kernels(layers: Sequence[Layer]) -> bool:
 
 
 def vote(outputs: Tensor, layer: Layer) -> Tensor:
-    """Outputs [..., C] of the classes, from those of the last layer's neurons [..., C * votes]."""
+    """Average the outputs of the last layer's neurons [..., C * votes] for each class: [..., C]."""
     return outputs if layer.votes == 1 else outputs.unflatten(-1, (-1, layer.votes)).mean(-1)
 
 
 def pad_outputs(values: Tensor, outputs: int) -> Tensor:
-    """Floats [..., outputs] with zeros up to whole words."""
+    """Pad floats [..., outputs] with zeros to whole words."""
     return torch.nn.functional.pad(values.float(), (0, -outputs % WORD)).contiguous()
 
 
 def pack_bits(bits: Tensor) -> Tensor:
-    """Bits bool [rows, outputs] as words int32 [rows, words], zeros where there is no output."""
+    """Pack bits, bool [rows, outputs], into words, int32 [rows, words], padded with zeros."""
     rows, outputs = bits.shape
     padded = np.zeros((rows, -(-outputs // WORD) * WORD), np.bool_)
     padded[:, :outputs] = bits.cpu().numpy()
@@ -208,7 +208,7 @@ def pack_bits(bits: Tensor) -> Tensor:
 
 
 def pack_planes(codes: Tensor) -> Tensor:
-    """Ternary codes int8 [inputs, outputs] as planes of bits, int32 [inputs + 1, 2, words].
+    """Pack ternary codes, int8 [inputs, outputs], into planes of bits, int32 [inputs + 1, 2, words].
 
     Example:
         >>> pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8))[0, :, 0] & 0b111
@@ -220,12 +220,12 @@ def pack_planes(codes: Tensor) -> Tensor:
 
 
 def drop_weights(planes: Tensor, dropped: Tensor) -> Tensor:
-    """The planes with the weights made zero whose bits are set in words int32 [inputs, words]."""
+    """Set the weights to zero whose bits are set in `dropped`, int32 [inputs, words]."""
     return torch.cat([planes[:-1] & ~dropped.unsqueeze(1), planes[-1:]])
 
 
 def unpack_planes(planes: Tensor, outputs: int) -> Tensor:
-    """The ternary codes [inputs, outputs] of `pack_planes`, as float32.
+    """Unpack the planes of `pack_planes` to ternary codes, float32 [inputs, outputs].
 
     Example:
         >>> unpack_planes(pack_planes(torch.tensor([[-1, 0, 1]], dtype=torch.int8)), 3)

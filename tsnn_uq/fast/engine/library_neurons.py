@@ -1,4 +1,4 @@
-"""Neurons and dropout of snnTorch and SpikingJelly, as the engine runs them."""
+"""Read neurons and dropout of snnTorch and SpikingJelly for the engine."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ KINDS = ("IFNode", "LIFNode", "ParametricLIFNode")
 
 @dataclass(frozen=True)
 class Neurons:
-    """LIF neurons: h[t] = decay v[t-1] + factor x[t], a spike where h >= threshold, and then a reset.
+    """LIF neurons with h[t] = decay v[t-1] + factor x[t], a spike if h >= threshold, and a reset after it.
 
     Attributes:
         params: decay, threshold and reset.
-        factor: of the current.
-        late: what is subtracted from h one step after a spike, in place of the reset of `params`; 0 for none.
+        factor: factor on the current.
+        delayed_reset: subtracted from h one step after a spike, instead of the reset of `params`; 0 for none.
     """
 
     params: LIFParameters
     factor: float = 1.0
-    late: float = 0.0
+    delayed_reset: float = 0.0
 
 
 def is_foreign_dropout(module: nn.Module) -> bool:
-    """Whether a module is torch's or SpikingJelly's dropout of single units."""
+    """Whether a module is the elementwise dropout of torch or SpikingJelly."""
     spikingjelly = is_instance_of(module, "spikingjelly.activation_based.layer.dropout", "Dropout")
     return type(module) is nn.Dropout or (spikingjelly and type(module).__name__ == "Dropout")
 
 
 def read_neurons(name: str, module: nn.Module) -> Neurons:
-    """What the engine makes of a layer of neurons.
+    """Convert a layer of neurons to the engine's LIF neurons.
 
     Raises:
-        InputError: neurons of another library whose dynamics the engine does not have.
+        InputError: the engine does not support the dynamics of the neurons.
     """
     if isinstance(module, PLIF):  # a LIF neuron whose input current is divided by tau
         decay = 1 - 1 / module.tau
@@ -62,11 +62,11 @@ def read_neurons(name: str, module: nn.Module) -> Neurons:
 
 
 def _leaky(name: str, module: Any) -> Neurons:
-    """snnTorch's Leaky fires above its threshold; its reset comes with the next step.
+    """Read snnTorch's Leaky, which fires above its threshold and resets at the next step.
 
-    To set a potential to zero before or after the step's decay is the same. A threshold that is subtracted is not.
+    A reset to zero commutes with the decay, so it can happen at once. The subtraction of a threshold does not commute.
     """
-    odd = [
+    unsupported = [
         *(["init_hidden=False"] if not module.init_hidden or module.output else []),
         *(["inhibition=True"] if module.inhibition else []),
         *(["state_quant"] if module.state_quant else []),
@@ -74,20 +74,20 @@ def _leaky(name: str, module: Any) -> Neurons:
     ]
     mechanism = module.reset_mechanism
     if mechanism == "none" or (mechanism == "subtract" and not module.reset_delay):
-        odd.append(f"reset_mechanism={mechanism!r}, reset_delay={module.reset_delay}")
-    if odd:
+        unsupported.append(f"reset_mechanism={mechanism!r}, reset_delay={module.reset_delay}")
+    if unsupported:
         wanted = "Leaky with init_hidden=True and output=False, reset to zero or by a delayed subtraction"
-        raise InputError(f"network: expected {wanted}; got {', '.join(odd)} ({name!r})")
-    decay = min(1.0, max(0.0, _shared(name, "beta", module.beta)))
-    threshold = _shared(name, "threshold", module.threshold)
+        raise InputError(f"network: expected {wanted}; got {', '.join(unsupported)} ({name!r})")
+    decay = min(1.0, max(0.0, _common_value(name, "beta", module.beta)))
+    threshold = _common_value(name, "threshold", module.threshold)
     above = float(np.nextafter(np.float32(threshold), np.float32(math.inf)))
     if mechanism == "zero":
         return Neurons(LIFParameters(decay, above, "hard"))
-    return Neurons(LIFParameters(decay, above, "soft"), late=threshold)
+    return Neurons(LIFParameters(decay, above, "soft"), delayed_reset=threshold)
 
 
 def _node(name: str, kind: str, module: Any) -> Neurons:
-    """SpikingJelly's IF, LIF and PLIF neurons, their potential measured from the one to which they are reset."""
+    """Read SpikingJelly's IF, LIF and PLIF neurons, with potentials relative to the reset potential."""
     decay, factor = 1.0, 1.0
     if kind != "IFNode":
         rate = float(module.w.detach().double().sigmoid()) if kind == "ParametricLIFNode" else 1 / float(module.tau)
@@ -98,8 +98,8 @@ def _node(name: str, kind: str, module: Any) -> Neurons:
     return Neurons(LIFParameters(decay, threshold, "soft" if module.v_reset is None else "hard"), factor)
 
 
-def _shared(name: str, field: str, value: Any) -> float:
-    """The number that all neurons of a layer share."""
+def _common_value(name: str, field: str, value: Any) -> float:
+    """The value of a parameter that must be the same for all neurons of a layer."""
     numbers = torch.as_tensor(value).detach().flatten()
     if not numbers.numel() or not bool((numbers == numbers[0]).all()):
         raise InputError(f"network: expected one {field} for all neurons of a layer; got several ({name!r})")

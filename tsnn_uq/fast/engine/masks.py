@@ -1,4 +1,4 @@
-"""The engine's random masks: the very draws of the network's own stochastic layers in `mc_predict`."""
+"""Random masks of the engine, equal to those that the network's stochastic layers draw in `mc_predict`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Draw", "active", "seeded"]
 
 
 def active(layer: Layer) -> Layer:
-    """The layer as it is while its masks are drawn: what stays counts 1 / (1 - p) times."""
+    """Scale a layer for use with masks: what is kept counts 1 / (1 - p) times."""
     factor = 1.0
     for masks in (layer.dropout, layer.dropconnect):
         factor *= 1 if masks is None else 1 / (1 - masks.p)
@@ -24,7 +24,7 @@ def active(layer: Layer) -> Layer:
 
 
 def seeded(seed: int, device: torch.device) -> Generator:
-    """A generator with a seed."""
+    """Create a generator with a seed."""
     return Generator(device=device).manual_seed(seed)
 
 
@@ -33,10 +33,10 @@ class Draw:
     """The masks of one block of inputs.
 
     Attributes:
-        seed: seed of all draws of a call.
-        block: number of the block.
-        steps: T.
-        count: inputs in the block.
+        seed: seed of the whole call.
+        block: index of the block.
+        steps: number of time steps, T.
+        count: number of inputs in the block.
     """
 
     seed: int
@@ -45,15 +45,15 @@ class Draw:
     count: int
 
     def spike_seed(self, name: str, sample: int) -> int:
-        """Seed of the masks on spikes, and of the input spikes, of the layer of a name in one sample."""
+        """Seed of one sample's masks on spikes, or of its input spikes, for the layer `name`."""
         return derive_seed(self.seed, name, self.block, sample)
 
     def weight_seed(self, name: str, sample: int) -> int:
-        """Seed of the masks on the weights of the layer of a name in one sample; the same for all blocks."""
+        """Seed of one sample's masks on the weights of the layer `name`; the same for all blocks."""
         return derive_seed(self.seed, name, "all", sample)
 
     def inputs(self, layers: Sequence[Layer], sample: int) -> list[Tensor]:
-        """For each layer with dropout, which of its inputs stay: bool [T or 1, N, height, width, channels]."""
+        """Which inputs each layer with dropout keeps: bool [T or 1, N, height, width, channels]."""
         return [self._inputs(layer, sample) for layer in layers if layer.dropout is not None]
 
     def _inputs(self, layer: Layer, sample: int) -> Tensor:
@@ -65,13 +65,13 @@ class Draw:
         mask = torch.empty(steps, self.count, window.channels, height, width, device=device)
         mask.uniform_(generator=seeded(self.spike_seed(layer.dropout.name, sample), device))
         keep = (mask >= layer.dropout.p).permute(0, 1, 3, 4, 2)
-        if side > 1:  # what is left over at the edges is in no square
+        if side > 1:  # rows and columns at the edges may be in no square
             keep = keep.repeat_interleave(side, 2).repeat_interleave(side, 3)
             keep = pad(keep, (0, 0, 0, window.width - width * side, 0, window.height - height * side))
         return keep
 
     def weights(self, layer: Layer, sample: int) -> Layer:
-        """The layer with the weights that dropconnect drops in one sample gone; the same for all inputs."""
+        """Remove the weights that dropconnect drops in one sample, the same for all inputs."""
         if layer.dropconnect is None:
             return layer
         window, device = layer.window, layer.scale.device

@@ -1,4 +1,4 @@
-"""The engine's random masks as the kernels take them, in words of bits: the same draws, without a number in between."""
+"""Random masks of the engine as words of bits, drawn without intermediate floats."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Words = NDArray[np.uint32]
 
 
 class PackedDraw(Draw):
-    """A `Draw` for the compiled backend; where torch should draw in another way one day, torch itself is asked."""
+    """A `Draw` for the compiled backend. It falls back to torch if `torch_rng` does not match the installed version."""
 
     def words(self, layers: Sequence[Layer], sample: int) -> list[Words]:
-        """What `inputs` gives, as words [N, T or 1, height * width * words]."""
+        """The masks of `inputs` as words [N, T or 1, height * width * words]."""
         return [self._words(layer, sample) for layer in layers if layer.dropout is not None]
 
     def _words(self, layer: Layer, sample: int) -> Words:
@@ -36,7 +36,7 @@ class PackedDraw(Draw):
         return torch_rng.kept_spikes(seed, masks.p, steps, self.count, window.channels, pixels)
 
     def weights(self, layer: Layer, sample: int) -> Layer:
-        """The layer with the weights that dropconnect drops in one sample gone; the same for all inputs."""
+        """Remove the weights that dropconnect drops in one sample, the same for all inputs."""
         if layer.dropconnect is None or layer.planes is None or not torch_rng.follows_torch():
             return super().weights(layer, sample)
         height, width = layer.window.kernel
@@ -48,5 +48,5 @@ class PackedDraw(Draw):
 
 
 def pack_maps(bits: Tensor) -> Words:
-    """Bits [N, T, height, width, channels] as words [N, T, height * width * words]."""
+    """Pack bits [N, T, height, width, channels] into words [N, T, height * width * words]."""
     return pack_bits(bits.flatten(0, -2)).numpy().view(np.uint32).reshape(*bits.shape[:2], -1)

@@ -1,9 +1,9 @@
 """The engine in plain PyTorch: dense sums of ternary codes, on any device.
 
-This is what the kernels are held to, bit for bit, and what runs where they cannot: on a GPU, on a processor without
-numba, and for layers that they do not have, such as leaky integrators and convolutions in groups. The codes are -1, 0
-and +1 and the spikes 0 and 1, so the sums are exact integers in float32 up to 2**24. The weights are unpacked from
-their two bits a layer at a time, for as long as it runs.
+The tests compare the kernels with this code bit for bit. It runs where the kernels cannot: on a GPU, without numba, and
+for layers that the kernels do not support, such as leaky integrators and grouped convolutions. The codes are -1, 0 and
++1 and the spikes 0 and 1, so the sums are exact integers in float32 up to 2**24. Each layer unpacks its weights from
+two bits while it runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Reference", "currents", "fire"]
 
 
 class Reference:
-    """Runs layers on the device of their weights."""
+    """Run layers on the device of their weights."""
 
     draws = Draw
 
@@ -31,80 +31,80 @@ class Reference:
         self.layers = tuple(layers)
 
     def with_weights(self, layers: Sequence[Layer]) -> Reference:
-        """The same with layers that differ in nothing but their weights."""
+        """A copy for layers that differ only in their weights."""
         return Reference(layers)
 
     def masks(self, draw: Draw, sample: int) -> Sequence[Tensor]:
-        """One sample's masks on spikes, in the form that `outputs` takes."""
+        """Dropout masks of one sample, in the form that `outputs` takes."""
         return draw.inputs(self.layers, sample)
 
     def sample_bytes(self, count: int, steps: int, mean: bool) -> int:
-        """Bytes that one more sample of `count` inputs takes in `outputs`, where samples run one by one."""
+        """Bytes that `outputs` needs for each further sample of `count` inputs, if samples run one by one."""
         per_step = any(layer.dropout and layer.dropout.per_step for layer in self.layers)
         windows = [layer.window for layer in self.layers if layer.dropout is not None]
         masks = sum(one.height * one.width * one.channels for one in windows) * (steps if per_step else 1)
         return count * (masks + 4 * self.layers[-1].outputs * (1 if mean else steps))
 
     def spikes(self, inputs: Tensor, steps: int) -> Tensor:
-        """Spikes [T, N, height, width, channels] of the last layer."""
+        """Compute the spikes [T, N, height, width, channels] of the last layer."""
         return self._propagate(inputs, steps, [])
 
     def outputs(
         self, inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),), mean: bool = False
     ) -> Tensor:
-        """Outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C].
+        """Compute the outputs [S, T, N, C] of the last layer, or their mean over time [S, 1, N, C].
 
         Args:
-            inputs: spikes or values [T, N, height, width, channels]; values held over time have T = 1.
-            steps: T.
-            masks: for each sample, for each layer with dropout: which of its inputs stay, bool
-                [T or 1, N, height, width, channels]; nothing for no dropout at all.
-            mean: whether to take the mean over time.
+            inputs: spikes or values [T, N, height, width, channels]; T = 1 for values that are constant over time.
+            steps: number of time steps, T.
+            masks: for each sample, and each layer with dropout, the inputs that are kept: bool
+                [T or 1, N, height, width, channels]. Empty for a sample without dropout.
+            mean: whether to average over time.
         """
         gain = self.layers[-1].gain
         samples = [_features(self._propagate(inputs, steps, keep)) * gain for keep in masks]
         return vote(torch.stack([_mean(one) if mean else one for one in samples]), self.layers[-1])
 
     def begin(self, inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),)) -> ReferenceSteps:
-        """Run the layers one time step at a time; arguments as of `outputs`."""
+        """Start a run of one time step at a time; the arguments are those of `outputs`."""
         return ReferenceSteps(self.layers, inputs, steps, masks)
 
     def _propagate(self, inputs: Tensor, steps: int, keep: Sequence[Tensor]) -> Tensor:
         waiting = iter(keep)
         for layer in self.layers:
-            inputs = _arranged(inputs, layer.window)
+            inputs = _as_window_maps(inputs, layer.window)
             if layer.dropout is not None and keep:
                 inputs = inputs * next(waiting)
-            inputs = _respond(layer, currents(layer, inputs), steps)
+            inputs = _neuron_outputs(layer, currents(layer, inputs), steps)
         return inputs.expand(steps, *inputs.shape[1:])
 
 
 class ReferenceSteps:
-    """Layers that run one time step at a time, for the inputs that still run; potentials are kept in between.
+    """Run layers one time step at a time, for the inputs that have not stopped, and keep the potentials in between.
 
-    The other inputs stay as they are, and cost nothing. An input gives the outputs that it gives in a run of all steps.
+    Inputs that have stopped cost nothing. The outputs of the others are those of a run of all steps.
     """
 
     def __init__(
         self, layers: Sequence[Layer], inputs: Tensor, steps: int, masks: Sequence[Sequence[Tensor]] = ((),)
     ) -> None:
         self._layers, self._inputs, self._masks, self._steps = layers, inputs, masks, steps
-        # A current that is held is computed once.
-        self._held = currents(layers[0], inputs) if len(inputs) == 1 else None
+        # A constant current is computed once.
+        self._constant_current = currents(layers[0], inputs) if len(inputs) == 1 else None
         self._potentials: list[dict[int, Tensor]] = [{} for _ in masks]
 
     def outputs(self, running: Tensor, step: int) -> Tensor:
-        """Outputs [S, n, C] of the inputs numbered `running` after `step`, from 0; steps come in their order."""
+        """Compute the outputs [S, n, C] of the inputs `running` at `step`; call it for steps 0, 1, ... in order."""
         samples = [_features(self._advance(sample, running, step)) for sample in range(len(self._masks))]
         return vote(torch.stack(samples) * self._layers[-1].gain, self._layers[-1])
 
     def spikes(self, running: Tensor, step: int) -> None:
-        """Write the spikes of the last layer after `step` into `written`, for the inputs numbered `running`."""
+        """Write the spikes of the last layer at `step` into `written`, for the inputs `running`."""
         self.written[step, running] = self._advance(0, running, step)
 
     @cached_property
     def written(self) -> Tensor:
-        """Spikes [T, N, height, width, channels] that `spikes` fills step by step."""
+        """Spikes [T, N, height, width, channels] that `spikes` fills one step at a time."""
         size = (*self._layers[-1].window.out_size, self._layers[-1].outputs)
         return self._inputs.new_zeros(self._steps, self._inputs.shape[1], *size)
 
@@ -112,23 +112,27 @@ class ReferenceSteps:
         waiting = iter(self._masks[sample])
         now = self._inputs[min(step, len(self._inputs) - 1)][None, running]
         for index, layer in enumerate(self._layers):
-            now = _arranged(now, layer.window)
+            now = _as_window_maps(now, layer.window)
             if layer.dropout is not None and self._masks[sample]:
                 keep = next(waiting)
                 now = now * keep[min(step, len(keep) - 1)][None, running]
-            now = self._held[:, running] if index == 0 and self._held is not None else currents(layer, now)
+            now = (
+                self._constant_current[:, running]
+                if index == 0 and self._constant_current is not None
+                else currents(layer, now)
+            )
             if layer.neuron is not None:
                 kept = self._potentials[sample]
                 if index not in kept:
                     kept[index] = now.new_zeros(self._inputs.shape[1], *now.shape[2:])
                 potential = kept[index][running]
-                now = _respond(layer, now, 1, potential)
+                now = _neuron_outputs(layer, now, 1, potential)
                 kept[index][running] = potential
         return now[0]
 
 
 def _mean(outputs: Tensor) -> Tensor:
-    """Mean over time, added up in the kernel's order."""
+    """Average over time in the summation order of the kernel."""
     total = torch.zeros_like(outputs[:1])
     for one in outputs:
         total += one / len(outputs)
@@ -136,7 +140,7 @@ def _mean(outputs: Tensor) -> Tensor:
 
 
 def currents(layer: Layer, inputs: Tensor) -> Tensor:
-    """Current into each neuron, scale * sum + bias: [T, N, height, width, channels], maps of inputs and of outputs."""
+    """Compute the current into each neuron, scale * sum + bias, from inputs [T, N, height, width, channels]."""
     window = layer.window
     if layer.planes is not None:
         weight = unpack_planes(layer.planes, layer.outputs)
@@ -159,12 +163,12 @@ def currents(layer: Layer, inputs: Tensor) -> Tensor:
 
 
 def _square_sums(maps: Tensor, size: int) -> Tensor:
-    """Sums over squares; the mean's divisor is in the scale, so that sums of spikes stay integers."""
+    """Sum over squares. The divisor of a mean is part of the scale, so that sums of spikes stay integers."""
     return functional.avg_pool2d(maps, size, divisor_override=1)
 
 
-def _arranged(inputs: Tensor, window: Window) -> Tensor:
-    """Maps [T, N, height, width, channels] as a window sees them, whose axes may be those of a `Flatten`."""
+def _as_window_maps(inputs: Tensor, window: Window) -> Tensor:
+    """Reshape maps [T, N, height, width, channels] to the axes of a window, which differ after a `Flatten`."""
     channels, height, width = window.size
     if inputs.shape[2:] == (height, width, channels):
         return inputs
@@ -172,14 +176,14 @@ def _arranged(inputs: Tensor, window: Window) -> Tensor:
 
 
 def _features(maps: Tensor) -> Tensor:
-    """Maps [..., height, width, channels] as features [..., channels * height * width]."""
+    """Reshape maps [..., height, width, channels] to features [..., channels * height * width]."""
     return maps.movedim(-1, -3).flatten(-3)
 
 
-def _respond(layer: Layer, current: Tensor, steps: int, potential: Tensor | None = None) -> Tensor:
-    """What a layer gives for its current, as `fire` does: spikes, potentials of leaky integrators, or the current."""
+def _neuron_outputs(layer: Layer, current: Tensor, steps: int, potential: Tensor | None = None) -> Tensor:
+    """Outputs of a layer for its current: spikes (see `fire`), potentials of leaky integrators, or the current."""
     if isinstance(layer.neuron, LIFParameters):
-        return fire(current, layer.neuron, steps, potential, layer.late)
+        return fire(current, layer.neuron, steps, potential, layer.delayed_reset)
     if layer.neuron is None:
         return current
     values = current.new_empty(steps, *current.shape[1:])
@@ -191,23 +195,23 @@ def _respond(layer: Layer, current: Tensor, steps: int, potential: Tensor | None
 
 
 def fire(
-    current: Tensor, neuron: LIFParameters, steps: int, potential: Tensor | None = None, late: float = 0.0
+    current: Tensor, neuron: LIFParameters, steps: int, potential: Tensor | None = None, delayed_reset: float = 0.0
 ) -> Tensor:
-    """Spikes of LIF neurons (`tsnn_uq.neurons.lif_step`); a current of time length 1 is held.
+    """Compute the spikes of LIF neurons (`tsnn_uq.neurons.lif_step`) for a current over time, or one constant step.
 
-    Products and sums are rounded one by one, as in the kernel; a fused multiply-add would not be. A `potential` that is
-    given is changed in place; without it neurons begin at rest. With `late`, a spike leaves the potential as it is, and
-    so much is subtracted one step later.
+    Products and sums are rounded separately, as in the kernel, and not fused. A given `potential` is updated in place;
+    by default neurons begin at rest. With `delayed_reset`, a spike does not change the potential at once; the value is
+    subtracted one step later.
     """
     spikes = current.new_empty(steps, *current.shape[1:])
     potential = torch.zeros_like(spikes[0]) if potential is None else potential
     for t in range(steps):
-        due = potential >= neuron.threshold if late else None
+        due = potential >= neuron.threshold if delayed_reset else None
         charged = potential.mul_(neuron.decay).add_(current[min(t, len(current) - 1)])
         if due is not None:
-            charged.addcmul_(due.to(charged.dtype), spikes.new_tensor(-late))
+            charged.addcmul_(due.to(charged.dtype), spikes.new_tensor(-delayed_reset))
         torch.ge(charged, neuron.threshold, out=spikes[t])
-        if late:
+        if delayed_reset:
             potential = charged
         elif neuron.reset == "soft":
             potential = charged.addcmul_(spikes[t], spikes.new_tensor(-neuron.threshold))

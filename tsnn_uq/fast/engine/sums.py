@@ -1,12 +1,12 @@
-"""Compiled: a neuron's current, the sum of the weights of its active inputs times a scale.
+"""Compiled: compute the current into neurons, the sum of the weights of the active inputs times a scale.
 
-A ternary weight is w = low - 2 high in two bits, so 1 - w = (1 - low) + 2 high is never negative, and
+A ternary weight is w = low - 2 high in two bits. So 1 - w = (1 - low) + 2 high is never negative, and
 sum(w) = (number of active inputs) - sum(1 - w). The bits of the weights from one input to all outputs are two rows of
-words, and the rows of the active inputs are added for 256 outputs at once by carry-save counters (Harley and Seal):
-bit k of all counters is in one row, and a full adder of five logical operations takes in one row of weights. Nothing is
-done for silent inputs, there is no multiplication, and no weight is ever unpacked.
+words. Carry-save counters (Harley and Seal) add the rows of the active inputs for 256 outputs at once: bit k of all
+counters is in one row, and a full adder of five logical operations adds one row of weights. Silent inputs cost nothing,
+nothing is multiplied, and no weight is unpacked.
 
-Layers of up to 128 outputs are added up faster from their codes as signed bytes, 32 outputs in a vector.
+Layers of up to 128 outputs are faster as sums of signed bytes, with 32 outputs in a vector.
 """
 
 from __future__ import annotations
@@ -19,54 +19,54 @@ from numpy.typing import NDArray
 from tsnn_uq.fast.jit import compiled, inlined, kernel
 from tsnn_uq.fast.simd import (
     fill,
-    floats_of,
-    integers,
-    lanes_of,
+    join_bytes,
     load,
     minus_ones,
-    no_bytes,
-    no_words,
     select,
-    signed,
+    signed_integers,
     store,
-    widened,
+    to_floats,
+    to_lanes,
+    unsigned_integers,
+    zero_bytes,
+    zero_words,
 )
 
-__all__ = ["NARROW", "add_bytes", "count_bits", "signed_codes", "to_current", "weigh"]
+__all__ = ["NARROW", "add_bytes", "add_weighted", "count_bits", "signed_codes", "to_current"]
 
-BLOCK = 8  # rows that the counters take in together
-NARROW = 4  # words of the widest layer that is added up in bytes
-MOST_ADDED = 124  # codes whose sum fits a signed byte, in whole turns of the loop
+BLOCK = 8  # rows that the counters add together
+NARROW = 4  # words of the widest layer that is summed in bytes
+MAX_BYTE_SUM = 124  # codes whose sum fits into a signed byte, a multiple of the loop's stride
 
 
 @inlined
 def _full_add(a: Any, b: Any, c: Any) -> Any:
-    """Sum and carry of three rows of bits; the chain through `c` is the shortest."""
+    """Sum and carry of three rows of bits; the path from `c` to the result is the shortest."""
     half = a ^ b
     return half ^ c, (a & b) | (half & c)
 
 
 @compiled
 def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) -> int:
-    """Add up 1 - w of the rows listed, for all outputs; returns the bits of a counter.
+    """Sum 1 - w over the listed rows, for all outputs; return the number of bits of a counter.
 
-    Bit k of the counters of 32 outputs is word ``k * words`` and on of `counters`. Vectors of eight words may run over
-    the end of a row: what they find there is added to counters that nobody reads.
+    Bit k of all counters is a row of `counters`. Vectors of eight words may read past the end of a row of weights; the
+    values there are added to counters that nothing reads.
     """
     words = layer.words
     stride = (words + 7) // 8 * 8
     last_row = layer.kernel_height * layer.kernel_width * layer.channels
-    levels = 8  # the lower byte of a counter, of which all bits are read
+    levels = 8  # all bits of the lower byte are read
     while 2 * count >> levels:
         levels += 1
     padded = (count + BLOCK - 1) // BLOCK * BLOCK
     for k in range(count, padded):
-        events[k] = last_row * 2 * words  # counts nothing
+        events[k] = last_row * 2 * words  # counts 0
     for word in range(0, words, 8):
-        ones, twos, fours, eights = no_words(), no_words(), no_words(), no_words()
+        ones, twos, fours, eights = zero_words(), zero_words(), zero_words(), zero_words()
         for level in range(4, levels):
-            store(counters, level * stride + word, no_words())
-        start = layer.rows + word
+            store(counters, level * stride + word, zero_words())
+        start = layer.first_weight + word
         for k in range(0, padded, BLOCK):
             a = start + np.intp(events[np.uintp(k)])
             b = start + np.intp(events[np.uintp(k + 1)])
@@ -107,48 +107,48 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
 
 @compiled
 def to_current(layer: Any, counters: Any, levels: int, count: int, scales: Any, biases: Any, current: Any) -> None:
-    """Current = scale * (count - counter) + bias."""
+    """Compute current = scale * (count - counter) + bias."""
     stride = (layer.words + 7) // 8 * 8
     for word in range(layer.words):
-        low, high = no_bytes(), no_bytes()
+        low, high = zero_bytes(), zero_bytes()
         for level in range(7, -1, -1):
-            low = low + low - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
+            low = low + low - minus_ones(to_lanes(counters[np.uintp(level * stride + word)]))
         if levels > 8:
             for level in range(levels - 1, 7, -1):
-                high = high + high - minus_ones(lanes_of(counters[np.uintp(level * stride + word)]))
-            sums = floats_of(fill(np.int32(count)) - integers(low, high))
+                high = high + high - minus_ones(to_lanes(counters[np.uintp(level * stride + word)]))
+            sums = to_floats(fill(np.int32(count)) - join_bytes(low, high))
         else:
-            sums = floats_of(fill(np.int32(count)) - widened(low))
-        place = layer.scales + 32 * word
+            sums = to_floats(fill(np.int32(count)) - unsigned_integers(low))
+        place = layer.first_scale + 32 * word
         store(current, 32 * word, sums * load(scales, place) + load(biases, place))
 
 
 @compiled
 def add_bytes(layer: Any, codes: Any, events: Any, count: int, scales: Any, biases: Any, current: Any) -> None:
-    """Current = scale * (sum of the codes listed) + bias, 64 outputs at once, added up in signed bytes."""
+    """Compute current = scale * (sum of the listed codes) + bias in signed bytes, for 64 outputs at once."""
     padded = (count + 3) // 4 * 4
     nothing = layer.kernel_height * layer.kernel_width * layer.channels * 32 * layer.words
     for k in range(count, padded):
         events[k] = nothing
     for word in range(0, layer.words, 2):
-        start = layer.rows + 32 * word
+        start = layer.first_weight + 32 * word
         left, right = fill(np.int32(0)), fill(np.int32(0))
-        for first in range(0, padded, MOST_ADDED):
-            a, b = no_bytes(), no_bytes()
-            for k in range(first, min(first + MOST_ADDED, padded), 4):
+        for first in range(0, padded, MAX_BYTE_SUM):
+            a, b = zero_bytes(), zero_bytes()
+            for k in range(first, min(first + MAX_BYTE_SUM, padded), 4):
                 for ahead in range(4):
                     row = start + np.intp(events[np.uintp(k + ahead)])
                     a = a + load(codes, row)
-                    b = b + load(codes, row + 32)  # of a last word alone, the next row, which nobody reads
-            left, right = left + signed(a), right + signed(b)
-        place = layer.scales + 32 * word
-        store(current, 32 * word, floats_of(left) * load(scales, place) + load(biases, place))
+                    b = b + load(codes, row + 32)  # after an odd last word a sum that nothing reads
+            left, right = left + signed_integers(a), right + signed_integers(b)
+        place = layer.first_scale + 32 * word
+        store(current, 32 * word, to_floats(left) * load(scales, place) + load(biases, place))
         if word + 1 < layer.words:
-            store(current, 32 * word + 32, floats_of(right) * load(scales, place + 32) + load(biases, place + 32))
+            store(current, 32 * word + 32, to_floats(right) * load(scales, place + 32) + load(biases, place + 32))
 
 
 @compiled
-def weigh(
+def add_weighted(
     layer: Any,
     planes: Any,
     codes: Any,
@@ -160,27 +160,27 @@ def weigh(
     count: int,
     current: Any,
 ) -> None:
-    """Current = scale * (sum of value * weight) + bias, for inputs or weights that are floats."""
+    """Compute current = scale * (sum of value * weight) + bias, for float inputs or float weights."""
     words = layer.words
     for word in range(words):
         total = fill(np.float32(0))
         if layer.narrow:
             for k in range(count):
-                row = layer.rows + np.intp(events[np.uintp(k)]) + 32 * word
-                total = total + fill(values[np.uintp(k)]) * floats_of(signed(load(codes, row)))
+                row = layer.first_weight + np.intp(events[np.uintp(k)]) + 32 * word
+                total = total + fill(values[np.uintp(k)]) * to_floats(signed_integers(load(codes, row)))
         elif layer.ternary:
             for k in range(count):
-                row = layer.rows + np.intp(events[k]) + word
+                row = layer.first_weight + np.intp(events[k]) + word
                 value = fill(values[k])
-                there = lanes_of(planes[np.uintp(row)])
-                minus = lanes_of(planes[np.uintp(row + words)])
+                there = to_lanes(planes[np.uintp(row)])
+                minus = to_lanes(planes[np.uintp(row + words)])
                 there_value = select(minus, fill(-values[k]), value)
                 total = total + select(there, there_value, fill(np.float32(0)))
         else:
             for k in range(count):
-                row = layer.rows + np.intp(events[k]) + 32 * word
+                row = layer.first_weight + np.intp(events[k]) + 32 * word
                 total = total + fill(values[k]) * load(weights, row)
-        place = layer.scales + 32 * word
+        place = layer.first_scale + 32 * word
         store(current, 32 * word, total * load(scales, place) + load(biases, place))
 
 
@@ -189,12 +189,12 @@ def _expand(planes: Any, codes: Any) -> None:
     inputs, _, words = planes.shape
     for row in range(inputs):
         for word in range(words):
-            low, high = minus_ones(lanes_of(planes[row, 0, word])), minus_ones(lanes_of(planes[row, 1, word]))
+            low, high = minus_ones(to_lanes(planes[row, 0, word])), minus_ones(to_lanes(planes[row, 1, word]))
             store(codes, 32 * (row * words + word), high + high - low)
 
 
 def signed_codes(planes: NDArray[np.uint32]) -> NDArray[np.int8]:
-    """Ternary weights as bytes [inputs + 1, 32 * words], zeros in the last row, from planes [inputs + 1, 2, words]."""
+    """Unpack planes [inputs + 1, 2, words] to codes as bytes [inputs + 1, 32 * words], with zeros in the last row."""
     codes = np.zeros((len(planes), 32 * planes.shape[2]), np.int8)
     _expand(planes[:-1], codes.reshape(-1))
     return codes

@@ -1,4 +1,4 @@
-"""From a trained network to the engine's layers: BatchNorm folded, pooling and masks put where they act."""
+"""Translate a trained network to layers of the engine: fold BatchNorm, and attach pooling and masks to layers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tsnn_uq.uncertainty.library_layers import mask_mode
 
 __all__ = ["Program", "translate"]
 
-OTHERS = "tsnn_uq.exchange.from_nir brings networks of other libraries over; mc_predict takes them as they are"
+OTHERS = "convert networks of other libraries with tsnn_uq.exchange.from_nir, or use mc_predict, which takes any module"
 DROPCONNECT = DropConnectLinear | DroppedWeight
 TIMELESS = nn.BatchNorm1d | nn.BatchNorm2d | nn.Conv1d | nn.AvgPool1d | nn.AvgPool2d | nn.MaxPool2d
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network as the engine runs it: a coding of the input, and layers.
+    """A translated network: the coding of its input, and layers.
 
     Without a `coding`, the network takes currents over time [T, N, ...].
     """
@@ -50,27 +50,32 @@ class Program:
 
 
 def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> Program:
-    """Translate a trained network: a Sequential of what `tsnn_uq.networks` and `tsnn_uq.neurons` have.
+    """Translate a trained network, a Sequential of layers of `tsnn_uq.networks` and `tsnn_uq.neurons`.
 
-    That is: perhaps a Coding; then, in any order, linear layers and convolutions over one or two axes, ternary or
-    float, LIF and PLIF neurons, leaky integrators, pooling and Flatten, so everything that `tsnn_uq.exchange.from_nir`
-    gives; BatchNorm behind a layer of weights, dropout on anything but the input; last, perhaps means of as many
-    outputs for each class, and a Gain. What knows no time is inside an `OverTime`. Layers may have the dropout or
-    dropconnect of `tsnn_uq.uncertainty.make_stochastic`. What has no weights of its own between two layers, such as
-    neurons behind a pooling, becomes a layer with one weight of 1 for each channel.
+    The supported layers, which include everything that `tsnn_uq.exchange.from_nir` returns, are:
 
-    A Sequential of snnTorch or SpikingJelly is read as it is: layers of torch or SpikingJelly, and the neurons of
+    - optionally, a `Coding` first;
+    - in any order, linear layers and one- or two-dimensional convolutions (ternary or float), LIF and PLIF neurons,
+      leaky integrators, pooling and Flatten;
+    - BatchNorm after a layer with weights, and dropout anywhere but on the input;
+    - optionally, the mean of several outputs for each class and a `Gain` at the end.
+
+    Layers of torch that have no time axis are inside an `OverTime`. Layers may have the dropout or dropconnect of
+    `tsnn_uq.uncertainty.make_stochastic`. Modules that need a layer of their own but have no weights, such as neurons
+    after pooling, become a layer with one weight of 1 for each channel.
+
+    A Sequential of snnTorch or SpikingJelly may have layers of torch or SpikingJelly, and the neurons of
     `tsnn_uq.fast.engine.library_neurons`.
 
     Args:
         network: the network; it is not changed.
-        input_shape: shape of an input, for convolutions and pooling: channels, and height and width if there are any.
+        input_shape: shape of an input for convolutions and pooling: channels, and height and width if any.
 
     Returns:
         The program, on the network's device.
 
     Raises:
-        InputError: names the first module that the engine does not know or that cannot be where it is.
+        InputError: names the first module that is not supported, or not at its place in the network.
     """
     modules = list(flat_layers(network))
     coding_name, first, _ = modules[0] if modules else ("", network, False)
@@ -80,24 +85,24 @@ def translate(network: nn.Module, input_shape: Sequence[int] | None = None) -> P
     elif not isinstance(network, nn.Sequential):
         raise InputError(f"network: expected a Sequential; got {type(network).__name__} ({OTHERS})")
     foreign = any(is_library_neuron(module) for _, module, _ in modules)
-    if foreign:  # whose other layers take one step at a time
+    if foreign:  # the layers of other libraries need no OverTime
         modules = [
             (name, module, wrapped or isinstance(module, TIMELESS | nn.Flatten)) for name, module, wrapped in modules
         ]
     shape = _checked_shape(input_shape)
-    walk = _Walk(_as_map(shape) if shape else None, len(shape or (1,)), foreign, device_of(network))
+    translator = _Translator(_as_map(shape) if shape else None, len(shape or (1,)), foreign, device_of(network))
     for name, module, wrapped in modules:
-        walk.take(name, module, wrapped)
-    layers = walk.finish()
-    if set(filter(_has_masks, network.modules())) - set(walk.random):
+        translator.add(name, module, wrapped)
+    layers = translator.finish()
+    if set(filter(_has_masks, network.modules())) - set(translator.random_modules):
         raise InputError("network: expected random layers in the Sequential; got one inside a layer")
-    if len(set(walk.random)) < len(walk.random):
+    if len(set(translator.random_modules)) < len(translator.random_modules):
         raise InputError("network: expected each random layer once, since its masks go by its name; got one twice")
     return Program(coding, coding_name, layers, shape if layers[0].window.size[1:] != (1, 1) else None)
 
 
 def _has_masks(module: nn.Module) -> bool:
-    """Whether a module is a stochastic layer that drops anything."""
+    """Whether a module is a stochastic layer with p > 0."""
     return isinstance(module, StochasticLayer) and module.p > 0
 
 
@@ -112,35 +117,35 @@ def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def _as_map(sizes: Sequence[int]) -> tuple[int, int, int]:
-    """Channels, rows and columns of data [channels, columns], or of features [channels]."""
+    """Channels, rows and columns of a map, of data [channels, columns], or of features [channels]."""
     columns = sizes[-1] if len(sizes) > 1 else 1
     return sizes[0], sizes[1] if len(sizes) > 2 else 1, columns
 
 
 @dataclass
-class _Walk:
-    """Goes through the modules, with the map [channels, height, width] that the next one gets."""
+class _Translator:
+    """Translate one module after the other, tracking the shape of the map."""
 
-    shape: tuple[int, int, int] | None  # behind the layers that are done
-    axes: int  # of the data: features, or channels and one or two axes of a map
-    foreign: bool  # whether the network is another library's
+    shape: tuple[int, int, int] | None  # channels, height and width after the finished layers
+    axes: int  # number of axes of the data: features, or channels and one or two axes of a map
+    foreign: bool  # whether the network is from another library
     device: torch.device
-    done: list[Layer] = field(default_factory=list)
-    open: Layer | None = None  # what BatchNorm and neurons may follow
+    finished: list[Layer] = field(default_factory=list)
+    layer: Layer | None = None  # the layer in progress, which BatchNorm and neurons may follow
     pool: int = 1
     pool_kind: str = "mean"
     dropout: Masks | None = None
-    random: list[nn.Module] = field(default_factory=list)  # modules whose masks are drawn
+    random_modules: list[nn.Module] = field(default_factory=list)  # modules that draw masks
 
     @torch.no_grad()
-    def take(self, name: str, module: nn.Module, wrapped: bool) -> None:
-        """Take in the next module; `wrapped` is whether it is inside an `OverTime`."""
+    def add(self, name: str, module: nn.Module, wrapped: bool) -> None:
+        """Translate the next module; `wrapped` is whether it is inside an `OverTime`."""
         place = f"{type(module).__name__} ({name!r})"
         if isinstance(module, LIF | PLIF | LI | Dropout) if wrapped else isinstance(module, TIMELESS):
             wanted = "BatchNorm, pooling and Conv1d, and only such, in an OverTime"
             raise InputError(f"network: expected {wanted}; got {place}")
-        if self.open is not None and (self.open.gain != 1 or (self.open.votes > 1 and not isinstance(module, Gain))):
-            raise InputError(f"network: expected Gain as the last layer; got {place} behind it")
+        if self.layer is not None and (self.layer.gain != 1 or (self.layer.votes > 1 and not isinstance(module, Gain))):
+            raise InputError(f"network: expected Gain as the last layer; got {place} after it")
         if isinstance(module, nn.Linear):
             self._linear(name, module)
         elif isinstance(module, nn.Conv1d | nn.Conv2d):
@@ -159,54 +164,54 @@ class _Walk:
             self._vote(name, module)
         elif isinstance(module, nn.Flatten) and self._flatten(name, module, 1 if wrapped else 2):
             pass
-        elif isinstance(module, Gain) and self.open is not None and not self._pending:
-            one = self.open
-            self.open = one.affine(module.gain) if one.neuron is None else replace(one, gain=module.gain)
+        elif isinstance(module, Gain) and self.layer is not None and not self._inputs_pending:
+            one = self.layer
+            self.layer = one.affine(module.gain) if one.neuron is None else replace(one, gain=module.gain)
         elif not isinstance(module, nn.Identity):
             raise InputError(f"network: expected layers that the engine knows; got {place} ({OTHERS})")
 
     def finish(self) -> tuple[Layer, ...]:
-        """Close the last layer; its outputs are those of the network."""
+        """Close the last layer, whose outputs are those of the network, and return all layers."""
         if self.pool != 1:
-            self._each_channel("the last pooling")
-        if self.open is None and not self.done:
+            self._per_channel("the last pooling")
+        if self.layer is None and not self.finished:
             raise InputError("network: expected at least one layer of weights or neurons; got none")
-        if self.open is None or self.dropout or (self.axes > 1 and self.open.out[1:] != (1, 1)):
+        if self.layer is None or self.dropout or (self.axes > 1 and self.layer.out[1:] != (1, 1)):
             wanted = "outputs with one axis, the classes, and no dropout on them"
-            raise InputError(f"network: expected {wanted}; got a map or dropout (a Flatten makes one axis of a map)")
+            raise InputError(f"network: expected {wanted}; got a map or dropout (put a Flatten after a map)")
         self._close()
-        return tuple(self.done)
+        return tuple(self.finished)
 
     @property
-    def _pending(self) -> bool:
-        """Whether pooling or dropout waits for the layer whose inputs it acts on."""
+    def _inputs_pending(self) -> bool:
+        """Whether pooling or dropout is to be attached to the next layer, whose inputs it changes."""
         return self.pool != 1 or self.dropout is not None
 
     def _close(self) -> None:
-        if self.open is not None:
-            self.done.append(self.open.finished())
-            self.shape = self.open.out
-            self.open = None
+        if self.layer is not None:
+            self.finished.append(self.layer.finished())
+            self.shape = self.layer.out
+            self.layer = None
 
     def _map(self, name: str) -> tuple[int, int, int]:
-        """The map that the next layer gets, before the pooling that waits."""
-        shape = self.shape if self.open is None else self.open.out
+        """Shape of the map that the next layer gets, before pending pooling."""
+        shape = self.shape if self.layer is None else self.layer.out
         if shape is None:
-            raise InputError(f"input_shape: expected the shape of an input, for {name!r}; got none")
+            raise InputError(f"input_shape: expected the shape of an input, which {name!r} needs; got None")
         return shape
 
-    def _each_channel(self, name: str, kernel: tuple[int, int] = (1, 1), **options: Any) -> Layer:
-        """Open a layer that only adds up the inputs that its kernel, 1 x 1 by default, sees in one channel."""
+    def _per_channel(self, name: str, kernel: tuple[int, int] = (1, 1), **options: Any) -> Layer:
+        """Start a layer that only sums inputs within each channel, with a kernel of 1 x 1 by default."""
         shape = self._map(name)
         self._close()
         window = replace(self._window(shape, kernel), groups=shape[0], **options)
         ones = torch.ones(shape[0], window.inputs, device=self.device)
-        return self._begin(name, window, ones, torch.zeros_like(ones[:, 0]), None)
+        return self._start(name, window, ones, torch.zeros_like(ones[:, 0]), None)
 
     def _flatten(self, name: str, module: nn.Flatten, leading: int) -> bool:
-        """Flatten axes behind the `leading` ones, which count time and inputs; False if those are among them.
+        """Flatten axes after the `leading` ones for time and batch; return False if the module flattens those too.
 
-        A linear layer behind a map is a convolution as large as the map, so a map that is flattened wholly stays one.
+        A linear layer after a map is a convolution as large as the map, so a map that is flattened entirely stays one.
         """
         start, end = (dim - leading if dim >= 0 else dim + self.axes for dim in (module.start_dim, module.end_dim))
         if start < 0:
@@ -214,7 +219,7 @@ class _Walk:
         if start == 0 and end == self.axes - 1:
             self.axes = 1
         elif start < end:
-            channels, height, width = self._each_channel(name).out
+            channels, height, width = self._per_channel(name).out
             before = (channels, height, width) if self.axes == 3 else (channels, width)
             sizes = (*before[:start], math.prod(before[start : end + 1]), *before[end + 1 :])
             self._close()
@@ -224,15 +229,15 @@ class _Walk:
     def _linear(self, name: str, module: nn.Linear) -> None:
         self._close()
         channels, height, width = self.shape or (module.in_features, 1, 1)
-        if self.done and self.axes > 1:
+        if self.finished and self.axes > 1:
             raise InputError(f"network: expected a Flatten between a map and {name!r}, Linear; got none")
-        if not self.done and channels * height * width == module.in_features:
-            channels, height, width = module.in_features, 1, 1  # nothing looks at the image as a map
+        if not self.finished and channels * height * width == module.in_features:
+            channels, height, width = module.in_features, 1, 1  # no layer uses the image as a map
         window = self._window((channels, height, width), (height // self.pool, width // self.pool))
         if window.inputs != module.in_features:
             raise InputError(f"network: expected {window.inputs} inputs of {name!r}; got {module.in_features}")
         weight = _weight(module).unflatten(1, (channels, *window.kernel)).permute(0, 2, 3, 1).flatten(1)
-        self._open(name, module, window, weight)
+        self._start_weighted(name, module, window, weight)
         self.axes = 1
 
     def _convolution(self, name: str, module: nn.Conv1d | nn.Conv2d) -> None:
@@ -250,26 +255,28 @@ class _Walk:
         )
         if module.in_channels != window.channels:
             raise InputError(f"network: expected {window.channels} inputs of {name!r}; got {module.in_channels}")
-        self._open(name, module, window, _weight(module).movedim(1, -1).flatten(1))
+        self._start_weighted(name, module, window, _weight(module).movedim(1, -1).flatten(1))
 
     def _window(self, shape: tuple[int, int, int], kernel: tuple[int, int]) -> Window:
         return Window(*shape, kernel, pool=self.pool, pool_kind=self.pool_kind)
 
-    def _open(self, name: str, module: nn.Linear | nn.Conv1d | nn.Conv2d, window: Window, weight: Tensor) -> None:
+    def _start_weighted(
+        self, name: str, module: nn.Linear | nn.Conv1d | nn.Conv2d, window: Window, weight: Tensor
+    ) -> None:
         bias = weight.new_zeros(len(weight)) if module.bias is None else module.bias.detach()
-        if isinstance(dropout := module._modules.get(CHILD), Dropout):  # put on by make_stochastic
+        if isinstance(dropout := module._modules.get(CHILD), Dropout):  # added by make_stochastic
             self._dropout(f"{name}.{CHILD}", dropout, dropout.mask)
-        self._begin(name, window, weight, bias, self._dropconnect(name, module))
+        self._start(name, window, weight, bias, self._dropconnect(name, module))
 
-    def _begin(self, name: str, window: Window, weight: Tensor, bias: Tensor, dropconnect: Masks | None) -> Layer:
+    def _start(self, name: str, window: Window, weight: Tensor, bias: Tensor, dropconnect: Masks | None) -> Layer:
         if min(window.out_size) < 1:
             raise InputError(f"network: expected a map as large as the kernel of {name!r}; got {window}")
-        layer = self.open = Layer.of(window, weight, bias, self.dropout, dropconnect)
+        layer = self.layer = Layer.from_weights(window, weight, bias, self.dropout, dropconnect)
         self.pool, self.dropout = 1, None
         return layer
 
     def _dropconnect(self, name: str, module: nn.Module) -> Masks | None:
-        """Masks on the weights: the layer's own, or those that make_stochastic put on."""
+        """Masks on the weights: the layer's own, or those added by make_stochastic."""
         steps = [(f"{name}.parametrizations.weight.{i}", step) for i, step in enumerate(weight_steps(module))]
         found = [
             (place, step) for place, step in [(name, module), *steps] if isinstance(step, DROPCONNECT) and step.p > 0
@@ -278,7 +285,7 @@ class _Walk:
             if getattr(step, "per_input", False) or step.mask != "fixed" or len(found) > 1:
                 wanted = "dropconnect masks that are fixed over time and shared by the inputs"
                 raise InputError(f"network: expected {wanted}; got {step} ({place!r})")
-            self.random.append(step)
+            self.random_modules.append(step)
             return Masks(place, step.p)
         return None
 
@@ -292,39 +299,39 @@ class _Walk:
         factor = (module.running_var.double() + module.eps).rsqrt()
         factor = factor * module.weight.detach().double() if module.affine else factor
         shift = module.bias.detach().double() if module.affine else 0.0
-        self.open = layer.affine(factor, module.running_mean.double(), shift)
+        self.layer = layer.affine(factor, module.running_mean.double(), shift)
 
     def _neurons(self, name: str, module: nn.Module) -> None:
-        layer = self.open
-        if layer is None or layer.neuron is not None or self._pending:
-            layer = self._each_channel(name)
+        layer = self.layer
+        if layer is None or layer.neuron is not None or self._inputs_pending:
+            layer = self._per_channel(name)
         if isinstance(module, LI):
-            self.open = replace(layer, neuron=module)
+            self.layer = replace(layer, neuron=module)
             return
         neurons = read_neurons(name, module)
-        self.open = replace(layer.affine(neurons.factor), neuron=neurons.params, late=neurons.late)
+        self.layer = replace(layer.affine(neurons.factor), neuron=neurons.params, delayed_reset=neurons.delayed_reset)
 
     def _vote(self, name: str, module: nn.AvgPool1d) -> None:
         sizes = [_pair(size)[0] for size in (module.kernel_size, module.stride, module.padding)]
-        flat = self.open is not None and self.open.out[1:] == (1, 1) and not self._pending
-        if self.open is None or not flat or sizes != [sizes[0], sizes[0], 0] or self.open.outputs % sizes[0]:
-            wanted = "means of as many outputs for each class, which do not overlap"
+        flat = self.layer is not None and self.layer.out[1:] == (1, 1) and not self._inputs_pending
+        if self.layer is None or not flat or sizes != [sizes[0], sizes[0], 0] or self.layer.outputs % sizes[0]:
+            wanted = "AvgPool1d over the same number of outputs for each class, without overlap"
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
-        self.open = replace(self.open, votes=sizes[0])
+        self.layer = replace(self.layer, votes=sizes[0])
 
     def _synapses(self, name: str, module: nn.Module) -> Layer:
-        if self.open is None or self.open.neuron is not None or self._pending:
-            wanted = "a layer of weights right before"
+        if self.layer is None or self.layer.neuron is not None or self._inputs_pending:
+            wanted = "a layer with weights right before"
             raise InputError(f"network: expected {wanted} {name!r}, {type(module).__name__}; got something else")
-        return self.open
+        return self.layer
 
     def _dropout(self, name: str, module: Any, mask: str) -> None:
         if module.p == 0:
             return
-        if self.dropout or (self.open is None and not self.done):
-            raise InputError(f"network: expected dropout behind a layer, once; got it elsewhere ({name!r})")
+        if self.dropout or (self.layer is None and not self.finished):
+            raise InputError(f"network: expected at most one dropout, after a layer; got it elsewhere ({name!r})")
         self.dropout = Masks(name, module.p, mask == "per-step", pooled=self.pool > 1)
-        self.random.append(module)
+        self.random_modules.append(module)
 
     def _pooling(self, name: str, module: nn.AvgPool2d | nn.MaxPool2d) -> None:
         kernel, stride, padding = (_pair(sizes) for sizes in (module.kernel_size, module.stride, module.padding))
@@ -337,19 +344,19 @@ class _Walk:
             wanted = "average pooling of whole windows, padding counted"
             raise InputError(f"network: expected {wanted}; got {module} ({name!r})")
         if self.pool != 1:
-            self._each_channel(name)
+            self._per_channel(name)
         if isinstance(module, nn.MaxPool2d):
             self.pool, self.pool_kind = kernel[0], "max"
         elif plain and module.divisor_override in (None, 1):
             self.pool, self.pool_kind = kernel[0], "sum" if module.divisor_override else "mean"
         else:
             zeros = tuple((size, size) for size in padding)
-            layer = self._each_channel(name, kernel=kernel, stride=stride, padding=zeros)
-            self.open = layer.affine(1 / (module.divisor_override or math.prod(kernel)))
+            layer = self._per_channel(name, kernel=kernel, stride=stride, padding=zeros)
+            self.layer = layer.affine(1 / (module.divisor_override or math.prod(kernel)))
 
 
 def _weight(module: nn.Linear | nn.Conv1d | nn.Conv2d) -> Tensor:
-    """The weight of a layer without what dropconnect drops."""
+    """The weight of a layer before dropconnect."""
     steps, weight = weight_steps(module), float_parameter(module)
     if weight is None or not any(isinstance(step, DroppedWeight) for step in steps):
         return module.weight.detach()
@@ -363,12 +370,12 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
 
 
 def _down_and_right(sizes: tuple[int, ...]) -> tuple[int, int]:
-    """Sizes down and to the right, of which convolutions over one axis have the second alone."""
+    """Sizes along rows and columns; one-dimensional convolutions have only the second."""
     return sizes[-2] if len(sizes) > 1 else 1, sizes[-1]
 
 
 def _padding(module: nn.Conv1d | nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros above and below, left and right; those of ``"same"`` are one more behind than before if they are odd."""
+    """Zeros above and below, left and right; an odd number of them for ``"same"`` has one more at the end."""
     sizes: list[tuple[int, int]] = [(0, 0)] * (2 - len(module.kernel_size))
     for axis, (kernel, dilation) in enumerate(zip(module.kernel_size, module.dilation, strict=True)):
         if isinstance(module.padding, str):

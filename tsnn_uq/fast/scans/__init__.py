@@ -1,1 +1,1 @@
-"""Scans of neurons over time, compiled."""
+"""Compiled scans of neurons over time."""

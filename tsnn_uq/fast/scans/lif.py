@@ -1,7 +1,7 @@
-"""The scan of LIF neurons compiled for a processor: all steps of a block of neurons while it is in the cache.
+"""The scan of LIF neurons compiled for the CPU: all steps of one block of neurons while the block is in the cache.
 
-It computes what `tsnn_uq.neurons.lif_reference` does, with threshold, reset and surrogate gradient fused into one pass
-over memory forward and one backward. Neurons are independent, so the number of threads changes no result.
+The results are those of `tsnn_uq.neurons.lif_reference`, with threshold, reset and surrogate gradient fused into one
+pass over memory forward and one backward. Neurons are independent, so the number of threads does not change results.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tsnn_uq.neurons.lif_parameters import LIFParameters
 __all__ = ["backward", "forward"]
 
 BLOCK = 2048  # neurons whose potentials, currents and spikes of a step fit into 32 KiB
-FUSED = {"arctan": 0, "triangle": 1}  # other slopes are computed beforehand
-GIVEN = 2
+FUSED = {"arctan": 0, "triangle": 1}  # surrogates computed in the kernel
+PRECOMPUTED = 2
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
+    """Compute charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     arrays = [tensor.reshape(len(tensor), -1).numpy() for tensor in (current.detach(), charged, spikes)]
@@ -41,9 +41,9 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
 def backward(
     charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
-    kind = FUSED.get(params.surrogate.name, GIVEN)
-    slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
+    """Compute gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
+    kind = FUSED.get(params.surrogate.name, PRECOMPUTED)
+    slopes = params.surrogate.derivative_(charged - params.threshold) if kind == PRECOMPUTED else charged
     grad_current = torch.empty_like(charged[:1] if held else charged)
     grad_decay = torch.empty_like(charged[:1]) if learns else charged[:0]
     tensors = (charged, slopes, grad, grad_current, grad_decay)
@@ -63,7 +63,7 @@ def backward(
 def _forward(
     current: Any, charged: Any, spikes: Any, decay: Any, threshold: Any, hard: bool, first: int, last: int
 ) -> None:
-    """Neurons `first` to `last` of current [T or 1, M], charged potentials [T or 1, M] and spikes [T, M]."""
+    """Scan neurons `first` to `last`: current [T or 1, M] to charged potentials [T or 1, M] and spikes [T, M]."""
     potentials = np.empty(BLOCK, current.dtype)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
@@ -98,9 +98,9 @@ def _backward(
     first: int,
     last: int,
 ) -> None:
-    """Neurons `first` to `last`; the gradient [1, M] of a current that is held is the sum over its steps.
+    """Scan neurons `first` to `last` backward; the gradient [1, M] of a constant current is the sum over all steps.
 
-    That of the decay, [1, M], is left out where its array is [0, M].
+    The gradient of the decay is written if `grad_decay` is [1, M], and not if it is [0, M].
     """
     one = threshold / threshold
     stretch = alpha * charged.dtype.type(math.pi / 2)
@@ -108,7 +108,7 @@ def _backward(
     held = len(grad_current) < len(charged)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
-        carry = carries[:size]  # dL/dh of the step after
+        carry = carries[:size]  # dL/dh of the next step
         carry[:] = 0
         if held:
             grad_current[0, start : start + size] = 0
@@ -118,7 +118,7 @@ def _backward(
             given = slopes[t, start : start + size]
             g = grad[t, start : start + size]
             out = grad_current[0 if held else t, start : start + size]
-            for row in range(len(grad_decay)):  # one, or none
+            for row in range(len(grad_decay)):  # 0 or 1
                 total = grad_decay[row, start : start + size]
                 for i in range(size):
                     after = h[i] * (one - one) if hard else h[i] - threshold

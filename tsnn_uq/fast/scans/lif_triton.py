@@ -1,6 +1,6 @@
-"""The scan of LIF neurons compiled for a GPU: one program instance for a block of neurons, all steps in registers.
+"""The scan of LIF neurons compiled for the GPU: one program instance per block of neurons, all steps in registers.
 
-The twin of `tsnn_uq.neurons.lif_reference`; the arithmetic of a step is that of `tsnn_uq.fast.scans.lif`.
+The results are those of `tsnn_uq.neurons.lif_reference`, with the arithmetic of `tsnn_uq.fast.scans.lif`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tsnn_uq.neurons.lif_reference import decay_gradient
 __all__ = ["backward", "forward"]
 
 BLOCK = 1024  # neurons of a program instance
-FUSED = {"arctan": 0, "triangle": 1}  # other slopes are computed beforehand
-GIVEN = 2
+FUSED = {"arctan": 0, "triangle": 1}  # surrogates computed in the kernel
+PRECOMPUTED = 2
 
 
 def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
+    """Compute charged potentials and spikes [T, ...]; see `tsnn_uq.neurons.lif_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     charged = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     neurons = charged[0].numel()
@@ -45,13 +45,13 @@ def forward(current: Tensor, steps: int, params: LIFParameters, keep: bool = Tru
 def backward(
     charged: Tensor, grad: Tensor, params: LIFParameters, held: bool, learns: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
+    """Compute gradients of the current and of the decay; see `tsnn_uq.neurons.lif_reference.backward`."""
     if learns:
         grad_charged, _ = backward(charged, grad, params, held=False)
         grad_decay = decay_gradient(charged, grad_charged, params)
         return (grad_charged.sum(0, keepdim=True) if held else grad_charged), grad_decay
-    kind = FUSED.get(params.surrogate.name, GIVEN)
-    slopes = params.surrogate.derivative_(charged - params.threshold) if kind == GIVEN else charged
+    kind = FUSED.get(params.surrogate.name, PRECOMPUTED)
+    slopes = params.surrogate.derivative_(charged - params.threshold) if kind == PRECOMPUTED else charged
     grad_current = torch.empty_like(charged[:1] if held else charged)
     neurons = charged[0].numel()
     _backward[(triton.cdiv(neurons, BLOCK),)](
@@ -75,11 +75,11 @@ def backward(
 
 
 def _decay(like: Tensor, params: LIFParameters) -> Tensor:
-    """The decay in memory: a constant would be compiled again for each value of one that is learned."""
+    """The decay as a tensor: as a constant, each value of a learned decay would compile the kernel again."""
     return like.new_full((1,), params.decay)
 
 
-# Triton reads hints of arguments as code, so only constants have one.
+# Triton evaluates type hints of arguments, so only constants have one.
 @triton.jit
 def _forward(  # type: ignore[no-untyped-def]
     current,

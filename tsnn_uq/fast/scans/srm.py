@@ -1,8 +1,8 @@
-"""The scan of SRM neurons compiled for a processor: all steps of a block of neurons while it is in the cache.
+"""The scan of SRM neurons compiled for the CPU: all steps of one block of neurons while the block is in the cache.
 
-The twin of `tsnn_uq.neurons.srm_reference`: one pass over memory forward and one backward. Neurons are independent, so
-threads share them out and change no result. The states of a block follow each other in a single array, at
-distances LLVM knows: it would not vectorize a loop over seven arrays, which might overlap.
+The results are those of `tsnn_uq.neurons.srm_reference`, in one pass over memory forward and one backward. Neurons are
+independent, so the number of threads does not change results. The states of a block are in one array at constant
+offsets, since LLVM does not vectorize a loop over many arrays that might overlap.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ __all__ = ["backward", "forward"]
 BLOCK = 1024  # neurons whose states, currents, potentials and spikes of a step fit into 32 KiB
 
 
-# Of Cephes' expf (Moshier): ln 2 in two parts, the first of few digits; and (exp(x) - 1 - x) / x^2 for |x| < ln(2)/2.
+# From Cephes' expf (Moshier): ln 2 as a sum of a short and a small number, and coefficients of (exp(x) - 1 - x) / x^2
+# for |x| < ln(2)/2.
 LOG2_E, LN_2_HIGH, LN_2_LOW = (np.float32(value) for value in (math.log2(math.e), 0.693359375, -2.12194440e-4))
 C5, C4, C3 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
 C2, C1, C0 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
@@ -44,18 +45,18 @@ def float_of_bits(typing: Any, bits: Any) -> Any:
 
 
 def decayed(x: Any) -> Any:
-    """exp(-x) of x >= 0."""
+    """Compute exp(-x) for x >= 0."""
     return math.exp(-x)
 
 
 @overload(decayed, strict=False)
 def _decayed(x: Any) -> Any:
-    """In single precision without a call, so that LLVM vectorizes the loop around it."""
+    """In single precision, compute it without a call, so that LLVM vectorizes the loop around it."""
     if x != types.float32:
         return lambda x: math.exp(-x)
 
     def single(x: Any) -> Any:
-        x = FARTHEST if x > FARTHEST else x  # not a number stays one
+        x = FARTHEST if x > FARTHEST else x  # keeps NaN
         power = np.floor(x * LOG2_E + HALF)
         r = power * LN_2_HIGH - x + power * LN_2_LOW
         y = (((((C5 * r + C4) * r + C3) * r + C2) * r + C1) * r + C0) * (r * r) + r + ONE
@@ -66,12 +67,12 @@ def _decayed(x: Any) -> Any:
 
 @inlined
 def settled(x: Any, tiny: Any) -> Any:
-    """`x`, or zero where it is subnormal, as states of silent neurons become: many processors are slow on those."""
+    """Replace a subnormal `x` by zero: states of silent neurons become subnormal, which slows down many processors."""
     return tiny - tiny if abs(x) < tiny else x
 
 
 def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """Potentials and spikes [T, ...]; see `tsnn_uq.neurons.srm_reference.forward`."""
+    """Compute potentials and spikes [T, ...]; see `tsnn_uq.neurons.srm_reference.forward`."""
     spikes = current.new_empty(steps, *current.shape[1:])
     potentials = spikes.new_empty(steps if keep else 1, *current.shape[1:])
     neurons = spikes[0].numel()
@@ -83,7 +84,7 @@ def forward(current: Tensor, steps: int, params: SRMParameters, keep: bool = Tru
 
 
 def backward(potentials: Tensor, grad: Tensor, params: SRMParameters, held: bool) -> Tensor:
-    """Gradient of the current; see `tsnn_uq.neurons.srm_reference.backward`."""
+    """Compute the gradient of the current; see `tsnn_uq.neurons.srm_reference.backward`."""
     grad_current = torch.empty_like(potentials[:1] if held else potentials)
     neurons = potentials[0].numel()
     arrays = [tensor.reshape(len(tensor), neurons).numpy() for tensor in (potentials, grad, grad_current)]
@@ -107,7 +108,7 @@ def _forward(
     first: int,
     last: int,
 ) -> None:
-    """Neurons `first` to `last` of current [T or 1, M], potentials [T or 1, M] and spikes [T, M]."""
+    """Scan neurons `first` to `last`: current [T or 1, M] to potentials [T or 1, M] and spikes [T, M]."""
     states = np.empty(4 * BLOCK, current.dtype)  # charge, response, fired, refractory
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
@@ -142,7 +143,7 @@ def _backward(
     first: int,
     last: int,
 ) -> None:
-    """Neurons `first` to `last`; the gradient [1, M] of a current that is held is the sum over its steps."""
+    """Scan neurons `first` to `last` backward; the gradient [1, M] of a constant current is the sum over all steps."""
     states = np.empty(2 * BLOCK, potentials.dtype)  # charge, response
     held = len(grad_current) < len(potentials)
     for start in range(first, last, BLOCK):

@@ -1,4 +1,4 @@
-"""Sums of weights over the inputs that are active."""
+"""Linear layers that sum the weights of active inputs only."""
 
 from tsnn_uq.fast.synapses.linear import linear, linear_of_bits
 

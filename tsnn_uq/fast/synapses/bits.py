@@ -1,4 +1,4 @@
-"""Compiled: which inputs are active, a bit for each, and whether all that are have the same value, as spikes do."""
+"""Compiled: find the active inputs, as one bit each, and whether all active inputs have one value, as spikes do."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsnn_uq.fast.jit import kernel
-from tsnn_uq.fast.simd import BITS, FLOATS, bit_count, bits_of, fill, load
+from tsnn_uq.fast.simd import BITS, FLOATS, bit_count, fill, load, to_bits
 from tsnn_uq.fast.threads import parallel_ranges
 
-__all__ = ["Bits", "mark", "mark_packed", "transposed"]
+__all__ = ["Bits", "find_active", "find_active_packed", "transposed"]
 
 WORD = 32
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Which inputs [M, in] are not zero.
+    """Which inputs [M, in] are active, that is, not zero.
 
     Attributes:
         words: uint32 [ceil(in / 32), M]: input i of row m is bit i % 32 of word i / 32.
-        inputs: their number, in.
-        value: what all inputs are that are not zero, or ``None`` if they differ.
-        share: of the inputs that are not zero.
+        inputs: number of inputs, in.
+        value: value of all active inputs, or ``None`` if their values differ.
+        share: share of active inputs.
     """
 
     words: NDArray[np.uint32]
@@ -37,8 +37,8 @@ class Bits:
     share: float
 
 
-def mark(inputs: Tensor) -> Bits:
-    """The bits of inputs [M, in]."""
+def find_active(inputs: Tensor) -> Bits:
+    """Find the active inputs among [M, in]."""
     array = inputs.contiguous().numpy()
     rows, size = array.shape
     words = np.empty((-(-size // WORD), rows), np.uint32)
@@ -48,8 +48,8 @@ def mark(inputs: Tensor) -> Bits:
     return Bits(words, size, float(value) if all(alike) else None, _share(words, array.size))
 
 
-def mark_packed(packed: Tensor, inputs: int) -> Bits:
-    """`mark` of bits, uint8 [M, ceil(in / 8)], the first in the lowest; what follows the last is ignored."""
+def find_active_packed(packed: Tensor, inputs: int) -> Bits:
+    """Find the active inputs among packed spikes, uint8 [M, ceil(in / 8)], lowest bit first; padding is ignored."""
     bits = np.zeros((len(packed), -(-inputs // WORD)), np.uint32)
     bits.view(np.uint8)[:, : packed.shape[1]] = packed.numpy()
     if inputs % WORD:
@@ -59,7 +59,7 @@ def mark_packed(packed: Tensor, inputs: int) -> Bits:
 
 
 def transposed(bits: Bits) -> NDArray[np.uint32]:
-    """The words of the transposed bits [in, M]: uint32 [ceil(M / 32), in]."""
+    """Transpose the bits to [in, M]: words uint32 [ceil(M / 32), in]."""
     words = np.empty((-(-bits.words.shape[1] // WORD), bits.inputs), np.uint32)
     parallel_ranges(lambda first, last: _transpose(bits.words, words, first, last), len(words))
     return words
@@ -73,7 +73,7 @@ def _share(words: NDArray[np.uint32], size: int) -> float:
 
 @intrinsic
 def _not_zero(typing: Any, values: Any) -> Any:
-    """Lanes of 32 floats that are not zero; not a number is not zero."""
+    """Which of 32 floats are not zero; NaN is not zero."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fcmp_unordered("!=", arguments[0], ir.Constant(FLOATS.llvm, None))
@@ -83,7 +83,7 @@ def _not_zero(typing: Any, values: Any) -> Any:
 
 @intrinsic
 def _equal(typing: Any, left: Any, right: Any) -> Any:
-    """Lanes of 32 floats that are equal; not a number equals nothing."""
+    """Which of 32 pairs of floats are equal; NaN equals nothing."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fcmp_ordered("==", *arguments)
@@ -101,7 +101,7 @@ def _first_active(values: Any) -> Any:
 
 @kernel
 def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
-    """Write the words of some rows; whether their active inputs all have the value."""
+    """Write the words of rows `first` to `last`; return whether all their active inputs equal `value`."""
     size = inputs.shape[1]
     whole, rest = divmod(size, WORD)
     flat = inputs.reshape(-1)
@@ -115,8 +115,8 @@ def _mark(inputs: Any, value: Any, words: Any, first: int, last: int) -> bool:
             else:
                 edge[:rest] = inputs[m, size - rest :]
                 lanes = load(edge, 0)
-            active = bits_of(_not_zero(lanes))
-            others |= active ^ bits_of(_equal(lanes, wanted))
+            active = to_bits(_not_zero(lanes))
+            others |= active ^ to_bits(_equal(lanes, wanted))
             words[number, m] = active
     return others == 0
 
@@ -132,7 +132,7 @@ def _count(words: Any, first: int, last: int) -> int:
 
 @kernel
 def _transpose(words: Any, result: Any, first: int, last: int) -> None:
-    """Rows of 32 words at a time, by exchanging halves, quarters and so on (Warren, Hacker's Delight, 7-3)."""
+    """Transpose blocks of 32 x 32 bits by exchanging halves, quarters and so on (Warren, Hacker's Delight, 7-3)."""
     columns = result.shape[1]
     square = np.empty(WORD, np.uint32)
     for block in range(first, last):
@@ -141,13 +141,13 @@ def _transpose(words: Any, result: Any, first: int, last: int) -> None:
             square[height:] = 0
             for row in range(height):
                 square[row] = words[number, block * WORD + row]
-            _turn(square)
+            _transpose_block(square)
             for column in range(min(WORD, columns - number * WORD)):
                 result[block, number * WORD + column] = square[column]
 
 
 @kernel
-def _turn(square: Any) -> None:
+def _transpose_block(square: Any) -> None:
     """Transpose 32 words of 32 bits in place."""
     width, mask = np.uint32(16), np.uint32(0x0000FFFF)
     while width:

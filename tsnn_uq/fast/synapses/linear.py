@@ -1,13 +1,13 @@
-"""A linear layer of inputs that are mostly zero, or all of one value but zeros, as spikes are.
+"""A linear layer for spikes and other sparse inputs.
 
-Inputs that are 0 or one value need no multiplications: sums of four weights each are tabulated and looked up (in
-`tables`), which takes about a third of the time of a dense product forward, and for the gradient of the weights,
-however many inputs are active. Where few are, their rows alone are added up (in `lists`), also where values differ.
-The gradient of the inputs is dense. Elsewhere this is `torch.nn.functional.linear`, which is also what the tests hold
-it to.
+If all active inputs have one value, as spikes do, nothing has to be multiplied: sums of four weights each are looked up
+in tables (`lookup_tables`). This takes about a third of the time of a dense product, forward and for the gradient of
+the weights, for any share of active inputs. If few inputs are active, their rows of weights are summed directly
+(`sparse_sums`), also for differing values. The gradient of the inputs is a dense product. In all other cases the layer
+is `torch.nn.functional.linear`, with which the tests compare it.
 
-Events are rarer still (0.6 % of N-MNIST at steps of 1 ms), and to write and read the zeros between them would cost more
-than the sums. Hence `linear_of_bits`, which takes one bit an input.
+Event data are sparser still (0.6 % of N-MNIST at steps of 1 ms): reading and writing the zeros would take longer than
+the sums. `linear_of_bits` therefore takes one bit per input.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tsnn_uq.fast.compilers import compiler_for
 
 __all__ = ["linear", "linear_of_bits"]
 
-MOST_LISTED = 0.08  # share of spikes up to which lists are faster than tables forward
-MOST_LISTED_BACKWARD = 0.05
-MOST_DIFFERING = 0.25  # share of inputs of differing values up to which lists are faster than a dense product
-LEAST_WORK = 2**24  # multiplications of a dense product; a smaller one is not worth the look
-LEAST_ROWS = 64  # which a table has to serve, to be worth writing
-LEAST_ROWS_LISTED = 512  # for lists, which want the weights transposed
+MAX_LIST_SHARE = 0.08  # share of spikes up to which lists are faster than tables in the forward pass
+MAX_LIST_SHARE_BACKWARD = 0.05  # and in the backward pass
+MAX_LIST_SHARE_VALUES = 0.25  # share of inputs of differing values up to which lists are faster than a dense product
+MIN_PRODUCTS = 2**24  # multiplications of a dense product below which it is not worth looking for active inputs
+MIN_ROWS = 64  # rows below which tables are not worth computing
+MIN_ROWS_LISTED = 512  # rows below which lists are not worth transposing the weights
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Weighted sums of inputs [..., in], as `torch.nn.functional.linear` has it, sparse where that is faster.
+    """Apply a linear layer as `torch.nn.functional.linear` does, with sparse sums if they are faster.
 
     Args:
-        inputs: spikes, or any values, [..., in].
+        inputs: spikes or any values [..., in].
         weight: [out, in].
         bias: [out].
 
@@ -45,18 +45,18 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         [..., out].
     """
     rows = inputs.numel() // max(inputs.shape[-1], 1)
-    if inputs.dtype == weight.dtype and _may_pay(inputs, rows, weight):
-        from tsnn_uq.fast.synapses.bits import mark  # late, since numba is slow to import
+    if inputs.dtype == weight.dtype and _is_worthwhile(inputs, rows, weight):
+        from tsnn_uq.fast.synapses.bits import find_active  # late, since numba is slow to import
 
-        bits = mark(inputs.detach().reshape(rows, -1))
-        if bits.value is not None or _are_rare(bits, MOST_DIFFERING):
+        bits = find_active(inputs.detach().reshape(rows, -1))
+        if bits.value is not None or _lists_are_faster(bits, MAX_LIST_SHARE_VALUES):
             sums = _BitLinear.apply(inputs, weight, bits)
             return sums if bias is None else sums + bias
     return functional.linear(inputs, weight, bias)
 
 
 def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`linear` of spikes as `tsnn_uq.coding.pack_spikes` packs them, which are not unpacked.
+    """Apply a linear layer to spikes packed by `tsnn_uq.coding.pack_spikes`, without unpacking them.
 
     Args:
         packed: uint8 [..., ceil(in / 8)].
@@ -67,7 +67,7 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
         [..., out], in the dtype of `weight`.
 
     Raises:
-        InputError: `packed` is not uint8, or its last axis does not fit the weights.
+        InputError: `packed` is not uint8, or its last axis does not match the weights.
 
     Example:
         >>> linear_of_bits(torch.tensor([[0b101]], dtype=torch.uint8), torch.tensor([[1.0, 2.0, 3.0]]))
@@ -78,35 +78,35 @@ def linear_of_bits(packed: Tensor, weight: Tensor, bias: Tensor | None = None) -
     if packed.dtype != torch.uint8 or not packed.dim() or packed.shape[-1] != width:
         raise InputError(f"packed: expected uint8 of shape [..., {width}]; got {describe(packed)}")
     rows = packed.numel() // max(width, 1)
-    if _may_pay(packed, rows, weight):
-        from tsnn_uq.fast.synapses.bits import mark_packed
+    if _is_worthwhile(packed, rows, weight):
+        from tsnn_uq.fast.synapses.bits import find_active_packed
 
-        sums = _BitLinear.apply(packed, weight, mark_packed(packed.reshape(rows, width), inputs))
+        sums = _BitLinear.apply(packed, weight, find_active_packed(packed.reshape(rows, width), inputs))
         return sums if bias is None else sums + bias
     return functional.linear(unpack_spikes(packed, inputs, weight.dtype), weight, bias)
 
 
-def _may_pay(inputs: Tensor, rows: int, weight: Tensor) -> bool:
-    there = weight.dtype == torch.float32 and compiler_for(inputs.device) == "numba"
-    return there and rows >= LEAST_ROWS and rows * weight.numel() >= LEAST_WORK
+def _is_worthwhile(inputs: Tensor, rows: int, weight: Tensor) -> bool:
+    supported = weight.dtype == torch.float32 and compiler_for(inputs.device) == "numba"
+    return supported and rows >= MIN_ROWS and rows * weight.numel() >= MIN_PRODUCTS
 
 
-def _are_rare(bits: Any, most: float) -> bool:
-    """Whether lists are the faster way up to the share `most` of active inputs."""
-    return bits.share <= most and bits.words.shape[1] >= LEAST_ROWS_LISTED
+def _lists_are_faster(bits: Any, most: float) -> bool:
+    """Whether lists are faster, if they are up to a share `most` of active inputs."""
+    return bits.share <= most and bits.words.shape[1] >= MIN_ROWS_LISTED
 
 
 class _BitLinear(torch.autograd.Function):
-    """Weighted sums of inputs by their bits; the inputs themselves are kept only where they differ and are many."""
+    """Weighted sums of the active inputs. The inputs are saved only if their values differ and many are active."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bits: Any) -> Tensor:
         from tsnn_uq.fast.synapses.sparse_sums import add_rows, list_active
 
-        listed = bits.value is None or _are_rare(bits, MOST_LISTED)
+        listed = bits.value is None or _lists_are_faster(bits, MAX_LIST_SHARE)
         active = list_active(bits, inputs.reshape(bits.words.shape[1], -1)) if listed else None
         sums = add_rows(active, weight) if active else _look_up(bits, weight)
-        rare = _are_rare(bits, MOST_LISTED_BACKWARD)
+        rare = _lists_are_faster(bits, MAX_LIST_SHARE_BACKWARD)
         ctx.bits, ctx.active = bits, active if rare else None
         ctx.save_for_backward(weight, inputs if bits.value is None and not rare else None)
         return sums.reshape(*inputs.shape[:-1], len(weight))
@@ -125,7 +125,7 @@ class _BitLinear(torch.autograd.Function):
 
 
 def _look_up(bits: Any, weight: Tensor) -> Tensor:
-    """Sums [M, out] of weights over set bits."""
+    """Sum the weights over set bits: [M, out]."""
     from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
 
     sums = weight.new_empty(bits.words.shape[1], len(weight))
@@ -134,7 +134,7 @@ def _look_up(bits: Any, weight: Tensor) -> Tensor:
 
 
 def _grad_of_weights(bits: Any, active: Any, grad: Tensor) -> Tensor:
-    """The sum [out, in] over rows of grad [M, out] times the inputs."""
+    """Sum the products of grad [M, out] and inputs [M, in] over rows: [out, in]."""
     from tsnn_uq.fast.synapses.bits import transposed
     from tsnn_uq.fast.synapses.lookup_tables import multiply_bits
     from tsnn_uq.fast.synapses.sparse_sums import add_outer

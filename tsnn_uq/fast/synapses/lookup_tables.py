@@ -1,10 +1,10 @@
-"""Compiled: products of bits with dense rows, by tables of what four bits can add up to.
+"""Compiled: multiply a matrix of bits by a dense matrix, with tables of all sums of four rows.
 
-Four inputs that are 0 or 1 have sixteen possible sums of their weights. These are tabulated for 32 inputs and 32
-outputs at a time, 16 kB that stay in the first cache; then each row of 32 bits costs eight additions of a line of its
-table, where a dense product has 32 multiplications. (The method of four Russians: Arlazarov, Dinic, Kronrod and
-Faradzhev 1970.) Bits decide nothing but addresses, so it takes as long however many are set. Each number is summed in
-the order of the bits, by one thread.
+The weights of four inputs that are 0 or 1 have sixteen possible sums. The sums are tabulated for 32 inputs and 32
+outputs at a time, 16 kB that fit into the first-level cache. Then each row of 32 bits takes eight additions of a line
+of a table, where a dense product takes 32 multiplications (the method of four Russians: Arlazarov, Dinic, Kronrod and
+Faradzhev, 1970). Bits only select addresses, so the time does not depend on how many are set. One thread computes each
+sum, in the order of the bits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tsnn_uq.fast.threads import parallel_ranges
 
 __all__ = ["multiply_bits"]
 
-WORD = 32  # bits of a word, and outputs side by side
+WORD = 32  # bits of a word, and outputs of a line
 GROUP = 4  # bits that are looked up together
-LINES = 2**GROUP  # of a table
-TABLE = LINES * WORD  # its numbers
+LINES = 2**GROUP  # lines of a table
+TABLE = LINES * WORD  # numbers of a table
 
 
 def multiply_bits(
@@ -32,10 +32,10 @@ def multiply_bits(
     """Write factor * bits @ dense into `result`.
 
     Args:
-        words: bits [R, K] as words [ceil(K / 32), R], column k in bit k % 32 of word k / 32; none set behind K.
-        dense: [K, out], in any order of its axes.
-        factor: the value of a bit that is set.
-        result: [R, out], likewise.
+        words: bits [R, K] as words [ceil(K / 32), R], with column k in bit k % 32 of word k / 32 and zeros as padding.
+        dense: [K, out], contiguous by rows or by columns.
+        factor: value of a set bit.
+        result: [R, out], contiguous by rows or by columns.
     """
     arrays = (words, _flat(dense), _flat(result))
     sizes = (*dense.shape, *_steps(dense), *_steps(result))
@@ -44,13 +44,13 @@ def multiply_bits(
 
 
 def _flat(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The memory of a matrix that is contiguous either by rows or by columns."""
+    """A flat view of a matrix that is contiguous by rows or by columns."""
     assert array.flags.c_contiguous or array.flags.f_contiguous
     return array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
 
 
 def _steps(array: NDArray[np.float32]) -> tuple[int, int]:
-    """Elements from a row to the next, and from a column to the next."""
+    """Distance in elements between rows, and between columns."""
     return array.strides[0] // array.itemsize, array.strides[1] // array.itemsize
 
 
@@ -99,7 +99,7 @@ def _multiply(
 
 @kernel
 def _tabulate(lines: Any, tables: Any) -> None:
-    """All sums of each four lines: entry e of a table adds up the lines whose bits are set in e."""
+    """Tabulate all sums of four lines each: entry e of a table sums the lines whose bits are set in e."""
     for group in range(WORD // GROUP):
         table = group * TABLE
         store(tables, table, fill(np.float32(0)))
@@ -111,10 +111,10 @@ def _tabulate(lines: Any, tables: Any) -> None:
 
 @kernel
 def _add(words: Any, block: int, tables: Any, sums: Any) -> None:
-    """Add to each row's sums what its bits in one word look up."""
+    """Add to the sums of each row the table entries for one word of its bits."""
     for row in range(words.shape[1]):
         word = np.intp(words[block, np.uintp(row)])
-        if word:  # in pairs of pairs, since rounding grows with the length of a chain of additions
+        if word:  # pairwise sums, since rounding errors grow with the length of a chain of additions
             low = (_line(tables, word, 0) + _line(tables, word, 1)) + (_line(tables, word, 2) + _line(tables, word, 3))
             high = (_line(tables, word, 4) + _line(tables, word, 5)) + (_line(tables, word, 6) + _line(tables, word, 7))
             store(sums, row * WORD, load(sums, row * WORD) + (low + high))
@@ -122,5 +122,5 @@ def _add(words: Any, block: int, tables: Any, sums: Any) -> None:
 
 @inlined
 def _line(tables: Any, word: int, group: int) -> Any:
-    """What the bits of one group add up to."""
+    """The table entry for one group of bits."""
     return load(tables, group * TABLE + (word >> (GROUP * group) & (LINES - 1)) * WORD)

@@ -1,13 +1,13 @@
-"""Compiled: sums over active inputs alone, for those that are rare.
+"""Compiled: sum over active inputs only, for inputs that are rarely active.
 
-Active inputs are lists: those of row m are entries starts[m] .. starts[m + 1] of places and values. They are made
-from one bit an input, so that the inputs themselves are read once, or never where they come packed. 64 outputs at a
-time are added up in registers, or for the gradient in a strip of the weights that stays in the cache. Each number is
-summed in the order of the inputs, or of the rows, by one thread.
+Active inputs are lists in CSR form: those of row m are entries starts[m] to starts[m + 1] of places and values. They
+are read off one bit per input, so the inputs themselves are read once, or never if they are packed. 64 outputs at a
+time are summed in registers, or for the gradient in a strip of the weights that fits into the cache. One thread
+computes each sum, in the order of the inputs or rows.
 
-Measured in process time (0.6 % of 2,312 inputs active, 2 % of 500, 5 % of 784; 500 outputs): forward, 0.76, 0.70 and
-0.57 of the time of torch's CSR products, and 0.42, 0.52 and 0.74 of that of tables; for the gradient of the weights,
-0.80, 0.41 and 0.45 of CSR. Where this cannot run, `linear` is torch's dense product.
+Measured in process time (0.6 % of 2,312 inputs active, 2 % of 500, 5 % of 784; 500 outputs): the forward pass takes
+0.76, 0.70 and 0.57 of the time of torch's CSR products, and 0.42, 0.52 and 0.74 of that of tables; the gradient of the
+weights takes 0.80, 0.41 and 0.45 of the time of CSR.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from tsnn_uq.fast.simd import bit_count, fill, load, multiply_add, store
 from tsnn_uq.fast.synapses.bits import Bits
 from tsnn_uq.fast.threads import parallel_ranges
 
-__all__ = ["Active", "add_outer", "add_rows", "list_active"]
+__all__ = ["ActiveInputs", "add_outer", "add_rows", "list_active"]
 
 STRIP = 64  # outputs in registers together
 
 
 @dataclass(frozen=True)
-class Active:
-    """The inputs of each row that are not zero."""
+class ActiveInputs:
+    """Lists of the inputs of each row that are not zero."""
 
     starts: NDArray[np.int64]
     places: NDArray[np.int32]
     values: NDArray[np.float32]
 
 
-def list_active(bits: Bits, inputs: Tensor | None = None) -> Active:
-    """List what is set in bits; where values differ, they are looked up in the inputs [M, in]."""
+def list_active(bits: Bits, inputs: Tensor | None = None) -> ActiveInputs:
+    """List the active inputs; if their values differ, the values are read from the inputs [M, in]."""
     rows = bits.words.shape[1]
     starts = np.zeros(rows + 1, np.int64)
     parallel_ranges(lambda first, last: _count(bits.words, starts, first, last), rows, least=64)
@@ -48,27 +48,27 @@ def list_active(bits: Bits, inputs: Tensor | None = None) -> Active:
     places = np.empty(starts[-1], np.int32)
     parallel_ranges(lambda first, last: _list(bits.words, starts, places, first, last), rows, least=64)
     if bits.value is not None:
-        return Active(starts, places, np.full(len(places), bits.value, np.float32))
+        return ActiveInputs(starts, places, np.full(len(places), bits.value, np.float32))
     assert inputs is not None
     values = np.empty(len(places), np.float32)
     array = inputs.contiguous().numpy()
     parallel_ranges(lambda first, last: _look_up(array, starts, places, values, first, last), rows, least=64)
-    return Active(starts, places, values)
+    return ActiveInputs(starts, places, values)
 
 
-def add_rows(active: Active, weight: Tensor) -> Tensor:
-    """Sums [M, out] of value * weight over the active inputs of each row."""
+def add_rows(active: ActiveInputs, weight: Tensor) -> Tensor:
+    """Sum value * weight over the active inputs of each row: [M, out]."""
     outputs = len(weight)
     columns = pad(weight.detach(), (0, 0, 0, -outputs % STRIP)).unflatten(0, (-1, STRIP)).transpose(1, 2)
-    columns = columns.contiguous()  # strips of 64 outputs [strips, in, 64], each in one piece for the cache
+    columns = columns.contiguous()  # strips of 64 outputs [strips, in, 64], each contiguous for the cache
     sums = weight.new_empty(len(active.starts) - 1, outputs)
     arrays = (active.starts, active.places, active.values, columns.numpy().reshape(-1), sums.numpy())
     parallel_ranges(lambda first, last: _add_rows(*arrays, weight.shape[1], first, last), len(sums), least=16)
     return sums
 
 
-def add_outer(active: Active, grad: Tensor, inputs: int) -> Tensor:
-    """The weights' gradient [out, in]: the sum over rows of grad [M, out] times value, at the active inputs."""
+def add_outer(active: ActiveInputs, grad: Tensor, inputs: int) -> Tensor:
+    """Sum grad [M, out] times value over rows, at the active inputs: the gradient of the weights [out, in]."""
     outputs = grad.shape[1]
     strips = -(-outputs // STRIP)
     columns = grad.new_zeros(strips, inputs, STRIP)
