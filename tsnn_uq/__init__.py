@@ -15,17 +15,17 @@ __version__ = "0.2.0"
 
 
 def load_pretrained(name: str, device: str = "cpu") -> nn.Module:
-    """A trained network that comes with the project, in evaluation mode.
+    """Load a trained network that is part of this project, in evaluation mode.
 
-    It is looked for in the folder that the environment variable TSNN_UQ_NETWORKS names, else in ``paper/networks`` of
-    the checkout that this code is in; its files are verified.
+    The network is looked up in the folder given by the environment variable TSNN_UQ_NETWORKS, or by default in
+    ``paper/networks`` of this checkout. Its files are verified.
 
     Args:
-        name: such as ``"cifar10-vgg-direct"``; an unknown one is answered with all that there are.
-        device: where to put the network.
+        name: such as ``"cifar10-vgg-direct"``; the error for an unknown name lists all.
+        device: device of the network.
 
     Raises:
-        InputError: an unknown name or device, or a file that is missing or is not the shipped one.
+        InputError: the name or device is unknown, or a file is missing or differs from the shipped one.
     """
     from tsnn_uq.experiments import load_network  # not above, so that importing the package loads no torch
     from tsnn_uq.experiments.storage import pretrained_folder

@@ -1,4 +1,4 @@
-"""The command ``tsnn-uq``, also as ``python -m tsnn_uq``."""
+"""The command ``tsnn-uq``, also available as ``python -m tsnn_uq``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of arguments and tensors, with error messages of one form: argument, expected, got."""
+"""Check arguments and tensors, with error messages of one form: argument, expected, got."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeGuard
 
-if TYPE_CHECKING:  # torch is slow to import, and other checks do not need it
+if TYPE_CHECKING:  # torch is slow to import, and many checks do not need it
     from torch import Tensor
 
 __all__ = [
@@ -114,11 +114,11 @@ def check_probabilities(argument: str, probs: Tensor, axes: str = "[N, C]") -> N
 
 
 def class_numbers(argument: str, target: Tensor) -> Tensor:
-    """Labels of any integer dtype as int64; torch can hardly compute with the wider unsigned ones.
+    """Convert labels of any integer dtype to int64, since torch hardly supports the wider unsigned ones.
 
     Raises:
-        InputError: labels of another dtype. Floats may be probabilities, and bools may say which predictions are
-            right, so neither is taken for class numbers.
+        InputError: labels have another dtype. Floats may be probabilities, and bools may say which predictions are
+            correct, so neither is accepted as class numbers.
     """
     import torch
 
@@ -144,5 +144,5 @@ def check_labels(argument: str, target: Tensor, classes: int, count: int | None 
 
 
 def last_line(error: Exception) -> str:
-    """What an error says in the end, where torch puts the point; its kind where it says nothing."""
+    """The last line of an error message, where torch puts the point, or the type of an error without a message."""
     return str(error).splitlines()[-1].strip() if str(error) else type(error).__name__

@@ -164,7 +164,7 @@ class Coding(nn.Module):
         kind: ``"constant"`` (`constant_current`), ``"rate"`` (`bernoulli_rate`) or ``"latency"`` (`latency`); with
             ``"events"`` the inputs are recordings, and are over time already: spikes packed to bits, or currents.
         steps: number of time steps T.
-        gain: factor on what the code puts out: the current of intensity 1, or of a spike.
+        gain: factor on the output: the current of intensity 1, or of a spike.
 
     Attributes:
         generators: sources of the spikes of ``"rate"``, one for each of the batch's equal parts, to be set before

@@ -1,4 +1,4 @@
-"""Devices that networks run on, by their names in torch, and threads."""
+"""Devices of networks, by their names in torch, and numbers of threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def devices_here() -> list[str]:
 
 
 def check_device(name: str) -> str:
-    """The full name of a device, such as ``"cpu"``, ``"cuda:1"`` or ``"mps"``; this machine need not have it.
+    """The full name of a device, such as ``"cpu"``, ``"cuda:1"`` or ``"mps"``, which need not exist on this machine.
 
     ``"cuda"`` becomes ``"cuda:0"``, and ``"auto"`` becomes the first of `devices_here`.
 
@@ -72,7 +72,7 @@ def require_float64(argument: str, device: torch.device) -> None:
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Run torch on `count` threads, and put the number back afterwards."""
+    """Context in which torch uses `count` threads; the number is restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""Files that are never half-written: everything goes to a temporary name beside its target and is renamed."""
+"""Write files that are never incomplete: everything is written to a temporary file in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsnn_uq.checks import InputError
 
-if TYPE_CHECKING:  # torch and pandas take seconds to import, and not all who read and write files need them
+if TYPE_CHECKING:  # torch and pandas take seconds to import, and many files do not need them
     from pandas import DataFrame
     from torch import Tensor
 
@@ -38,17 +38,17 @@ __all__ = [
     "write_toml",
 ]
 
-UNFINISHED = ".part-"  # how the names of temporary files begin
+UNFINISHED = ".part-"  # prefix of temporary files
 PATIENCE_S = 2.0  # Windows cannot replace a file that a reader or a virus scanner has open
 
 
 def as_path(path: str | Path) -> Path:
-    """A path that a user gave; ``~`` at its beginning is the home folder."""
+    """Convert a path given by a user; a leading ``~`` is the home folder."""
     return Path(os.path.expanduser(path))
 
 
 def file_name(text: str) -> str:
-    """A text as part of a file's name: what is no letter, digit, dot, plus or minus sign becomes a minus sign.
+    """Make text usable in a file name: everything but letters, digits, dots, plus and minus signs becomes a minus sign.
 
     Example:
         >>> file_name("ternary (T = 4)")
@@ -59,17 +59,17 @@ def file_name(text: str) -> str:
 
 @contextmanager
 def atomic_path(target: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`; on success rename it to `target`, on failure remove it.
+    """Context with a temporary path beside `target`, which is renamed to `target` on success and removed on failure.
 
-    A reader, and a process killed at any moment, sees the old file or the new one, never a part.
+    Readers see the old file or the new one but never a part, even if the process is killed.
 
     Raises:
-        InputError: the folder cannot be written or is full.
+        InputError: the folder is not writable or full.
     """
     target, handle = as_path(target), None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays, since some writers (matplotlib) choose the format by it.
+        # Keep the suffix, by which some writers (matplotlib) choose the format.
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{UNFINISHED}{target.stem}-", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -96,7 +96,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename a file over another one; where that cannot be because it is open, wait a while until it is closed."""
+    """Rename a file over another one; if it is open elsewhere (Windows), retry for a while."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -109,11 +109,11 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: str | Path, older_than_s: float = 0.0) -> None:
-    """Remove the temporary files of processes that were killed while they wrote into `folder`.
+    """Remove temporary files of processes that were killed while they wrote to `folder`.
 
     Args:
-        folder: the folder of the files.
-        older_than_s: let those be that are younger, in seconds, since a living process may be writing them.
+        folder: folder of the files.
+        older_than_s: keep files that are younger, in seconds, since another process may be writing them.
     """
     for path in as_path(folder).glob(f"{UNFINISHED}*"):
         with suppress(FileNotFoundError, PermissionError):  # another process removed it, or (Windows) has it open
@@ -122,7 +122,7 @@ def remove_leftovers(folder: str | Path, older_than_s: float = 0.0) -> None:
 
 
 def require_writable(folder: str | Path) -> None:
-    """Raise now, before any work is lost, if `folder` cannot be made or written to."""
+    """Raise now, before any work is lost, if `folder` cannot be created or written to."""
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,13 +132,13 @@ def require_writable(folder: str | Path) -> None:
 
 
 def visible(folder: str | Path, pattern: str = "*") -> list[Path]:
-    """What a folder holds, sorted by path, without hidden files and what is in hidden folders.
+    """The contents of a folder, sorted by path, without hidden files and the contents of hidden folders.
 
-    Systems and programs leave such files of their own among a user's: macOS a ``._00002.bin`` beside each
-    ``00002.bin`` on foreign disks, and ``.DS_Store``; Jupyter ``.ipynb_checkpoints``.
+    Systems and programs leave such files among those of the user: macOS writes a ``._00002.bin`` beside each
+    ``00002.bin`` on foreign disks, and ``.DS_Store``; Jupyter writes ``.ipynb_checkpoints``.
 
     Args:
-        folder: where to look; nothing is found in a folder that does not exist.
+        folder: the folder; it need not exist.
         pattern: as for `pathlib.Path.glob`.
     """
     folder = as_path(folder)
@@ -153,17 +153,17 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def csv_text(table: DataFrame, **options: Any) -> str:
-    """A table without its index as CSV, with all digits of floats, nothing for NaN, and line ends as on Unix.
+    """Format a table as CSV without its index, with all digits of floats, empty fields for NaN, and Unix line ends.
 
     Args:
-        table: any.
-        options: others of `pandas.DataFrame.to_csv`.
+        table: the table.
+        options: further options of `pandas.DataFrame.to_csv`.
     """
     return table.to_csv(index=False, lineterminator="\n", **options)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically; infinity, which JSON lacks, as ``Infinity``, as Python reads it."""
+    """Write `value` as indented JSON, atomically; infinity becomes ``Infinity``, which Python reads but JSON lacks."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
@@ -180,28 +180,28 @@ def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: expected a readable {kind} file; {error.strerror}") from error
     except ValueError as error:  # so are those of json, tomllib and decoding
-        raise InputError(f"{path}: expected a {kind} file; it is damaged or foreign ({error})") from error
+        raise InputError(f"{path}: expected a {kind} file; it is damaged or of another format ({error})") from error
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a one-line `InputError`."""
+    """Read a JSON file; raises an `InputError` if it is missing or damaged."""
     return _read(path, json.loads, "JSON")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file; a missing or damaged one is a one-line `InputError`."""
+    """Read a TOML file; raises an `InputError` if it is missing or damaged."""
     return _read(path, tomllib.loads, "TOML")
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors and a JSON-able header as one safetensors file, atomically.
+    """Write tensors and a JSON-compatible header as one safetensors file, atomically.
 
-    One file and not two, so that tensors and header can never belong to different moments.
+    In one file, tensors and header always belong together.
     """
     import torch
     from safetensors.torch import save_file
 
-    # Copies, since the format refuses tensors that share memory, as tied weights do.
+    # Copies, since the format rejects tensors that share memory, such as tied weights.
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
@@ -210,22 +210,22 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote, as (tensors, header).
+    """Read a file of `write_tensors`: its tensors and header.
 
     Args:
         path: the file.
-        kind: the header's ``"kind"`` that is expected, e.g. ``"checkpoint"``.
+        kind: the expected ``"kind"`` in the header, e.g. ``"checkpoint"``.
 
     Raises:
         InputError: the file is missing, truncated, not a safetensors file, or of another kind.
     """
     with _opened(path, kind) as (file, header):
-        # Copies, since the tensors are otherwise views of a file that may be replaced under them.
+        # Copies, since the tensors would be views of a file that may be replaced.
         return {name: file.get_tensor(name).clone() for name in file.keys()}, header  # noqa: SIM118
 
 
 def read_tensors_header(path: str | Path, kind: str) -> dict[str, Any]:
-    """The header alone of what `write_tensors` wrote; arguments and errors as for `read_tensors`."""
+    """Read only the header of a file of `write_tensors`; arguments and errors as for `read_tensors`."""
     with _opened(path, kind) as (_, header):
         return header
 
@@ -243,6 +243,6 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[Any, dict[str, Any]]]
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a {kind} file; there is none") from error
     except (OSError, SafetensorError, ValueError) as error:
-        reason = f"it is damaged or foreign ({error}); delete it to start afresh"
+        reason = f"it is damaged or of another format ({error}); delete it to start afresh"
         raise InputError(f"{path}: expected a {kind} file; {reason}") from error
     raise InputError(f"{path}: expected a {kind} file of tsnn-uq; got one of kind {header.get('kind')!r}")

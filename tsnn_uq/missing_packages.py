@@ -1,8 +1,8 @@
-"""One line that says what to install, where a module of this project imports a package that is not installed.
+"""Explain in one line what to install if a module of this project imports a missing package.
 
-Packages are imported where they are used, so that ``pip install --no-deps`` serves whoever needs one part: the metrics
-need torch and torchmetrics alone. Python asks the finder below after all others have failed to find a package. It
-answers imports of this project's own modules and no others.
+Packages are imported where they are used, so that ``pip install --no-deps`` is enough for one part: the metrics need
+only torch and torchmetrics. Python calls the finder below after all others have failed to find a package. It only
+handles imports by this project's own modules.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ INSTALL = {
     "tensorboard": "'tsnn-uq[tensorboard]'",
     "tomli_w": "tomli-w",
 }
-"""What pip calls the packages that have another name there, or that an extra brings."""
+"""Arguments of pip for packages that have another name there, or that are part of an extra."""
 IMPORT_SYSTEM = {"importlib", "importlib._bootstrap", "_frozen_importlib"}
 
 
 class MissingPackageError(InputError, ImportError):
-    """A package that something needs is not installed; the message says how to install it."""
+    """A required package is not installed; the message says how to install it."""
 
 
 def missing_package(package: str, needed_by: str) -> MissingPackageError:

@@ -1,10 +1,10 @@
-"""From a network's output over time to logits.
+"""Convert a network's outputs over time to logits.
 
-A spiking network gives [T, N, C]: an output current, or a spike, of each class at each step. Its logits
-after t steps are the mean of the first t outputs, so a decision can be read at any time. Networks that
-return [N, C] have no time axis and are not averaged. Spikes and spike counts of type bool or int are numbers like
-others: they are converted to torch's default type. Half precision is widened to float32, as `torch.autocast` does
-before a softmax: in float16 a probability below 3e-8 is 0, and its negative log-likelihood infinite.
+A spiking network returns [T, N, C]: an output current, or a spike, of each class at each step. Its logits after t steps
+are the mean of the first t outputs, so a decision can be read at any time. Outputs [N, C] have no time axis and are not
+averaged. Spikes and spike counts of type bool or int are converted to torch's default dtype. Half precision is
+converted to float32, as `torch.autocast` does before a softmax: in float16 a probability below 3e-8 is 0, and its
+negative log-likelihood infinite.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _checked(outputs: Tensor) -> Tensor:
 
 
 class Gain(nn.Module):
-    """Multiply by a constant: turns spikes into logits whose softmax can be sure (``exp(gain)`` to 1)."""
+    """Multiply by a constant, so that the softmax of spikes can be confident (up to ``exp(gain)`` to 1)."""
 
     def __init__(self, gain: float) -> None:
         super().__init__()

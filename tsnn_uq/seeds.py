@@ -1,4 +1,4 @@
-"""Named random generators from one seed; adding a consumer does not change the numbers of another."""
+"""Named random generators derived from one seed, so that a new consumer does not change the numbers of others."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def derive_seed(seed: int, *names: object) -> int:
 
 
 def generator_for(seed: int, *names: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh `torch.Generator` for one purpose, seeded by `derive_seed`."""
+    """Create a `torch.Generator` for one purpose, seeded by `derive_seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *names))
 
 
 def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    """The generator itself if it draws on `device`; else a fresh one there, seeded by a draw from it."""
+    """Return the generator if it is on `device`; otherwise create one there, seeded by a draw from it."""
     if generator.device == device:
         return generator
     return torch.Generator(device=device).manual_seed(drawn_seed(generator))
 
 
 def drawn_seed(generator: torch.Generator) -> int:
-    """A seed, from one draw of a generator on any device."""
+    """Draw a seed from a generator on any device."""
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 @contextmanager
 def global_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Context that seeds torch's global generators, for layers of other libraries; they are restored afterwards."""
+    """Context that seeds torch's global generators, for layers of other libraries, and restores them afterwards."""
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         for generator in [torch.default_generator, *(torch.cuda.default_generators[one.index] for one in cuda)]:
@@ -55,10 +55,10 @@ def global_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class GlobalStates:
-    """States of the global generators of torch, Python and NumPy, for other code that draws from them.
+    """States of the global generators of torch, Python and NumPy, for foreign code that draws from them.
 
     Args:
-        seed: where they begin.
+        seed: seed of the initial states.
 
     Example:
         >>> states = GlobalStates(0)
@@ -79,7 +79,7 @@ class GlobalStates:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Context in which the global generators continue from these states; they are restored afterwards."""
+        """Context in which the global generators continue from these states; the previous states are restored."""
         around = _states()
         _set_states(self.states)
         try:

@@ -55,11 +55,11 @@ def is_library_neuron(module: nn.Module) -> bool:
 
 
 def rest(model: nn.Module) -> None:
-    """Reset the hidden state of all modules of a network, also of nested ones.
+    """Reset the hidden state of all modules of a network, including nested ones.
 
-    These are the neurons, dropouts and other stateful modules of snnTorch and SpikingJelly, and the masks of
-    `tsnn_uq.uncertainty.make_stochastic`. Norse's neurons receive their state as an argument and need no reset. A
-    module is reset because of its class; others with a method ``reset`` are not touched.
+    These are the stateful modules of snnTorch and SpikingJelly, such as neurons and dropout, and the masks of
+    `tsnn_uq.uncertainty.make_stochastic`. Norse's neurons receive their state as an argument and need no reset. Modules
+    are recognized by their class; other modules with a method ``reset`` are not reset.
     """
     for module in model.modules():
         if isinstance(module, Stateful):

@@ -214,7 +214,7 @@ def test_damaged_weights_are_one_line(call, tmp_path, damage):
     weights.write_bytes(damage(weights.read_bytes()))
     code, _, error = call("evaluate", weights.parent)
     assert code == 2
-    assert "it is damaged or foreign" in told(error)
+    assert "it is damaged or of another format" in told(error)
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:500], lambda text: b"{}"], ids=["cut", "foreign"])

@@ -49,15 +49,15 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_nir(tmp_path / "none.nir")
     (tmp_path / "text.nir").write_text("no HDF5")
-    with pytest.raises(InputError, match="damaged or other file"):
+    with pytest.raises(InputError, match="damaged or of another format"):
         read_nir(tmp_path / "text.nir")
     write_nir(tmp_path / "net.nir", to_nir(*small()))
     whole = (tmp_path / "net.nir").read_bytes()
     (tmp_path / "part.nir").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="damaged or other file"):
+    with pytest.raises(InputError, match="damaged or of another format"):
         read_nir(tmp_path / "part.nir")
     nir.write(tmp_path / "node.nir", nir.Linear(np.ones((2, 2))))
-    with pytest.raises(InputError, match="damaged or other file"):
+    with pytest.raises(InputError, match="damaged or of another format"):
         read_nir(tmp_path / "node.nir")
 
 

@@ -148,7 +148,7 @@ def test_a_process_ended_from_outside_is_one_line_and_the_sweep_goes_on(tmp_path
             os.kill(process.pid, signal.SIGKILL)
 
     configs = [tiny(seed=seed, epochs=80) for seed in (0, 1)]
-    with pytest.raises(InputError, match="jobs: expected processes that live"):
+    with pytest.raises(InputError, match="jobs: expected processes that keep running"):
         sweep(configs, tmp_path, Context(jobs=2, checkpoint_seconds=0, progress=kill_all))
     assert count_runs(configs, tmp_path) == 2
     # A killed process leaves the files of its locks, which hold nothing.

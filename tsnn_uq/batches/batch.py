@@ -38,7 +38,7 @@ class Batch(NamedTuple):
         return self.labels
 
     def narrow(self, batch_dim: int, start: int, count: int) -> Batch:
-        """`count` of the inputs, without their indices."""
+        """Select `count` inputs, without their indices."""
         labels = None if self.labels is None else self.labels.narrow(0, start, count)
         return Batch(self.inputs.narrow(batch_dim, start, count), labels)
 
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
         return Batch(inputs, cat_labels([part.labels for part in parts]))
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
+        """Move the batch to a device."""
         labels = None if self.labels is None else self.labels.to(device, non_blocking=True)
         return Batch(self.inputs.to(device, non_blocking=True), labels, self.indices)
 
@@ -79,8 +79,8 @@ class Checks:
     """Checks of batches.
 
     Args:
-        argument: what error messages call the data.
-        batch_dim: the axis that counts inputs.
+        argument: name of the data in error messages.
+        batch_dim: the batch axis.
         labelled: whether labels are required.
         finite: whether NaN and infinity are errors.
     """

@@ -21,7 +21,7 @@ __all__ = ["PLACES", "SIDE", "EventDataset", "Events", "Packer", "Windows", "par
 SIDE = 34  # pixels
 PLACES = 2 * SIDE * SIDE  # (polarity, y, x), in this order
 DURATION_MS = 306.0
-LONGEST_US = 1_000_000  # three times the longest recording; a later event means that the file is damaged or foreign
+LONGEST_US = 1_000_000  # three times the longest recording; a file with a later event is damaged
 EVENT_BYTES = 5
 
 
@@ -97,7 +97,7 @@ def _check(wanted: str, bad: NDArray[np.bool_], events: Events, origin: str) -> 
         place = int(bad.argmax())
         x, y, _, time = (int(field[place]) for field in events)
         raise InputError(
-            f"{origin}: expected {wanted}; got x = {x}, y = {y} at {time} us in event {place}; it is damaged or foreign"
+            f"{origin}: expected {wanted}; got x = {x}, y = {y} at {time} us in event {place}; the file is damaged"
         )
 
 

@@ -42,4 +42,5 @@ def read_nir(path: str | Path) -> nir.NIRGraph:
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a NIR file; got no such file") from error
     except Exception as error:  # h5py and nir document no exception types
-        raise InputError(f"{path}: expected a NIR file; got a damaged or other file ({last_line(error)})") from error
+        problem = f"it is damaged or of another format ({last_line(error)})"
+        raise InputError(f"{path}: expected a NIR file; {problem}") from error

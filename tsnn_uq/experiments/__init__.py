@@ -1,4 +1,4 @@
-"""Experiments: settings in, trained networks, predictions and rows of a table out."""
+"""Train networks with given settings, and keep their predictions and results."""
 
 from tsnn_uq.components import follow, register
 from tsnn_uq.experiments.comparison import compare

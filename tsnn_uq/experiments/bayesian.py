@@ -1,4 +1,4 @@
-"""A posterior of a trained run's weights: inferred, drawn from, and kept in a folder of its own."""
+"""Infer the posterior of a trained run's weights, draw networks from it, and keep them in a folder."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ __all__ = [
 ]
 
 LEARNING_RATES = {"ternary": 0.02, "gaussian": 0.02, "laplace": 0.02, "swag": 0.002}
-"""Of each kind: variational inference moves logits, SWAG the weights themselves; Laplace takes no steps."""
+"""Learning rates by kind: variational inference optimizes logits, SWAG the weights, and Laplace nothing."""
 KINDS = tuple(LEARNING_RATES)
 
 
 @dataclass(frozen=True)
 class PosteriorSettings:
-    """What decides the draws of a posterior of a given run.
+    """Settings that determine the draws of a run's posterior.
 
     Args:
-        kind: ``"ternary"``: every weight a distribution over -1, 0 and 1, ``"gaussian"``: over float values, both by
-            variational inference; ``"laplace"``: of the last layer; ``"swag"``: of the weights in further training.
-        temperature: of variational inference, see `tsnn_uq.bayes.Variational`; below 1 the posterior is cold.
-        epochs: passes over the training set; Laplace takes none.
-        learning_rate: its peak; 0 becomes that of `LEARNING_RATES`.
+        kind: ``"ternary"`` and ``"gaussian"`` are variational, with a distribution of every weight over -1, 0 and 1 or
+            over float values; ``"laplace"`` is the Laplace approximation of the last layer; ``"swag"`` collects weights
+            in further training.
+        temperature: temperature of the variational posterior, see `tsnn_uq.bayes.Variational`; below 1 the posterior is
+            cold.
+        epochs: passes over the training set; not used by ``"laplace"``.
+        learning_rate: peak of the learning rate; 0 is replaced by that of `LEARNING_RATES`.
         samples: number of draws S.
-        seed: of the inference, and of the draws.
-        device: where networks run; empty for the run's.
+        seed: seed of the inference and of the draws.
+        device: device of the networks; empty for that of the run.
 
     Raises:
         InputError: an unknown kind, or a value that is not positive.
@@ -82,24 +84,24 @@ def posterior_of_run(
     out: Path,
     context: Context = Context(),
 ) -> dict[str, Any]:
-    """Infer a posterior from a run's network and training data, draw S networks, and measure their mean prediction.
+    """Infer a posterior from a run's network and training data, draw S networks, and evaluate their mean prediction.
 
-    Masks of the run play no part in it: the draws' weights are all that is random. `out` gets ``settings.json``,
-    ``draws.safetensors`` (ternary weights at two bits), ``posterior.safetensors`` where the inference was variational,
-    and last ``result.json``; an interrupted call resumes when made again.
+    The networks have no random masks: only the drawn weights are random. The folder `out` gets ``settings.json``,
+    ``draws.safetensors`` (ternary weights at two bits), for a variational posterior ``posterior.safetensors``, and at
+    the end ``result.json``. An interrupted call resumes when it is repeated.
 
     Args:
-        run: folder of a finished run, for the kinds ``"ternary"`` and ``"gaussian"`` a float one.
-        settings: the posterior's.
-        out: its folder.
-        context: where and how.
+        run: folder of a finished run, which must be a float run for ``"ternary"`` and ``"gaussian"``.
+        settings: settings of the posterior.
+        out: folder of the posterior.
+        context: where and how it is done.
 
     Returns:
-        What `tsnn_uq.experiments.evaluation` gives of the test set, the draws' mean ``sparsity``, and
+        The results of `tsnn_uq.experiments.evaluation` on the test set, the mean ``sparsity`` of the draws, and
         ``validation_nll`` in nats, by which a temperature may be chosen.
 
     Raises:
-        InputError: no such run, or `out` holds another posterior.
+        InputError: there is no such run, or `out` has another posterior.
     """
     config = Settings.load(run / "config.toml")
     if settings.kind in ("ternary", "gaussian") and config.method.name != "float":
@@ -130,7 +132,7 @@ def draw_networks(
     splits: data.Splits,
     context: Context,
 ) -> list[nn.Module]:
-    """S networks in which nothing is random any more; see `posterior_of_run`."""
+    """Draw S networks without further randomness; see `posterior_of_run`."""
     config, network = Settings.load(run / "config.toml"), load_network(run, settings.device)
     train = splits.train.subset(config.train_limit) if config.train_limit else splits.train
     progress = context.of(out.name)
@@ -162,7 +164,7 @@ def draw_networks(
 
 
 def load_draws_of(run: Path, out: Path, device: str = "cpu") -> list[nn.Module]:
-    """The draws in a posterior's folder, on a device; errors as `tsnn_uq.bayes.load_draws`."""
+    """Load the draws in a posterior's folder to a device; raises as `tsnn_uq.bayes.load_draws`."""
     return bayes.load_draws(out / "draws.safetensors", without_masks(load_network(run, device)))[0]
 
 
@@ -176,13 +178,13 @@ def _measured(
 
 
 def sparsity_of(networks: Sequence[nn.Module]) -> float:
-    """Share of zeros among all weights of linear layers and convolutions."""
+    """Share of zeros among the weights of all linear layers and convolutions."""
     layers: list[Any] = [layer for network in networks for layer in select_layers(network).values()]
     return sum(int((layer.weight == 0).sum()) for layer in layers) / sum(layer.weight.numel() for layer in layers)
 
 
 def without_masks(network: nn.Module) -> nn.Module:
-    """The network, its dropout and dropconnect layers dropping nothing from now on."""
+    """Set the dropout and dropconnect probabilities of a network to 0, and return it."""
     module: Any
     for module in stochastic_layers(network).values():
         module.p = 0.0

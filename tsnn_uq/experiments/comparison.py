@@ -1,4 +1,4 @@
-"""Comparisons done: all runs of a plan, and the tables and figures of their rows."""
+"""Do all runs of a plan, and write the tables and figures of their results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Comparison", "claim", "compare", "do_plan", "draw_figures", "require
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of comparisons: rows, tables to look at, files, and the runs that could not be done."""
+    """The results of comparisons: rows, tables to display, files written, and the runs that failed."""
 
     rows: tuple[Row, ...]
     tables: tuple[Table, ...]
@@ -35,22 +35,23 @@ class Comparison:
 
 
 def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Context()) -> Comparison:
-    """Do all runs of grids; write tables, figures and configuration into `out`.
+    """Do all runs of grids, and write tables, figures and configuration to `out`.
 
-    A grid may grow in its folder, by seeds, methods, families or parts; the settings of its runs may not change. With
-    several grids, each in a folder of its own, `out` gets the tables of all: ``results.csv``, ``summary.csv`` and
-    ``table.csv``, which has the layout of the paper's.
+    A later call may add seeds, methods, families or parts to a grid in its folder; the settings of its runs must not
+    change. Each of several grids has its own folder, and `out` gets the tables of all: ``results.csv``,
+    ``summary.csv``, and ``table.csv`` in the layout of the paper's table.
 
     Args:
         grids: what to compare.
-        out: the folder; runs are in its subfolder ``runs``. Finished ones are skipped.
-        context: where and how.
+        out: the folder; runs are in its subfolder ``runs``. Finished runs are skipped.
+        context: where and how runs are done.
 
     Returns:
         The table and the paths of the files.
 
     Raises:
-        InputError: `out` holds a comparison with other settings, or what a run raises once all others are done.
+        InputError: `out` has a comparison with other settings, or a run failed; the error is raised after all other
+            runs.
     """
     made = do_plan(plan_comparison([grids] if isinstance(grids, Grid) else grids, out), context)
     for failure in made.failures:
@@ -59,23 +60,23 @@ def compare(grids: Grid | Sequence[Grid], out: str | Path, context: Context = Co
 
 
 def do_plan(plan: Plan, context: Context = Context(), *, pool: Pool | None = None) -> Comparison:
-    """Do all runs of a plan, and write the tables and figures of those that could be done.
+    """Do all runs of a plan, and write the tables and figures of those that succeeded.
 
-    A run of a reproduction that failed is tried once more, and ``reproduce.toml`` says what is reproduced.
+    A failed run of a reproduction is tried once more. ``reproduce.toml`` describes what is reproduced.
 
     Args:
         plan: what to do.
-        context: where and how.
+        context: where and how runs are done.
         pool: the workers; by default ``context.jobs`` processes.
 
     Raises:
-        InputError: one of the runs cannot be done, or a folder has other settings; nothing was done then.
+        InputError: a run is not feasible, or a folder has other settings; nothing was done in this case.
     """
     if plan.budget:
         # Workers may have another default folder.
         context = replace(context, data_dir=datasets.data_folder(context.data_dir).resolve())
         for name in plan.fixed()["data"]:
-            if name != "nmnist":  # which is never fetched, and would be read in full
+            if name != "nmnist":  # never downloaded, and slow to read in full
                 datasets.prepare(name, context.data_dir)
 
     def begin() -> None:
@@ -90,26 +91,26 @@ def do_plan(plan: Plan, context: Context = Context(), *, pool: Pool | None = Non
 
 
 def claim(parts: Sequence[Part]) -> None:
-    """Write grids into their folders, unless there is work with other settings in one.
+    """Write the configuration of grids to their folders, unless a folder has results with other settings.
 
     Raises:
-        InputError: there is.
+        InputError: a folder has results with other settings.
     """
     for part in parts:
         path = part.folder / "config.toml"
         if path.exists() and any(is_begun(folder) for folder in (part.folder / "runs").glob("*")):
             require_same(part.folder, part.grid.common(), Grid.load(path).common())
     for part in parts:
-        remove_leftovers(part.folder, older_than_s=HOUR_S)  # younger ones may be another process's
+        remove_leftovers(part.folder, older_than_s=HOUR_S)  # another process may be writing younger ones
         part.grid.save(part.folder / "config.toml")
 
 
 def _write_tables(plan: Plan, rows: Mapping[Task, Row]) -> Comparison:
-    """Write tables and figures of each part into its folder, and the tables of all into the plan's.
+    """Write tables and figures of each part to its folder, and the tables of all parts to the folder of the plan.
 
     Args:
-        plan: what was done.
-        rows: of the runs that were done; others are left out.
+        plan: the plan.
+        rows: rows of the runs that succeeded; others are left out.
     """
     import pandas as pd
 
@@ -120,7 +121,7 @@ def _write_tables(plan: Plan, rows: Mapping[Task, Row]) -> Comparison:
             done.setdefault(regularizer, []).extend(own.values())
             files += _write_part(part, own)
     summaries = {regularizer: summarize(own) for regularizer, own in done.items()}
-    if done and not any(part.folder == plan.out for part in plan.parts):  # that of an only part has the tables already
+    if done and not any(part.folder == plan.out for part in plan.parts):  # the folder of a single part has them already
         all_files = [plan.out / name for name in ("results.csv", "summary.csv", "table.csv")]
         names = {regularizer: {"regularizer": regularizer} if regularizer else {} for regularizer in done}
         summary = [_with_columns(one, names[regularizer]) for regularizer, one in summaries.items()]
@@ -131,13 +132,13 @@ def _write_tables(plan: Plan, rows: Mapping[Task, Row]) -> Comparison:
         files = all_files + files
     tables = {regularizer: render_table(one) for regularizer, one in summaries.items()}
     for regularizer in filter(None, tables):
-        note = ": small networks on subsets, to see that everything works" if plan.budget == "quick" else ""
+        note = ": small networks on subsets, to check that everything works" if plan.budget == "quick" else ""
         tables[regularizer].title = f"regularizer {regularizer}, {plan.budget} budget{note}"
     return Comparison(tuple(row for own in done.values() for row in own), tuple(tables.values()), tuple(files))
 
 
 def _with_columns(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
-    """A table with columns put before the others."""
+    """A table with additional columns before the others."""
     return frame.assign(**columns)[[*columns, *frame.columns]]
 
 
@@ -150,9 +151,9 @@ def _write_part(part: Part, rows: Mapping[Task, Row]) -> list[Path]:
 
 
 def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
-    """Reliability diagram and entropy histogram of each family and quantized part, methods side by side.
+    """Draw reliability diagrams and entropy histograms for each family and quantized part, with methods side by side.
 
-    Drawn from the first seed's predictions; returns the files written.
+    They show the predictions of the first seed. Returns the files written.
     """
     from tsnn_uq.results.figures import (
         describe,
@@ -179,10 +180,10 @@ def draw_figures(runs: Sequence[Settings], out: Path) -> list[Path]:
 
 
 def require_comparable(grids: Sequence[Grid]) -> None:
-    """Raise now what would stop `write_posterior` after all runs.
+    """Raise now if `write_posterior` would fail after all runs.
 
     Raises:
-        InputError: a grid has one seed, or does not have float and another method.
+        InputError: a grid has only one seed, or lacks float or another method.
     """
     for grid in grids:
         if grid.seeds < 2:
@@ -193,16 +194,16 @@ def require_comparable(grids: Sequence[Grid]) -> None:
 
 
 def write_posterior(out: Path) -> tuple[Path, ...]:
-    """Compare the methods of ``results.csv`` in `out` with float, as `compare_methods` does.
+    """Compare the methods in the ``results.csv`` of a folder with float; see `compare_methods`.
 
     Args:
-        out: folder that `compare` wrote.
+        out: a folder that `compare` wrote.
 
     Returns:
-        The files written there: ``bayes.csv`` and the figure ``posterior``.
+        The files written to the folder: ``bayes.csv`` and the figure ``posterior``.
 
     Raises:
-        InputError: rows that cannot be compared, or chains that did not mix.
+        InputError: rows cannot be compared, or chains did not mix.
     """
     from tsnn_uq.results.bayesian_comparison import compare_methods
     from tsnn_uq.results.figures import describe, posterior_differences, posterior_table, save_figure

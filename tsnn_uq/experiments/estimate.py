@@ -1,4 +1,4 @@
-"""How long runs will take, by a few real steps of each kind."""
+"""Estimate the time of runs from a few real training steps and predictions of each kind."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tsnn_uq.experiments.storage import build_network
 
 __all__ = ["Kind", "announced", "estimate_run", "estimate_runs", "in_words"]
 
-STEPS = 3  # timed, after one that warms up and compiles
-INPUTS, SAMPLES = 64, 4  # predicted, at most
+STEPS = 3  # steps timed, after one for warm-up and compilation
+INPUTS, SAMPLES = 64, 4  # largest number of inputs and samples predicted
 
 
 class Kind(NamedTuple):
-    """Runs that differ in nothing but their seed: one of them, their number, and the seconds that each takes."""
+    """Runs that differ only in their seed: one of them, their number, and the seconds that each takes."""
 
     settings: Settings
     runs: int
@@ -34,9 +34,9 @@ class Kind(NamedTuple):
 
 
 def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> list[Kind]:
-    """What `do_runs` has still to do, the float runs that others need among them.
+    """Estimate the runs that `do_runs` still has to do, including float runs that others need.
 
-    Each kind of run is timed once, since seeds take equally long; an interrupted run counts as a whole one.
+    Each kind of run is timed once, since all seeds take equally long. Interrupted runs count as whole ones.
 
     Raises:
         InputError: unknown or missing data.
@@ -50,7 +50,7 @@ def estimate_runs(tasks: Sequence[Task], context: Context = Context()) -> list[K
 
 
 def estimate_run(settings: Settings, context: Context = Context()) -> float:
-    """Seconds that one run's training and evaluation take, without loading the data or other work of the machine.
+    """Estimate the seconds for training and evaluation of one run, without loading data and without other load.
 
     Raises:
         InputError: unknown or missing data.
@@ -81,7 +81,7 @@ def _train_seconds(settings: Settings, train: data.Dataset) -> float:
 def _predict_seconds(settings: Settings, splits: data.Splits) -> float:
     network = _built(settings, splits.test).eval()
     samples, few = min(SAMPLES, settings.samples), splits.test.subset(min(INPUTS, len(splits.test)))
-    for part in (few.subset(1), few):  # one warms up and compiles
+    for part in (few.subset(1), few):  # the first call is for warm-up and compilation
         started = time.monotonic()
         predict(network, part, samples=samples, seed=settings.seed)
     inputs = len(splits.validation) + len(splits.test)
@@ -93,7 +93,7 @@ def _built(settings: Settings, part: data.Dataset) -> nn.Module:
 
 
 def in_words(seconds: float) -> str:
-    """A length of time in words.
+    """Format a duration for people.
 
     Example:
         >>> in_words(8), in_words(140), in_words(9000)
@@ -105,7 +105,7 @@ def in_words(seconds: float) -> str:
 
 
 def announced(kinds: Sequence[Kind], jobs: int) -> str:
-    """How many runs there are to do, and how long they take with `jobs` side by side."""
+    """Describe how many runs are left, and how long they take with `jobs` of them in parallel."""
     runs, seconds = sum(kind.runs for kind in kinds), sum(kind.runs * kind.seconds for kind in kinds)
     side_by_side = max(1, min(jobs, runs))
     words = f"{runs} run{'s' if runs != 1 else ''} to train, about {in_words(seconds / side_by_side)}"

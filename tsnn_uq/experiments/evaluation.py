@@ -1,4 +1,4 @@
-"""What a trained network is worth: how sure it is on any data set, what it costs, and its file for other libraries."""
+"""Evaluate a trained network: its uncertainty on any data set, its cost, and its export for other libraries."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ FORMATS = ("nir",)
 def predict(
     network: nn.Module | Engine, dataset: data.Dataset, *, samples: int, seed: int, progress: Progress = silent
 ) -> Tensor:
-    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, in the engine too.
+    """Monte Carlo probabilities [S, N, C] of a data set; the same seed gives the same draws, also in the engine.
 
-    The network runs where it is, on a block of inputs at a time; the probabilities are on the processor.
+    The network runs on its own device, one block of inputs at a time; probabilities are on the CPU.
     """
     options: dict[str, Any] = {
         "samples": samples,
@@ -60,7 +60,7 @@ def predict(
 
 
 def predict_each(networks: Sequence[nn.Module], dataset: data.Dataset, progress: Progress = silent) -> Tensor:
-    """Probabilities [S, N, C] of S networks in which nothing is random."""
+    """Probabilities [S, N, C] of S networks without random layers."""
     total = len(networks) * len(dataset)
     found = mc_predict(list(networks), dataset, progress=lambda done: progress("predict", done, total))
     return found.predictions.cpu()
@@ -79,22 +79,23 @@ def evaluate_run(
 
     Args:
         folder: the run folder.
-        name: data set, shifted or not; ``None`` for the one the run was trained on.
-        samples: Monte Carlo samples S; ``None`` for the run's own.
-        seed: seed of the masks, and of a shift's noise; ``None`` for the run's own masks, and the same noise for
-            all runs.
-        engine: whether to run it in the ternary engine (`tsnn_uq.engine`), from the same masks.
-        context: where the data are, where the network runs, and the progress callback.
+        name: data set, optionally shifted; ``None`` for that of the run.
+        samples: number of Monte Carlo samples S; ``None`` for that of the run.
+        seed: seed of the masks, and of random shifts; ``None`` for the masks of the run, and shifts that are the same
+            for all runs.
+        engine: whether to use the ternary engine (`tsnn_uq.engine`), with the same masks.
+        context: where the data are, the device, and the progress callback.
 
     Returns:
-        On the run's own data set, shifted or not: what `evaluate` returns. On a foreign one, where labels mean
-        nothing: the label-free quantities, and how well predictive entropy and mutual information detect it.
+        On the run's own data set, optionally shifted: the results of `evaluate`. On a foreign data set, whose labels
+        have no meaning: the measures that need no labels, and how well predictive entropy and mutual information detect
+        it.
 
     Raises:
-        InputError: no trained run in the folder, an unknown data set, or images of another size.
+        InputError: the folder has no trained run, the data set is unknown, or its images have another size.
     """
     network, settings, size = load_run(folder, context.device)
-    stored = (folder / PREDICTIONS).exists()  # not in a shipped run
+    stored = (folder / PREDICTIONS).exists()  # shipped runs have none
     as_stored = stored and not engine and samples in (None, settings.samples) and seed in (None, settings.seed)
     name = settings.data.name if name is None else name
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0, shape=size["shape"])
@@ -129,32 +130,33 @@ def evaluate_nir(
     engine: bool = False,
     context: Context = Context(),
 ) -> dict[str, Any]:
-    """Evaluate the network in a file of NIR on a data set.
+    """Evaluate the network in a NIR file on a data set.
 
-    Without dropout nothing in such a network is random, and it predicts once.
+    Without dropout the network is deterministic, so there is one sample.
 
     Args:
-        path: the file, of any library.
-        name: data set, shifted or not; ``None`` for the one that `export_run` names in the file.
-        steps: time steps of a constant current; ``None`` for the coding that the file names.
-        dropout: probability of Monte Carlo dropout put before each fully connected layer but the first.
-        samples: Monte Carlo samples S; ``None`` for 32.
-        seed: seed of the masks, and of a shift's noise.
-        engine: whether to run it in the ternary engine.
-        context: where the data are, where the network runs, and the progress callback.
+        path: the file, written by any library.
+        name: data set, optionally shifted; ``None`` for the one that `export_run` wrote to the file.
+        steps: number of time steps of a constant current; ``None`` for the coding in the file.
+        dropout: probability of Monte Carlo dropout before each fully connected layer except the first.
+        samples: number of Monte Carlo samples S; ``None`` for 32.
+        seed: seed of the masks, and of random shifts.
+        engine: whether to use the ternary engine.
+        context: where the data are, the device, and the progress callback.
 
     Returns:
-        As `evaluate_run`: the uncertainty on labelled data, or, where the file says that they are foreign, how well
-        it detects them.
+        As from `evaluate_run`: the uncertainty on labelled data, or how well it detects data that are foreign according
+            to the file.
 
     Raises:
-        InputError: no such file, a graph that cannot be read, an unknown data set, or inputs of another size.
+        InputError: the file is missing, the graph is not supported, the data set is unknown, or its inputs have another
+            size.
     """
     graph = read_nir(path)
     trained_on = str(graph.metadata["data"]) if "data" in graph.metadata else None
     name = trained_on if name is None else name
     if name is None:
-        raise InputError(f"data: expected a data set, since {path} names none; got none")
+        raise InputError(f"data: expected a data set, since {path} does not name one; got None")
     settings = Settings(data=data.split_shift(name)[0] if trained_on is None else trained_on)
     dataset = load_test(settings, name, context.data_dir, seed=seed or 0)
     foreign = trained_on is not None and data.is_foreign(trained_on, name)
@@ -187,13 +189,13 @@ def _evaluated(
     bins: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The uncertainty of predictions, with one progress count.
+    """Evaluate predictions, with one progress count for all data.
 
     Args:
-        probabilities: predicts a data set.
-        dataset: what is evaluated.
-        own: where `dataset` is foreign: the network's own test set, or its probabilities of it.
-        bins: bins of the calibration error.
+        probabilities: function that predicts a data set.
+        dataset: the data set to evaluate.
+        own: if `dataset` is foreign, the network's own test set, or its probabilities.
+        bins: number of bins of the calibration error.
         progress: the progress callback.
     """
     total = len(dataset) + (len(own) if isinstance(own, data.Dataset) else 0)
@@ -206,11 +208,11 @@ def _evaluated(
 
 
 def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
-    """How well uncertainty tells foreign inputs [S, M, C] from a network's own [S, N, C].
+    """How well uncertainty distinguishes foreign inputs [S, M, C] from a network's own [S, N, C].
 
     Returns:
-        Area under the ROC curve, and share of own inputs flagged when 95 % of the foreign ones are caught,
-        with predictive entropy and with mutual information as the score.
+        Area under the ROC curve, and share of own inputs that are flagged if 95 % of the foreign ones are, with
+        predictive entropy and with mutual information as the score.
     """
     values = {}
     for score in (metrics.predictive_entropy, metrics.mutual_information):
@@ -223,18 +225,18 @@ def detection(inside: Tensor, outside: Tensor) -> dict[str, float]:
 def cost_of_run(
     folder: Path, *, samples: int = 1, accounting: str = "layer"
 ) -> tuple[tuple[LayerCount, ...], Cost, int]:
-    """Count and price the network of a run.
+    """Compute the cost of the network of a run.
 
     Args:
-        folder: the run's folder.
-        samples: Monte Carlo samples S of one prediction.
+        folder: folder of the run.
+        samples: number of Monte Carlo samples S of one prediction.
         accounting: ``"layer"`` or ``"paper"``; see `tsnn_uq.cost.cost`.
 
     Returns:
-        The counts of its layers, what they cost for the run's time steps, and the bytes of the neurons' potentials.
+        The counts of the layers, their cost for the time steps of the run, and the bytes of the neurons' potentials.
 
     Raises:
-        InputError: no trained run there, or an argument out of range.
+        InputError: the folder has no trained run, or an argument is out of range.
     """
     network, settings, size = load_run(folder)
     over_time = [settings.network.steps] if getattr(settings.network, "coding", "") == "events" else []
@@ -246,25 +248,25 @@ def cost_of_run(
 
 
 def count_steps(network: nn.Module, example: Tensor) -> int:
-    """Time steps T of a network's outputs [T, N, C]; 1 of one that gives [N, C]."""
+    """Number of time steps T of a network's outputs [T, N, C]; 1 for outputs [N, C]."""
     with evaluation_mode(network):
         outputs = network(example)
     return len(outputs) if outputs.dim() == 3 else 1
 
 
 def export_run(folder: Path, path: Path, *, to: str = "nir") -> dict[str, Any]:
-    """Write the network of a run as a file that other libraries read.
+    """Export the network of a run to a file that other libraries can read.
 
     Args:
-        folder: the run's folder.
+        folder: folder of the run.
         path: the file.
-        to: its format, ``"nir"``.
+        to: the format, ``"nir"``.
 
     Returns:
-        The kind of each node by its name.
+        The type of each node by its name.
 
     Raises:
-        InputError: no trained run there, an unknown format, or a layer that the format cannot say, with a remedy.
+        InputError: the folder has no trained run, the format is unknown, or it does not support a layer.
     """
     check_choice("to", to, FORMATS)
     network, settings, size = load_run(folder)
@@ -275,7 +277,7 @@ def export_run(folder: Path, path: Path, *, to: str = "nir") -> dict[str, Any]:
 
 
 def _network_of(graph: Any, shape: tuple[int, ...], steps: int | None) -> nn.Sequential:
-    """The network of a graph for images of a shape, with their coding before it."""
+    """The network of a graph for images of a shape, preceded by their coding."""
     layers = [coding_of(graph, steps), from_nir(graph)]
     given = next((node.input_type["input"] for node in graph.nodes.values() if type(node).__name__ == "Input"), None)
     wanted = shape if given is None else tuple(int(size) for size in np.ravel(given))
@@ -287,6 +289,6 @@ def _network_of(graph: Any, shape: tuple[int, ...], steps: int | None) -> nn.Seq
 
 
 def _behind_spikes(network: nn.Module) -> list[str]:
-    """The fully connected layers but one that takes the input itself, whose values dropout is not for."""
+    """The fully connected layers whose inputs are spikes: all except one that receives the network's input."""
     layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     return [name for name, layer in layers[1:] if isinstance(layer, nn.Linear)]

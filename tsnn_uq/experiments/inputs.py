@@ -1,4 +1,4 @@
-"""The data of a run: a data set as its settings want it, whatever form its component gives it in."""
+"""Load the data of a run from its data component, in the form that its settings require."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SETS = ("digits", *data.SOURCES, *data.EVENT_SETS)
 
 
 def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.Splits:
-    """Training, validation and test part of a run's data; errors as in `tsnn_uq.data.load`."""
+    """Load the training, validation and test part of a run's data; raises as `tsnn_uq.data.load`."""
     name = settings.data.name
     if not settings.folds or chosen("data", name).takes("folds"):
         return _load(settings, settings.seed, data_dir)
@@ -30,13 +30,13 @@ def load_splits(settings: Settings, data_dir: str | Path | None = None) -> data.
 
 
 def _load(settings: Settings, seed: int, data_dir: str | Path | None) -> data.Splits:
-    with drawn_from(generator_for(seed, "data")):  # of code that asks torch's global generator
+    with drawn_from(generator_for(seed, "data")):  # for code that uses torch's global generator
         made = settings.make("data", seed=seed, data_dir=data_dir, folds=settings.folds)
         return data.as_splits(made, settings.data.name)
 
 
 def extent_of(settings: Settings, data_dir: str | Path | None = None) -> data.Extent:
-    """How large a run's data are; those of other people's code are loaded to be counted, once."""
+    """The sizes of a run's data. Data from user code are loaded once to count them."""
     if settings.data.name in _SETS:
         return data.extent(settings.data.name, data_dir)
     return _counted(settings.replace(seed=0, folds=0), data_dir)
@@ -62,17 +62,19 @@ def load_test(
     seed: int = 0,
     shape: Sequence[int] | None = None,
 ) -> data.Dataset:
-    """The test part of a data set, with events binned as the run has them; errors as in `tsnn_uq.data.load_test`.
+    """Load the test part of a data set, with events binned as in the run; raises as `tsnn_uq.data.load_test`.
 
-    Of real recordings it is all of them for a run on simulated ones, which has not seen their images. Most of those
-    simulated show images that a run on real ones knows, so there it is their test part alone.
+    For runs on simulated recordings, real recordings are all used, since the run has not seen their images. Most
+    simulated recordings show images that a run on real ones has been trained on, so for such runs only their test part
+    is used.
 
     Args:
-        settings: of the run.
-        name: a data set, also shifted (``"mnist:rotate=30"``), one of those without a training part, or a component.
+        settings: settings of the run.
+        name: a data set, optionally shifted (``"mnist:rotate=30"``), a data set without a training part, or a
+            component.
         data_dir: folder of the data sets.
-        seed: of a random shift.
-        shape: what the run's network takes, to which images of the package's other sets are fitted.
+        seed: seed of random shifts.
+        shape: input shape of the run's network, to which images of this package's other data sets are resized.
     """
     own = settings.data.name
     if (own, name) == ("nmnist-simulated", "nmnist"):
@@ -93,7 +95,7 @@ def load_test(
 
 
 def _binning(settings: Settings, name: str) -> dict[str, Any]:
-    """How events are binned for a run's network, also where its own data are others."""
+    """How events are binned for a run's network, which may have been trained on other data."""
     base = name.partition(":")[0]
     if base not in data.EVENT_SETS:
         return {}

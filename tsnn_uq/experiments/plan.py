@@ -1,4 +1,4 @@
-"""What is to be done: comparisons as grids of families, quantized parts, methods and seeds, and the paper's table."""
+"""Plan runs: comparisons as grids of families, quantized parts, methods and seeds, and the paper's table."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ __all__ = [
 ]
 
 ALL_FAMILIES = ("dropconnect", "dropout", "slayer", "plif")
-"""In the order of the paper's table."""
+"""Families in the order of the paper's table."""
 PAPER_DATA = ("mnist", "nmnist")
 PAPER_METHODS = ("float", "indirect", "direct")
 CONVOLUTIONAL = ("plif",)
 OF_EVENTS = ("slayer",)
 AXES = {"network": "families", "method": "methods", "method.layers": "parts", "seed": "seeds"}
-"""Settings of a run that are axes of a grid, and which."""
+"""Settings of a run that are axes of a grid, and the names of the axes."""
 REPRODUCTION = "reproduce.toml"
-"""In the folder of a reproduction, what is reproduced."""
+"""File in the folder of a reproduction that describes it."""
 BUDGETS = ("full", "quick")
-# What goes over the settings of a family: small networks and few images, to see that everything works.
+# Settings that replace those of a family: small networks and few images, to check that everything works.
 QUICK: dict[str, dict[str, Any]] = {
     "dropconnect": {"hidden": (128, 128), "train_limit": 4000, "epochs": 3, "samples": 4},
     "slayer": {"hidden": (64,), "train_limit": 1000, "epochs": 2, "samples": 4},
-    # Few steps have to be large ones, or no neuron of the last layer ever fires.
+    # With few steps the learning rate must be large, or no neuron of the last layer ever fires.
     "plif": {
         **{"hidden": (8, 8, 64), "train_limit": 1000, "epochs": 2, "samples": 4},
         **{"batch_size": 16, "learning_rate": 1e-2},
@@ -68,7 +68,7 @@ QUICK_EVENTS = {"steps": 60, "bin_ms": 5.0}  # the same 300 ms in a fifth of the
 
 @dataclass(frozen=True)
 class Axes:
-    """What the runs of a comparison differ in. Components need not be there."""
+    """The axes along which the runs of a comparison differ. Components need not be registered."""
 
     families: tuple[str, ...] = ("dropout",)
     parts: tuple[str, ...] = ("all",)
@@ -87,10 +87,12 @@ class Axes:
             check_choice("parts", part, PARTS)
 
     def kinds(self, quantizing: Collection[str] = ()) -> list[tuple[str, str, str]]:
-        """Family, quantized part and method; a method without quantized layers is there once for all parts.
+        """Combinations of family, quantized part and method.
+
+        A method without quantized layers occurs once for all parts.
 
         Args:
-            quantizing: methods whose code is not known here, and which have quantized layers.
+            quantizing: methods with quantized layers whose code is not registered.
         """
         return [
             (family, part, method)
@@ -101,21 +103,21 @@ class Axes:
 
 
 def quantizes(method: str) -> bool:
-    """Whether a method has an option ``layers``; one whose code is not known here counts as one that has not."""
+    """Whether a method has an option ``layers``; false for a method whose code is not registered."""
     return method in known("method") and "layers" in find("method", method).options.model_fields
 
 
 @dataclass(frozen=True)
 class Grid(Axes):
-    """A grid of runs: families x quantized parts x methods x seeds, all else as in `run`.
+    """A grid of runs: families x quantized parts x methods x seeds, with the other settings as in `run`.
 
     Args:
-        families: networks; the same options and settings have to suit all.
-        parts: quantized layers, for methods that have the option ``layers``.
+        families: networks; all must accept the same options and settings.
+        parts: quantized layers, for methods with an option ``layers``.
         methods: training methods.
-        seeds: their number, 0 and on.
+        seeds: number of seeds; they are 0, 1, ...
         run: all other settings.
-        options: of methods, by dotted names; each method takes those that it has.
+        options: options of methods by dotted names; each method uses those that it has.
     """
 
     run: Settings = field(default_factory=lambda: make_settings({}))
@@ -128,11 +130,11 @@ class Grid(Axes):
                 if not is_reference(name):
                     with naming(argument):
                         find(kind, name)
-        # The run has one value of each axis, always the same one, so that equal grids are equal.
+        # `run` has a fixed value for each axis, so that grids can be compared for equality.
         object.__setattr__(self, "run", self.run.replace(network=self.families[0], method="float", seed=0))
         for family in self.families[1:]:
             if not suits_alike(self.families[0], family, self.run.data.name):
-                wanted = f"families that the settings of {self.families[0]} suit"
+                wanted = f"families that accept the settings of {self.families[0]}"
                 raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
         for name, value in self.options.items():
             if not any(self._takes(method, name) for method in self.methods):
@@ -157,7 +159,7 @@ class Grid(Axes):
         return options is None or name.removeprefix("method.") in options
 
     def common(self) -> dict[str, Any]:
-        """The settings that all runs have in common, by dotted names."""
+        """The settings that all runs share, by dotted names."""
         run = {name: value for name, value in self.run.flat().items() if name not in AXES and value is not None}
         return {name: value for name, value in run.items() if not name.startswith("method.")} | dict(self.options)
 
@@ -171,23 +173,24 @@ class Grid(Axes):
 
     @classmethod
     def load(cls, path: str | Path) -> Grid:
-        """Read what `save` wrote, or a part of it; what is not there suits data set and network or is the default.
+        """Read a file of `save`, or part of one; missing settings get the defaults for data set and network.
 
         Raises:
-            InputError: missing or damaged file, an unknown key (the nearest is suggested), a bad value.
+            InputError: the file is missing or damaged, a key is unknown (the nearest is suggested), or a value is
+                invalid.
         """
         return make_grid({}, config=path)
 
 
 def read_axes(path: str | Path) -> tuple[Axes, str]:
-    """The axes in a comparison's ``config.toml`` and the name of its data set; no component's code is needed."""
+    """Read the axes and the name of the data set in a comparison's ``config.toml``; no component code is needed."""
     axes, run, _ = _tables(path)
     with naming(path):
         return Axes(**axes), str(run.get("data", "digits"))
 
 
 def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Axes, settings of a run and options of methods in a file."""
+    """Axes, settings of a run and options of methods from a file."""
     table = read_toml(path)
     with naming(path):
         for key in table:
@@ -200,10 +203,10 @@ def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str,
 
 
 def _apart(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of a run that are none of its method, and the options of `methods` by dotted names.
+    """Split settings of a run into those that are not of a method, and the options of `methods` by dotted names.
 
     Raises:
-        InputError: a setting that is an axis of the grid.
+        InputError: a setting is an axis of the grid.
     """
     own, options = {}, {}
     for name, value in flat(settings).items():
@@ -227,18 +230,20 @@ def make_grid(
     methods: Sequence[str] = (),
     seeds: int | None = None,
 ) -> Grid:
-    """A grid from what suits data set and network, over it a file, over both what is given; empty means not given.
+    """Make a grid from the defaults for data set and network, a file, and given settings, in increasing priority.
+
+    Empty arguments count as not given.
 
     Args:
         given: settings of a run by dotted or short names; see `tsnn_uq.experiments.settings.ALIASES`.
-        config: a TOML file as `Grid.save` writes it.
+        config: a TOML file as written by `Grid.save`.
         families: networks.
         parts: quantized layers.
         methods: training methods.
         seeds: number of seeds.
 
     Raises:
-        InputError: unknown names, or settings that are wrong or do not go together.
+        InputError: unknown names, or settings that are invalid or incompatible.
     """
     axes: dict[str, Any] = {}
     base: dict[str, Any] = {}
@@ -267,11 +272,11 @@ def make_grids(
     methods: Sequence[str] = (),
     seeds: int | None = None,
 ) -> list[Grid]:
-    """The grids that a comparison of `families` takes: one for those that the same settings suit.
+    """Make the grids of a comparison, one for each set of `families` that accept the same settings.
 
-    Families ``"all"`` are those of the paper's table, with its data, parts and methods where none are given. Of several
-    data sets a family takes the first that is of its kind, events or images. Only convolutional families of the table
-    have the parts ``"conv"`` and ``"fc"``; in the others all layers are fully connected.
+    The families ``"all"`` are those of the paper's table, by default with its data, parts and methods. If several data
+    sets are given, a family uses the first one of its kind, events or images. Only the convolutional families of the
+    table have the parts ``"conv"`` and ``"fc"``; in the others all layers are fully connected.
 
     Raises:
         InputError: unknown names, or a `config` for more than one grid.
@@ -293,7 +298,7 @@ def make_grids(
 
 
 def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | None, list[str]]]:
-    """Families that the same settings suit, each group with its data set."""
+    """Groups of families that accept the same settings, each with its data set."""
     groups: list[tuple[str | None, list[str]]] = []
     for family in families:
         suitable = [name for name in data if (name in datasets.EVENT_SETS) == (family in OF_EVENTS)]
@@ -309,14 +314,14 @@ def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | No
 
 @dataclass(frozen=True)
 class Part:
-    """A grid, the folder of its comparison, and a prefix of its runs' names where progress is shown."""
+    """A grid, the folder of its comparison, and a prefix of its runs' names for display."""
 
     grid: Grid
     folder: Path
     prefix: str = ""
 
     def tasks(self) -> list[Task]:
-        """Its runs."""
+        """The runs of the grid."""
         return [Task(run, self.folder / "runs", self.prefix) for run in self.grid.runs()]
 
 
@@ -325,9 +330,9 @@ class Plan:
     """Comparisons that are done together.
 
     Args:
-        out: folder of the tables of all of them.
-        groups: the comparisons, by the regularizer that the tables name, or under an empty text.
-        budget: of a reproduction of the paper's table, one of `BUDGETS`; else empty.
+        out: folder of the tables of all comparisons.
+        groups: the comparisons by regularizer, for a reproduction; otherwise under an empty text.
+        budget: for a reproduction of the paper's table, one of `BUDGETS`; otherwise empty.
     """
 
     out: Path
@@ -341,7 +346,7 @@ class Plan:
 
     @property
     def columns(self) -> dict[str, str]:
-        """What the tables of a reproduction say of each row, by column."""
+        """Columns that the tables of a reproduction have in addition, with their values."""
         return {"budget": self.budget} if self.budget else {}
 
     def tasks(self) -> list[Task]:
@@ -349,17 +354,17 @@ class Plan:
         return [task for part in self.parts for task in part.tasks()]
 
     def fixed(self) -> dict[str, Any]:
-        """What may not change in the folder of a reproduction; seeds and regularizers may become more."""
+        """Settings of a reproduction that must not change in its folder; seeds and regularizers may be added."""
         return {"budget": self.budget, "data": sorted({part.grid.run.data.name for part in self.parts})}
 
 
 def plan_comparison(grids: Sequence[Grid], out: str | Path) -> Plan:
-    """The runs of grids in a folder, with the tables of all where there are several."""
+    """Plan grids in a folder, with tables of all of them if there are several."""
     return Plan(as_path(out), {"": place_grids(grids, as_path(out))})
 
 
 def place_grids(grids: Sequence[Grid], out: Path, prefix: str = "") -> list[Part]:
-    """Comparisons of grids: one in `out` itself, several each in a folder of its own there."""
+    """Choose the folders of grids: `out` itself for a single grid, otherwise a subfolder for each."""
     if len(grids) == 1:
         return [Part(grids[0], out, prefix)]
     return [Part(grid, out / run_name(grid.run.data.name, *grid.families), prefix) for grid in grids]
@@ -375,29 +380,29 @@ def plan_reproduction(
     device: str = "cpu",
     data_dir: str | Path | None = None,
 ) -> Plan:
-    """The runs behind the paper's table, in folders under `out`.
+    """Plan the runs of the paper's table, in folders below `out`.
 
-    Of a regularizer that is a sum, events have those terms that do not need images; where none is left, the families
-    of events are not in its table.
+    If a regularizer is a sum, event data use only the terms that do not need images. If no term is left, the table of
+    this regularizer has no families for events.
 
     Args:
         out: the folder.
-        data: data sets, of which a family takes the first of its kind; by default MNIST and N-MNIST, as in the paper.
-        seeds: seeds 0, 1, ... of each run.
-        regularizers: uncertainty terms in the loss, each for a table of its own, such as ``"variance:5+outliers:0.5"``.
-        budget: ``"full"``, or ``"quick"``: small networks on subsets, a few minutes to see that everything works.
-        device: where networks run.
+        data: data sets; a family uses the first of its kind; by default MNIST and N-MNIST, as in the paper.
+        seeds: number of seeds of each run; they are 0, 1, ...
+        regularizers: uncertainty terms in the loss, such as ``"variance:5+outliers:0.5"``, each with its own table.
+        budget: ``"full"``, or ``"quick"``: small networks on subsets, to check in a few minutes that everything works.
+        device: device of the networks.
         data_dir: folder of the data sets.
 
     Raises:
-        InputError: unknown names, settings that do not go together, data that are not there and cannot be fetched, or
-            a folder with the work of another plan.
+        InputError: unknown names, incompatible settings, data that are missing and cannot be downloaded, or a folder
+            that another plan uses.
     """
     check_choice("budget", budget, BUDGETS)
     if not regularizers or len(set(regularizers)) < len(regularizers):
         raise InputError(f"regularizers: expected at least one, each once; got {list(regularizers)}")
     grids = make_grids({"device": device}, data=data, families=("all",), seeds=seeds)
-    sizes = [datasets.extent(grid.run.data.name, data_dir).train for grid in grids]  # raises where events are missing
+    sizes = [datasets.extent(grid.run.data.name, data_dir).train for grid in grids]  # raises if events are missing
     if budget == "quick":
         grids = [_quick(grid, size) for grid, size in zip(grids, sizes, strict=True)]
     out = out.resolve()
@@ -406,7 +411,7 @@ def plan_reproduction(
         folder = out / text.replace(":", "-")
         groups[text] = place_grids(_with(text, grids), folder, f"{folder.name}/" if len(regularizers) > 1 else "")
     plan = Plan(out, groups, budget)
-    plan.tasks()  # raises where a method and a regularizer do not go together
+    plan.tasks()  # raises if a method and a regularizer are incompatible
     if (out / REPRODUCTION).exists():
         found = read_toml(out / REPRODUCTION)
         require_same(out, plan.fixed(), {name: found.get(name) for name in plan.fixed()})
@@ -420,7 +425,7 @@ def _quick(grid: Grid, inputs: int) -> Grid:
 
 
 def _with(regularizer: str, grids: Sequence[Grid]) -> list[Grid]:
-    """The grids with those terms of a regularizer that go with their data; without those that no term is left for."""
+    """Give grids the terms of a regularizer that their data support; grids for which no term is left are removed."""
     terms = training.regularizer_terms(regularizer)
     without_images = "+".join(f"{name}:{of!r}" for name, of in terms.items() if name not in training.NEED_IMAGES)
     if not terms.keys() & set(training.NEED_IMAGES):
@@ -432,6 +437,6 @@ def _with(regularizer: str, grids: Sequence[Grid]) -> list[Grid]:
 
 
 def run_folder(out: Path, family: str, part: str, method: str, seed: int) -> Path:
-    """Where a comparison keeps a run; one without quantized layers is there under no quantized part."""
+    """The folder of a run in a comparison; runs of methods without quantized layers have the part "none"."""
     without = out / "runs" / run_name(family, "none", method, seed)
     return without if method == "float" or without.exists() else out / "runs" / run_name(family, part, method, seed)

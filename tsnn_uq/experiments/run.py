@@ -1,4 +1,4 @@
-"""One run: train a network, save it, measure how sure it is; a stage whose file is there is not done again."""
+"""Do one run: train a network, save it, and evaluate its uncertainty. Stages with a valid file are skipped."""
 
 from __future__ import annotations
 
@@ -59,33 +59,33 @@ LOGS: dict[str, Callable[[Path], training.Callback]] = {
     "tensorboard": lambda folder: training.TensorBoardLog(folder / "tensorboard"),
 }
 UnderWay = Timeout
-"""Another process, or another thread, does this run now."""
+"""Another process or thread is doing this run."""
 
 
 def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = True, name: str = "") -> dict[str, Any]:
-    """Do one run, for which `require_feasible` and the float run that it needs are done; see `tsnn_uq.experiments.run`.
+    """Do one run, after `require_feasible` and the float run that it needs; see `tsnn_uq.experiments.run`.
 
-    While it does, it holds the lock of the run, so that no other process does the same.
+    The run is locked meanwhile, so no other process does it at the same time.
 
     Args:
         settings: the settings of the run.
         runs: folder of run folders.
-        context: where and how.
-        wait: whether to wait while another process does this run, and then read what it did.
-        name: of the run, for its progress; by default that of its settings.
+        context: where and how it is done.
+        wait: whether to wait while another process does this run, and then to read its result.
+        name: name of the run for its progress; by default that of its settings.
 
     Returns:
         The row of the run in the results table.
 
     Raises:
-        InputError: missing data, a loss that is not finite.
-        UnderWay: another process does this run, and `wait` is not set.
+        InputError: data are missing, or the loss is not finite.
+        UnderWay: another process is doing this run, and `wait` is not set.
     """
     folder, config = runs / settings.name, settings.flat()
     if is_finished(folder, config):
         return read_row(folder)
     with locked(folder, wait=wait), use_threads(settings.threads), keep_freed_memory():
-        if is_finished(folder, config):  # by the process that was waited for
+        if is_finished(folder, config):  # finished by the other process meanwhile
             return read_row(folder)
         progress = context.of(name or settings.name)
         splits = load_splits(settings, context.data_dir)
@@ -99,7 +99,7 @@ def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = Tru
         header = read_tensors_header(folder / WEIGHTS, "weights")
         if not stage_done(folder / HISTORY, config):
             write_json(folder / HISTORY, {"run": header["run"], **header["history"]})
-        network = load_network(folder, settings.device)  # the very one a user loads
+        network = load_network(folder, settings.device)  # as a user loads it
         if not stage_done(folder / PREDICTIONS, config):
             write_predictions(folder, _predict_held_out(network, settings, splits, progress), config)
         predictions = {part: read_predictions(folder, part) for part in ("validation", "test")}
@@ -109,16 +109,16 @@ def do_run(settings: Settings, runs: Path, context: Context, *, wait: bool = Tru
 
 
 def lock_path(folder: Path) -> Path:
-    """The lock of a run's folder: a file beside it, so that the folder holds results alone."""
+    """The lock file of a run; it is beside the run's folder, which has only results."""
     return folder.with_name(f".lock-{folder.name}")
 
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a run's folder; the system frees it when a process ends, however it ends.
+    """Hold the lock of a run's folder. The system releases it whenever the process ends.
 
     Raises:
-        UnderWay: it is not free, and `wait` is not set.
+        UnderWay: another process holds it, and `wait` is not set.
         InputError: the file cannot be written.
     """
     path = lock_path(folder)
@@ -126,8 +126,8 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(poll_interval=0.2)
-        with suppress(PermissionError):  # Windows lets nobody write to a locked file
-            path.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")  # for people who wonder who it is
+        with suppress(PermissionError):  # Windows does not allow writing to a locked file
+            path.write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")  # for information only
     except OSError as error:
         if isinstance(error, Timeout):
             raise
@@ -138,17 +138,17 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         with suppress(PermissionError):  # on Windows, where releasing a lock removes its file
-            path.unlink(missing_ok=True)  # while it is held: after that it may be another's
+            path.unlink(missing_ok=True)  # before the release, after which another process may hold it
         lock.release()
 
 
 def require_feasible(settings: Settings, runs: Path, context: Context = Context()) -> None:
-    """Raise now what would stop a run later.
+    """Raise now if a run would fail later.
 
     Raises:
-        InputError: its device is not here, a log cannot be written, its folder holds the work of a run with other
-            settings, its network cannot be made, has nothing random in it or no layers of the quantized part, or the
-            run is to start from one that is not there or has another network.
+        InputError: the device is not available, a log cannot be written, the folder has a run with other settings, the
+            network cannot be built, is not random or has no layers of the quantized part, or the run that it starts
+            from is missing or has another network.
     """
     for kind in KINDS:
         settings.require(kind)
@@ -160,7 +160,7 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
     require_ours(runs / settings.name, settings.flat())
     extent = extent_of(settings, context.data_dir)
     network = _sketch(settings, extent)
-    with only_stochastic_layers_train(network):  # raises where nothing is random
+    with only_stochastic_layers_train(network):  # raises if nothing is random
         pass
     part = settings.quantized_part
     if part in PARTS:
@@ -175,16 +175,16 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
 
 
 def make_logs(names: Sequence[str], folder: Path) -> list[training.Callback]:
-    """What writes down how a run's training goes, in its folder; names are those of `LOGS`.
+    """Make the logs of a run's training, which write to its folder; names are those of `LOGS`.
 
     Raises:
-        InputError: an unknown name, or a package that is missing.
+        InputError: a name is unknown, or a package is missing.
     """
     return [LOGS[check_choice("log", name, LOGS)](folder) for name in names]
 
 
 def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
-    """The network without memory for its weights, where its code allows that."""
+    """Build the network without memory for its weights, if its code supports that."""
     try:
         with torch.device("meta"):
             return build_network(settings, extent.shape, extent.classes)
@@ -193,7 +193,7 @@ def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
 
 
 def _require_run(argument: str, given: str, settings: Settings, runs: Path) -> None:
-    """Raise unless a run that this one starts from, or learns from, is there and has the same network."""
+    """Check that the initial or teacher run of a run exists and has the same network."""
     folder = _source(given, settings, runs)
     if folder.resolve() == (runs / settings.name).resolve():
         raise InputError(f"{argument}: expected another folder than that of the run itself; got {folder}")
@@ -209,7 +209,7 @@ def _require_run(argument: str, given: str, settings: Settings, runs: Path) -> N
 
 
 def _source(given: str, settings: Settings, runs: Path) -> Path:
-    """The folder of a run that is given by its path, or of the float run in a folder of runs, by default `runs`."""
+    """The folder of an initial or teacher run, given by its path, or by the folder of runs that has the float run."""
     folder = Path(given).expanduser() if given else runs
     return folder if given and (folder / "config.toml").exists() else folder / settings.teacher().name
 
@@ -227,7 +227,7 @@ def _take_first_weights(network: nn.Module, settings: Settings, runs: Path) -> N
 
 
 def make_regularizer(settings: Settings) -> tuple[training.Regularizer, float]:
-    """The uncertainty term and its weight, 1 where its text has weights; a float network has no quantization gap."""
+    """Make the uncertainty term and its weight (1 if the text has weights); float networks have no quantization gap."""
     text, without = settings.regularizer.name, ("quantization-gap",) * (settings.method.name == "float")
     (term, own), *more = training.regularizer_terms(text).items()
     if more or term in without:
@@ -239,10 +239,10 @@ def make_regularizer(settings: Settings) -> tuple[training.Regularizer, float]:
 
 
 def make_method(settings: Settings, teacher: nn.Module | None = None) -> training.Method:
-    """The training method of a run, with its loss; one that takes a teacher needs the teacher's network.
+    """Make the training method of a run, with its loss; some methods need the network of a teacher.
 
     Raises:
-        InputError: it does, and there is none.
+        InputError: the teacher is missing.
     """
     if settings.taught:
         if teacher is None:
@@ -256,9 +256,9 @@ def make_method(settings: Settings, teacher: nn.Module | None = None) -> trainin
 
 
 def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context, progress: Progress) -> None:
-    """Train a run's network, or resume its training, and write its weights and history into its folder under `runs`.
+    """Train a run's network or resume its training, and write its weights and history to its folder.
 
-    The float run that it needs has to be finished.
+    The float run that it needs must be finished.
     """
     folder = runs / settings.name
     part = splits.train.subset(settings.train_limit) if settings.train_limit else splits.train
@@ -300,7 +300,7 @@ def _train(settings: Settings, runs: Path, splits: data.Splits, context: Context
 def _predict_held_out(
     network: nn.Module, settings: Settings, splits: data.Splits, progress: Progress
 ) -> dict[str, Predicted]:
-    """Predictions of the two parts that a network is not trained on, with one progress count."""
+    """Predict the two parts that a network is not trained on, with one progress count."""
     predictions: dict[str, Predicted] = {}
     parts = {"validation": splits.validation, "test": splits.test}
     before, total = 0, sum(map(len, parts.values()))
@@ -319,7 +319,7 @@ def _row(
     predictions: dict[str, Predicted],
     history: dict[str, Any],
 ) -> dict[str, Any]:
-    """What was measured of a run."""
+    """The row of a run in the results table."""
     example = splits.test.select(torch.tensor([0])).images.to(settings.device)
     seed_network(network, settings.seed, "steps")
     steps = count_steps(network, example)
@@ -355,6 +355,6 @@ def _row(
 
 
 def configuration(layers: Sequence[LayerCount]) -> str:
-    """Which layers a network has, as the paper's table says it: ``"FC"``, or such as ``"2Conv+2FC"``."""
+    """Describe the layers of a network as in the paper's table: ``"FC"``, or for example ``"2Conv+2FC"``."""
     convolutions, full = (sum(layer.kind == kind for layer in layers) for kind in ("conv", "fc"))
     return f"{convolutions}Conv+{full}FC" if convolutions else "FC"

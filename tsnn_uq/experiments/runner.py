@@ -1,4 +1,4 @@
-"""Any list of runs, side by side and resumable: in processes here, or on the workers of a Dask or Ray cluster."""
+"""Do any list of runs, in parallel and resumable: in local processes, or on the workers of a Dask or Ray cluster."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ Row = dict[str, Any]
 GOES_ON = "the same command resumes"
 HOUR_S = 3600.0
 CONNECT_SECONDS = 30
-OBJECT_BYTES = 128 * 2**20  # of Ray's shared memory; settings and rows are small
-# Dask's scheduler always serves HTTP: without an address on port 8787 (distributed 2024.8 to 2026.8), with a warning
-# if that is taken. This is any free port of the loopback interface, and no dashboard on it.
+OBJECT_BYTES = 128 * 2**20  # size of Ray's shared memory; settings and rows are small
+# Dask's scheduler always serves HTTP: by default on port 8787 (distributed 2024.8 to 2026.8), with a warning if that
+# port is in use. These options choose any free port of the loopback interface, without a dashboard.
 DASK_ON_LOOPBACK = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers that joblib sends runs to.
+    """Workers to which joblib sends runs.
 
     Args:
-        jobs: how many runs go side by side.
-        backend: which kind of workers they are; see `open_pool`.
+        jobs: number of parallel runs.
+        backend: the kind of workers; see `open_pool`.
     """
 
     jobs: int = 1
@@ -64,32 +64,31 @@ class Pool:
 
     @property
     def here(self) -> bool:
-        """Whether the workers are children of this process."""
+        """Whether the workers are child processes of this process."""
         return self.backend == "processes"
 
     @property
     def lost(self) -> type[Exception]:
-        """What joblib raises when a worker was killed."""
+        """The exception that joblib raises if a worker was killed."""
         return BrokenProcessPool if self.here else Exception
 
 
 @contextmanager
 def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -> Iterator[Pool]:
-    """Make joblib use a backend as long as the context lasts.
+    """Context in which joblib uses a backend.
 
-    A cluster started here listens on free ports of the loopback interface, nowhere else, and has no dashboard.
-
-    Workers elsewhere need this package, the same versions of its libraries (results are the same to the last bit on
-    the same kind of processor alone), and the folders of runs and data under the same paths.
+    A cluster that is started here listens only on free ports of the loopback interface, and has no dashboard. Workers
+    on other machines need this package, the same versions of its libraries, and the folders of runs and data under the
+    same paths. Results are equal to the last bit only on the same kind of CPU.
 
     Args:
         backend: ``"processes"``, ``"dask"`` or ``"ray"``.
         jobs: number of processes, or of workers of a cluster on this machine.
-        address: of a cluster that is there, such as ``"tcp://10.0.0.1:8786"`` (Dask) or ``"10.0.0.1:6379"`` (Ray);
-            by default one is started on this machine, and ended afterwards.
+        address: address of a running cluster, such as ``"tcp://10.0.0.1:8786"`` (Dask) or ``"10.0.0.1:6379"`` (Ray); by
+            default a cluster is started on this machine and stopped at the end.
 
     Raises:
-        InputError: an unknown backend, a library that is not installed, or no cluster at `address`.
+        InputError: the backend is unknown, a library is not installed, or there is no cluster at `address`.
     """
     clusters = {"dask": _dask, "ray": _ray}
     check_choice("backend", backend, ("processes", *clusters))
@@ -106,9 +105,9 @@ def open_pool(backend: str = "processes", *, jobs: int = 1, address: str = "") -
 
 @contextmanager
 def _dask(jobs: int, address: str) -> Iterator[int]:
-    """A cluster's client, and how many workers there are."""
+    """Connect to a Dask cluster; return the client and the number of workers."""
     distributed: Any = importlib.import_module("distributed")
-    options = {"threads_per_worker": 1, "memory_limit": 0, **DASK_ON_LOOPBACK}  # a limit would end workers
+    options = {"threads_per_worker": 1, "memory_limit": 0, **DASK_ON_LOOPBACK}  # Dask kills workers above a limit
     with ExitStack() as stack:
         try:
             cluster = address or stack.enter_context(distributed.LocalCluster(n_workers=jobs, **options))
@@ -121,8 +120,8 @@ def _dask(jobs: int, address: str) -> Iterator[int]:
 
 @contextmanager
 def _ray(jobs: int, address: str) -> Iterator[int]:
-    """A connection to a cluster, and how many workers there are."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    """Connect to a Ray cluster; return the number of workers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to its developers
     ray: Any = importlib.import_module("ray")
     local = {"num_cpus": jobs, "object_store_memory": OBJECT_BYTES, "include_dashboard": False}
     try:
@@ -139,9 +138,9 @@ def _ray(jobs: int, address: str) -> Iterator[int]:
 
 @contextmanager
 def _ray_on_loopback() -> Iterator[None]:
-    """Start Ray on the loopback interface alone; on Linux all its processes would listen on all interfaces.
+    """Context in which Ray starts on the loopback interface only; on Linux its processes listen on all interfaces.
 
-    Ray itself does so on macOS and Windows. It has no option for it, and it reads the environment's
+    Ray itself does this on macOS and Windows. It has no option for it, and reads the environment variable
     ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER`` only when it is imported.
     """
     constants: Any = importlib.import_module("ray._private.ray_constants")
@@ -154,7 +153,7 @@ def _ray_on_loopback() -> Iterator[None]:
 
 
 class Task(NamedTuple):
-    """A run, the folder that its own folder is in, and an optional prefix of its name where progress is shown."""
+    """A run, the parent of its folder, and an optional prefix of its name for display."""
 
     settings: Settings
     runs: Path
@@ -162,41 +161,41 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name where progress is shown."""
+        """The name for display."""
         return f"{self.prefix}{self.settings.name}"
 
     @property
     def folder(self) -> Path:
-        """Its run folder."""
+        """The folder of the run."""
         return self.runs / self.settings.name
 
     def teacher(self) -> Task:
-        """The float run that it needs."""
+        """The float run that this run needs."""
         return self._replace(settings=self.settings.teacher())
 
 
 class WorkerLost(InputError):
-    """A worker was killed while it did a run, or before it could begin."""
+    """A worker was killed while it did a run, or before it began."""
 
 
 class Failure(NamedTuple):
-    """A run that could not be done, and why."""
+    """A run that failed, and the reason."""
 
     name: str
     error: Exception
 
 
 Result = Row | Failure | None
-"""What became of a run; `None` if another process has it under way."""
+"""The result of a run; `None` if another process is doing it."""
 After = Callable[[Task, Row, RunProgress], object]
-"""What to do with each finished run, by the worker that did or read it; its errors are the run's."""
+"""Function that a worker calls with each finished run; its errors count as errors of the run."""
 
 
 def waves(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Runs in the order in which they can be done: those of one wave do not need each other.
+    """Divide runs into waves, in the order in which they can be done: runs of one wave do not need each other.
 
-    Those that are taught by a float run, or start from one, come after all others. Float runs that are not among the
-    runs are added where a run that needs them is not finished.
+    Runs that have a float run as a teacher or starting point come after all others. Missing float runs that they need
+    are added.
     """
     first = [task for task in tasks if not task.settings.needs_float]
     second = [task for task in tasks if task.settings.needs_float]
@@ -206,25 +205,25 @@ def waves(tasks: Sequence[Task]) -> list[list[Task]]:
 
 
 def tasks_left(tasks: Sequence[Task]) -> list[Task]:
-    """The runs that are still to do, the float ones that others need among them."""
+    """The runs that still have to be done, including float runs that others need."""
     return [task for wave in waves(tasks) for task in wave if not is_finished(task.folder, task.settings.flat())]
 
 
 def run(settings: Settings, runs: str | Path, context: Context = Context()) -> Row:
-    """Train and evaluate one network in its folder under `runs`, or finish what an interrupted call began.
+    """Train and evaluate one network in its folder below `runs`, or resume after an interruption.
 
-    A float run that it needs is looked for in `runs`, and trained if it is missing.
+    A float run that it needs is looked up in `runs`, and trained if it is missing.
 
     Args:
         settings: the settings of the run.
         runs: folder of run folders.
-        context: where and how.
+        context: where and how it is done.
 
     Returns:
         The row of the run in the results table.
 
     Raises:
-        InputError: missing data, a folder of another run, a loss that is not finite.
+        InputError: data are missing, the folder has another run, or the loss is not finite.
     """
     return sweep([settings], runs, context)[0]
 
@@ -233,7 +232,7 @@ def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Con
     """Do all runs, and return their rows in the order of `settings`; see `do_runs`.
 
     Raises:
-        InputError: before the first run if one cannot be done; else what a run raised, once all others are done.
+        InputError: before the first run, if a run is not feasible; otherwise, after all other runs, if one failed.
     """
     tasks = [Task(one, as_path(runs)) for one in settings]
     results = do_runs(tasks, context)
@@ -241,7 +240,7 @@ def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Con
 
 
 def raised(result: Row | Failure) -> Row:
-    """The row, unless it is a failure, whose error is raised."""
+    """Return the row, or raise the error of a failure."""
     if isinstance(result, Failure):
         raise result.error
     return result
@@ -256,24 +255,24 @@ def do_runs(
     begin: Callable[[], object] | None = None,
     after: After | None = None,
 ) -> dict[Task, Row | Failure]:
-    """Do all runs that can be done, whatever becomes of the others.
+    """Do all feasible runs; a failure does not stop the others.
 
-    Finished runs are read, interrupted ones resume, and those that another process does now are waited for. Every run
-    has its own seed and its own number of threads, so rows do not depend on how many are done side by side.
+    Finished runs are read, interrupted runs resume, and runs that another process is doing are waited for. Every run
+    has its own seed and its own number of threads, so rows do not depend on the number of parallel runs.
 
     Args:
-        tasks: the runs; float ones that others need are added.
-        context: where and how.
+        tasks: the runs; float runs that they need are added.
+        context: where and how runs are done.
         pool: the workers; by default ``context.jobs`` processes.
-        retry: whether a run that failed is tried once more, from its checkpoint.
-        begin: called before the first run, once all are known to be feasible.
-        after: what to do with each finished run.
+        retry: whether a failed run is tried once more, from its checkpoint.
+        begin: called before the first run, once all runs are known to be feasible.
+        after: called with each finished run.
 
     Returns:
-        Of each run, also of those that were added, its row or why there is none.
+        For each run, including those that were added, its row or the failure.
 
     Raises:
-        InputError: one of the runs cannot be done; nothing was done then.
+        InputError: a run is not feasible; nothing was done in this case.
     """
     if pool is None:
         with open_pool(jobs=context.jobs) as pool:
@@ -289,9 +288,9 @@ def do_runs(
             if task.settings.needs_float and isinstance(failure := results.get(task.teacher()), Failure):
                 results[task] = Failure(task.name, failure.error)
             elif after is None and is_finished(task.folder, task.settings.flat()):
-                results[task] = read_row(task.folder)  # read here: a worker takes seconds to start
+                results[task] = read_row(task.folder)  # read in this process, since workers take seconds to start
         left = [task for task in wave if task not in results]
-        for wait in (False, True):  # runs that another process does are waited for once all others are done
+        for wait in (False, True):  # wait for the runs of other processes at the end
             if pool.here and 1 in (pool.jobs, len(left)):
                 results |= {task: _do(task, context, after, wait) for task in left}
             elif left:
@@ -305,7 +304,7 @@ def _is_to_do_again(result: Result, retry: bool) -> bool:
 
 
 def _send(tasks: Sequence[Task], pool: Pool, context: Context, after: After | None, wait: bool) -> dict[Task, Result]:
-    """What becomes of runs that the workers of a pool do."""
+    """Send runs to the workers of a pool; return their results."""
     parent = os.getpid() if pool.here else None
     with _relayed(context.progress, tasks[0].runs) as messages:
         far = replace(context, progress=_Reporter(messages))
@@ -326,31 +325,30 @@ def _do(task: Task, context: Context, after: After | None, wait: bool) -> Result
         return None
     except Exception as error:
         return Failure(task.name, error)
-    if wait:  # the process that did it reported its progress elsewhere
+    if wait:  # its progress was reported by the other process
         context.progress(task.name, "predict", 1, 1)
     return row
 
 
 def _without_worker(task: Task, pool: Pool, after: After | None, error: Exception) -> Result:
-    """The row of a run that was finished before a worker was killed, or what to do about it."""
+    """Handle the loss of a worker: return the row if the run was finished before, otherwise a failure with a remedy."""
     if after is None and is_finished(task.folder, task.settings.flat()):
         return read_row(task.folder)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    problem = f"backend: expected {pool.backend} workers that live; got {reason}; {GOES_ON}"
+    problem = f"backend: expected {pool.backend} workers that keep running; got {reason}; {GOES_ON}"
     if pool.here:
-        problem = (
-            f"jobs: expected processes that live; one was killed; {GOES_ON}; give it fewer --jobs if memory was short"
-        )
+        remedy = "use fewer --jobs if memory is short"
+        problem = f"jobs: expected processes that keep running; one was killed; {GOES_ON}; {remedy}"
     return Failure(task.name, WorkerLost(problem))
 
 
 def _packed(task: Task) -> tuple[dict[str, Any], Path, str]:
-    """A task as plain values: a worker has to register the components before it can make settings of them."""
+    """A task as plain values; a worker must register components before it can make settings that name them."""
     return task.settings.flat(), task.runs, task.prefix
 
 
 def _do_elsewhere(packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None, *how: Any) -> Result:
-    """`_do` in another process."""
+    """Run `_do` in another process."""
     if parent is not None:
         _end_with(parent)
     refollow(components)
@@ -359,9 +357,9 @@ def _do_elsewhere(packed: tuple[dict[str, Any], Path, str], components: Any, par
 
 @cache
 def _end_with(parent: int) -> None:
-    """End this process once its parent has ended, so that a killed command leaves no orphans.
+    """End this process after its parent has ended, so that a killed command leaves no orphans.
 
-    Windows keeps the number of a parent that has ended; there the worker ends after its run.
+    Windows keeps the process id of a parent that has ended; there the worker ends after its run.
     """
 
     def watch() -> None:
@@ -374,17 +372,17 @@ def _end_with(parent: int) -> None:
 
 @dataclass(frozen=True)
 class _Reporter:
-    """Progress of a worker, by lines in a file.
+    """Report progress from a worker, as lines in a file.
 
-    A file and not a queue, since a queue between processes that know only its name needs a process of its own, which
-    would outlive a killed sweep.
+    Between processes that only share a name, a queue would need a process of its own, which would outlive a killed
+    sweep.
     """
 
     messages: Path
 
     def __call__(self, name: str, stage: str, done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:  # a message a step would cost more than the step's book-keeping
-            # A full disk is the run's to report, and a file that the other machine does not see is not made.
+        if done % 20 == 0 or done == total:  # a message per step would be too slow
+            # The run itself reports a full disk. On a machine that does not see the file it is not created.
             with suppress(OSError):
                 there = os.open(self.messages, os.O_WRONLY | os.O_APPEND)
                 with open(there, "a", encoding="utf-8", newline="\n") as file:
@@ -393,7 +391,7 @@ class _Reporter:
 
 @contextmanager
 def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
-    """A file to which other processes append messages, which this one passes on."""
+    """Context with a file to which other processes append messages, which this process passes on."""
     finished = threading.Event()
 
     def relay() -> None:
@@ -407,7 +405,7 @@ def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
                 return
 
     require_writable(runs)
-    remove_leftovers(runs, older_than_s=HOUR_S)  # younger ones may be another process's
+    remove_leftovers(runs, older_than_s=HOUR_S)  # another process may be writing younger ones
     handle, name = tempfile.mkstemp(dir=runs, prefix=f"{UNFINISHED}progress-")
     try:
         with open(handle, encoding="utf-8") as file:
@@ -419,5 +417,5 @@ def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
                 finished.set()
                 thread.join()
     finally:
-        with suppress(FileNotFoundError, PermissionError):  # on Windows while somebody has it open
+        with suppress(FileNotFoundError, PermissionError):  # on Windows while another process has it open
             os.unlink(name)

@@ -1,11 +1,12 @@
-"""The settings of one run: typed, nested, checked when made, read from and written to TOML.
+"""The settings of one run: typed, nested, validated on construction, read from and written to TOML.
 
-Made with pydantic, which turns a component's signature into a checked model and says what is wrong with a value.
-jsonargparse 4.53 was tried on ``compare`` in its place. It reads signatures and docstrings too, and its help is good,
-so about 60 lines of ours would go. But it imports the module of a class path in a configuration file before it
-refuses the class, and a stranger's file must not run code here. It has no `parse_known_args`, so the components have
-to be found among the words before there is a parser of their options. It wants ``--network.hidden=[500,500]`` and
-refuses ``500,500``. Presets, short names, lists of networks and settings whose code is not there would all stay ours.
+The models are pydantic's, which turn the signature of a component into a validated model with clear errors.
+jsonargparse 4.53 was tried for ``compare`` instead. It also reads signatures and docstrings, and its help is good, so
+about 60 lines of ours would go. But it imports the module of a class path in a configuration file before it rejects the
+class, and a file from a stranger must not run code here. It has no `parse_known_args`, so components would have to be
+found among the arguments before there is a parser for their options. It requires ``--network.hidden=[500,500]`` and
+rejects ``500,500``. Presets, short names, lists of networks and settings without their code would still need code of
+our own.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **{name: (f"method.{name}",) for name in ("rule", "factor", "scale", "start", "end", "temperature")},
     "distill_weight": ("method.weight",),
 }
-"""Short names of options that several of the package's components have, and the options that they set."""
+"""Short names of options, and for each the options of this package's components that it sets."""
 
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -73,13 +74,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _component(kind: str, value: Any) -> Options | None:
-    """The options of a chosen component, from its name, or from a table with its name and options."""
+    """The options of a component, from its name, or from a table with its name and options."""
     if isinstance(value, Options) or (kind == "neuron" and value is None):
         return value
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, Mapping) or not isinstance(table.get("name"), str):
         raise InputError(f"{kind}: expected a name, or a table with a name and options; got {value!r}")
-    if kind == "regularizer" and table["name"] == "default":  # which may be another one in another version
+    if kind == "regularizer" and table["name"] == "default":  # the default may change between versions
         table = {**table, "name": DEFAULT_REGULARIZER}
     if not is_known(kind, table["name"]):
         plain = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
@@ -92,7 +93,7 @@ def _component(kind: str, value: Any) -> Options | None:
 
 
 def chosen(kind: str, name: str) -> Component:
-    """The component of a name; of a sum of regularizers one without options."""
+    """The component of a name; for a sum of regularizers one without options."""
     if kind == "regularizer":
         terms = list(training.regularizer_terms(name))
         return find(kind, terms[0]) if len(terms) == 1 else Component(kind, name, _no_options)
@@ -100,37 +101,37 @@ def chosen(kind: str, name: str) -> Component:
 
 
 def _no_options() -> None:
-    """Of a sum."""
+    """A component without options, for a sum of regularizers."""
 
 
 def _loss_times(text: str | None) -> str | None:
-    """A text that `loss_times` can read."""
+    """Validate a text for `loss_times`."""
     check_loss_times(loss_times(text))
     return text
 
 
 def loss_times(text: str | None) -> str | tuple[int, ...]:
-    """When the loss is taken, for `tsnn_uq.training.FitSettings`."""
+    """Parse the time steps of the loss, for `tsnn_uq.training.FitSettings`."""
     if text is None or text == EVERY:
         return text or ()
     try:
         return tuple(map(int, text.split(",")))
     except ValueError:
-        return text  # which is then refused by name
+        return text  # the validation of settings rejects it
 
 
 _Counts = Annotated[tuple[Count, Count], BeforeValidator(lambda value: tuple(value) if type(value) is list else value)]
 
 
 class Settings(Checked):
-    """Everything that decides the numbers of one run.
+    """Everything that determines the results of one run.
 
-    Code that a file names and that is not known here keeps its name and options; making something with it is an error.
-    Components are given by name, or by a table with ``name`` and options: ``network={"name": "dropout", "p": 0.1}``.
+    A component whose code is not imported keeps its name and options, but making it raises an error. Components are
+    given by name, or by a table with ``name`` and options: ``network={"name": "dropout", "p": 0.1}``.
 
     Raises:
-        InputError: an unknown name or option, a value of the wrong type or out of range, or values that do not go
-            together.
+        InputError: a name or option is unknown, a value has the wrong type or is out of range, or values are
+            incompatible.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -138,7 +139,7 @@ class Settings(Checked):
     data: Annotated[Any, BeforeValidator(partial(_component, "data"))] = Field("digits", description="data set")
     network: Annotated[Any, BeforeValidator(partial(_component, "network"))] = Field("dropout", description="network")
     neuron: Annotated[Any, BeforeValidator(partial(_component, "neuron"))] = Field(
-        None, description="neuron of a network that takes one"
+        None, description="neuron, for networks that take one"
     )
     method: Annotated[Any, BeforeValidator(partial(_component, "method"))] = Field(
         "float", description="training method"
@@ -147,14 +148,14 @@ class Settings(Checked):
         "none", description="uncertainty term in the loss, a sum such as variance:5+outliers:0.5, or default"
     )
     seed: Whole = Field(0, description="seed of validation split, initial weights, data order and masks")
-    folds: Whole = Field(0, description="K of a K-fold cross-validation, whose fold is the seed modulo K; 0 for none")
-    train_limit: Whole = Field(0, description="use only so many training inputs; 0 for all")
+    folds: Whole = Field(0, description="K of K-fold cross-validation, with the fold seed modulo K; 0 for none")
+    train_limit: Whole = Field(0, description="number of training inputs; 0 for all")
     epochs: Count = Field(60, description="passes over the training set")
-    batch_size: Count = Field(32, description="inputs in a training step")
-    learning_rate: Positive = Field(2e-3, description="peak of the one-cycle learning rate")
+    batch_size: Count = Field(32, description="inputs per training step")
+    learning_rate: Positive = Field(2e-3, description="peak of the one-cycle learning rate schedule")
     weight_decay: Fraction = Field(0.01, description="decoupled weight decay (AdamW)")
     loss: Literal["cross-entropy", "spike-count"] = Field(
-        "cross-entropy", description="loss of the logits, or of the numbers of output spikes"
+        "cross-entropy", description="loss, of the logits or of the numbers of output spikes"
     )
     loss_over_time: Annotated[str | None, AfterValidator(_loss_times)] = Field(
         None, description="when the loss is taken: every (of each step's own outputs), or after steps such as 1,2,4"
@@ -206,12 +207,12 @@ class Settings(Checked):
         return self
 
     def make(self, kind: str, **handed: Any) -> Any:
-        """What the chosen component of a kind makes, with those of the `handed` values that it takes; None for none."""
+        """Make the component of a kind with those of the `handed` values that it takes; None if none is chosen."""
         options = getattr(self, kind)
         return None if options is None else chosen(kind, options.name)(options, **handed)
 
     def require(self, kind: str) -> None:
-        """Raise if the component of a kind is code that a file names and this process does not know."""
+        """Raise if the code of the component of a kind is not imported in this process."""
         if isinstance(options := getattr(self, kind), Unknown):
             for name in names_in(kind, options.name):
                 find(kind, name)
@@ -238,21 +239,21 @@ class Settings(Checked):
 
     @property
     def first_weights(self) -> str:
-        """Where they come from: ``"own"``, ``"float"``, or the path of a run's folder or of a folder of runs.
+        """The initial weights: ``"own"``, ``"float"``, or the path of a run's folder or of a folder of runs.
 
-        A taught network starts from its teacher's unless settings say otherwise: all it has to learn is to be ternary.
+        By default, a network with a teacher starts from the teacher's weights.
         """
         return self.start_from or self.teacher_from or ("float" if self.taught else "own")
 
     @property
     def needs_float(self) -> bool:
-        """Whether `teacher` has to be there first."""
+        """Whether the float run `teacher` must be done first."""
         return not self.teacher_from and (self.taught or self.first_weights == "float")
 
     def teacher(self) -> Settings:
-        """The float run with the same seed and network: a taught run's teacher, and where others may start.
+        """The float run with the same seed and network, which teaches others or provides their initial weights.
 
-        Where all start from a run's folder, it does so too, for the same budget.
+        If runs start from a given folder, so does the float run, for the same total budget.
         """
         return self.replace(
             method="float",
@@ -265,19 +266,19 @@ class Settings(Checked):
         )
 
     def replace(self, **changes: Any) -> Settings:
-        """The same settings but for some; options may have their short names, see `ALIASES`.
+        """The same settings with some changes; options may have their short names, see `ALIASES`.
 
-        Options of another component than before are the same where it has them.
+        If another component is chosen, it keeps the options that it shares with the previous one.
         """
         return _resolved(changes, self.flat())
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """From what `flat` gives, as it is: nothing that suits data or network comes in between."""
+        """Settings from the dictionary of `flat`, without any defaults for data or network."""
         return _resolved(config)
 
     def flat(self) -> dict[str, Any]:
-        """All settings by dotted names: ``network`` is its name, ``network.hidden`` an option."""
+        """All settings by dotted names: ``network`` is its name, ``network.hidden`` one of its options."""
         return flat(self.model_dump())
 
     def save(self, path: str | Path) -> None:
@@ -301,12 +302,12 @@ class Settings(Checked):
 
 
 def run_name(*parts: object) -> str:
-    """Name of a folder, such as ``dropout-all-direct-0``; of the code ``mine.py:build`` it has ``mine-build``."""
+    """Name of a run's folder, such as ``dropout-all-direct-0``; ``mine.py:build`` becomes ``mine-build`` in it."""
     return "-".join(re.sub(r"\W+", "-", str(part).replace(".py:", ":")) for part in parts)
 
 
 def flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested table of settings by dotted names."""
+    """Flatten a nested table of settings to dotted names."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         if key in KINDS and isinstance(value, Mapping):
@@ -317,18 +318,18 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_flat(path: str | Path) -> dict[str, Any]:
-    """The settings in a TOML file by dotted names."""
+    """Read the settings in a TOML file by dotted names."""
     return flat(read_toml(path))
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
-    """All settings of a run by dotted names; one from before there were devices ran on the processor."""
+    """Read all settings of a run by dotted names; older files without a device mean the CPU."""
     return {"device": "cpu", **read_flat(path)}
 
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Put the name of a file before what is wrong in it."""
+    """Context that adds the name of a file to error messages."""
     try:
         yield
     except InputError as error:
@@ -336,7 +337,7 @@ def naming(path: Path | str) -> Iterator[None]:
 
 
 def preset(data: str, network: str) -> dict[str, Any]:
-    """The settings that suit a data set and a network, by dotted names."""
+    """The default settings for a data set and a network, by dotted names."""
     ours, theirs = (
         find(kind, name).suits if is_known(kind, name) else {} for kind, name in (("data", data), ("network", network))
     )
@@ -344,21 +345,21 @@ def preset(data: str, network: str) -> dict[str, Any]:
 
 
 def suits_alike(one: str, other: str, data: str) -> bool:
-    """Whether two networks take the same options on a data set, and the same settings suit both."""
+    """Whether two networks have the same options and the same default settings on a data set."""
     names = [_option_names("network", name) for name in (one, other)]
     return one == other or (None not in names and names[0] == names[1] and preset(data, one) == preset(data, other))
 
 
 def make_settings(given: Mapping[str, Any], config: str | Path | Mapping[str, Any] | None = None) -> Settings:
-    """Settings from what suits data set and network, over it those of a file, over them the `given`.
+    """Make settings from the defaults for data set and network, a file, and `given` settings, in increasing priority.
 
     Args:
-        given: by dotted or short names; see `ALIASES`.
-        config: a TOML file, which may hold a part of the settings, or what is in it. Where data set or network are not
-            those of the file, what suits the new ones goes before the file.
+        given: settings by dotted or short names; see `ALIASES`.
+        config: a TOML file with some or all settings, or its contents. If data set or network differ from those in the
+            file, the defaults for the new ones are used below the file.
 
     Raises:
-        InputError: an option that no chosen component has, or what making the settings raises.
+        InputError: no chosen component has an option, or the settings are invalid.
     """
     given, base = flat(given), flat(config) if isinstance(config, Mapping) else {}
     if isinstance(config, str | Path):
@@ -373,7 +374,7 @@ def make_settings(given: Mapping[str, Any], config: str | Path | Mapping[str, An
 
 
 def _name(kind: str, *tables: Mapping[str, Any]) -> Any:
-    """Name of a component in the first of some tables that says one."""
+    """Name of a component in the first table that has one."""
     keys = (kind, *(alias for alias, targets in ALIASES.items() if targets == (kind,)))
     found = next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
     name = Settings.model_fields[kind].default if found is None else found
@@ -385,7 +386,7 @@ def _name(kind: str, *tables: Mapping[str, Any]) -> Any:
 def _resolved(
     given: Mapping[str, Any], base: Mapping[str, Any] | None = None, suits: Mapping[str, Any] | None = None
 ) -> Settings:
-    """Settings from `suits`, over it `base`, over it `given`, of which nothing may be left over."""
+    """Combine default settings, `base` and `given`; every given setting must be used."""
     base, suits = base or {}, suits or {}
     names = {kind: _name(kind, given, base, suits) for kind in KINDS}
     if is_known("network", names["network"]):
@@ -414,7 +415,7 @@ def _resolved(
 
 
 def _refuse(name: str, settings: Settings, typed: str) -> NoReturn:
-    """Say why something given is no setting, and no option of the chosen components."""
+    """Raise an error that says why something given is not a setting, nor an option of the chosen components."""
     kind, _, option = ALIASES.get(name, (name,))[0].partition(".")
     if kind not in KINDS:
         check_choice("key", name, Settings.model_fields)
@@ -425,34 +426,34 @@ def _refuse(name: str, settings: Settings, typed: str) -> NoReturn:
 
 
 def refuse_option(typed: str, option: str, components: str, options: Collection[str]) -> NoReturn:
-    """Say why something given is none of the options of components, such as ``"method float, direct"``."""
+    """Raise an error for an option that components, such as ``"method float, direct"``, do not have."""
     if options:
         check_choice(f"{typed}: option of {components}", option, sorted(options))
     raise InputError(f"{typed}: expected no option of {components}, since there are none; got one")
 
 
 def _option_names(kind: str, name: str | None) -> Collection[str] | None:
-    """Options of a component; None for code that is not known, which may have any."""
+    """Options of a component; None if its code is not imported, so that it may have any."""
     if name is None:
         return ()
     return chosen(kind, name).options.model_fields.keys() - {"name"} if is_known(kind, name) else None
 
 
 RunProgress = Callable[[str, str, int, int], object]
-"""A `Progress` with the name of a run before it: what is done, such as "train" or "predict", units done, and in all."""
+"""Progress callback of several runs: name of the run, stage (such as "train" or "predict"), units done, and total."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where and how runs are done, which does not change their numbers.
+    """Where and how runs are done, without effect on their results.
 
     Args:
-        data_dir: where the data are; see `tsnn_uq.data.data_folder`.
-        jobs: runs side by side, each in a process of its own.
-        checkpoint_seconds: least time between two checkpoints of a run.
-        progress: called, in this process, with what each run does.
-        device: where trained networks run; empty for the device that each was trained on.
-        logs: what else each training writes into its folder; see `tsnn_uq.experiments.run.LOGS`.
+        data_dir: folder of the data sets; see `tsnn_uq.data.data_folder`.
+        jobs: number of parallel runs, each in its own process.
+        checkpoint_seconds: minimum time between two checkpoints of a run.
+        progress: called in this process with the progress of each run.
+        device: device of trained networks; empty for the device that each was trained on.
+        logs: additional logs of each training; see `tsnn_uq.experiments.run.LOGS`.
     """
 
     data_dir: str | Path | None = None
@@ -463,5 +464,5 @@ class Context:
     logs: tuple[str, ...] = ()
 
     def of(self, run: str) -> Progress:
-        """The progress of one run."""
+        """The progress callback of one run."""
         return partial(self.progress, run)

@@ -1,9 +1,10 @@
-"""The files in a run's folder, and whether they are that run's.
+"""Read and write the files in a run's folder, and check that they belong to the run.
 
-``config.toml``, while training ``checkpoint.safetensors``, then ``weights.safetensors`` (ternary weights at two bits,
-and the training's history) with ``history.json`` to be looked at, ``predictions.safetensors`` (Monte Carlo
-probabilities of the test set and of the validation part) and last ``result.json``. Each holds the fingerprint of the
-settings that it was made with, so that none is taken for another run's. Only `load_network` needs components' code.
+The files are ``config.toml``; during training ``checkpoint.safetensors``; then ``weights.safetensors`` (ternary weights
+at two bits, and the training history) with a readable ``history.json``; ``predictions.safetensors`` (Monte Carlo
+probabilities of the test set and of the validation part); and at the end ``result.json``. Each file has the fingerprint
+of the settings of its run, so that files of different runs cannot be confused. Only `load_network` needs the code of
+components.
 """
 
 from __future__ import annotations
@@ -62,21 +63,21 @@ Predicted = tuple[Tensor, Tensor]
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
-    """What tells files of one run from those of others: a hash of its settings by dotted names."""
-    plain = {"device": "cpu"}  # which files from before there were devices lack
+    """A hash of the settings of a run, which identifies its files."""
+    plain = {"device": "cpu"}  # files of older versions have no device
     text = json.dumps({n: v for n, v in config.items() if v is not None and v != plain.get(n)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class _Unreadable(InputError):
-    """A file of settings that is missing or damaged, and so no other run's."""
+    """A file of settings is missing or damaged."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The settings in a run's folder by dotted names; see `Settings.flat`. Components need not be there.
+    """Read the settings in a run's folder by dotted names; see `Settings.flat`. Components need not be imported.
 
     Raises:
-        InputError: no settings, or not all of them, or those of another run than the folder's name says.
+        InputError: settings are missing or incomplete, or belong to a run with another name than the folder.
     """
     path = folder / "config.toml"
     try:
@@ -85,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise _Unreadable(str(error)) from error
     needed = {name for name, field in Settings.model_fields.items() if field.default is not None}
     for name in needed - config.keys():
-        raise _Unreadable(f"{path}: expected all settings of a run; it lacks {name}; it is damaged or foreign")
+        raise _Unreadable(f"{path}: expected all settings of a run; it lacks {name}, so it is damaged")
     part = config.get("method.layers", "none")
     name = run_name(config["network"], part, config["method"], config["seed"])
     if name != folder.name:
@@ -108,19 +109,19 @@ def require_same(folder: Path, wanted: Mapping[str, Any], found: Mapping[str, An
 
 
 def is_begun(folder: Path) -> bool:
-    """Whether a run's folder holds work: a checkpoint or more."""
+    """Whether a run's folder has a checkpoint or later files."""
     return any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS, RESULT))
 
 
 def is_finished(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
-    """Whether all stages of a run are done, and none of their files is damaged.
+    """Whether all stages of a run are done, with undamaged files.
 
     Args:
-        folder: the run's folder.
-        config: its settings by dotted names; by default those in the folder.
+        folder: folder of the run.
+        config: settings of the run by dotted names; by default those in the folder.
 
     Raises:
-        InputError: a file is that of another run.
+        InputError: a file belongs to another run.
     """
     if not (folder / RESULT).exists():
         return False
@@ -136,10 +137,10 @@ def is_finished(folder: Path, config: Mapping[str, Any] | None = None) -> bool:
 
 
 def stage_done(path: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a stage's file is there and whole.
+    """Whether the file of a stage exists and is complete.
 
     Raises:
-        InputError: it is that of another run.
+        InputError: it belongs to another run.
     """
     owner = None
     with suppress(AttributeError, InputError, KeyError, TypeError):
@@ -155,34 +156,34 @@ def stage_done(path: Path, config: Mapping[str, Any]) -> bool:
 
 
 def require_ours(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise if a folder holds the work of a run with other settings."""
+    """Raise if a folder has results of a run with other settings."""
     if not is_begun(folder):
         return
-    with suppress(_Unreadable):  # it is written anew
+    with suppress(_Unreadable):  # it will be overwritten
         require_same(folder, config, read_config(folder))
     for name in STAGES:
         stage_done(folder / name, config)
 
 
 def write_row(folder: Path, row: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Keep a run's row of the results table, which ends it."""
+    """Write the row of a run in the results table, which completes the run."""
     write_json(folder / RESULT, {"run": fingerprint(config), "row": dict(row)})
 
 
 def read_row(folder: Path) -> dict[str, Any]:
-    """A finished run's row of the results table.
+    """Read the row of a finished run in the results table.
 
     Raises:
-        InputError: there is none, it is damaged, or another run's.
+        InputError: it is missing, damaged, or belongs to another run.
     """
     if not stage_done(folder / RESULT, read_config(folder)):
-        remedy = "the command that made it does again what is missing"
+        remedy = "repeat the command that made it to redo what is missing"
         raise InputError(f"{folder / RESULT}: expected the result of a run; it is missing or damaged; {remedy}")
     return read_json(folder / RESULT)["row"]
 
 
 def write_predictions(folder: Path, predictions: Mapping[str, Predicted], config: Mapping[str, Any]) -> None:
-    """Keep a run's predictions of its parts ``"test"`` and ``"validation"``."""
+    """Write a run's predictions of its parts ``"test"`` and ``"validation"``."""
     tensors = {
         f"{part}_{name}": tensor
         for part, pair in predictions.items()
@@ -192,10 +193,10 @@ def write_predictions(folder: Path, predictions: Mapping[str, Predicted], config
 
 
 def read_predictions(folder: str | Path, part: Literal["test", "validation"] = "test") -> Predicted:
-    """Monte Carlo probabilities [S, N, C] of a part of a run's data, and its labels [N].
+    """Read Monte Carlo probabilities [S, N, C] and labels [N] of a part of a run's data.
 
     Raises:
-        InputError: there are none, the file is damaged, or that of another run.
+        InputError: the file is missing, damaged, or belongs to another run.
     """
     folder = as_path(folder)
     path = folder / PREDICTIONS
@@ -210,16 +211,16 @@ def read_predictions(folder: str | Path, part: Literal["test", "validation"] = "
 def build_network(
     settings: Settings, shape: tuple[int, ...], classes: int, device: torch.device | None = None
 ) -> nn.Module:
-    """The untrained network of a run, its weights drawn from the run's seed, the same for all devices.
+    """Build the untrained network of a run, with weights drawn from the run's seed, equal on all devices.
 
     Args:
-        settings: the run's.
-        shape: of an input, without time.
-        classes: their number.
-        device: where to put it; by default it stays where its code makes it.
+        settings: settings of the run.
+        shape: shape of an input, without time.
+        classes: number of classes.
+        device: device of the network; by default the one on which its code creates it.
 
     Raises:
-        InputError: what the network's component raises, or that it makes no module.
+        InputError: the network's component raises an error, or does not return a module.
     """
     with drawn_from(generator_for(settings.seed, "weights")):
         neuron = settings.make("neuron")
@@ -230,25 +231,28 @@ def build_network(
 
 
 def seed_network(network: nn.Module, seed: int, purpose: str) -> None:
-    """Give what is random in a network, an input coding for one, a generator of its own."""
+    """Give each random module of a network, such as an input coding, its own generator."""
     set_generator(network, generator_for(seed, purpose, device=device_of(network)))
 
 
 def load_network(folder: str | Path, device: str = "cpu") -> nn.Module:
-    """The trained network of a run folder, in evaluation mode; arguments and errors as `load_run`."""
+    """Load the trained network of a run folder, in evaluation mode; arguments and errors as for `load_run`."""
     return load_run(folder, device)[0]
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> tuple[nn.Module, Settings, dict[str, Any]]:
-    """The trained network of a run, its settings, and ``shape`` of an input without time and number of ``classes``.
+    """Load the trained network of a run, with its settings, the shape of an input and the number of classes.
 
     Args:
-        folder: the run's.
-        device: where to put the network, whatever it was trained on; empty for that.
+        folder: folder of the run.
+        device: device of the network; empty for the one it was trained on.
+
+    Returns:
+        The network, the settings, and ``shape`` (of an input without time) and ``classes``.
 
     Raises:
-        InputError: no trained run there, a file that is damaged or another run's, or a network whose code was not named
-            in this process; see `tsnn_uq.components`.
+        InputError: the folder has no trained run, a file is damaged or belongs to another run, or the code of the
+            network was not imported in this process; see `tsnn_uq.components`.
     """
     folder = as_path(folder)
     if not (folder / WEIGHTS).exists():
@@ -270,21 +274,21 @@ def pretrained_names() -> list[str]:
 
 
 def find_run(given: Path) -> Path:
-    """A run's folder as it is given, or, where there is none, that of the shipped network of this name."""
+    """The folder of a run, or the folder of the shipped network with this name."""
     return pretrained_folder(str(given)) if not given.exists() and str(given) in pretrained_names() else given
 
 
 def pretrained_folder(name: str) -> Path:
-    """The run folder of a shipped network, its files verified.
+    """The run folder of a shipped network, after verification of its files.
 
-    It is looked for in the folder that the environment variable TSNN_UQ_NETWORKS names, else in ``paper/networks`` of
-    the checkout that this code is in.
+    The network is looked up in the folder given by the environment variable TSNN_UQ_NETWORKS, or by default in
+    ``paper/networks`` of this checkout.
 
     Args:
-        name: of `pretrained_names`.
+        name: one of `pretrained_names`.
 
     Raises:
-        InputError: an unknown name, or a file that is missing or is not the shipped one.
+        InputError: the name is unknown, or a file is missing or differs from the shipped one.
     """
     entry = read_toml(INDEX)[check_choice("name", name, pretrained_names())]
     folder = Path(os.environ.get(VARIABLE) or CHECKOUT) / entry["folder"]

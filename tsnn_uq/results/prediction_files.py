@@ -149,7 +149,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
-            f"{path}: expected a safetensors file; it is damaged or foreign ({last_line(error)})"
+            f"{path}: expected a safetensors file; it is damaged or of another format ({last_line(error)})"
         ) from error
 
 

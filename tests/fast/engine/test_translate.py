@@ -197,11 +197,11 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
     ),
     "dropout-on-dropout": (
         [Linear(72, 3), LIF(), Dropout(), Dropout()],
-        r"behind a layer, once; got it elsewhere \('4'\)",
+        r"after a layer; got it elsewhere \('4'\)",
     ),
     "dropout-on-both-sides-of-pooling": (
         [Conv2d(2, 3, 3), LIF(), Dropout(), OverTime(nn.MaxPool2d(2)), Dropout()],
-        r"behind a layer, once; got it elsewhere \('5'\)",
+        r"after a layer; got it elsewhere \('5'\)",
     ),
     "means-of-odd-numbers": (
         [Linear(72, 5), LIF(), OverTime(nn.AvgPool1d(2))],

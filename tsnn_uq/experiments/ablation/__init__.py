@@ -1,4 +1,4 @@
-"""What an uncertainty term in the loss does: every term at several weights, with and without, in and out of class."""
+"""Ablation of uncertainty terms in the loss: each term at several weights, evaluated on test data and foreign data."""
 
 from tsnn_uq.experiments.ablation.candidates import CANDIDATES, FINALS, SCREENING, Stage
 from tsnn_uq.experiments.ablation.measured_runs import measure_run

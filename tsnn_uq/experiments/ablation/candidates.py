@@ -1,4 +1,4 @@
-"""Which runs a stage has: terms, their weights, and all else alike."""
+"""The runs of an ablation: uncertainty terms with their weights, and the settings that all runs share."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Stage"]
 
 SCREENING: dict[str, Any] = {"train_limit": 10_000, "epochs": 12, "samples": 16}
 FINALS: dict[str, Any] = {"epochs": 8}
-"""Settings over MNIST's own, of either stage; a direct run learns next to nothing after so many epochs."""
+"""Settings of each stage that replace those of MNIST. More epochs would hardly improve a direct run."""
 FOREIGN = {"fashion": "fashion-mnist", "rotated": "mnist:rotate=90", "noise": "noise", "emnist": "emnist-letters"}
-"""Name in a column -> out-of-distribution set."""
+"""Out-of-distribution sets by their names in columns."""
 
 
 def _weighted(term: str, *weights: float, besides: str = "") -> tuple[str, ...]:
@@ -44,21 +44,22 @@ CANDIDATES: dict[str, tuple[str, ...]] = {
     "variance+outliers": _weighted("variance", 1, 5, 20, 50, besides="+outliers:0.5"),
     "variance-right+outliers": _weighted("variance-right", 1, 5, 20, 50, besides="+outliers:0.5"),
 }
-"""Term, or sum of terms -> the four weights from which one is chosen."""
+"""For each term or sum of terms, the four weights from which one is chosen."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's common settings, and the folders of its runs.
+    """The settings of a stage, and the folders of its runs.
 
-    Runs of one text for the loss, such as ``"variance:5"``, have a folder of their own, since they are called alike.
+    Runs with one text for the loss, such as ``"variance:5"``, have a folder of their own, since names of runs do not
+    contain the text.
 
     Args:
-        out: the stage's folder.
-        seeds: number of seeds, 0 and on.
-        settings: of every run, over the preset of MNIST.
-        terms: as `CANDIDATES`.
-        foreign: as `FOREIGN`.
+        out: folder of the stage.
+        seeds: number of seeds; they are 0, 1, ...
+        settings: settings of every run that replace those of MNIST.
+        terms: terms and their weights, as in `CANDIDATES`.
+        foreign: out-of-distribution sets, as in `FOREIGN`.
     """
 
     out: Path
@@ -71,7 +72,7 @@ class Stage:
         object.__setattr__(self, "out", as_path(self.out))
 
     def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> Settings:
-        """A run, its ternary layers all of them; a distilled one has the teacher that was trained with no term."""
+        """Settings of a run, with all layers ternary. The teacher of a distilled run is trained without a term."""
         teacher = {"teacher_from": str(self.folder("none").resolve())} if method == "distill" else {}
         own = {"data": "mnist", "network": family, "method": method, "regularizer": text, "seed": seed}
         return make_settings(own | teacher | dict(self.settings))
@@ -81,14 +82,14 @@ class Stage:
         return self.out / "runs" / text.replace(":", "-")
 
     def place(self, config: Settings) -> Path:
-        """A run's own folder."""
+        """The folder of a run."""
         return self.folder(config.regularizer.name) / config.name
 
     def candidates(self, method: str) -> dict[str, tuple[str, ...]]:
-        """Those of `terms` that go with a method."""
+        """The `terms` that are available for a method."""
         check_choice("method", method, ("float", "direct", "indirect", "distill"))
         return {
             label: texts
             for label, texts in self.terms.items()
-            if method == "direct" or "quantization-gap" not in label  # only direct keeps the float copy
+            if method == "direct" or "quantization-gap" not in label  # only the direct method keeps the float weights
         }

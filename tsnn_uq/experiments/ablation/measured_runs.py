@@ -1,4 +1,4 @@
-"""What is measured of each run is kept in its folder; foreign inputs are predicted for it."""
+"""Measure finished runs, also on foreign inputs, and keep the rows in their folders."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from tsnn_uq.results.predictions import Part, Predictions
 __all__ = ["foreign_set", "is_measured", "keep_measured", "measure_run", "predict_run", "read_measured"]
 
 _FILE = "uncertainty.json"
-FOREIGN_INPUTS = 2000  # of each, drawn once for all runs
+FOREIGN_INPUTS = 2000  # inputs of each foreign set, drawn once for all runs
 
 
 def is_measured(folder: Path) -> bool:
-    """Whether a folder holds the rows of a run or of a posterior."""
+    """Whether a folder has the rows of a run or of a posterior."""
     return (folder / _FILE).exists()
 
 
 def keep_measured(folder: Path, rows: list[dict[str, Any]], **more: Any) -> None:
-    """Keep rows in their folder, each with more columns."""
+    """Write rows to their folder, each with additional columns."""
     write_json(folder / _FILE, {"rows": [row | more for row in rows]})
 
 
 def read_measured(folder: Path, **before: Any) -> list[dict[str, Any]]:
-    """The rows that a folder holds, each with columns put before the others."""
+    """Read the rows in a folder, each with columns put before the others."""
     return [{**before, **row} for row in read_json(folder / _FILE)["rows"]]
 
 
 def measure_run(
     config: Settings, folder: str | Path, foreign: Mapping[str, str], *, data_dir: str | Path | None = None
 ) -> list[dict[str, Any]]:
-    """Two rows of a finished run, by the network that a user loads from its folder.
+    """Measure a finished run with the network in its folder.
 
     Args:
-        config: the run.
-        folder: its folder.
-        foreign: name in a column -> out-of-distribution set, as `tsnn_uq.data.load_test` takes it.
+        config: settings of the run.
+        folder: folder of the run.
+        foreign: out-of-distribution sets by their names in columns, as for `tsnn_uq.data.load_test`.
         data_dir: folder of the data sets.
 
     Returns:
-        What `measure_predictions` gives.
+        Two rows; see `measure_predictions`.
     """
     return measure_predictions(predict_run(config, folder, foreign, data_dir=data_dir), bins=config.bins)
 
@@ -57,8 +57,8 @@ def measure_run(
 def predict_run(
     config: Settings, folder: str | Path, foreign: Mapping[str, str], *, data_dir: str | Path | None = None
 ) -> Predictions:
-    """Predict foreign inputs; the test set and the validation part were predicted by the run itself."""
-    by_engine = config.method.name != "float"  # which is compiled for the processor
+    """Predict foreign inputs, and read the stored predictions of the test set and the validation part."""
+    by_engine = config.method.name != "float"  # the engine is fast on the CPU
     network, _, size = load_run(folder, "cpu" if by_engine else config.device)
     model = Engine(network, size["shape"]) if by_engine else network
     with use_threads(config.threads):
@@ -72,6 +72,6 @@ def predict_run(
 
 @cache
 def foreign_set(name: str, data_dir: str | Path | None) -> data.Dataset:
-    """The inputs of a foreign set; kept, since a process measures many runs."""
+    """The inputs of a foreign set, cached since a process measures many runs."""
     dataset = data.load_test(name, data_dir)
     return dataset.subset(min(FOREIGN_INPUTS, len(dataset)))

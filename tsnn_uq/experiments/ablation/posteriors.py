@@ -1,4 +1,4 @@
-"""Posteriors beside the terms: what they make of the networks that the finals trained without one."""
+"""Compare uncertainty terms with posteriors of networks that were trained without a term."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ def posteriors(
     settings: dict[str, Any] | None = None,
     context: Context = Context(),
 ) -> DataFrame:
-    """Ternary posterior, Laplace and SWAG of each float network, and ensembles of float and of ternary ones.
+    """Infer posteriors of each float network (ternary, Laplace, SWAG), and form float and ternary ensembles.
 
-    The temperature of the ternary posterior is the one of the smallest negative log-likelihood of the validation part
-    with the first seed; all others are trained with it.
+    The temperature of the ternary posteriors is chosen with the first seed, by the smallest negative log-likelihood on
+    the validation part.
 
     Args:
-        stage: that of the finals, whose float and direct runs are read, or trained where they are missing;
-            ``posteriors.csv`` is written into its folder.
-        temperatures: to choose from.
-        members: of an ensemble; as many seeds are trained.
-        settings: of all posteriors, see `PosteriorSettings`.
-        context: where and how; posteriors are inferred one after the other.
+        stage: the finals, whose float and direct runs are read, or trained if they are missing; ``posteriors.csv`` is
+            written to its folder.
+        temperatures: the temperatures to choose from.
+        members: number of members of an ensemble, and of seeds to train.
+        settings: settings of all posteriors, see `PosteriorSettings`.
+        context: where and how runs are done; posteriors are inferred one after the other.
 
     Returns:
-        Two rows for each, as the finals have them, with ``"none"`` as the term.
+        Two rows for each posterior and ensemble, in the format of the finals, with the term ``"none"``.
 
     Raises:
-        InputError: missing data, or what a run raises.
+        InputError: data are missing, or training a run failed.
     """
     import pandas as pd
 
@@ -94,17 +94,17 @@ def posteriors(
 
 
 def posteriors_runs(stage: Stage) -> list[Task]:
-    """The runs that `posteriors` has to do before it infers anything."""
+    """The runs that `posteriors` needs."""
     return runs_left(stage, [run for runs in _networks(stage, MEMBERS) for run in runs])
 
 
 def count_posteriors(stage: Stage) -> int:
-    """How many posteriors `posteriors` infers or reads: one each temperature, then three kinds each seed."""
+    """Number of posteriors that `posteriors` infers or reads: one per temperature, then three kinds for each seed."""
     return len(TEMPERATURES) + 3 * stage.seeds
 
 
 def _networks(stage: Stage, members: int) -> list[list[Settings]]:
-    """The float runs and the ternary ones."""
+    """Settings of the float runs and of the ternary runs."""
     seeds = range(max(members, stage.seeds))
     return [[stage.run(FAMILY, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
 
@@ -132,7 +132,7 @@ def _measured(stage: Stage, config: Settings, wanted: PosteriorSettings, context
 
 
 def _ensemble(stage: Stage, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
-    """Rows of networks that differ in nothing but their seed; their masks play no part."""
+    """Measure an ensemble of networks that differ only in their seed, without random masks."""
     method = members[0].method.name
 
     def networks() -> list[nn.Module]:
@@ -150,7 +150,7 @@ def _rows(
     networks: Callable[[], list[nn.Module]],
     context: Context,
 ) -> list[dict[str, Any]]:
-    """What `measure_predictions` gives of networks, measured once and kept in their folder."""
+    """Rows of `measure_predictions` for given networks, kept in their folder so that they are computed once."""
     if not is_measured(place):
         drawn, splits = networks(), load_splits(config, context.data_dir)
         with use_threads(config.threads):

@@ -1,4 +1,4 @@
-"""Which weight a term gets, and which terms go on to the finals: by the validation split alone."""
+"""Choose the weight of each term, and the terms of the finals, by the validation part alone."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCURACY_LOSS", "best_terms", "chosen_weights", "finalists", "read_stage"]
 
-ACCURACY_LOSS = 0.002  # 5,000 validation images tell no smaller difference at an error of 4 %
+ACCURACY_LOSS = 0.002  # 5,000 validation images do not resolve smaller differences at an error of 4 %
 _COST = "validation_predictive_variance_correct"
 
 
 def chosen_weights(rows: DataFrame) -> DataFrame:
-    """The weight of each term and method: the surest where the network is right, of those that cost no accuracy.
+    """Choose the weight of each term: the lowest variance on correct predictions without a loss of accuracy.
 
-    Of the weights of one family, method and term, those are acceptable whose validation accuracy is at most 0.2
-    points below the same network's without a term, and whose validation AURC is no more than a tenth above. Among them
-    the one with the smallest variance on right predictions is chosen; where none is acceptable, the most accurate.
-    All after temperature scaling, and for each means over the seeds that all weights have.
+    For each family, method and term, a weight is acceptable if its validation accuracy is at most 0.2 points below that
+    of the same network without a term, and its validation AURC at most a tenth above. Among the acceptable weights, the
+    one with the smallest variance on correct predictions is chosen; if there are none, the most accurate. All values
+    are after temperature scaling, and means over the seeds that all weights have.
 
     Args:
-        rows: of a stage, with ``family``, ``method``, ``term``, ``regularizer``, ``seed``, ``calibration`` and the
-            ``validation_...`` columns; rows without a term are called ``"none"``.
+        rows: rows of a stage, with ``family``, ``method``, ``term``, ``regularizer``, ``seed``, ``calibration`` and the
+            ``validation_...`` columns; the term of rows without one is ``"none"``.
 
     Returns:
-        A row for each family, method and term: ``regularizer`` (the chosen text), ``acceptable`` (whether any was) and
-        ``gain``, the share by which the variance on right predictions is below that without a term.
+        A row for each family, method and term: ``regularizer`` (the chosen text), ``acceptable`` (whether any weight
+            was), and ``gain``, the share by which the term reduces the variance on correct predictions.
 
     Raises:
-        InputError: no rows without a term to compare with.
+        InputError: there are no rows without a term to compare with.
 
     Example:
         >>> import pandas as pd
@@ -67,17 +67,17 @@ def chosen_weights(rows: DataFrame) -> DataFrame:
             most_accurate = means["validation_accuracy"].fillna(0).idxmax()  # NaN where no temperature was determined
             best = means[fine][_COST].idxmin() if fine.any() else most_accurate
             cost = float(means[_COST].to_dict()[best])
-            gain = 1 - cost / base[_COST] if base[_COST] else math.nan  # networks that never spike have no variance
+            gain = 1 - cost / base[_COST] if base[_COST] else math.nan  # the variance of networks that never spike is 0
             names = {"family": family, "method": method, "term": term, "regularizer": str(best)}
             chosen.append({**names, "acceptable": bool(fine.any()), "gain": gain})
     return pd.DataFrame(chosen, columns=["family", "method", "term", "regularizer", "acceptable", "gain"])
 
 
 def best_terms(rows: DataFrame, *, method: str = "direct", count: int = 2) -> list[str]:
-    """The texts of the terms that gain most, by `chosen_weights`: those that are acceptable, best first.
+    """The texts of the acceptable terms with the largest gain, best first; see `chosen_weights`.
 
     Raises:
-        InputError: fewer than `count` are acceptable.
+        InputError: fewer than `count` terms are acceptable.
     """
     check_positive("count", count, integer=True)
     chosen = chosen_weights(rows)
@@ -89,10 +89,10 @@ def best_terms(rows: DataFrame, *, method: str = "direct", count: int = 2) -> li
 
 
 def finalists(texts: Sequence[str], screening: str | Path | None) -> list[str]:
-    """The terms of the finals: those given, or the `best_terms` of the table that a screening wrote.
+    """The terms of the finals: the given ones, or the `best_terms` of a screening's table.
 
     Raises:
-        InputError: neither or both are given, or the file cannot be read.
+        InputError: neither or both are given, or the table cannot be read.
     """
     if bool(texts) == (screening is not None):
         raise InputError(f"terms: expected terms or the table of a screening; got {'both' if texts else 'neither'}")
@@ -102,10 +102,10 @@ def finalists(texts: Sequence[str], screening: str | Path | None) -> list[str]:
 
 
 def read_stage(path: str | Path) -> DataFrame:
-    """The rows of a table that a stage wrote.
+    """Read the table of a stage.
 
     Raises:
-        InputError: the file cannot be read, or is no such table.
+        InputError: the file cannot be read or is not such a table.
     """
     needed = ("family", "method", "term", "regularizer", "seed", "calibration")
     return read_table(path, "a table that tsnn-uq ablation wrote", needed)

@@ -1,4 +1,4 @@
-"""Screening on a part of MNIST, finals on all of it: each resumes when called again."""
+"""The stages of an ablation: a screening on part of MNIST, and finals on all of it. Both resume if interrupted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["do_and_measure", "finals", "finals_runs", "runs_left", "screening", "screening_runs"]
 
 Entry = tuple[str, Settings]
-"""A term without its weight, and a run that has it."""
+"""A term without its weight, and the settings of a run with it."""
 
 
 def screening(
@@ -37,22 +37,24 @@ def screening(
     methods: Sequence[str] = ("direct", "distill"),
     context: Context = Context(),
 ) -> DataFrame:
-    """Every term at four weights with one seed, then the chosen weights with all seeds, on 10,000 images of MNIST.
+    """Train with every term at four weights and one seed, then with the chosen weights and all seeds.
+
+    Runs are trained on 10,000 images of MNIST.
 
     Args:
-        stage: its settings, usually `SCREENING`; ``screening.csv`` is written into its folder at the end.
+        stage: settings of the stage, usually `SCREENING`; ``screening.csv`` is written to its folder at the end.
         methods: ternary methods.
-        context: where and how; when a run is measured, its progress is that of ``"measure"``.
+        context: where and how runs are done; the progress of measuring a run has the stage ``"measure"``.
 
     Returns:
-        Two rows a run, as `measure_run` gives them, with ``family, method, term, regularizer, seed`` before them and
-        ``chosen``, whether it has the weight that `chosen_weights` gives its term.
+        Two rows for each run, see `measure_run`, with ``family, method, term, regularizer, seed`` before them, and
+        ``chosen``: whether the run has the weight that `chosen_weights` selects.
 
     Raises:
-        InputError: missing data, or what a run raises.
+        InputError: data are missing, or training a run failed.
     """
     do = partial(_rows, stage, context=context)
-    do(_without_term(stage, ("float",)))  # the teachers
+    do(_without_term(stage, ("float",)))  # teachers of the distilled runs
     entries = _with_first_seed(stage, methods)
     chosen = chosen_weights(do(entries))
     texts = {(row["method"], row["term"]): row["regularizer"] for row in chosen.to_dict("records")}
@@ -73,19 +75,19 @@ def finals(
     families: Sequence[str] = ("dropout", "dropconnect"),
     context: Context = Context(),
 ) -> DataFrame:
-    """No term and the best ones with direct ternary networks, no term and the best with float ones, on all of MNIST.
+    """Train with the best terms and without one on all of MNIST, both direct ternary networks and float networks.
 
     Args:
-        stage: its settings, usually `FINALS`; ``finals.csv`` is written into its folder at the end.
-        texts: of the terms with their weights, the best first, as `best_terms` gives them.
+        stage: settings of the stage, usually `FINALS`; ``finals.csv`` is written to its folder at the end.
+        texts: terms with their weights, best first, as from `best_terms`.
         families: network families.
         context: as for `screening`.
 
     Returns:
-        Two rows a run, as `screening` gives them, without ``chosen``.
+        Two rows for each run, as from `screening`, without ``chosen``.
 
     Raises:
-        InputError: missing data, or what a run raises.
+        InputError: data are missing, or training a run failed.
     """
     rows = _rows(stage, _finals(stage, texts, families), context)
     write_text(stage.out / "finals.csv", csv_text(rows))
@@ -93,13 +95,13 @@ def finals(
 
 
 def screening_runs(stage: Stage, methods: Sequence[str]) -> list[Task]:
-    """The runs that a screening has to do; which weight of a term gets all seeds is open, so here the first does."""
+    """The runs of a screening; the first weight of each term stands for the chosen one, which is not known yet."""
     texts = {(method, term): of[0] for method in methods for term, of in stage.candidates(method).items()}
     return runs_left(stage, [run for _, run in _with_first_seed(stage, methods) + _with_more_seeds(stage, texts)])
 
 
 def finals_runs(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list[Task]:
-    """The runs that the finals have to do."""
+    """The runs of the finals."""
     return runs_left(stage, [run for _, run in _finals(stage, texts, families)])
 
 
@@ -108,7 +110,7 @@ def _without_term(stage: Stage, methods: Sequence[str]) -> list[Entry]:
 
 
 def _with_first_seed(stage: Stage, methods: Sequence[str]) -> list[Entry]:
-    """No term with all seeds, then every weight of every term with the first."""
+    """Runs without a term for all seeds, then runs with every weight of every term for the first seed."""
     return _without_term(stage, ("float", *methods)) + [
         (term, stage.run("dropout", method, text))
         for method in methods
@@ -118,7 +120,7 @@ def _with_first_seed(stage: Stage, methods: Sequence[str]) -> list[Entry]:
 
 
 def _with_more_seeds(stage: Stage, texts: Mapping[tuple[str, str], str]) -> list[Entry]:
-    """The chosen weight of each method's terms with all seeds but the first."""
+    """Runs with the chosen weights of each method's terms, for all seeds except the first."""
     return [
         (term, stage.run("dropout", method, text, seed))
         for (method, term), text in texts.items()
@@ -137,7 +139,7 @@ def _finals(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list
 
 
 def runs_left(stage: Stage, configs: Sequence[Settings]) -> list[Task]:
-    """Those of a stage's runs that are not measured yet."""
+    """The runs of a stage that are not measured yet."""
     return [
         Task(config, stage.place(config).parent, f"{stage.place(config).parent.name}/")
         for config in configs
@@ -146,24 +148,24 @@ def runs_left(stage: Stage, configs: Sequence[Settings]) -> list[Task]:
 
 
 def do_and_measure(stage: Stage, configs: Sequence[Settings], context: Context) -> None:
-    """Do and measure those of a stage's runs that are not measured yet.
+    """Do and measure the runs of a stage that are not measured yet.
 
     Raises:
-        InputError: before any run is begun, if one cannot be or a foreign set is missing; else, after all others are
-            done, what a run raised.
+        InputError: before the first run, if a run is not feasible or a foreign set is missing; otherwise, after all
+            other runs, if one failed.
     """
     require_writable(stage.out)
     tasks = runs_left(stage, configs)
     if tasks:
         for name in stage.foreign.values():
-            foreign_set(name, context.data_dir)  # so that a missing one is known before hours of training
+            foreign_set(name, context.data_dir)  # so that a missing set is reported before hours of training
     measure = partial(_measure, foreign=dict(stage.foreign), data_dir=context.data_dir)
     for result in do_runs(tasks, context, after=measure).values():
         raised(result)
 
 
 def _rows(stage: Stage, entries: Sequence[Entry], context: Context) -> DataFrame:
-    """Two rows for each run, in the order of `entries` (its term, the run), which are done where they were not."""
+    """Two rows for each run, in the order of `entries` (term and run); missing runs are done first."""
     import pandas as pd
 
     do_and_measure(stage, [config for _, config in entries], context)
@@ -177,7 +179,7 @@ def _rows(stage: Stage, entries: Sequence[Entry], context: Context) -> DataFrame
 def _measure(
     task: Task, row: Row, progress: RunProgress, *, foreign: Mapping[str, str], data_dir: str | Path | None
 ) -> None:
-    """Measure a finished run, in whichever process, and keep its rows in its folder."""
+    """Measure a finished run, in any process, and keep its rows in its folder."""
     folder = task.folder
     rows = measure_run(task.settings, folder, foreign, data_dir=data_dir)
     keep_measured(folder, rows, sparsity=row["sparsity"], train_seconds=row["train_seconds"])
