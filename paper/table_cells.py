@@ -121,9 +121,9 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
     shown = shown[shown["calibration"] == "temperature"]
     cells = []
     for key, rows in shown.groupby(list(names), sort=False):
-        told = [*map(str, key), str(rows["accuracy"].count())]  # without runs whose temperature is undetermined
+        texts = [*map(str, key), str(rows["accuracy"].count())]  # without runs whose temperature is undetermined
         values = [(rows[m.name].mean() * m.factor, rows[m.name].std() * m.factor, min(m.digits, 3)) for m in measures]
-        cells.append([*map(cell, told), *(cell(mean_std(*value)) for value in values)])
+        cells.append([*map(cell, texts), *(cell(mean_std(*value)) for value in values)])
     return cells
 
 

@@ -11,7 +11,7 @@ import torch
 from tests.helpers.windows import behave_as_windows
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.run import UnderWay, locked
-from tsnn_uq.experiments.runner import _relayed, _Reporter
+from tsnn_uq.experiments.runner import _relayed_progress, _Reporter
 from tsnn_uq.files import UNFINISHED, read_tensors, remove_leftovers, require_writable, write_tensors, write_text
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the file system's fake looks into Linux's /proc")
@@ -75,7 +75,7 @@ def test_locks_of_runs_and_progress_of_workers(windows):
         with locked(windows / "run", wait=False), pytest.raises(UnderWay), locked(windows / "run", wait=False):
             pass
     calls = []
-    with _relayed(lambda *call: calls.append(call), windows) as messages:
+    with _relayed_progress(lambda *call: calls.append(call), windows) as messages:
         _Reporter(messages)("näme", "train", 20, 40)
         _Reporter(messages)("näme", "train", 40, 40)
     assert calls == [("näme", "train", 20, 40), ("näme", "train", 40, 40)]

@@ -11,7 +11,7 @@ from tests.helpers.events import write_nmnist
 from tests.helpers.experiments import tiny
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, run
-from tsnn_uq.experiments.estimate import Kind, announced, estimate_run, estimate_runs, in_words
+from tsnn_uq.experiments.estimate import Kind, describe_estimate, estimate_run, estimate_runs, format_duration
 from tsnn_uq.experiments.runner import Task
 
 SECONDS = {"direct": 3.0, "float": 2.0, "distill": 7.0}
@@ -99,13 +99,13 @@ def test_a_distilled_run_costs_its_teacher_too(known, tmp_path):
     [(0.0, "0 s"), (0.2, "1 s"), (89.5, "90 s"), (90.0, "2 min"), (5399.0, "90 min"), (5400.0, "1.5 h")],
 )
 def test_times_as_one_says_them(seconds, words):
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_no_more_runs_go_side_by_side_than_there_are():
-    assert announced([Kind(tiny(), 3, 100.0)], jobs=8) == "3 runs to train, about 2 min with 3 side by side"
-    assert announced([Kind(tiny(), 1, 300.0)], jobs=8) == "1 run to train, about 5 min"
-    assert announced([], jobs=8) == "0 runs to train, about 0 s"
+    assert describe_estimate([Kind(tiny(), 3, 100.0)], jobs=8) == "3 runs to train, about 2 min with 3 side by side"
+    assert describe_estimate([Kind(tiny(), 1, 300.0)], jobs=8) == "1 run to train, about 5 min"
+    assert describe_estimate([], jobs=8) == "0 runs to train, about 0 s"
 
 
 def test_progress_of_timing_ends_at_its_whole(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from tests.helpers.experiments import contents, tiny, without_time
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, run, sweep
 from tsnn_uq.experiments.run import lock_path
-from tsnn_uq.experiments.runner import Task, _end_with, tasks_left, waves
+from tsnn_uq.experiments.runner import Task, _exit_with_parent, tasks_left, waves
 
 GRID = [tiny(method=method, seed=seed) for method in ("float", "direct") for seed in (0, 1)]
 
@@ -131,7 +131,7 @@ def test_a_worker_ends_with_the_process_that_waits_for_it():
     command = os.fork()
     if command == 0:
         if os.fork() == 0:
-            _end_with.__wrapped__(os.getppid())
+            _exit_with_parent.__wrapped__(os.getppid())
             time.sleep(600)
         signal.pause()
     os.close(write)

@@ -375,11 +375,11 @@ def say_how_long(tasks: Sequence[Task], context: Context, more: str = "") -> Non
     from rich.table import Table
 
     from tsnn_uq.cli.progress import RunBars
-    from tsnn_uq.experiments.estimate import announced, estimate_runs, in_words
+    from tsnn_uq.experiments.estimate import describe_estimate, estimate_runs, format_duration
 
     with RunBars(console, train_share=0, title="timing") as bars:
         kinds = estimate_runs(tasks, replace(context, progress=bars))
-    console.print(f"{announced(kinds, context.jobs)}{more}", highlight=False, soft_wrap=True)
+    console.print(f"{describe_estimate(kinds, context.jobs)}{more}", highlight=False, soft_wrap=True)
     print_json(
         {
             "runs": sum(kind.runs for kind in kinds),
@@ -391,7 +391,7 @@ def say_how_long(tasks: Sequence[Task], context: Context, more: str = "") -> Non
         table = Table("data", "network", "ternary", "method", "regularizer", "runs", "each", "on one core", box=None)
         for run, runs, seconds in kinds:
             names = (run.data.name, run.family, run.quantized_part, run.method.name, run.regularizer.name)
-            table.add_row(*names, str(runs), in_words(seconds), in_words(runs * seconds))
+            table.add_row(*names, str(runs), format_duration(seconds), format_duration(runs * seconds))
         console.print(table)
 
 

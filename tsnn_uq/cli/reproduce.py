@@ -49,7 +49,7 @@ def reproduce(
     from tsnn_uq.cli.progress import RunBars  # late: it takes a tenth of a second to import
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.comparison import do_plan
-    from tsnn_uq.experiments.estimate import announced, estimate_runs
+    from tsnn_uq.experiments.estimate import describe_estimate, estimate_runs
     from tsnn_uq.experiments.plan import plan_reproduction
     from tsnn_uq.experiments.runner import open_pool
 
@@ -68,7 +68,7 @@ def reproduce(
     with open_pool(backend, jobs=jobs, address=address) as pool:
         with RunBars(console, train_share=0, title="timing") as bars:
             left = estimate_runs(plan.tasks(), Context(data_dir, progress=bars))
-        console.print(announced(left, pool.jobs), highlight=False)
+        console.print(describe_estimate(left, pool.jobs), highlight=False)
         with RunBars(console, runs=sum(kind.runs for kind in left)) as bars:
             made = do_plan(plan, Context(data_dir, jobs, checkpoint_seconds, bars, logs=names(log)), pool=pool)
     show_comparison(made)

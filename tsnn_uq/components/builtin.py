@@ -1,6 +1,6 @@
-"""The components that this package brings, each with the settings that suit it.
+"""The components of this package, each with its default settings.
 
-One more is a function or class in a file of its own and a line here.
+To add one, write a function or class in its own file and register it here.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from tsnn_uq.quantization import PARTS, make_rule
 __all__ = ["FACTORS"]
 
 FACTORS = {"direct": 0.8, "indirect": 1.1, "distill": 1.17}
-"""By method, threshold / mean magnitude, chosen on validation splits for accuracy at half of the weights zero or more.
+"""Threshold / mean magnitude of each method, chosen on validation splits: best accuracy with at least half zeros.
 
-Weights that train on while others are fixed grow past a threshold more often, so indirect methods need a higher one.
+In the indirect methods free weights continue to train and grow past the threshold more often, so it must be higher.
 """
-SPARSITY = 0.5  # of the rule "quantile"
+SPARSITY = 0.5  # default of the rule "quantile"
 
 
 def _load(name: str, seed: int, data_dir: str | Path | None, folds: int, **binning: Any) -> data.Splits:
-    """A data set in its fixed parts, or in those of one fold of a cross-validation."""
+    """Load a data set in its fixed parts, or in those of one fold of a cross-validation."""
     if folds:
         return data.load_fold(name, data_dir, folds=folds, seed=seed, **binning)
     return data.load(name, data_dir, seed=seed, **binning)
 
 
 def images(name: str) -> Callable[..., data.Splits]:
-    """Loads grey images: digits, MNIST or Fashion-MNIST."""
+    """Make a function that loads grey images: digits, MNIST or Fashion-MNIST."""
 
     def load(seed: int = 0, data_dir: str | Path | None = None, folds: int = 0) -> data.Splits:
         return _load(name, seed, data_dir, folds)
@@ -48,7 +48,7 @@ def cifar10(seed: int = 0, data_dir: str | Path | None = None, folds: int = 0, *
     """Load CIFAR-10.
 
     Args:
-        seed: draws the validation part; with folds, chooses the fold.
+        seed: seed of the validation part; with folds, it selects the fold.
         data_dir: folder of the data sets.
         folds: parts of a cross-validation; 0 for the official test part.
         augment: crop and flip training images at random.
@@ -69,12 +69,12 @@ def nmnist(
     """Load recordings of N-MNIST.
 
     Args:
-        seed: draws the validation part; with folds, chooses the fold.
+        seed: seed of the validation part; with folds, it selects the fold.
         data_dir: folder of the data sets.
         folds: parts of a cross-validation; 0 for the official test part.
-        steps: time steps from the recording's start.
+        steps: number of time steps from the start of a recording.
         bin_ms: length of a time step, in ms.
-        skip_bad: leave damaged recordings out, and count them, in place of an error.
+        skip_bad: skip damaged recordings and count them, instead of raising an error.
     """
     return _load("nmnist", seed, data_dir, folds, steps=steps, bin_ms=bin_ms, skip_bad=skip_bad)
 
@@ -85,10 +85,10 @@ def nmnist_simulated(
     """Load events simulated from MNIST.
 
     Args:
-        seed: as for `nmnist`, and so are the others.
+        seed: as for `nmnist`.
         data_dir: folder of the data sets.
         folds: parts of a cross-validation.
-        steps: time steps from the recording's start.
+        steps: number of time steps from the start of a recording.
         bin_ms: length of a time step, in ms.
     """
     return _load("nmnist-simulated", seed, data_dir, folds, steps=steps, bin_ms=bin_ms)
@@ -102,11 +102,11 @@ def lif(
     surrogate: str = "arctan",
     sharpness: float = 2.0,
 ) -> LIFParameters:
-    """A leaky integrate-and-fire neuron, and where a PLIF neuron begins.
+    """A leaky integrate-and-fire neuron, or the initial parameters of a PLIF neuron.
 
     Args:
-        decay: share of the membrane potential left after a step.
-        threshold: membrane potential of a spike.
+        decay: factor on the membrane potential in each step.
+        threshold: membrane potential at which a neuron fires.
         reset: ``"soft"`` subtracts the threshold, ``"hard"`` sets the potential to zero.
         surrogate: surrogate gradient, a name in `tsnn_uq.neurons.SURROGATES`.
         sharpness: sharpness alpha of the surrogate gradient.
@@ -123,10 +123,10 @@ def srm(
     tau_rho: float = 1.0,
     step_ms: float = 1.0,
 ) -> SRMParameters:
-    """The neuron of SLAYER.
+    """The spike response neuron of SLAYER.
 
     Args:
-        threshold: membrane potential of a spike.
+        threshold: membrane potential at which a neuron fires.
         tau_s_ms: time constant of the synapse's response, in ms.
         tau_r_ms: time constant of the refractory response, in ms.
         tau_rho: width of the escape-rate gradient, in thresholds.
@@ -138,13 +138,13 @@ def srm(
 def direct(
     *, layers: str = "all", rule: str = "mean-fraction", factor: float = 0.0, scale: str = "layer"
 ) -> training.Method:
-    """Ternary weights from the first step on, straight-through gradients.
+    """Train with ternary weights from the first step on, with straight-through gradients.
 
     Args:
-        layers: which are ternary: ``"all"``, ``"inner"`` (all but the first and the last), ``"conv"`` or ``"fc"``.
+        layers: ternary layers: ``"all"``, ``"inner"`` (all but the first and the last), ``"conv"`` or ``"fc"``.
         rule: threshold rule, a name in `tsnn_uq.quantization.RULES` or ``"learned"``.
-        factor: threshold / mean magnitude, or the sparsity of the rule ``"quantile"``; 0 for the method's own.
-        scale: one scale a ``"layer"``, one an output ``"channel"``, or ``"none"``.
+        factor: threshold / mean magnitude, or the sparsity of the rule ``"quantile"``; 0 for the default of the method.
+        scale: one scale per ``"layer"``, per output ``"channel"``, or ``"none"``.
     """
     check_choice("quantized_part", layers, PARTS)
     return training.Direct(layers=layers, rule=rule, scale=scale, **_rule_options(rule, factor, own=FACTORS["direct"]))
@@ -159,11 +159,11 @@ def indirect(
     start: float = 0.5,
     end: float = 0.9,
 ) -> training.Method:
-    """Full precision, and a growing share of the weights ternary.
+    """Train in full precision while a growing share of the weights becomes ternary.
 
     Args:
         layers: as for `direct`.
-        rule: as for `direct`, but not learned.
+        rule: as for `direct`, but not ``"learned"``.
         factor: as for `direct`.
         scale: as for `direct`.
         start: share of the training before the first quantization.
@@ -186,18 +186,18 @@ def distill(
     temperature: float = 4.0,
     weight: float = 0.5,
 ) -> training.Method:
-    """The indirect method with a float network that teaches.
+    """Train by the indirect method with a float network as the teacher.
 
     Args:
-        teacher: that network.
-        layers: as for `indirect`, and so are the others.
+        teacher: the float network.
+        layers: as for `indirect`.
         rule: threshold rule.
         factor: threshold / mean magnitude.
-        scale: one a layer, one an output channel, or none.
+        scale: one scale per layer, per output channel, or none.
         start: share of the training before the first quantization.
         end: share of the training at the last quantization.
         temperature: softens the predictions of teacher and student.
-        weight: share of the distillation in the loss.
+        weight: share of the distillation term in the loss.
     """
     check_choice("quantized_part", layers, PARTS)
     options: dict[str, Any] = {"layers": layers, "scale": scale, "start": start, "end": end}
@@ -206,7 +206,7 @@ def distill(
 
 
 def _rule_options(rule: str, factor: float, own: float) -> dict[str, float]:
-    """What the threshold rule takes."""
+    """The options of the threshold rule."""
     if rule == "mean-rounding":
         if factor:
             raise InputError(f"factor: expected 0, since the rule mean-rounding takes none; got {factor}")
@@ -215,7 +215,7 @@ def _rule_options(rule: str, factor: float, own: float) -> dict[str, float]:
         raise InputError(f"factor: expected a number of at least 0; got {factor}")
     options = {"sparsity": factor or SPARSITY} if rule == "quantile" else {"factor": factor or own}
     if rule != "learned":
-        make_rule(rule, options)  # refuses what no rule takes
+        make_rule(rule, options)  # raises if the rule does not take them
     return options
 
 

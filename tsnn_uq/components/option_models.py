@@ -1,4 +1,4 @@
-"""The options of a component: a checked model made from its signature, filled from TOML or from what was typed."""
+"""The options of a component: a validated model made from its signature, filled from TOML or from the command line."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Text(str):
-    """A value as it was typed, to become what the option wants.
+    """Text from the command line, to be converted to the type of an option.
 
     Attributes:
-        option: the option as it was typed, which messages name.
+        option: the option as the user typed it, for error messages.
     """
 
     option = ""
 
 
 class Checked(BaseModel):
-    """A model whose values are of exactly the types of its fields, unless they are `Text`."""
+    """A model whose values have exactly the types of its fields, unless they are `Text`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
@@ -50,35 +50,35 @@ class Checked(BaseModel):
 
 
 class Options(Checked):
-    """A chosen component's name, and values for all of its options."""
+    """The name of a chosen component, and values of all of its options."""
 
     name: str
 
     def values(self) -> dict[str, Any]:
-        """The options alone."""
+        """The options without the name."""
         return {name: value for name, value in self if name != "name"}
 
 
 class Unknown(Options):
-    """The name and options of code that a file names and this process does not know."""
+    """The name and options of a component whose code a file names, but which is not imported in this process."""
 
     model_config = ConfigDict(extra="allow")
 
 
 @cache
 def model_of(name: str, make: Callable[..., Any], besides: tuple[str, ...] = ()) -> type[Options]:
-    """The model of a component's options, from its signature and the ``Args`` of its docstring.
+    """Make the model of a component's options from its signature and the ``Args`` of its docstring.
 
-    A parameter without a type has that of its default. One whose type TOML cannot say, and that has a default, is no
-    option.
+    A parameter without a type has the type of its default. A parameter with a default and a type that TOML cannot
+    express is not an option.
 
     Args:
-        name: the component's.
+        name: name of the component.
         make: the function or class.
-        besides: parameters that are no options.
+        besides: parameters that are not options.
 
     Raises:
-        InputError: a parameter that has to be given and cannot, or is called ``name``.
+        InputError: a parameter without a default has an unsupported type, or a parameter is called ``name``.
     """
     try:
         hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
@@ -100,7 +100,7 @@ def model_of(name: str, make: Callable[..., Any], besides: tuple[str, ...] = ())
 
 
 def _field_type(hint: Any) -> Any:
-    """The type of a field; None for what no text or TOML can say."""
+    """The type of a field; None if neither text nor TOML can express it."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any or origin is Literal or hint in (str, float, bool):
         return hint
@@ -120,7 +120,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _described(make: Callable[..., Any]) -> dict[str, str]:
-    """What the ``Args`` of a Google docstring, of a class also of its bases, say of each parameter, without markup."""
+    """Descriptions of parameters from the ``Args`` of a Google docstring and those of base classes, without markup."""
     found: dict[str, str] = {}
     for one in reversed(inspect.getmro(make)) if inspect.isclass(make) else [make]:
         _, _, args = (inspect.cleandoc(one.__doc__ or "")).partition("Args:\n")
@@ -133,7 +133,7 @@ def _described(make: Callable[..., Any]) -> dict[str, str]:
 
 
 def parsed(hint: Any, value: Any) -> Any:
-    """A value of a type from `Text`: a number, a list with commas; other values, and what is none, as they are."""
+    """Convert `Text` to a type: a number, or a comma-separated list; other values are returned unchanged."""
     if not isinstance(value, Text):
         return value
     origin, inner = get_origin(hint), get_args(hint)
@@ -153,7 +153,7 @@ def parsed(hint: Any, value: Any) -> Any:
 
 
 def explain(error: ValidationError, where: str, names: Collection[str]) -> InputError:
-    """The first of pydantic's complaints as one line: which setting, what was expected, what came."""
+    """Format the first error of pydantic as one line: the setting, what was expected, and what it got."""
     first = error.errors()[0]
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, InputError):

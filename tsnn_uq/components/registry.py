@@ -1,8 +1,8 @@
-"""Components of a run: data sets, networks, neurons, methods and regularizers, each chosen by a name.
+"""Registry of the components of a run: data sets, networks, neurons, methods and regularizers, each chosen by name.
 
-A component is a function or a class whose typed, documented parameters are its options. It is found by a registered
-name, or by ``FILE.py:name`` or ``package.module:name``. Importing such code runs it, so only `follow` does that, for
-what the user names in a call; a name that is read from a file is looked up among registered ones and never imported.
+A component is a function or class whose typed, documented parameters are its options. It is found by a registered name,
+or by ``FILE.py:name`` or ``package.module:name``. Importing such code runs it, so only `follow` does so, for names that
+the user gives in a call. A name that is read from a file is looked up among registered components and never imported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HANDED = {
     "method": ("teacher",),
     "regularizer": (),
 }
-"""By kind, the parameters that the runner hands over; all others are options."""
+"""For each kind, the parameters that the runner passes; all others are options."""
 KINDS = tuple(HANDED)
 
 
@@ -55,12 +55,12 @@ class Component:
 
     Args:
         kind: one of `KINDS`.
-        name: what it is called in settings.
+        name: its name in settings.
         make: the function or class.
-        suits: settings that suit it, by the name of the component that it is used with: a network's by data set, a data
-            set's by network, ``""`` for any. Options of other components are ``"network.hidden"`` and so on, and are
-            taken by those that have them.
-        source: where code was imported from at the user's request: a file or a module; ``""`` for what is registered.
+        suits: default settings by the name of the component it is used with: for a network by data set, for a data set
+            by network, ``""`` for any. Options of other components are named ``"network.hidden"`` and so on, and used
+            by those that have them.
+        source: the file or module from which user code was imported; ``""`` for registered components.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Component:
 
     @property
     def reference(self) -> str:
-        """What a user writes to name its code, ``FILE.py:name`` or ``package.module:name``; empty if registered."""
+        """The name of user code, ``FILE.py:name`` or ``package.module:name``; empty for registered components."""
         return self.source and f"{self.source}:{self.name.rpartition(':')[2]}"
 
     @property
@@ -80,21 +80,21 @@ class Component:
         return model_of(self.name, self.make, HANDED[self.kind])
 
     def takes(self, name: str) -> bool:
-        """Whether it has a parameter of a name."""
+        """Whether it has a parameter of this name."""
         return name in inspect.signature(self.make).parameters
 
     def require(self, name: str, value: Any) -> None:
-        """Raise unless a value is of the type that its parameter of a name has."""
+        """Raise unless a value has the type of its parameter `name`."""
         wanted = get_type_hints(self.make).get(name, Any)
         if wanted is not Any and not isinstance(value, wanted):
             text = " or ".join(one.__name__ for one in get_args(wanted) or (wanted,) if one is not NoneType)
             raise InputError(f"{name}: expected {text} for {self.kind} {self.name}; got {type(value).__name__}")
 
     def __call__(self, options: Options, **handed: Any) -> Any:
-        """What it makes with its options, and with those of the `handed` values that it takes.
+        """Call the function or class with its options, and with those of the `handed` values that it takes.
 
         Raises:
-            InputError: what the component raises, or that it cannot be called with these options.
+            InputError: the component raises an error, or cannot be called with these options.
         """
         taken = {name: value for name, value in handed.items() if self.takes(name)}
         try:
@@ -116,13 +116,13 @@ def register(
     *,
     suits: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Let runs of this process find a component by a name.
+    """Register a component by name for the runs of this process.
 
     Args:
         kind: ``"data"``, ``"network"``, ``"neuron"``, ``"method"`` or ``"regularizer"``.
-        name: what it is called.
+        name: name of the component.
         make: the function or class.
-        suits: settings that suit it; see `Component`.
+        suits: its default settings; see `Component`.
 
     Raises:
         InputError: an unknown kind.
@@ -132,28 +132,28 @@ def register(
 
 def _add(component: Component) -> Component:
     _REGISTERED[component.kind][component.name] = component
-    if component.kind == "regularizer":  # sums of terms are read there
+    if component.kind == "regularizer":  # sums of terms are parsed there
         REGULARIZERS[component.name] = component.make
     return component
 
 
 def known(kind: str) -> Collection[str]:
-    """Names that are registered, or were followed, in this process."""
+    """Names that are registered, or were imported by `follow`, in this process."""
     return _REGISTERED[kind].keys()
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name is that of code: ``FILE.py:name`` or ``package.module:name``."""
+    """Whether a name refers to code: ``FILE.py:name`` or ``package.module:name``."""
     source, _, attribute = name.rpartition(":")
     parts = source.split(".")
     return attribute.isidentifier() and (source.endswith(".py") or all(part.isidentifier() for part in parts))
 
 
 def find(kind: str, name: str) -> Component:
-    """The component of a name; code is never imported here.
+    """Find a component by name, without importing code.
 
     Raises:
-        InputError: an unknown name, or that of code which the user has not named in this call.
+        InputError: the name is unknown, or refers to code that the user has not named in this call.
     """
     if isinstance(name, str) and name not in _REGISTERED[kind] and is_reference(name):
         remedy = f"say --{kind} {name} if you trust it" if kind != "neuron" else "name it in the call"
@@ -162,7 +162,7 @@ def find(kind: str, name: str) -> Component:
 
 
 def names_in(kind: str, text: str) -> list[str]:
-    """The names of components in a text: one, or of a regularizer those of the terms of a sum, without weights."""
+    """The names of components in a text: a single one, or for a regularizer the terms of a sum, without weights."""
     return [name for name, _ in _terms(kind, text)]
 
 
@@ -173,21 +173,22 @@ def _terms(kind: str, text: str) -> list[tuple[str, str]]:
 
 
 def is_known(kind: str, text: str) -> bool:
-    """Whether a text names registered components, or at least no code."""
+    """Whether a text names only registered components, or at least no code."""
     return all(name in known(kind) or not is_reference(name) for name in names_in(kind, text))
 
 
 def follow(kind: str, text: str) -> str:
-    """Import the code that a user names, unless it is registered, and return the name that settings have for it.
+    """Import the code that a user names, unless it is registered, and return its name in settings.
 
-    Of ``some/folder/mine.py:build`` that is ``mine.py:build``, so that runs may be moved. Other names stay as they are.
+    For ``some/folder/mine.py:build`` this is ``mine.py:build``, so that runs can be moved. Other names are returned
+    unchanged.
 
     Args:
-        kind: of component.
-        text: a name; of a regularizer also a sum of terms.
+        kind: kind of the component.
+        text: a name, or for a regularizer a sum of terms.
 
     Raises:
-        InputError: code that cannot be imported, or that has nothing callable of the name.
+        InputError: the code cannot be imported, or has no callable of this name.
     """
     return "+".join(_follow(kind, name) + weight for name, weight in _terms(kind, text))
 
@@ -221,9 +222,9 @@ def _module(kind: str, source: str) -> ModuleType:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)  # where classes and pickles look for what is defined in it
+        sys.modules.setdefault(path.stem, module)  # classes and pickles look up their module there
         if str(path.parent) not in sys.path:
-            sys.path.append(str(path.parent))  # for modules in the same folder
+            sys.path.append(str(path.parent))  # lets the code import modules from its folder
         spec.loader.exec_module(module)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
@@ -232,7 +233,7 @@ def _module(kind: str, source: str) -> ModuleType:
 
 
 def followed() -> list[tuple[str, str, str, Any]]:
-    """What another process has to know before it does runs of this one, for its `refollow`."""
+    """The components of this process, for `refollow` in another process that does its runs."""
     components = [one for of in _REGISTERED.values() for one in of.values()]
     return [
         (one.kind, one.name, one.reference, None if one.source else one.make)
@@ -242,7 +243,11 @@ def followed() -> list[tuple[str, str, str, Any]]:
 
 
 def refollow(components: Sequence[tuple[str, str, str, Any]]) -> None:
-    """Make components known in this process: kind, name, and reference to the code or, without one, the function."""
+    """Make the components of another process known in this one.
+
+    Args:
+        components: for each, its kind, its name, and a reference to the code or the function itself.
+    """
     for kind, name, reference, make in components:
         if reference:
             follow(kind, reference)
@@ -251,7 +256,7 @@ def refollow(components: Sequence[tuple[str, str, str, Any]]) -> None:
 
 
 def typed(kind: str, target: str, value: Any, names: Sequence[str]) -> Any:
-    """A value that was typed for the option ``kind.option``, as the first of some components wants it that has it."""
+    """Convert a value typed for the option ``kind.option`` to the type of the first component with this option."""
     option = target.partition(".")[2]
     for name in names:
         if name in _REGISTERED[kind] and option in (fields := find(kind, name).options.model_fields):

@@ -19,7 +19,7 @@ from tsnn_uq.experiments.runner import Task, tasks_left
 from tsnn_uq.experiments.settings import Context, Settings
 from tsnn_uq.experiments.storage import build_network
 
-__all__ = ["Kind", "announced", "estimate_run", "estimate_runs", "in_words"]
+__all__ = ["Kind", "describe_estimate", "estimate_run", "estimate_runs", "format_duration"]
 
 STEPS = 3  # steps timed, after one for warm-up and compilation
 INPUTS, SAMPLES = 64, 4  # largest number of inputs and samples predicted
@@ -92,11 +92,11 @@ def _built(settings: Settings, part: data.Dataset) -> nn.Module:
     return build_network(settings, part.shape, part.classes, find_device(settings.device))
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration for people.
 
     Example:
-        >>> in_words(8), in_words(140), in_words(9000)
+        >>> format_duration(8), format_duration(140), format_duration(9000)
         ('8 s', '2 min', '2.5 h')
     """
     if seconds < 90:
@@ -104,9 +104,9 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def announced(kinds: Sequence[Kind], jobs: int) -> str:
+def describe_estimate(kinds: Sequence[Kind], jobs: int) -> str:
     """Describe how many runs are left, and how long they take with `jobs` of them in parallel."""
     runs, seconds = sum(kind.runs for kind in kinds), sum(kind.runs * kind.seconds for kind in kinds)
     side_by_side = max(1, min(jobs, runs))
-    words = f"{runs} run{'s' if runs != 1 else ''} to train, about {in_words(seconds / side_by_side)}"
+    words = f"{runs} run{'s' if runs != 1 else ''} to train, about {format_duration(seconds / side_by_side)}"
     return f"{words} with {side_by_side} side by side" if side_by_side > 1 else words

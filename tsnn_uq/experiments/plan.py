@@ -16,11 +16,11 @@ from tsnn_uq.experiments.settings import (
     ALIASES,
     Settings,
     flat,
+    have_same_defaults,
     make_settings,
     naming,
     refuse_option,
     run_name,
-    suits_alike,
 )
 from tsnn_uq.experiments.storage import require_same
 from tsnn_uq.files import as_path, read_toml, write_toml
@@ -133,7 +133,7 @@ class Grid(Axes):
         # `run` has a fixed value for each axis, so that grids can be compared for equality.
         object.__setattr__(self, "run", self.run.replace(network=self.families[0], method="float", seed=0))
         for family in self.families[1:]:
-            if not suits_alike(self.families[0], family, self.run.data.name):
+            if not have_same_defaults(self.families[0], family, self.run.data.name):
                 wanted = f"families that accept the settings of {self.families[0]}"
                 raise InputError(f"families: expected {wanted}; got {family}: compare it in a folder of its own")
         for name, value in self.options.items():
@@ -199,10 +199,10 @@ def _tables(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[str,
         for name, part in (("run", run), ("method", method)):
             if not isinstance(part, dict):
                 raise InputError(f"expected a table [{name}]; got {part!r}")
-        return table, *_apart({**run, **{f"method.{name}": value for name, value in method.items()}})
+        return table, *_split_settings({**run, **{f"method.{name}": value for name, value in method.items()}})
 
 
-def _apart(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split_settings(settings: Mapping[str, Any], methods: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split settings of a run into those that are not of a method, and the options of `methods` by dotted names.
 
     Raises:
@@ -257,7 +257,7 @@ def make_grid(
             Grid(**axes, run=make_settings(base), options=options)
     new = {"families": tuple(families), "parts": tuple(parts), "methods": tuple(methods), "seeds": seeds}
     axes |= {name: value for name, value in new.items() if value not in ((), None)}
-    own, of_methods = _apart(given, axes.get("methods", Axes.methods))
+    own, of_methods = _split_settings(given, axes.get("methods", Axes.methods))
     own = {"network": axes.get("families", Axes.families)[0], **own}
     return Grid(**axes, run=make_settings(own, base), options=options | of_methods)
 
@@ -304,7 +304,7 @@ def _groups(families: Sequence[str], data: Sequence[str]) -> list[tuple[str | No
         suitable = [name for name in data if (name in datasets.EVENT_SETS) == (family in OF_EVENTS)]
         name = suitable[0] if suitable else data[0] if data else None
         for other, group in groups:
-            if other == name and suits_alike(group[0], family, name or "digits"):
+            if other == name and have_same_defaults(group[0], family, name or "digits"):
                 group.append(family)
                 break
         else:

@@ -38,7 +38,7 @@ from tsnn_uq.experiments.storage import (
     read_config,
     read_predictions,
     read_row,
-    require_ours,
+    require_same_run,
     seed_network,
     stage_done,
     write_predictions,
@@ -157,9 +157,9 @@ def require_feasible(settings: Settings, runs: Path, context: Context = Context(
     for argument, given in (("teacher", settings.teacher_from), ("from", settings.first_weights)):
         if given and not (argument == "from" and given in ("own", "float")):
             _require_run(argument, given, settings, runs)
-    require_ours(runs / settings.name, settings.flat())
+    require_same_run(runs / settings.name, settings.flat())
     extent = extent_of(settings, context.data_dir)
-    network = _sketch(settings, extent)
+    network = _build_without_memory(settings, extent)
     with only_stochastic_layers_train(network):  # raises if nothing is random
         pass
     part = settings.quantized_part
@@ -183,7 +183,7 @@ def make_logs(names: Sequence[str], folder: Path) -> list[training.Callback]:
     return [LOGS[check_choice("log", name, LOGS)](folder) for name in names]
 
 
-def _sketch(settings: Settings, extent: data.Extent) -> nn.Module:
+def _build_without_memory(settings: Settings, extent: data.Extent) -> nn.Module:
     """Build the network without memory for its weights, if its code supports that."""
     try:
         with torch.device("meta"):

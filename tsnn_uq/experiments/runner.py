@@ -33,7 +33,7 @@ __all__ = [
     "Task",
     "do_runs",
     "open_pool",
-    "raised",
+    "row_or_raise",
     "run",
     "sweep",
     "tasks_left",
@@ -236,10 +236,10 @@ def sweep(settings: Sequence[Settings], runs: str | Path, context: Context = Con
     """
     tasks = [Task(one, as_path(runs)) for one in settings]
     results = do_runs(tasks, context)
-    return [raised(results[task]) for task in tasks]
+    return [row_or_raise(results[task]) for task in tasks]
 
 
-def raised(result: Row | Failure) -> Row:
+def row_or_raise(result: Row | Failure) -> Row:
     """Return the row, or raise the error of a failure."""
     if isinstance(result, Failure):
         raise result.error
@@ -295,20 +295,20 @@ def do_runs(
                 results |= {task: _do(task, context, after, wait) for task in left}
             elif left:
                 results |= _send(left, pool, context, after, wait)
-            left = [task for task in left if _is_to_do_again(results[task], retry)]
+            left = [task for task in left if _must_repeat(results[task], retry)]
     return results
 
 
-def _is_to_do_again(result: Result, retry: bool) -> bool:
+def _must_repeat(result: Result, retry: bool) -> bool:
     return result is None or (isinstance(result, Failure) and (retry or isinstance(result.error, WorkerLost)))
 
 
 def _send(tasks: Sequence[Task], pool: Pool, context: Context, after: After | None, wait: bool) -> dict[Task, Result]:
     """Send runs to the workers of a pool; return their results."""
     parent = os.getpid() if pool.here else None
-    with _relayed(context.progress, tasks[0].runs) as messages:
+    with _relayed_progress(context.progress, tasks[0].runs) as messages:
         far = replace(context, progress=_Reporter(messages))
-        calls = (delayed(_do_elsewhere)(_packed(task), followed(), parent, far, after, wait) for task in tasks)
+        calls = (delayed(_do_in_worker)(_as_plain_values(task), followed(), parent, far, after, wait) for task in tasks)
         try:
             results = Parallel(n_jobs=min(pool.jobs, len(tasks)), batch_size=1)(calls)
         except pool.lost as error:
@@ -342,21 +342,21 @@ def _without_worker(task: Task, pool: Pool, after: After | None, error: Exceptio
     return Failure(task.name, WorkerLost(problem))
 
 
-def _packed(task: Task) -> tuple[dict[str, Any], Path, str]:
+def _as_plain_values(task: Task) -> tuple[dict[str, Any], Path, str]:
     """A task as plain values; a worker must register components before it can make settings that name them."""
     return task.settings.flat(), task.runs, task.prefix
 
 
-def _do_elsewhere(packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None, *how: Any) -> Result:
+def _do_in_worker(packed: tuple[dict[str, Any], Path, str], components: Any, parent: int | None, *how: Any) -> Result:
     """Run `_do` in another process."""
     if parent is not None:
-        _end_with(parent)
+        _exit_with_parent(parent)
     refollow(components)
     return _do(Task(Settings.of(packed[0]), *packed[1:]), *how)
 
 
 @cache
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """End this process after its parent has ended, so that a killed command leaves no orphans.
 
     Windows keeps the process id of a parent that has ended; there the worker ends after its run.
@@ -390,7 +390,7 @@ class _Reporter:
 
 
 @contextmanager
-def _relayed(progress: RunProgress, runs: Path) -> Iterator[Path]:
+def _relayed_progress(progress: RunProgress, runs: Path) -> Iterator[Path]:
     """Context with a file to which other processes append messages, which this process passes on."""
     finished = threading.Event()
 

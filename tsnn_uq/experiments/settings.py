@@ -39,6 +39,7 @@ __all__ = [
     "Settings",
     "chosen",
     "flat",
+    "have_same_defaults",
     "loss_times",
     "make_settings",
     "naming",
@@ -48,7 +49,6 @@ __all__ = [
     "refuse_option",
     "run_name",
     "silent",
-    "suits_alike",
 ]
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -344,7 +344,7 @@ def preset(data: str, network: str) -> dict[str, Any]:
     return {**ours.get("", {}), **theirs.get("", {}), **ours.get(network, {}), **theirs.get(data, {})}
 
 
-def suits_alike(one: str, other: str, data: str) -> bool:
+def have_same_defaults(one: str, other: str, data: str) -> bool:
     """Whether two networks have the same options and the same default settings on a data set."""
     names = [_option_names("network", name) for name in (one, other)]
     return one == other or (None not in names and names[0] == names[1] and preset(data, one) == preset(data, other))
@@ -368,7 +368,7 @@ def make_settings(given: Mapping[str, Any], config: str | Path | Mapping[str, An
             make_settings(base)
     data, network = (_name(kind, given, base) for kind in ("data", "network"))
     suits = preset(data, network)
-    if base and (data != _name("data", base) or not suits_alike(_name("network", base), network, data)):
+    if base and (data != _name("data", base) or not have_same_defaults(_name("network", base), network, data)):
         base |= suits
     return _resolved(given, base, suits)
 
@@ -410,11 +410,11 @@ def _resolved(
     settings = Settings(**tables)
     for name in given:
         if name not in used:
-            _refuse(name, settings, getattr(given[name], "option", name))
+            _raise_unknown_setting(name, settings, getattr(given[name], "option", name))
     return settings
 
 
-def _refuse(name: str, settings: Settings, typed: str) -> NoReturn:
+def _raise_unknown_setting(name: str, settings: Settings, typed: str) -> NoReturn:
     """Raise an error that says why something given is not a setting, nor an option of the chosen components."""
     kind, _, option = ALIASES.get(name, (name,))[0].partition(".")
     if kind not in KINDS:

@@ -44,8 +44,8 @@ __all__ = [
     "read_config",
     "read_predictions",
     "read_row",
-    "require_ours",
     "require_same",
+    "require_same_run",
     "seed_network",
     "stage_done",
     "write_predictions",
@@ -155,7 +155,7 @@ def stage_done(path: Path, config: Mapping[str, Any]) -> bool:
     return owner is not None
 
 
-def require_ours(folder: Path, config: Mapping[str, Any]) -> None:
+def require_same_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise if a folder has results of a run with other settings."""
     if not is_begun(folder):
         return

@@ -54,12 +54,12 @@ def watch_potentials(model: nn.Module, see: PotentialHook) -> Iterator[None]:
         raise InputError(f"model: expected LIF, PLIF or SRM neurons of tsnn_uq; got none ({remedy})")
     try:
         for layer in layers:
-            layer.watch = partial(_tell, see, cast(Any, layer).params.threshold)
+            layer.watch = partial(_report_potentials, see, cast(Any, layer).params.threshold)
         yield
     finally:
         for layer in layers:
             layer.watch = None
 
 
-def _tell(see: PotentialHook, threshold: float, potentials: Tensor) -> None:
+def _report_potentials(see: PotentialHook, threshold: float, potentials: Tensor) -> None:
     see(potentials / threshold - 1)

@@ -123,7 +123,7 @@ def test_a_network_without_a_coding_takes_currents_over_time(backend):
         ((), "expected one to three sizes, channels"),
         ((1, 0, 28), "expected a positive whole number"),
         ((1, 2.5, 28), "expected a positive whole number"),
-        (None, "expected the shape of an input, for '1'"),
+        (None, "expected the shape of an input, which '1'"),
     ],
 )
 def test_the_shape_of_an_image_is_checked(shape, match):

@@ -18,7 +18,7 @@ from tsnn_uq.experiments.ablation.measured_runs import (
     read_measured,
 )
 from tsnn_uq.experiments.ablation.selection import chosen_weights
-from tsnn_uq.experiments.runner import Row, Task, do_runs, raised
+from tsnn_uq.experiments.runner import Row, Task, do_runs, row_or_raise
 from tsnn_uq.experiments.settings import Context, RunProgress
 from tsnn_uq.files import csv_text, require_writable, write_text
 
@@ -161,7 +161,7 @@ def do_and_measure(stage: Stage, configs: Sequence[Settings], context: Context) 
             foreign_set(name, context.data_dir)  # so that a missing set is reported before hours of training
     measure = partial(_measure, foreign=dict(stage.foreign), data_dir=context.data_dir)
     for result in do_runs(tasks, context, after=measure).values():
-        raised(result)
+        row_or_raise(result)
 
 
 def _rows(stage: Stage, entries: Sequence[Entry], context: Context) -> DataFrame:

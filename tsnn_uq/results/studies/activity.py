@@ -214,7 +214,7 @@ def _spikes(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tens
         raise InputError("model: expected neurons of tsnn_uq, snnTorch or SpikingJelly, to count spikes; found none")
     seen: dict[nn.Module, list[Tensor]] = {}
 
-    def hear(module: Any, _: Any, output: Any) -> None:
+    def record(module: Any, _: Any, output: Any) -> None:
         """Take the spikes of all steps, or of one step of several calls."""
         spikes = output[0] if isinstance(output, tuple) else output
         whole = isinstance(module, WatchedNeuron) or getattr(module, "step_mode", "s") == "m"
@@ -222,7 +222,7 @@ def _spikes(network: nn.Module, images: Tensor) -> Iterator[tuple[dict[str, Tens
 
     with ExitStack() as stack:
         for module in neurons:
-            stack.callback(module.register_forward_hook(hear).remove)
+            stack.callback(module.register_forward_hook(record).remove)
         for block in images.split(_BLOCK):
             rest(network)
             outputs = network(block.to(device_of(network)))

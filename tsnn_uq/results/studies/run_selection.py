@@ -12,7 +12,7 @@ from torch import nn
 
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.comparison import claim
-from tsnn_uq.experiments.estimate import announced, estimate_runs
+from tsnn_uq.experiments.estimate import describe_estimate, estimate_runs
 from tsnn_uq.experiments.plan import Axes, make_grid, read_axes, run_folder
 from tsnn_uq.experiments.plan import Part as GridPart
 from tsnn_uq.experiments.runner import Task, sweep
@@ -242,7 +242,7 @@ def require_runs(
         grid = make_grid(given, config=config if config.exists() else None, **wished)
         runs = [run for run in grid.runs() if run.seed == seed and run.method.name in missing]
         left = estimate_runs([Task(run, folder / "runs") for run in runs], Context(data_dir, jobs))
-        say(f"{folder}: {announced(left, jobs)}")
+        say(f"{folder}: {describe_estimate(left, jobs)}")
         if not config.exists():
             claim([GridPart(grid, folder)])  # so that tsnn-uq compare can continue there
         with watch(sum(kind.runs for kind in left)) as progress:
