@@ -1,4 +1,4 @@
-"""The benchmarks compare the same networks, and their tables and figures are as describe_estimate. No time is asserted."""
+"""The benchmarks compare the same networks, and their tables and figures are as announced. No time is asserted."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
     held_out_probs, targets = predictions.part("validation").pair
     scaling = TemperatureScaling().fit(held_out_probs, targets)
     for calibration in ("none", "temperature"):
-        scaled = scaling.transform if calibration == "temperature" else _as_they_are
+        scaled = scaling.transform if calibration == "temperature" else lambda probs: probs
         probs, labels = scaled(predictions.test.probs), predictions.test.pair[1]
         row: dict[str, Any] = {"calibration": calibration}
         row["temperature"] = scaling.temperature if calibration == "temperature" else 1.0
@@ -131,10 +131,6 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         row["temperature_outcome"] = scaling.outcome if calibration == "temperature" else "none"
         rows.append(row)
     return rows
-
-
-def _as_they_are(probs: Tensor) -> Tensor:
-    return probs
 
 
 def _risk(probs: Tensor, labels: Tensor) -> dict[str, float]:

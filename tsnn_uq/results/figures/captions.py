@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
-__all__ = ["describe", "explain", "foreign_name", "reference_of"]
+__all__ = ["describe", "explain", "foreign_name", "reference_of", "span"]
 
 _SIZE = 6.5  # points
 _LINE = 0.128  # inches from one line to the next
@@ -67,14 +67,14 @@ def _facts(table: DataFrame) -> list[str]:
     networks = [
         _names(table, "family"),
         f"ternary part {parts}" if (parts := _names(table, "quantized_part")) not in ("", "all") else "",
-        f"seed {_span(table['seed'])}" if "seed" in table else "",
-        f"means over {_span(table['seeds'])} seeds" if "seeds" in table else "",
+        f"seed {span(table['seed'])}" if "seed" in table else "",
+        f"means over {span(table['seeds'])} seeds" if "seeds" in table else "",
     ]
     if shown := ", ".join(filter(None, networks)):
         found.append(f"Networks: {shown}.")
-    sizes = [f"N = {_span(table['inputs'])} test inputs" if "inputs" in table else ""]
+    sizes = [f"N = {span(table['inputs'])} test inputs" if "inputs" in table else ""]
     if "samples" in table and table["samples"].max() > 1:
-        sizes.append(f"S = {_span(table['samples'])} Monte Carlo samples")
+        sizes.append(f"S = {span(table['samples'])} Monte Carlo samples")
     if shown := ", ".join(filter(None, sizes)):
         found.append(f"{shown}.")
     return found
@@ -93,7 +93,8 @@ def _short(name: object) -> str:
     return PurePath(str(name)).name
 
 
-def _span(values: Series[Any]) -> str:
+def span(values: Series[Any]) -> str:
+    """Format the range of some whole numbers: ``"3"`` or ``"1 to 3"``."""
     low, high = values.min(), values.max()
     return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 

@@ -6,22 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments.storage import read_predictions
 from tsnn_uq.results import figures, studies
+from tsnn_uq.results.figures.captions import span
 from tsnn_uq.results.page.figure_catalog import PREDICTED_ANEW, STORED, DescribedFigure, FigureSource, draw_described
 from tsnn_uq.results.page.folder_contents import ComparisonFolder, FolderContents
 from tsnn_uq.results.page.inline_figures import inline_figure, inline_png
 from tsnn_uq.results.page.page_tables import PairedTable, paired_tables
 from tsnn_uq.results.paired_differences import NetworkTables
 from tsnn_uq.results.tables import summarize
-
-if TYPE_CHECKING:
-    from pandas import Series
 
 __all__ = ["FigureGroup", "PageFigure", "sections_of_predictions", "sections_of_runs"]
 
@@ -152,7 +149,7 @@ def _of_tradeoffs(group: str, own: list[ComparisonFolder], say: Callable[[str], 
             yield PageFigure(title, "All networks cost the same.")
             continue
         says = (
-            f"Means over seeds ({_span(table['seeds'])} per network) with sample standard deviations. The grey line is "
+            f"Means over seeds ({span(table['seeds'])} per network) with sample standard deviations. The grey line is "
             "the Pareto front of means. Predictive entropy has no front, since neither more nor less is better. "
             f"N = {_inputs(chosen[0]):,} test inputs. Runs: all finished ones."
         )
@@ -167,7 +164,7 @@ def _of_samples(compared: ComparisonFolder, *, several: bool, say: Callable[[str
     table = studies.energy_curves(compared.folder)
     says = (
         "Accuracy, calibration error and negative log-likelihood of predictions of S = 1, 2, 4, ... Monte Carlo "
-        f"samples against the energy of all S passes for one test input. Means over seeds ({_span(table['seeds'])} per "
+        f"samples against the energy of all S passes for one test input. Means over seeds ({span(table['seeds'])} per "
         "network); bands are sample standard deviations. Each value is a mean over disjoint groups of S samples. "
         f"N = {_inputs(compared):,} test inputs. Runs: all finished ones."
     )
@@ -187,8 +184,3 @@ def _of_posterior(folder: Path) -> Iterator[PageFigure]:
 def _inputs(compared: ComparisonFolder) -> int:
     """Number of test inputs N."""
     return len(read_predictions(compared.first_run)[1])
-
-
-def _span(values: Series[int]) -> str:
-    low, high = values.min(), values.max()
-    return str(low) if low == high else f"{low} to {high}"

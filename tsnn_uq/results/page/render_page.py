@@ -144,7 +144,7 @@ def _render(*, figures: Sequence[FigureGroup], methods: Iterable[str], **given: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"anchor": _anchor, "listed": _listed}
+    environment.filters["listed"] = _listed
     given = {"contents": None, "layout": None, "members": None, **given}
     sections = {
         "Results": True,
@@ -177,10 +177,6 @@ def _layout(contents: FolderContents) -> list[dict[str, Any]] | None:
 def _method(row: dict[Any, Any]) -> str:
     """Name of the method; the paper has "none" for float networks."""
     return "float" if row["method"] == "none" else str(row["method"])
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -27,7 +27,7 @@ from tsnn_uq.uncertainty import MASK_MODES
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["anytime_curves", "samples_curves", "steps_curves"]
+__all__ = ["anytime_curves", "doubling", "samples_curves", "steps_curves"]
 
 _LARGEST = 2**30  # largest size in bytes of the predictions [S, T, N, C] of one network
 _ALL_STEPS = 16  # up to this many time steps, all are measured; otherwise 1, 2, 4, ...
@@ -160,7 +160,7 @@ def samples_curves(
     """
     check_dims("probs", probs, "[S, N, C]")
     check_positive("repeats", repeats, integer=True)
-    counts = torch.tensor(_doubling(len(probs)))
+    counts = torch.tensor(doubling(len(probs)))
     found = []
     for _ in range(repeats):
         order = torch.randperm(len(probs), generator=generator)
@@ -187,7 +187,7 @@ def steps_curves(probs: Tensor, target: Tensor, foreign: Tensor | None = None, *
     """
     check_dims("probs", probs, "[S, T, N, C]")
     last = probs.shape[1]
-    steps = list(range(1, last + 1)) if last <= _ALL_STEPS else _doubling(last)
+    steps = list(range(1, last + 1)) if last <= _ALL_STEPS else doubling(last)
     chosen = torch.tensor(steps) - 1
     other = None if foreign is None else foreign[:, chosen].double()
     columns: dict[str, Any] = {"against": "steps", "steps": steps}
@@ -216,7 +216,7 @@ def _nested_means(probs: Tensor, counts: Tensor) -> Tensor:
     return torch.stack(between).cumsum(0) / counts[:, None, None]
 
 
-def _doubling(top: int) -> list[int]:
+def doubling(top: int) -> list[int]:
     """1, 2, 4, ..., and `top` as the last."""
     return [2**power for power in range(top.bit_length()) if 2**power < top] + [top]
 

@@ -143,14 +143,10 @@ def _over_time(network: nn.Module, dataset: data.Dataset, config: Settings) -> T
 
     In float32, probabilities underflow to 0 if logits differ by more than 104, and their order is lost.
     """
-    draw = partial(mc_predict, samples=config.samples, per_step=True, output=_in_double_precision)
+    draw = partial(mc_predict, samples=config.samples, per_step=True, output=Tensor.double)
     generator = generator_for(config.seed, "stopping", dataset.name)
     parts = [draw(network, block, generator=generator).mean(0).cpu() for block in dataset.images.split(_BLOCK)]
     return torch.cat(parts, dim=1)
-
-
-def _in_double_precision(outputs: Tensor) -> Tensor:
-    return outputs.double()
 
 
 def _energies(

@@ -14,6 +14,7 @@ from tsnn_uq.experiments.storage import is_finished, read_config, read_predictio
 from tsnn_uq.files import as_path
 from tsnn_uq.results.measure_predictions import evaluate
 from tsnn_uq.results.measures import COSTS, QUALITY
+from tsnn_uq.results.studies.anytime import doubling
 from tsnn_uq.results.studies.run_selection import find_runs
 from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize
 
@@ -168,7 +169,7 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
             bins, row = read_config(run)["bins"], read_row(run)
             names = {name: row[name] for name in ("family", "quantized_part", "method", "seed")}
             probs, labels = read_predictions(run)
-            for samples in _numbers_of_samples(len(probs)):
+            for samples in doubling(len(probs)):
                 values = _of_groups(probs, labels, samples, bins)
                 common = names | {"samples": samples, "energy_pj": samples * row["energy_pj"]}
                 rows += [
@@ -182,10 +183,6 @@ def energy_curves(folder: str | Path, measures: Sequence[str] = ("accuracy", "ec
     return groups.agg(
         seeds=("seed", "size"), value=("value", "mean"), value_std=("value", "std"), energy_pj=("energy_pj", "mean")
     ).reset_index()
-
-
-def _numbers_of_samples(most: int) -> list[int]:
-    return [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
 
 
 def _of_groups(probs: Tensor, labels: Tensor, samples: int, bins: int) -> dict[str, float]:
