@@ -207,8 +207,8 @@ FAILING: dict[str, tuple[list[nn.Module], str]] = {
         [Linear(72, 5), LIF(), OverTime(nn.AvgPool1d(2))],
         r"AvgPool1d over the same number of outputs for each class.*; got AvgPool1d\(.*\) \('3.module'\)",
     ),
-    "means-that-overlap": ([Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(3, 2))], "which do not overlap"),
-    "means-of-nothing": ([OverTime(nn.AvgPool1d(2)), Linear(36, 3)], "which do not overlap"),
+    "means-that-overlap": ([Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(3, 2))], "without overlap"),
+    "means-of-nothing": ([OverTime(nn.AvgPool1d(2)), Linear(36, 3)], "without overlap"),
     "means-inside": (
         [Linear(72, 6), LIF(), OverTime(nn.AvgPool1d(2)), Linear(3, 3)],
         r"Gain as the last layer; got Linear \('4'\) after it",
