@@ -54,8 +54,8 @@ test-slow: setup ## slow tests: whole round trips, killed processes, real data, 
 # collect. Not in it is what trains, draws, runs examples or starts processes, and what takes longest of these folders.
 QUICK = $(wildcard $(patsubst %,tests/%/test_*.py,batches cost metrics networks neurons quantization recalibration \
         stopping uncertainty) tests/test_*.py)
-NOT_QUICK = $(patsubst %,tests/%.py,test_docs test_kill test_missing_packages test_release quantization/test_transforms \
-        recalibration/test_temperature stopping/test_conformal_stopping stopping/test_risk_control \
+NOT_QUICK = $(patsubst %,tests/%.py,test_devices test_docs test_kill test_missing_packages test_release \
+        quantization/test_transforms recalibration/test_temperature stopping/test_conformal_stopping stopping/test_risk_control \
         $(addprefix uncertainty/test_,add_dropout blockwise_prediction compiled find_randomness mask_timing mc_moments \
         mc_passes zoo))
 

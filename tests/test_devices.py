@@ -118,7 +118,7 @@ def test_what_does_need_float64_says_so(without_float64):
 
 
 @pytest.mark.parametrize("name", [name for name in training.REGULARIZERS if name != "none"])
-@pytest.mark.parametrize("float64", [True, False])
+@pytest.mark.parametrize("float64", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_uncertainty_terms(name, float64, monkeypatch):
     if not float64:
         monkeypatch.setattr(devices, "WITHOUT_FLOAT64", ("meta",))
