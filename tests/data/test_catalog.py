@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.helpers.events import write_nmnist
 from tsnn_uq.checks import InputError
@@ -33,8 +34,10 @@ def test_events_in_files(tmp_path):
 
 
 @pytest.mark.slow
-def test_simulated_events(need_files):
+def test_simulated_events(need_files, monkeypatch):
     need_files("mnist")
+    # To pack all recordings takes most of the time, and does not change how many there are.
+    monkeypatch.setattr("tsnn_uq.data.simulated_nmnist.Packer.pack", lambda *_: torch.zeros((), dtype=torch.uint8))
     splits = load("nmnist-simulated", bin_ms=100.0)
     assert extent("nmnist-simulated") == extent_of(splits, splits.train.shape)
 
