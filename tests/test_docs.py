@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import typer
 
 pytest.importorskip("docs.tables", reason="needs a checkout: docs/ is not beside tests/")
 
@@ -18,7 +20,10 @@ from tests.helpers.checkout import python_examples
 from tests.helpers.peers import library, peer
 from tsnn_uq import __version__
 from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import app
+from tsnn_uq.cli.options import SettingsCommand, given_settings, own_options
 from tsnn_uq.engine import Engine
+from tsnn_uq.experiments import make_settings
 from tsnn_uq.training import REGULARIZERS, forward_batch, make_regularizer, regularizer_terms
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +101,30 @@ def sections(page: Path) -> set[str]:
 def test_tables_are_those_of_the_committed_rows(name):
     """`python -m docs.tables` fills them."""
     assert filled(TEXTS[name]) == TEXTS[name]
+
+
+def commands(text: str) -> list[str]:
+    """The arguments of `tsnn-uq` in the examples of a page that need no code of a user's own."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    lines = (line.partition("#")[0].strip() for line in blocks.splitlines())
+    return [line.removeprefix("tsnn-uq ") for line in lines if line.startswith("tsnn-uq ") and ".py:" not in line]
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(line for text in TEXTS.values() for line in commands(text)))
+def test_commands_of_pages_have_options_that_there_are(command):
+    words = shlex.split(command)
+    found: Any = typer.main.get_command(app)
+    while hasattr(found, "commands"):
+        found = found.commands[words.pop(0)]
+    context = found.make_context(command, words)
+    if isinstance(found, SettingsCommand):
+        given = {**given_settings(context.args, own_options(context))}
+        for kind in ("data", "network"):
+            if names := context.params.get(kind):
+                given[kind] = names.split(",")[0]
+        if methods := context.params.get("methods"):
+            given["method"] = methods.split(",")[-1]
+        make_settings({name: value for name, value in given.items() if value != "all"})
 
 
 def test_make_targets_that_pages_name_are_there():
