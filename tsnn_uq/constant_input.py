@@ -28,10 +28,10 @@ def repeat_over_time(x: Tensor, steps: int) -> Tensor:
         >>> x.grad
         tensor([3.])
     """
-    held = _Hold.apply(x, steps)
+    repeated = _Repeat.apply(x, steps)
     if torch.is_grad_enabled() or not x.requires_grad:
-        held.one_step = x  # for `single_step` to return, without passes over gradients in between
-    return held
+        repeated.one_step = x  # for `single_step` to return, without passes over gradients in between
+    return repeated
 
 
 def single_step(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def single_step(x: Tensor) -> Tensor:
     return _OneStep.apply(x) if given is None else given
 
 
-class _Hold(torch.autograd.Function):
+class _Repeat(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, steps: int) -> Tensor:
         return x.expand(steps, *x.shape)

@@ -105,7 +105,7 @@ def copy_at_rest(model: Network, put: Mapping[int, nn.Module] | None = None) -> 
 
 
 class _DetachedCopies(TorchFunctionMode):
-    """Context in which tensors with a graph are deep-copied without it; torch refuses to copy them otherwise."""
+    """Context in which tensors with a graph are deep-copied without it; torch raises an error otherwise."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__deepcopy__ and not args[0].is_leaf:

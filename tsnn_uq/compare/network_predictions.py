@@ -1,4 +1,4 @@
-"""What a comparison needs from each network: predictions for each set of inputs, features and costs."""
+"""The data of each network in a comparison: predictions for each set of inputs, features and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affine maps of images: given ones, or a small random one for each image."""
+"""Affine maps of images: given maps, or a small random map for each image."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Source:
         licence: its licence.
         train: files of the training part: (images, labels) in the idx format, any number in that of CIFAR; none for
             a test-only set.
-        test: files of the test part, likewise.
+        test: files of the test part, in the same form.
         layout: ``"idx"``, the format of MNIST; ``"emnist"``, the same with images transposed and classes counted from
             1; or ``"cifar"``: records of a label byte and the pixels.
         shape: channels, height and width of an image.

@@ -199,7 +199,7 @@ class Settings(Checked):
         text, weight = self.regularizer.name, self.regularizer_weight
         if not isinstance(self.regularizer, Unknown):
             training.check_regularizer(text, weight, method=self.method.name, events=events)
-        for kind in ("neuron", "method", "regularizer"):  # each refuses what it cannot be made with
+        for kind in ("neuron", "method", "regularizer"):  # each raises if it cannot be made with its options
             if not isinstance(getattr(self, kind), Unknown):
                 made = self.make(kind)
                 if kind == "neuron" and made is not None and not isinstance(self.network, Unknown):

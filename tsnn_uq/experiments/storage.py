@@ -298,5 +298,5 @@ def pretrained_folder(name: str) -> Path:
             remedy = f"copy paper/networks from the sources of tsnn_uq and set {VARIABLE} to that folder"
             raise InputError(f"{name}: expected {path}; it is missing ({remedy})")
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise InputError(f"{path}: expected the shipped file of SHA-256 {sha256}; got another (copy it anew)")
+            raise InputError(f"{path}: expected the shipped file of SHA-256 {sha256}; got another (copy it again)")
     return folder

@@ -162,6 +162,6 @@ class StepwiseForward:
 
     def _step(self, step: Tensor, seed: int, args: Any, kwargs: Any) -> Tensor:
         memories = vars(self.layer).get("_memories", {})
-        memories.update(vars(self.layer).get("_memories_rv", {}))  # SpikingJelly's mask, to be drawn anew
+        memories.update(vars(self.layer).get("_memories_rv", {}))  # SpikingJelly's mask, to be drawn again
         with global_seed(seed, step.device) if self.fixed else nullcontext():
             return self.forward(step, *args, **kwargs)

@@ -95,7 +95,7 @@ def finals(
 
 
 def screening_runs(stage: Stage, methods: Sequence[str]) -> list[Task]:
-    """The runs of a screening; the first weight of each term stands for the chosen one, which is not known yet."""
+    """The runs of a screening, with the first weight of each term in place of the chosen one, still unknown."""
     texts = {(method, term): of[0] for method in methods for term, of in stage.candidates(method).items()}
     return runs_left(stage, [run for _, run in _with_first_seed(stage, methods) + _with_more_seeds(stage, texts)])
 

@@ -150,7 +150,7 @@ def _uncertainty(probs: Tensor, score: str) -> Tensor:
 def selective_curves(table: DataFrame) -> Figure:
     """Risk against coverage and, if the table has them, ROC curves of foreign inputs.
 
-    The axis of the risk is logarithmic, with zero at the bottom: a curve is there until the first error is accepted.
+    The axis of the risk is logarithmic, with zero at the bottom: a curve is 0 until the first error is accepted.
     The false-positive rate is logarithmic too, since a detector should flag few of the own inputs. FPR95 is where a
     curve crosses the dashed line.
 
