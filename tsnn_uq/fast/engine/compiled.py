@@ -15,7 +15,7 @@ from torch import Tensor
 from tsnn_uq.fast.engine import gather, kernels
 from tsnn_uq.fast.engine.layers import WORD, Layer, vote
 from tsnn_uq.fast.engine.packed_masks import PackedDraw
-from tsnn_uq.fast.engine.sums import NARROW, signed_codes
+from tsnn_uq.fast.engine.sums import NARROW, counted_planes, signed_codes
 from tsnn_uq.fast.threads import parallel_ranges
 from tsnn_uq.neurons import LIFParameters
 
@@ -209,7 +209,7 @@ def _weight_values(row: np.void, layer: Layer) -> Any:
         assert layer.weights is not None
         return layer.weights.numpy().reshape(-1)
     planes = layer.planes.numpy().view(np.uint32)
-    return signed_codes(planes).reshape(-1) if row["narrow"] else planes.reshape(-1)
+    return (signed_codes(planes) if row["narrow"] else counted_planes(planes)).reshape(-1)
 
 
 def _fill_row(row: np.void, layer: Layer) -> None:

@@ -43,15 +43,15 @@ def pack_spikes(values: Any, words: Any) -> bool:
 
 
 @compiled
-def list_spikes(layer: Any, source: Any, steps: int, starts: Any, listed: Any) -> None:
-    """List the spikes of each pooled pixel and step, for `gather`.
+def list_spikes(layer: Any, source: Any, start: int, steps: int, starts: Any, listed: Any) -> None:
+    """List the spikes of each pooled pixel and step from `start` on, for `gather`.
 
-    The list of pixel p at step t begins at entry ``starts[t * pixels + p]`` of `listed`. An entry is the place where
+    The list of pixel p at step ``start + t`` begins at entry ``starts[t * pixels + p]`` of `listed`. An entry is the place where
     the weights of input ``column * channels + channel`` begin.
     """
     count, pixel, stride = 0, 0, _stride(layer)
     starts[0] = 0
-    for t in range(steps):
+    for t in range(start, start + steps):
         for y in range(layer.height // layer.pool):
             for x in range(layer.width // layer.pool):
                 count = _append_pixel(layer, y, x, source, t, stride, listed, count)

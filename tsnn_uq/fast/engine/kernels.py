@@ -42,7 +42,7 @@ def propagate(
 
     Args:
         layers: table of layers, see `tsnn_uq.fast.engine.compiled`.
-        planes: bits of the ternary weights of all layers, concatenated.
+        planes: bits of 1 - w for the ternary weights w of all layers, concatenated.
         codes: ternary weights of narrow layers, as bytes.
         weights: rows of float weights, for layers that are not ternary.
         scales: current per unit of the sum, one value per output, padded to whole words.
@@ -92,9 +92,9 @@ def propagate(
                     _apply_masks(layer, keep, s, n, start, steps, source)
                 places = layer.out_height * layer.out_width
                 analog_now = index == 0 and analog.size > 0
-                if not analog_now:
-                    list_spikes(layer, source, steps, starts, listed)
-                elif not (constant and start):
+                # An output map of one place sees each input once: lists of one step at a time stay in the cache.
+                ahead = steps if places > 1 else 1
+                if analog_now and not (constant and start):
                     list_values(layer, analog, n, start, steps, starts, listed, listed_values)
                 for position in range(places):
                     if state.size and layer.spiking:
@@ -113,7 +113,9 @@ def propagate(
                             if constant and t == 0:
                                 _reuse_current(layer, position, start, current, state, s, n)
                         else:
-                            count = gather(layer, position, starts, listed, nothing, t, events, values)
+                            if position == 0 and t % ahead == 0:
+                                list_spikes(layer, source, t, ahead, starts, listed)
+                            count = gather(layer, position, starts, listed, nothing, t % ahead, events, values)
                             if layer.narrow:
                                 add_bytes(layer, codes, events, count, scales, biases, current)
                             elif layer.ternary:

@@ -1,9 +1,9 @@
 """Compiled: compute the current into neurons, the sum of the weights of the active inputs times a scale.
 
 A ternary weight is w = low - 2 high in two bits. So 1 - w = (1 - low) + 2 high is never negative, and
-sum(w) = (number of active inputs) - sum(1 - w). The bits of the weights from one input to all outputs are two rows of
+sum(w) = (number of active inputs) - sum(1 - w). The bits of 1 - w from one input to all outputs are two rows of
 words. Carry-save counters (Harley and Seal) add the rows of the active inputs for 256 outputs at once: bit k of all
-counters is in one row, and a full adder of five logical operations adds one row of weights. Silent inputs cost nothing,
+counters is in one row, and a full adder of five logical operations adds one row of bits. Silent inputs cost nothing,
 nothing is multiplied, and no weight is unpacked.
 
 Layers of up to 128 outputs are faster as sums of signed bytes, with 32 outputs in a vector.
@@ -32,7 +32,7 @@ from tsnn_uq.fast.simd import (
     zero_words,
 )
 
-__all__ = ["NARROW", "add_bytes", "add_weighted", "count_bits", "signed_codes", "to_current"]
+__all__ = ["NARROW", "add_bytes", "add_weighted", "count_bits", "counted_planes", "signed_codes", "to_current"]
 
 BLOCK = 8  # rows that the counters add together
 NARROW = 4  # words of the widest layer that is summed in bytes
@@ -72,8 +72,8 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
             b = start + np.intp(events[np.uintp(k + 1)])
             c = start + np.intp(events[np.uintp(k + 2)])
             d = start + np.intp(events[np.uintp(k + 3)])
-            ones, two_a = _full_add(~load(planes, a), ~load(planes, b), ones)
-            ones, two_b = _full_add(~load(planes, c), ~load(planes, d), ones)
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
             twos, four_a = _full_add(load(planes, a + words), load(planes, b + words), twos)
             twos, four_b = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_c = _full_add(two_a, two_b, twos)
@@ -81,8 +81,8 @@ def count_bits(layer: Any, planes: Any, events: Any, count: int, counters: Any) 
             b = start + np.intp(events[np.uintp(k + 5)])
             c = start + np.intp(events[np.uintp(k + 6)])
             d = start + np.intp(events[np.uintp(k + 7)])
-            ones, two_a = _full_add(~load(planes, a), ~load(planes, b), ones)
-            ones, two_b = _full_add(~load(planes, c), ~load(planes, d), ones)
+            ones, two_a = _full_add(load(planes, a), load(planes, b), ones)
+            ones, two_b = _full_add(load(planes, c), load(planes, d), ones)
             twos, four_d = _full_add(load(planes, a + words), load(planes, b + words), twos)
             twos, four_e = _full_add(load(planes, c + words), load(planes, d + words), twos)
             twos, four_f = _full_add(two_a, two_b, twos)
@@ -172,16 +172,20 @@ def add_weighted(
             for k in range(count):
                 row = layer.first_weight + np.intp(events[k]) + word
                 value = fill(values[k])
-                there = to_lanes(planes[np.uintp(row)])
+                zero = to_lanes(planes[np.uintp(row)])
                 minus = to_lanes(planes[np.uintp(row + words)])
-                there_value = select(minus, fill(-values[k]), value)
-                total = total + select(there, there_value, fill(np.float32(0)))
+                total = total + select(zero, fill(np.float32(0)), select(minus, fill(-values[k]), value))
         else:
             for k in range(count):
                 row = layer.first_weight + np.intp(events[k]) + 32 * word
                 total = total + fill(values[k]) * load(weights, row)
         place = layer.first_scale + 32 * word
         store(current, 32 * word, total * load(scales, place) + load(biases, place))
+
+
+def counted_planes(planes: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Invert the low bits of planes [inputs + 1, 2, words], which gives the bits of 1 - w; zeros in the last row."""
+    return planes ^ np.array([[~np.uint32(0)], [0]], np.uint32)
 
 
 @kernel
