@@ -57,14 +57,14 @@ def test_it_stops_where_the_network_does(family):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_more_than_32_samples_are_run_at_once(backend, monkeypatch):
     runs = engine("dropout", backend)
-    sample, sizes = runs._sample, []
+    sample, sizes = runs._sample_outputs, []
 
     def noting(*arguments: Any) -> Any:
         for chunk in sample(*arguments):
             sizes.append(len(chunk))
             yield chunk
 
-    monkeypatch.setattr(runs, "_sample", noting)
+    monkeypatch.setattr(runs, "_sample_outputs", noting)
     runs.mc_moments(images(), samples=100, generator=seeded(1))
     assert sizes == [32, 32, 32, 4]
 

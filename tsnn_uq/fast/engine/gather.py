@@ -46,8 +46,8 @@ def pack_spikes(values: Any, words: Any) -> bool:
 def list_spikes(layer: Any, source: Any, start: int, steps: int, starts: Any, listed: Any) -> None:
     """List the spikes of each pooled pixel and step from `start` on, for `gather`.
 
-    The list of pixel p at step ``start + t`` begins at entry ``starts[t * pixels + p]`` of `listed`. An entry is the place where
-    the weights of input ``column * channels + channel`` begin.
+    The list of pixel p at step ``start + t`` begins at entry ``starts[t * pixels + p]`` of `listed`. An entry is the
+    place where the weights of input ``column * channels + channel`` begin.
     """
     count, pixel, stride = 0, 0, _stride(layer)
     starts[0] = 0
