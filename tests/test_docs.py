@@ -118,7 +118,7 @@ def test_commands_of_pages_have_options_that_there_are(command):
         found = found.commands[words.pop(0)]
     context = found.make_context(command, words)
     if isinstance(found, SettingsCommand):
-        given = {**given_settings(context.args, own_options(context))}
+        given = given_settings(context.args, own_options(context))
         for kind in ("data", "network"):
             if names := context.params.get(kind):
                 given[kind] = names.split(",")[0]
