@@ -8,7 +8,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "tsnn_uq"
+import tsnn_uq
+
+PACKAGE = Path(tsnn_uq.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 COMPILERS = {"numba", "llvmlite", "triton", "ctypes"}
 BELOW_EXPERIMENTS = {
