@@ -181,7 +181,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, form, name):
         return model, fit(model, train, seed=0, method=method(name), **options)
 
     whole, history = run()
-    for step in (1, 2, 3, 4, 5) if form == "tensors" else (2, 3, 5):
+    for step in (1, 2, 3, 4, 5) if form == "tensors" else (3, 5):
         options = {"checkpoint": tmp_path / f"{step}", "checkpoint_seconds": 0}
         with pytest.raises(Stop):
             run(step, **options)
