@@ -49,9 +49,9 @@ SLOW = $(sort $(shell grep -rlE 'mark\.slow|need_files' tests --include='test_*.
 test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
 	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(SLOW) $(PYTEST)
 
-# What is computed of arrays and single layers, chosen by the processor seconds that `pytest --cpu` writes: 45 for metrics,
-# 15 each for neurons and quantization, 10 each for recalibration and uncertainty, 20 for the rest, 30 to import and
-# collect. Not in it is what trains, draws, runs examples or starts processes, and what takes longest of these folders.
+# What is computed of arrays and single layers, chosen by the processor seconds that `pytest --cpu` writes: 42 for metrics,
+# about 10 each for neurons, quantization, recalibration and uncertainty, 25 for the rest, 15 to import and collect in each
+# worker. Not in it is what trains, draws, runs examples or starts processes, and what takes longest of these folders.
 QUICK = $(wildcard $(patsubst %,tests/%/test_*.py,batches cost metrics networks neurons quantization recalibration \
         stopping uncertainty) tests/test_*.py)
 NOT_QUICK = $(patsubst %,tests/%.py,test_devices test_docs test_kill test_missing_packages test_release \
