@@ -41,10 +41,10 @@ def draw_workflow(weights: DataFrame) -> Figure:
         _text(axes, 0.875, 0.55, "from the teacher's\nweights, all free", 7)
         _arrow(axes, (0.875, 1.75), (0.875, 1.25))
         _text(axes, 0.93, 1.5, "weights", 7, ha="left")
-        _box(axes, 2.05, 0.05, 1.65, 1.2, "2  Fix the surest")
+        _box(axes, 2.05, 0.05, 1.65, 1.2, "2  Fix the most certain")
         _histogram(axes, (2.25, 0.23, 1.25, 0.72), weights, "first share fixed")
         _box(axes, 4.05, 0.05, 1.1, 1.2, "3  Train on")
-        _text(axes, 4.6, 0.5, "free weights\nmake up; fixed\nkeep codes,\nscale follows", 7)
+        _text(axes, 4.6, 0.5, "free weights\ncompensate; fixed\nkeep codes,\nscale follows", 7)
         _box(axes, 5.4, 0.05, 1.55, 1.2, "4  Ternary student")
         _histogram(axes, (5.55, 0.23, 1.25, 0.72), weights, "distill")
         for start, end in ((1.7, 2.05), (3.7, 4.05), (5.15, 5.4)):

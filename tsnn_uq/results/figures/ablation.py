@@ -103,8 +103,8 @@ def ablation_figure(table: DataFrame) -> Figure:
         explain(
             figure,
             table,
-            "Points: means over seeds; horizontal lines: from the lowest to the highest seed; upright lines: the same "
-            "method without a term. Terms are ordered by the variance where right.",
+            "Points: means over seeds; horizontal lines: from the lowest to the highest seed; vertical lines: the same "
+            "method without a term. Terms are ordered by the variance if correct.",
         )
     return figure
 

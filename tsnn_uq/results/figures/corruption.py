@@ -63,7 +63,7 @@ def corruption_figure(table: DataFrame) -> Figure:
             figure,
             table,
             "Curves: mean over kinds of corruption, with bands from the lower to the upper quartile of kinds; thin: "
-            "after a temperature that was set on clean validation inputs.",
+            "after temperature scaling, fitted on clean validation inputs.",
             "Bars: mean error of each kind over severities; lines: mean over kinds.",
             f"ECE: expected calibration error in {table['bins'].iloc[0]} bins.",
         )
@@ -100,5 +100,5 @@ def _draw_legend(figure: Figure, looks: Mapping[str, MethodStyle]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], label=method, **look.curve) for method, look in looks.items()]
-    handles.append(Line2D([], [], color="grey", linewidth=0.5, label="thin: after a temperature"))
+    handles.append(Line2D([], [], color="grey", linewidth=0.5, label="thin: after temperature scaling"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -73,8 +73,9 @@ def detection_heatmap(table: DataFrame) -> Figure:
         explain(
             figure,
             table,
-            "How well each score (row) tells foreign sets (columns, near ones left of the line, far ones right of it) "
-            f"from the own test inputs; {'less' if best == 'min' else 'more'} is better, the best of a column is bold. "
-            "Entropy and mutual information are of Monte Carlo predictions, other scores of one pass without masks.",
+            "How well each score (row) distinguishes foreign sets (columns, near ones left of the line, far ones right "
+            f"of it) from the test inputs; {'less' if best == 'min' else 'more'} is better, the best of a column is "
+            "bold. Entropy and mutual information are computed from Monte Carlo predictions, other scores from one "
+            "pass without masks.",
         )
     return figure

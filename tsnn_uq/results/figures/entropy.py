@@ -138,7 +138,7 @@ def entropy_histogram(table: DataFrame) -> Figure:
             table,
             f"Share of each group ({', '.join(groups[:-1])} and {groups[-1]}) in bins of uncertainty, on a logarithmic "
             "axis; groups are divided by their own size, which is given above. Right and wrong: whether the mean "
-            "prediction names the class.",
+            "prediction is the true class.",
         )
     return figure
 

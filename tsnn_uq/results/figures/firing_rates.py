@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["firing_rate_figure"]
 
-_PANELS = {"accuracy": ("Accuracy (%)", 100.0), "scaled_ece": ("ECE after a temperature (%)", 100.0)}
+_PANELS = {"accuracy": ("Accuracy (%)", 100.0), "scaled_ece": ("Scaled ECE (%)", 100.0)}
 _ENERGIES = {"operations_pj": "operations", "fetch-spikes_pj": "weights fetched for spikes"}
 
 
@@ -55,7 +55,7 @@ def firing_rate_figure(table: DataFrame) -> Figure:
             figure,
             table,
             "Firing rate: spikes per hidden neuron and time step. Numbers at the points are weights of the regularizer "
-            f"{names}; 0 is without it. Energies of one pass over all time steps: solid, synaptic operations; dotted, "
-            "weights fetched for spikes alone.",
+            f"{names}; 0 is without it. Scaled: after temperature scaling. Energies of one pass over all time steps: "
+            "solid, synaptic operations; dotted, weights fetched for spikes alone.",
         )
     return figure

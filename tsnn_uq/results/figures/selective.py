@@ -180,9 +180,9 @@ def selective_curves(table: DataFrame) -> Figure:
         explain(
             figure,
             table,
-            f"{'Left: e' if roc else 'E'}rrors among the inputs that are answered when only those of least "
-            f"{_score_name(table['score'].iloc[0])} are; coverage is their share of all inputs, and a curve at 0 "
-            "has no errors.",
+            f"{'Left: e' if roc else 'E'}rrors among the inputs with the lowest "
+            f"{_score_name(table['score'].iloc[0])}, which the network accepts; coverage is their share of all inputs, "
+            "and a curve at 0 has no errors.",
             "AURC is the area under the curve (Geifman and El-Yaniv 2017), AUGRC its generalized form (Traub et al. "
             "2024); less is better.",
             roc,
@@ -221,7 +221,7 @@ def _draw_risk(axes: Axes, table: DataFrame, looks: Mapping[str, MethodStyle]) -
     first_error = errors["coverage"].min() if len(errors) else 1.0
     axes.set_xlim(max(0, 10 * np.floor(10 * first_error) - 10), 100)
     axes.locator_params(axis="x", nbins=5)
-    axes.set(xlabel="Coverage (%)", ylabel="Risk: errors among answered (%)")
+    axes.set(xlabel="Coverage (%)", ylabel="Risk: errors among accepted inputs (%)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 

@@ -82,7 +82,7 @@ def stopping_figure(table: DataFrame) -> Figure:
             f"T = {first['steps']} time steps at most; rules were calibrated on {first['calibration']:,} other inputs.",
             "Above, left: accuracy lost by stopping once confidence passes a threshold, under risk control (filled; "
             f"crosses: the loss promised with probability {1 - first['delta']:g}) and at fixed thresholds (hollow, no "
-            "promise). Above, right: how often conformal sets hold the class; crosses: the coverage promised.",
+            "promise). Above, right: how often conformal sets contain the true class; crosses: the coverage promised.",
             "Below: mean energy of a decision against the loss promised, 0 for all steps, by three accountings; "
             "horizontal lines: a network of the same shape without spikes, with weights of 8 and 2 bits."
             if priced

@@ -215,8 +215,8 @@ def _weights(shown: FigureSource) -> DescribedFigure:
 
 def _fitted_variance(shown: FigureSource) -> DescribedFigure:
     says = (
-        "Monte Carlo variance of each input, as in the figure without temperature scaling, after a temperature of each "
-        "network was fitted to its own validation part."
+        "Monte Carlo variance of each input, as in the figure without temperature scaling, after temperature scaling "
+        "of each network on its own validation part."
     )
     table = figures.variance_table(studies.paired_variances(shown.networks, recalibrate=True))
     return DescribedFigure(figures.variance_scatter, table, says, shown.inputs)
