@@ -68,6 +68,7 @@ def test_tradeoffs_of_a_table_and_of_a_folder_with_predictions(comparison, tmp_p
     assert curves["samples"].tolist() == [1, 2] * 2
 
 
+@pytest.mark.slow
 def test_differences_of_measured_rows(tmp_path, monkeypatch):
     few = partial(compare_methods, draws=10, warm_up=10, chains=2, limits=Limits(r_hat=100, ess=-1e6, divergent=1))
     monkeypatch.setattr("tsnn_uq.results.bayesian_comparison.compare_methods", few)  # where the script imports it

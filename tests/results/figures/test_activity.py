@@ -88,7 +88,7 @@ def test_cells_are_the_spikes(steps: int) -> None:
     assert axes[0, 0].get_ylabel() == "Layer 1\n15 of 500 neurons"
 
 
-@pytest.mark.parametrize(("methods", "layers"), [(1, 1), (4, 3)])
+@pytest.mark.parametrize(("methods", "layers"), [(1, 1), pytest.param(4, 3, marks=pytest.mark.slow)])
 def test_no_text_overlaps_or_leaves_the_page(methods: int, layers: int) -> None:
     assert faults(layer_sparsity_chart(sparsity(methods, max(layers, 2)))) == []
     assert faults(potential_histogram(potentials(methods, layers))) == []

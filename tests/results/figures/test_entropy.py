@@ -111,7 +111,9 @@ def test_no_wrong_prediction_draws_no_wrong_histogram() -> None:
     assert [len(axes.patches) for axes in entropy_histogram(table).axes] == [1, 1]
 
 
-@pytest.mark.parametrize(("panels", "outliers"), [(1, True), (2, False), (3, False), (4, True)])
+@pytest.mark.parametrize(
+    ("panels", "outliers"), [(1, True), (2, False), (3, False), pytest.param(4, True, marks=pytest.mark.slow)]
+)
 def test_no_text_overlaps_or_leaves_the_page(generator: torch.Generator, panels: int, outliers: bool) -> None:
     predictions = {method: many(generator, 20000) for method in METHODS[:panels]}
     outlier = {method: many(generator, 10000, 0)[0] for method in METHODS[:panels]} if outliers else None

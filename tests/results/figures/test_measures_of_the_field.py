@@ -27,7 +27,9 @@ def corruptions(methods=2, kinds=tuple(CORRUPTIONS)):
     return pd.DataFrame(rows), examples
 
 
-@pytest.mark.parametrize(("kinds", "methods"), [(("fog",), 1), (tuple(CORRUPTIONS), 3)])
+@pytest.mark.parametrize(
+    ("kinds", "methods"), [(("fog",), 1), pytest.param(tuple(CORRUPTIONS), 3, marks=pytest.mark.slow)]
+)
 def test_corruptions_are_readable_with_and_without_images(methods, kinds):
     table, examples = corruptions(methods, kinds)
     for shown in (with_pictures(table, "kind", examples), table):

@@ -87,7 +87,9 @@ def test_parts_have_lines_of_their_own() -> None:
     assert lines == {"float": "-", "all, direct": "-", "conv, direct": "--", "fc, direct": "-."}
 
 
-@pytest.mark.parametrize(("methods", "families", "measures"), [(1, 1, 1), (4, 4, 2)])
+@pytest.mark.parametrize(
+    ("methods", "families", "measures"), [(1, 1, 1), pytest.param(4, 4, 2, marks=pytest.mark.slow)]
+)
 def test_no_text_overlaps_or_leaves_the_page(methods: int, families: int, measures: int) -> None:
     figure = tradeoff_figure(tradeoff(methods, families, measures=measures))
     assert faults(figure) == []

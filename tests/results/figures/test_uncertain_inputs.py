@@ -57,7 +57,7 @@ def test_columns_are_aligned_however_few_inputs_a_line_has():
     assert len({round(box.x0) for box in boxes}) == len({round(box.x1) for box in boxes}) == 8
 
 
-@pytest.mark.parametrize(("methods", "uncertain", "wrong"), [(4, 8, 0), (2, 9, 1)])
+@pytest.mark.parametrize(("methods", "uncertain", "wrong"), [pytest.param(4, 8, 0, marks=pytest.mark.slow), (2, 9, 1)])
 def test_no_text_overlaps_or_leaves_the_page(methods, uncertain, wrong):
     figure = digit_gallery(made_up(methods, uncertain, wrong)[0])
     assert faults(figure) == []

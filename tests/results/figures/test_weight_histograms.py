@@ -47,7 +47,7 @@ def test_a_layer_that_one_method_leaves_float_says_so() -> None:
     assert texts.count("not quantized") == 1
 
 
-@pytest.mark.parametrize(("methods", "layers"), [(1, 1), (3, 4)])
+@pytest.mark.parametrize(("methods", "layers"), [(1, 1), pytest.param(3, 4, marks=pytest.mark.slow)])
 def test_no_text_overlaps_or_leaves_the_page(methods: int, layers: int) -> None:
     assert faults(weight_code_histogram(made_up(methods, layers))) == []
 

@@ -64,6 +64,7 @@ def test_families_in_folders_of_their_own_are_all_there(families_root):
     assert len(shown(families_root, "Size and cost")) == 7
 
 
+@pytest.mark.slow
 def test_a_reproduction_has_a_table_for_each_regularizer(comparison, unrendered, tmp_path):
     for name in ("none", "variance-5"):
         shutil.copytree(comparison, tmp_path / "all" / name / "digits-dropout")
@@ -75,6 +76,7 @@ def test_a_reproduction_has_a_table_for_each_regularizer(comparison, unrendered,
     assert "Quick budget" in root.all("p", class_="warning")[0].text()
 
 
+@pytest.mark.slow
 def test_what_was_trained_run_by_run_is_reported_too(comparison, unrendered, tmp_path):
     """A folder with runs in it, and that of a single run."""
     shutil.copytree(comparison / "runs", tmp_path / "trained")
