@@ -82,7 +82,9 @@ def shared_place(file: Path) -> str:
 
 def order(item: pytest.Item) -> tuple[bool, int]:
     """Slow tests come first. Then one worker of xdist compiles kernels, while the other has tests that need none."""
-    places = [place for place, folder in enumerate(("fast", "metrics", "figures")) if folder in item.path.parts]
+    is_test = item.path.is_relative_to(Path(__file__).parent)  # and no doctest
+    folders = ("fast", "metrics", "figures") if is_test else ()
+    places = [place for place, folder in enumerate(folders) if folder in item.path.parts]
     return item.get_closest_marker("slow") is None, min(places, default=3)
 
 

@@ -69,6 +69,7 @@ def method_of(name, device, family):
     return {"float": training.Float, "direct": training.Direct, "indirect": training.Indirect}[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "method"),
     [
@@ -206,6 +207,7 @@ POSTERIORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_variational_posteriors(kind, tmp_path):
     def compute(device):

@@ -48,13 +48,8 @@ def slow_if(slow: bool) -> list[pytest.MarkDecorator]:
     return [pytest.mark.slow] * slow
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, id=name, marks=slow_if(Path(name).stem in (*LIBRARIES, "compare", "pytorch")))
-        for name in SESSIONS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SESSIONS)
 def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for peer_name in LIBRARIES:

@@ -107,7 +107,8 @@ def runs_and_files(tmp_path_factory):
     return {"a": [out / "runs"], "b": files, "c": [f"{method}={folder}" for method, folder in runs.items()]}
 
 
-@pytest.mark.parametrize("script", ["reliability", "variance", pytest.param("digits", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["reliability", "variance", "digits"])
 def test_a_folder_and_its_predictions_in_files_give_the_same_numbers(script, runs_and_files, typed, tmp_path):
     tables = []
     for place, sources in runs_and_files.items():

@@ -113,6 +113,7 @@ def test_the_path_is_a_triangle_that_closes():
     assert np.hypot(*(path[-1] - path[0])) < 0.3
 
 
+@pytest.mark.slow
 def test_off_events_lead_and_on_events_follow_the_digit():
     (events,) = watch(bar(), SILENT)
     back = events.time_us > 235_000  # to the left, across the bar

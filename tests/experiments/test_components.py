@@ -112,6 +112,7 @@ def test_each_command_works_where_the_code_is_named(compared, call, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (compared / "runs").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_page_and_figures_of_stored_predictions_need_no_code(compared, call, forgotten, monkeypatch, tmp_path):
     monkeypatch.setenv("MARKER", str(tmp_path / "marker"))
     monkeypatch.chdir(MINE.parent)

@@ -98,6 +98,7 @@ def test_an_unknown_number_stops_the_build(copy):
         building.compile_report(Sources(copy))
 
 
+@pytest.mark.slow
 def test_what_is_committed_is_of_these_results():
     assert building.stale(ROOT) == []
 
@@ -229,6 +230,7 @@ def finals():
     return pd.DataFrame(parts)
 
 
+@pytest.mark.slow
 def test_terms_and_posteriors_are_compared_with_networks_with_masks_alone(copy, finals):
     results = copy / "paper" / "results"
     finals.to_csv(results / "regularizer-finals.csv", index=False)

@@ -65,9 +65,8 @@ def method(network: nn.Module) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize(
-    "compiled", [whole, child, *(pytest.param(way, marks=pytest.mark.slow) for way in (dynamic, in_place, method))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [whole, child, dynamic, in_place, method])
 def test_a_compiled_network_gives_the_samples_of_the_network(compiled: Callable[[nn.Module], nn.Module]):
     inputs = torch.rand(6, 8, generator=seeded(0))
     expected = mc_predict(plain(), inputs, samples=20, generator=seeded(1), memory_limit=2000)

@@ -46,6 +46,7 @@ def trained():
     return network.eval(), digits.test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_trained_network_decides_as_it_did(trained, backend):
     network, test = trained

@@ -55,6 +55,7 @@ def test_figures_are_of_the_seed_with_most_methods(comparison, incomplete, tmp_p
     assert shown_of(tmp_path / "other") == [("dropout", "all", 1)]
 
 
+@pytest.mark.slow
 def test_families_in_folders_of_their_own_are_all_there(families_root):
     titles = [title.text() for title in families_root.all("h3")]
     wanted = ["digits-dropout-dropconnect: dropconnect", "digits-dropout-dropconnect: dropout"]
