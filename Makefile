@@ -29,7 +29,7 @@ $(VENV)/ready: $(VENV)/package peers.txt
 	@touch $@
 
 demo: $(VENV)/package ## the main job on handwritten digits: table, reliability diagram, entropy histogram in demo/
-	$(BIN)/tsnn-uq compare --data digits --out demo
+	$(BIN)/tsnn-uq compare --data digits --seeds 1 --out demo
 
 check: setup    ## style and types
 	$(BIN)/ruff check .
