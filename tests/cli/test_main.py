@@ -51,7 +51,7 @@ def test_the_help_has_groups_and_examples(call):
     for command in (*app.registered_commands, *ablation.registered_commands):
         assert command.epilog.startswith("Example: tsnn-uq "), command.callback
     code, text, _ = call("compare", "--help")
-    assert all(f"─ {title} ─" in text for title in ("What to do", "What to write", "Where and how"))
+    assert all(f"─ {title} ─" in text for title in ("Inputs and settings", "What to write", "Where and how"))
 
 
 def test_the_shell_completes_commands_and_options(monkeypatch):

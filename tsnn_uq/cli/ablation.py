@@ -36,7 +36,8 @@ def screen(
 ) -> None:
     """Train with every term at four weights, on 10,000 images of MNIST; then the chosen weights with all seeds.
 
-    Weights are chosen on the validation split. Writes screening.csv into --out. Killed and called again, it resumes.
+    Weights are chosen on the validation split. Writes screening.csv into --out. If it is
+    interrupted, the same command resumes it.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
@@ -69,7 +70,7 @@ def compete(
 ) -> None:
     """Train with the best terms and without, ternary and float, on all of MNIST.
 
-    Writes finals.csv into --out. Killed and called again, it resumes.
+    Writes finals.csv into --out. If it is interrupted, the same command resumes it.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
@@ -98,7 +99,7 @@ def infer(
 ) -> None:
     """Infer posteriors from the finals' networks without a term, and make ensembles of them.
 
-    Writes posteriors.csv into --out. Killed and called again, it resumes.
+    Writes posteriors.csv into --out. If it is interrupted, the same command resumes it.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context

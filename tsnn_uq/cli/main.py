@@ -155,8 +155,8 @@ def compare(
 
     Writes results.csv (a row a run), summary.csv (mean and spread over seeds), config.toml and the figures into --out.
     Networks that need settings of their own get folders of their own there, and table.csv has all of them in the layout
-    of the paper's table. Killed and called again, it resumes. Every setting of a run is an option, and every option of
-    a component: --network.hidden 500,500; --network NAME --help shows which.
+    of the paper's table. If it is interrupted, the same command resumes it. Every setting of a run is an option, and
+    every option of a component: --network.hidden 500,500; --network NAME --help shows which.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, comparison
@@ -206,8 +206,8 @@ def train(
 ) -> None:
     """Train one network and measure how sure it is on its test set.
 
-    Killed and called again, it resumes. Every setting of a run is an option, and every option of a component:
-    --network.hidden 500,500; --network NAME --help shows which.
+    If it is interrupted, the same command resumes it. Every setting of a run is an option, and every option of a
+    component: --network.hidden 500,500; --network NAME --help shows which.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context, make_settings, sweep

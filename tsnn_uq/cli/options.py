@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 # Headings of the help.
-WHAT, OUTPUT, MACHINE = "What to do", "What to write", "Where and how"
+WHAT, OUTPUT, MACHINE = "Inputs and settings", "What to write", "Where and how"
 
 DataDir = Annotated[
     Path | None,
@@ -70,7 +70,7 @@ DryRun = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here; else where each was "
+        help="Where networks run: cpu, cuda, cuda:1, mps, or auto, the first available; by default where each was "
         "trained.",
         rich_help_panel=MACHINE,
     ),
@@ -95,7 +95,11 @@ Network = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", help="The data's code, FILE.py:name, if the run has them from there.", rich_help_panel=WHAT),
+    typer.Option(
+        "--data",
+        help="The data's code, FILE.py:name, if the run was trained on data from a file.",
+        rich_help_panel=WHAT,
+    ),
 ]
 
 # What the scripts of analysis/ take.

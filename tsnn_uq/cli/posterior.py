@@ -25,9 +25,11 @@ def posterior(
         str,
         typer.Option(help="ternary: over -1, 0, 1 of every weight; gaussian; laplace: of the last layer; or swag."),
     ] = "ternary",
-    temperature: Annotated[float, typer.Option(help="Factor of the divergence from the prior; below 1, cold.")] = 0.01,
+    temperature: Annotated[
+        float, typer.Option(help="Weight of the divergence from the prior; below 1 is a cold posterior.")
+    ] = 0.01,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 5,
-    learning_rate: Annotated[float, typer.Option(help="Its peak; 0 for what suits the kind.")] = 0.0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate; 0 chooses one for the kind.")] = 0.0,
     samples: Annotated[int, typer.Option(help="Networks drawn.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
     network: Network = "",
@@ -36,9 +38,9 @@ def posterior(
     data_dir: DataDir = None,
     checkpoint_seconds: CheckpointSeconds = 20.0,
 ) -> None:
-    """Infer a distribution of networks from a trained one, draw from it, and measure how sure the draws are.
+    """Infer a posterior over networks from a trained one, draw from it, and measure the uncertainty of the draws.
 
-    Killed and called again, it resumes.
+    If it is interrupted, the same command resumes it.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context

@@ -43,7 +43,7 @@ def reproduce(
     """Do all sixteen rows of the paper's table, by seeds and by regularizers.
 
     Says beforehand how long it will take. Writes results.csv (a row a run), summary.csv and table.csv, which has the
-    paper's layout, into --out. Killed and called again, it resumes; called twice at a time on one folder,
+    paper's layout, into --out. If it is interrupted, the same command resumes it; called twice at a time on one folder,
     both share the work. Runs that fail are tried once more, then listed, and the exit code is 1.
     """
     from tsnn_uq.cli.progress import RunBars  # late: it takes a tenth of a second to import

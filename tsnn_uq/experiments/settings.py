@@ -178,7 +178,7 @@ class Settings(Checked):
     bins: Count = Field(15, description="bins of the calibration error")
     threads: Count = Field(1, description="threads of one run; a result's last digits depend on it")
     device: Annotated[str, AfterValidator(check_device)] = Field(
-        "cpu", description="where its networks run: cpu, cuda, cuda:1, mps, or auto, the first that is here"
+        "cpu", description="where its networks run: cpu, cuda, cuda:1, mps, or auto, the first available"
     )
 
     def __init__(self, **values: Any) -> None:

@@ -45,7 +45,7 @@ def _check_pair(uncertainty: Tensor, correct: Tensor) -> None:
     if len(correct) != len(uncertainty):
         raise InputError(f"correct: expected {len(uncertainty)} values, one per input; got {len(correct)}")
     if ((correct != 0) & (correct != 1)).any():
-        raise InputError(f"correct: expected True or False (1 or 0) per input; got {describe(correct)} with others")
+        raise InputError(f"correct: expected True or False (1 or 0) per input; got others in {describe(correct)}")
 
 
 def error_counts(uncertainty: Tensor, correct: Tensor, validate: bool) -> Tensor:

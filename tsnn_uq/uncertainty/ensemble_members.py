@@ -58,8 +58,8 @@ def members(model: Networks, inputs: Tensor, sampling: Sampling) -> list[Member]
     found = [find_randomness(network, inputs.to(device_of(network, inputs.device)), sampling) for network in networks]
     if alone and not found[0]:
         raise InputError(
-            "model: expected a stochastic layer, such as a Dropout with p > 0; found none, nor anything else that is "
-            "random (make_stochastic puts one in)"
+            "model: expected a stochastic layer, such as a Dropout with p > 0; found none, and nothing "
+            "else in it is random (add one with make_stochastic)"
         )
     if len({bool(one) for one in found}) > 1:
         names = ", ".join(str(i) for i, one in enumerate(found) if not one)
