@@ -44,10 +44,6 @@ SCRIPTS = {
 SLOW = {"README.md-1", "docs/posteriors.md-0", "docs/python.md-0"}
 
 
-def slow_if(slow: bool) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.slow] * slow
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SESSIONS)
 def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
@@ -66,7 +62,7 @@ def test_the_session_of_a_page_gives_what_it_shows(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "example",
-    [pytest.param(example, id=name, marks=slow_if(name in SLOW)) for name, example in SCRIPTS.items()],
+    [pytest.param(example, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, example in SCRIPTS.items()],
 )
 def test_an_example_runs(example, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files

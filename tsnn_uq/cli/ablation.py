@@ -36,8 +36,8 @@ def screen(
 ) -> None:
     """Train with every term at four weights, on 10,000 images of MNIST; then the chosen weights with all seeds.
 
-    Weights are chosen on the validation split. Writes screening.csv into --out. If it is
-    interrupted, the same command resumes it.
+    Weights are chosen on the validation split. Writes screening.csv into --out. If it is interrupted, the
+    same command resumes it.
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
