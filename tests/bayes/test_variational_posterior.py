@@ -23,6 +23,7 @@ STEPS = 6
 KINDS = {
     "ternary": ternary_posterior,
     "ternary-flipout": lambda model: ternary_posterior(model, noise="flipout"),
+    "ternary-weights": lambda model: ternary_posterior(model, noise="weights"),
     "gaussian": gaussian_posterior,
     "dropconnect": lambda model: dropconnect_posterior(model, p=0.3),
 }
@@ -41,6 +42,7 @@ some_pairs = pytest.mark.parametrize(
         *(("ternary", net) for net in NETWORKS),
         *(("gaussian", net) for net in ("dropout", "plif", "plain")),
         *(("ternary-flipout", net) for net in ("dropconnect", "plain")),
+        *(("ternary-weights", net) for net in ("dropout", "slayer")),
         *(("dropconnect", net) for net in ("dropconnect", "slayer")),
     ],
 )
@@ -140,6 +142,29 @@ def test_likelihood_by_outputs_is_that_of_drawn_networks(generator):
         local = nn.functional.cross_entropy(posterior(x.expand(4000, 64)), y.expand(4000))
         drawn = torch.stack([nn.functional.cross_entropy(posterior.sample(generator)(x), y) for _ in range(1000)])
     assert abs(local - drawn.mean()) < 4 * drawn.std() / 1000**0.5 + 0.01
+
+
+def convolution():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+
+
+@pytest.mark.parametrize("model", [lambda: network("dropout", p=0.0, neuron=EAGER), convolution])
+def test_drawn_weights_are_the_same_for_all_inputs_of_a_pass_and_others_for_each_sample(model):
+    """Each pass is a ternary network: the one with the weights that its generators draw, layer by layer."""
+    posterior = ternary_posterior(model(), noise="weights").train()
+    inputs = images()[0]
+    set_generator(posterior, *(torch.Generator().manual_seed(seed) for seed in (1, 2)))
+    with torch.no_grad():
+        passes = posterior(torch.cat([inputs, inputs])).split(len(inputs), -2)
+    for seed, given in zip((1, 2), passes, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = model().eval()
+        for name, family in posterior.weights.items():
+            drawn.get_submodule(name).weight.data = family.rsample(generator).detach()
+        torch.testing.assert_close(given, drawn(inputs))
+    assert not torch.equal(*passes)
 
 
 def test_prediction_is_that_of_the_draws(generator):

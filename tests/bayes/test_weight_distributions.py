@@ -93,6 +93,42 @@ def test_draws_have_the_moments(weight, generator, family):
     torch.testing.assert_close(drawn.var(0), variance, rtol=0.25, atol=1e-9)
 
 
+@pytest.mark.parametrize("relaxation", [0.3, 1.0])
+def test_straight_through_draws_are_those_of_torch(weight, generator, relaxation):
+    """Values and gradients, also of the scale; many draws have the moments."""
+    family = perturbed(TernaryWeights(weight, relaxation=relaxation), generator)
+    drawn = family.rsample(torch.Generator().manual_seed(5))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        logs = torch.stack(family.log_probabilities())
+        shares = nn.functional.gumbel_softmax(logs, relaxation, hard=True, dim=0)
+    expected = family.scale * (shares[2] - shares[0])
+    torch.testing.assert_close(drawn, expected)
+    assert set((drawn / family.scale).unique().tolist()) <= {-1.0, 0.0, 1.0}
+    slope = torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    gradients = [torch.autograd.grad((slope * value).sum(), [*family.parameters()]) for value in (drawn, expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    draws = torch.stack([family.rsample(generator) for _ in range(4000)]).detach()
+    means, variances = (moment.detach() for moment in family.moments())
+    torch.testing.assert_close(draws.mean(0), means, atol=0.1 * family.scale.item(), rtol=0)
+    torch.testing.assert_close(draws.var(0), variances, atol=0.1 * family.scale.item() ** 2, rtol=0)
+
+
+@pytest.mark.parametrize("family", [GaussianWeights, DroppedWeights])
+def test_draws_have_a_gradient_by_reparameterization(weight, family):
+    """The change of the same draw with the parameters."""
+    made = family(weight)
+
+    def drawn(*parameters):
+        return torch.func.functional_call(made, dict(zip(names, parameters, strict=True)), (), strict=True)
+
+    names = [name for name, _ in made.named_parameters()]
+    made.forward = lambda: made.rsample(torch.Generator().manual_seed(1))
+    assert torch.autograd.gradcheck(drawn, [p.detach().requires_grad_() for p in made.parameters()])
+    assert torch.equal(made.rsample(torch.Generator().manual_seed(1)), made.draw(torch.Generator().manual_seed(1)))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_means_begin_at_the_weights(weight, family):
     mean, _ = family(weight.clamp(-1, 1)).moments()
@@ -128,6 +164,7 @@ def test_initial_probabilities_are_those_of_shayer():
         (lambda w: TernaryWeights(w, prior=(0.5, 0.0, 0.5)), "prior: expected"),
         (lambda w: TernaryWeights(w, certainty=1.0), "certainty: expected a probability above 0.5 and below 1"),
         (lambda w: TernaryWeights(torch.zeros_like(w)), "weight: expected weights that are not all the same"),
+        (lambda w: TernaryWeights(w, relaxation=0.0), "relaxation: expected a positive number"),
         (lambda w: GaussianWeights(w, prior_std=0.0), "prior_std: expected a positive number"),
         (lambda w: DroppedWeights(w, p=1.0), "p: expected 0 <= value < 1"),
         (lambda w: DroppedWeights(w, p=0.0), "p: expected a positive number"),

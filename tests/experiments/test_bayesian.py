@@ -7,7 +7,7 @@ import torch
 
 from tests.helpers.experiments import tiny
 from tests.helpers.training import same
-from tsnn_uq import data
+from tsnn_uq import __version__, data
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, load_network, run
 from tsnn_uq.experiments.bayesian import (
@@ -18,6 +18,7 @@ from tsnn_uq.experiments.bayesian import (
     without_masks,
 )
 from tsnn_uq.experiments.evaluation import predict_each
+from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization.rules import ternary_parts
 
 QUICK = {"epochs": 1, "samples": 3}
@@ -46,6 +47,22 @@ def test_what_is_measured_is_what_the_kept_draws_predict(runs, tmp_path, kind):
     assert values["accuracy"] == pytest.approx((probs.mean(0).argmax(-1) == test.labels).double().mean().item())
     assert len(networks) == 3
     assert not same(networks[0], networks[1])
+
+
+def test_a_posterior_of_an_older_version_is_read_if_it_is_finished(runs, tmp_path):
+    """Its settings had neither a version nor the noise."""
+    values = infer(runs, tmp_path, "laplace")
+    path = tmp_path / "settings.json"
+    settings = read_json(path)
+    assert settings.pop("version") == __version__
+    assert settings.pop("noise") == "auto"
+    write_json(path, settings)
+    assert infer(runs, tmp_path, "laplace") == values
+    with pytest.raises(InputError, match="made with noise = 'weights'"):
+        infer(runs, tmp_path, "laplace", noise="weights")
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(InputError, match=f"version {__version__} began; got an older one"):
+        infer(runs, tmp_path, "laplace")
 
 
 def test_ternary_draws_are_ternary_and_their_zeros_are_counted(runs, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.helpers.experiments import FILES, contents, tiny, without_time
-from tsnn_uq import data, training
+from tsnn_uq import __version__, data, training
 from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import (
     Context,
@@ -186,6 +186,27 @@ def test_a_checkpoint_does_not_pass_for_one_of_a_configuration_put_beside_it(tmp
     tiny(threshold=2.0).save(tmp_path / tiny().name / "config.toml")
     with pytest.raises(InputError, match="expected a checkpoint of the same"):
         run(tiny(threshold=2.0), tmp_path)
+
+
+@pytest.mark.parametrize("version", ["", '"0.1.9"'])
+def test_what_another_version_began_is_not_resumed_and_what_it_finished_is_kept(tmp_path, version):
+    """Its row has the version that did it; a finished run is read as it is."""
+    folder = tmp_path / tiny().name
+    row = run(tiny(), tmp_path)
+    assert row["version"] == __version__
+    path = folder / "config.toml"
+    given = path.read_text(encoding="utf-8")
+    assert given.startswith(f'version = "{__version__}"\n')
+    rest = given.split("\n", 1)[1]
+    path.write_text(f"version = {version}\n{rest}" if version else rest, encoding="utf-8")
+    before = contents(folder)
+    assert run(tiny(), tmp_path) == row
+    (folder / "result.json").unlink()
+    with pytest.raises(InputError, match=f"version {__version__} began; got {version[1:-1] or 'an older one'}"):
+        run(tiny(), tmp_path)
+    assert contents(folder) == {name: content for name, content in before.items() if name != "result.json"}
+    path.write_text(given, encoding="utf-8")
+    assert run(tiny(), tmp_path) == row
 
 
 def test_a_folder_claimed_but_not_begun_is_free(tmp_path):

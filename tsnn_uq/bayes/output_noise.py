@@ -15,6 +15,10 @@ per time step, and these outputs are correlated. There are two methods:
   inputs, y_n = r_n * D (s_n * x_n). The moments of each input's outputs over time are exact for any T, at twice the
   cost of a layer; different inputs are uncorrelated, but not independent.
 
+The third way is not to draw outputs: ``"weights"`` computes them with one draw of the weights for all inputs of a batch
+(`tsnn_uq.bayes.weight_distributions.WeightFamily.rsample`), without the normal approximation. The outputs of different
+inputs are then dependent, and the gradient is noisier.
+
 In a convolution ``"exact"`` draws independent noise for each position of an image, an approximation that Kingma et al.
 and Shayer et al. also make; ``"flipout"`` does not.
 """
@@ -28,7 +32,7 @@ from torch import Tensor
 
 __all__ = ["MOST_STEPS", "NOISES", "correlate", "exact_noise", "flipout_noise"]
 
-NOISES = ("auto", "exact", "flipout")
+NOISES = ("auto", "exact", "flipout", "weights")
 MOST_STEPS = 8
 """Number of steps up to which ``"auto"`` uses ``"exact"``."""
 JITTER = 1e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,13 +23,14 @@ __all__ = ["VariationalLayer"]
 class VariationalLayer(StochasticLayer):
     """Replaces a fully connected layer or a convolution by one whose weights have a distribution.
 
-    In training mode its outputs are drawn by local reparameterization (`tsnn_uq.bayes.output_noise`). In evaluation
-    mode it uses the mean of the weights. Inputs are [N, ...] or [T, N, ...].
+    In training mode its outputs are drawn by local reparameterization (`tsnn_uq.bayes.output_noise`), or computed with
+    drawn weights. In evaluation mode it uses the mean of the weights. Inputs are [N, ...] or [T, N, ...].
 
     Args:
         layer: the layer; a copy without its weights is kept, and its dropconnect is removed.
         weights: the distribution of its weights.
-        noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
+        noise: ``"exact"``, ``"flipout"``, ``"auto"`` (the former up to 8 time steps), or ``"weights"``: one draw of
+            the weights for all inputs of a batch.
 
     Attributes:
         expected: the number of inputs of the network in this pass; None after the layer was called.
@@ -55,22 +57,19 @@ class VariationalLayer(StochasticLayer):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Weighted sums of `inputs`."""
-        mean, variance = self.weights.moments()
         if not self.active:
-            return functional_call(self.layer, {"weight": mean}, (inputs,))
+            return functional_call(self.layer, {"weight": self.weights.moments()[0]}, (inputs,))
         if inputs.dtype == torch.uint8:
-            inputs = unpack_spikes(inputs, self.units, mean.dtype)
+            inputs = unpack_spikes(inputs, self.units, next(self.weights.parameters()).dtype)
         timed = inputs.dim() > self.dims
         self._check(inputs, timed)
         if timed and is_constant(inputs):
-            return repeat_over_time(
-                self._random(single_step(inputs).unsqueeze(0), mean, variance, timed)[0], len(inputs)
-            )
+            return repeat_over_time(self._random(single_step(inputs).unsqueeze(0), timed)[0], len(inputs))
         if timed:
-            return self._random(inputs, mean, variance, timed)
-        return self._random(inputs.unsqueeze(0), mean, variance, timed)[0]
+            return self._random(inputs, timed)
+        return self._random(inputs.unsqueeze(0), timed)[0]
 
-    def _random(self, inputs: Tensor, mean: Tensor, variance: Tensor, timed: bool) -> Tensor:
+    def _random(self, inputs: Tensor, timed: bool) -> Tensor:
         """Random outputs [T, N, ...] of inputs [T, N, ...]; each generator is the source of noise for its group."""
 
         def sums(values: Tensor, weight: Tensor, *, bias: bool = False) -> Tensor:
@@ -81,11 +80,15 @@ class VariationalLayer(StochasticLayer):
                 return functional_call(self.layer, parameters, (values,))
             return functional_call(self.layer, parameters, (values.flatten(0, 1),)).unflatten(0, values.shape[:2])
 
+        parts = zip(inputs.split(self.group_size(inputs.shape[1]), 1), self.generators, strict=True)
+        if self.noise == "weights":
+            return _joined([sums(part, self.weights.rsample(generator), bias=True) for part, generator in parts])
+        mean, variance = self.weights.moments()
         exact = self.noise == "exact" or (self.noise == "auto" and len(inputs) <= MOST_STEPS)
         draw = exact_noise if exact else flipout_noise
-        parts = zip(inputs.split(self.group_size(inputs.shape[1]), 1), self.generators, strict=True)
-        noise = [draw(sums, part, variance, generator) for part, generator in parts]
-        return sums(inputs, mean, bias=True) + (noise[0] if len(noise) == 1 else torch.cat(noise, 1))
+        return sums(inputs, mean, bias=True) + _joined(
+            [draw(sums, part, variance, generator) for part, generator in parts]
+        )
 
     def _check(self, inputs: Tensor, timed: bool) -> None:
         """Raise if the weights would not be constant over the steps of an input."""
@@ -108,3 +111,8 @@ class VariationalLayer(StochasticLayer):
     def extra_repr(self) -> str:
         """Parameters, for ``print(network)``."""
         return f"noise={self.noise}"
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Join groups of inputs [T, N, ...]."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)

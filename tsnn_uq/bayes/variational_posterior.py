@@ -33,7 +33,8 @@ class VariationalPosterior(nn.Module, Posterior):
         network: the initial network, which is copied.
         family: ``"ternary"``, ``"gaussian"`` or ``"dropconnect"``, see `tsnn_uq.bayes.weight_distributions`.
         layers: names of the layers whose weights are random, each with the family's options.
-        noise: ``"exact"``, ``"flipout"``, or ``"auto"``: the former up to 8 time steps.
+        noise: ``"exact"``, ``"flipout"``, ``"auto"`` (the former up to 8 time steps) or ``"weights"``, see
+            `tsnn_uq.bayes.output_noise`.
 
     Attributes:
         batch_dim: the batch axis of the network's inputs; `infer` sets it.
@@ -106,6 +107,7 @@ def ternary_posterior(
     prior: Sequence[float] = (0.25, 0.5, 0.25),
     certainty: float = 0.99,
     spread: float = 2.0,
+    relaxation: float = 1.0,
     noise: str = "auto",
 ) -> VariationalPosterior:
     """Ternary weights: each is -1, 0 or 1 with its own probabilities, times a scale per layer.
@@ -119,7 +121,8 @@ def ternary_posterior(
         prior: prior probabilities of -1, 0 and 1; the more likely 0, the sparser the draws.
         certainty: largest initial probability, see `tsnn_uq.bayes.weight_distributions.TernaryWeights`.
         spread: initial scale, in standard deviations of a layer's weights.
-        noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
+        relaxation: temperature of the Gumbel-softmax, for ``noise="weights"``.
+        noise: how outputs or weights are drawn in training, see `tsnn_uq.bayes.output_noise`.
 
     Raises:
         InputError: no layer matches, or an option is out of range.
@@ -130,7 +133,7 @@ def ternary_posterior(
         >>> type(network).__name__, network.weight.unique().numel() <= 3
         ('Linear', True)
     """
-    options = {"prior": prior, "certainty": certainty, "spread": spread}
+    options = {"prior": prior, "certainty": certainty, "spread": spread, "relaxation": relaxation}
     return _posterior(network, "ternary", layers, options, noise)
 
 
@@ -149,7 +152,7 @@ def gaussian_posterior(
         layers: as in `ternary_posterior`.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
         initial_std: initial standard deviation, in standard deviations of a layer's weights.
-        noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
+        noise: how outputs or weights are drawn in training, see `tsnn_uq.bayes.output_noise`.
     """
     options = {"prior_std": prior_std, "initial_std": initial_std}
     return _posterior(network, "gaussian", layers, options, noise)
@@ -173,7 +176,7 @@ def dropconnect_posterior(
         layers: as in `ternary_posterior`.
         p: probability with which a weight is dropped; None for that of each dropconnect layer.
         prior_std: standard deviation of the zero-mean prior; None for 1 / sqrt(fan-in).
-        noise: how outputs are drawn in training, see `tsnn_uq.bayes.output_noise`.
+        noise: how outputs or weights are drawn in training, see `tsnn_uq.bayes.output_noise`.
 
     Raises:
         InputError: no layer matches, an option is out of range, or `p` is None and a layer has no dropconnect.

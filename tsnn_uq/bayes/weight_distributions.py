@@ -1,7 +1,8 @@
 """Factorized distributions of a layer's weights: learned parameters, moments and draws.
 
-Training needs only the moments (`tsnn_uq.bayes.output_noise`); the draws are deployed. Each family also returns its
-distribution and its prior as Pyro distributions, from which Pyro computes the divergence.
+Training by local reparameterization needs only the moments (`tsnn_uq.bayes.output_noise`), training by drawn weights
+only `WeightFamily.rsample`; the draws are deployed. Each family also returns its distribution and its prior as Pyro
+distributions, from which Pyro computes the divergence.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class WeightFamily(nn.Module):
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw all weights; carries no gradient."""
 
+    @abstractmethod
+    def rsample(self, generator: torch.Generator) -> Tensor:
+        """Draw all weights by reparameterization, with a gradient to the learned parameters."""
+
     def mode(self) -> Tensor:
         """The most likely weights; carries no gradient."""
         return self.moments()[0].detach()
@@ -70,6 +75,8 @@ class TernaryWeights(WeightFamily):
         prior: prior probabilities of -1, 0 and 1; the more likely 0, the sparser the draws.
         certainty: q, the largest initial probability.
         spread: initial scale, in standard deviations of the layer's weights.
+        relaxation: temperature of the Gumbel-softmax in `rsample`; the lower, the less biased and the noisier is its
+            gradient.
     """
 
     def __init__(
@@ -78,6 +85,7 @@ class TernaryWeights(WeightFamily):
         prior: Sequence[float] = (0.25, 0.5, 0.25),
         certainty: float = 0.99,
         spread: float = 2.0,
+        relaxation: float = 1.0,
     ) -> None:
         super().__init__()
         if len(prior) != 3 or min(prior) <= 0 or not math.isclose(sum(prior), 1, abs_tol=1e-6):
@@ -85,7 +93,8 @@ class TernaryWeights(WeightFamily):
         if not 0.5 < certainty < 1:
             raise InputError(f"certainty: expected a probability above 0.5 and below 1; got {describe(certainty)}")
         check_positive("spread", spread)
-        self.options = {"prior": list(prior), "certainty": certainty, "spread": spread}
+        check_positive("relaxation", relaxation)
+        self.options = {"prior": list(prior), "certainty": certainty, "spread": spread, "relaxation": relaxation}
         parts = ternary_parts(weight)
         scale = spread * weight.detach().std(correction=0)
         if parts is not None and parts[1].numel() == 1 and parts[0].any():
@@ -122,6 +131,20 @@ class TernaryWeights(WeightFamily):
         minus, zero, _ = (log.exp() for log in self.log_probabilities())
         level = torch.empty_like(minus).uniform_(generator=generator)
         return self.scale * ((level >= minus + zero).to(level.dtype) - (level < minus).to(level.dtype))
+
+    def rsample(self, generator: torch.Generator) -> Tensor:
+        """Draw all weights with the straight-through Gumbel-softmax (Jang, Gu and Poole, 2017).
+
+        Values are exactly -1, 0 or 1 times s. Gradients are those of the relaxed draw with codes -1, 0 and 1 in
+        proportions softmax((log p + g) / relaxation), with Gumbel noise g.
+        """
+        logs = torch.stack(self.log_probabilities())
+        exponential = torch.empty_like(logs).exponential_(generator=generator)
+        logs = logs - exponential.clamp_(min=torch.finfo(logs.dtype).tiny).log_()  # plus Gumbel noise
+        shares = (logs / self.options["relaxation"]).softmax(0)
+        relaxed = shares[2] - shares[0]
+        codes = logs.detach().argmax(0) - 1
+        return self.scale * (codes + (relaxed - relaxed.detach()))  # exactly the codes
 
     @torch.no_grad()
     def mode(self) -> Tensor:
@@ -170,6 +193,10 @@ class GaussianWeights(WeightFamily):
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw all weights: the means plus noise."""
+        return self.rsample(generator)
+
+    def rsample(self, generator: torch.Generator) -> Tensor:
+        """Draw all weights: the means plus noise, as in Bayes by backprop."""
         return self.mean + self.log_std.exp() * torch.empty_like(self.mean).normal_(generator=generator)
 
     def guide(self) -> Any:
@@ -211,6 +238,10 @@ class DroppedWeights(WeightFamily):
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> Tensor:
+        """Draw all weights: some are dropped, the others scaled by 1 / (1 - p)."""
+        return self.rsample(generator)
+
+    def rsample(self, generator: torch.Generator) -> Tensor:
         """Draw all weights: some are dropped, the others scaled by 1 / (1 - p)."""
         p = self.options["p"]
         kept = torch.empty_like(self.mean).uniform_(generator=generator).ge_(p)

@@ -30,6 +30,10 @@ def posterior(
     ] = 0.01,
     epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = 5,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate; 0 chooses one for the kind.")] = 0.0,
+    noise: Annotated[
+        str,
+        typer.Option(help="What is drawn in training: outputs (exact or flipout, auto chooses by steps), or weights."),
+    ] = "auto",
     samples: Annotated[int, typer.Option(help="Networks drawn.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the inference and of the draws.")] = 0,
     network: Network = "",
@@ -49,7 +53,7 @@ def posterior(
 
     follow_names("network", network)
     follow_names("data", data)
-    settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed, device)
+    settings = PosteriorSettings(kind, temperature, epochs, learning_rate, samples, seed, device, noise)
     require_writable(out)
     with RunBars(console, runs=1) as bars:
         values = posterior_of_run(run, settings, out, Context(data_dir, 1, checkpoint_seconds, bars))

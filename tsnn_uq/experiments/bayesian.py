@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from tsnn_uq import bayes, data, training
+from tsnn_uq import __version__, bayes, data, training
+from tsnn_uq.bayes.output_noise import NOISES
 from tsnn_uq.checks import InputError, check_choice, check_positive
 from tsnn_uq.devices import check_device, find_device, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Context, Progress, Settings
-from tsnn_uq.experiments.storage import load_network, require_same
+from tsnn_uq.experiments.storage import load_network, read_version, require_same, require_same_version
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.results.measure_predictions import evaluate
@@ -53,9 +54,10 @@ class PosteriorSettings:
         samples: number of draws S.
         seed: seed of the inference and of the draws.
         device: device of the networks; empty for that of the run.
+        noise: how a variational posterior is trained, see `tsnn_uq.bayes.output_noise`.
 
     Raises:
-        InputError: an unknown kind, or a value that is not positive.
+        InputError: an unknown kind or noise, or a value that is not positive.
     """
 
     kind: str = "ternary"
@@ -65,9 +67,11 @@ class PosteriorSettings:
     samples: int = 32
     seed: int = 0
     device: str = ""
+    noise: str = "auto"
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
+        check_choice("noise", self.noise, NOISES)
         if self.device:
             object.__setattr__(self, "device", check_device(self.device))
         if self.learning_rate == 0:
@@ -111,10 +115,14 @@ def posterior_of_run(
     settings = replace(settings, device=settings.device or config.device)
     find_device(settings.device)
     wanted = {"run": str(run.resolve()), **asdict(settings)}
-    if (out / "settings.json").exists():
-        require_same(out, wanted, read_json(out / "settings.json"))
+    path = out / "settings.json"
+    if path.exists():
+        found = {"noise": "auto", **read_json(path)}  # files of older versions have neither noise nor version
+        require_same(out, wanted, {name: value for name, value in found.items() if name != "version"})
+        if not (out / "result.json").exists():
+            require_same_version(out, read_version(path))
     if not (out / "result.json").exists():
-        write_json(out / "settings.json", wanted)
+        write_json(path, {"version": __version__, **wanted})
         splits = load_splits(config, context.data_dir)
         with use_threads(config.threads):
             if not (out / "draws.safetensors").exists():
@@ -153,7 +161,7 @@ def draw_networks(
         posterior = bayes.LastLayerLaplace(without_masks(network), train)
     else:
         make = bayes.ternary_posterior if settings.kind == "ternary" else bayes.gaussian_posterior
-        variational = make(without_masks(network))
+        variational = make(without_masks(network), noise=settings.noise)
         plain = training.FitSettings(weight_decay=0.0, **fit)  # type: ignore[arg-type]
         bayes.infer(variational, train, temperature=settings.temperature, settings=plain, **common)
         bayes.save_posterior(out / "posterior.safetensors", variational)

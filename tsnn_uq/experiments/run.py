@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from tsnn_uq import data, training
+from tsnn_uq import __version__, data, training
 from tsnn_uq.checks import InputError, check_choice, last_line
 from tsnn_uq.components import KINDS
 from tsnn_uq.cost import LayerCount, cost, count_layers
@@ -346,6 +346,7 @@ def _row(
         "samples": settings.samples,
         "mask": getattr(settings.network, "mask", "own"),
         "regularizer": settings.regularizer.name,
+        "version": __version__,
         **after_temperature(predictions["validation"], *predictions["test"], settings.bins),
     }
     parts = (splits.train, splits.validation, splits.test)

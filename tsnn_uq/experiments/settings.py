@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tsnn_uq import training
+from tsnn_uq import __version__, training
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.components.option_models import Checked, Options, Unknown, explain
 from tsnn_uq.components.registry import KINDS, Component, find, is_known, names_in
@@ -282,8 +282,8 @@ class Settings(Checked):
         return flat(self.model_dump())
 
     def save(self, path: str | Path) -> None:
-        """Write as TOML, atomically."""
-        write_toml(path, self.model_dump(exclude_none=True))
+        """Write as TOML, atomically, below the version of this package."""
+        write_toml(path, {"version": __version__, **self.model_dump(exclude_none=True)})
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -318,8 +318,8 @@ def flat(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_flat(path: str | Path) -> dict[str, Any]:
-    """Read the settings in a TOML file by dotted names."""
-    return flat(read_toml(path))
+    """Read the settings in a TOML file by dotted names, without the version that wrote them."""
+    return {name: value for name, value in flat(read_toml(path)).items() if name != "version"}
 
 
 def read_run(path: str | Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tsnn_uq import __version__
 from tsnn_uq.batches import device_of
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.devices import find_device
@@ -44,8 +45,10 @@ __all__ = [
     "read_config",
     "read_predictions",
     "read_row",
+    "read_version",
     "require_same",
     "require_same_run",
+    "require_same_version",
     "seed_network",
     "stage_done",
     "write_predictions",
@@ -108,6 +111,22 @@ def require_same(folder: Path, wanted: Mapping[str, Any], found: Mapping[str, An
         raise InputError(f"{folder}: expected a folder made with {ours}; got one with {theirs}; choose another folder")
 
 
+def read_version(path: Path) -> str:
+    """Read the version of this package that wrote a file of settings; empty before 0.2.0, or if it is unreadable."""
+    with suppress(InputError):
+        return str((read_toml(path) if path.suffix == ".toml" else read_json(path)).get("version", ""))
+    return ""
+
+
+def require_same_version(folder: Path, found: str) -> None:
+    """Raise if another version of this package began what is unfinished in a folder: results would be of neither."""
+    if found != __version__:
+        remedy = "finish it with that version, or delete the folder to start again"
+        raise InputError(
+            f"{folder}: expected to resume what version {__version__} began; got {found or 'an older one'}; {remedy}"
+        )
+
+
 def is_begun(folder: Path) -> bool:
     """Whether a run's folder has a checkpoint or later files."""
     return any((folder / name).exists() for name in (CHECKPOINT, WEIGHTS, RESULT))
@@ -156,11 +175,13 @@ def stage_done(path: Path, config: Mapping[str, Any]) -> bool:
 
 
 def require_same_run(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise if a folder has results of a run with other settings."""
+    """Raise if a folder has results of a run with other settings, or an unfinished run of another version."""
     if not is_begun(folder):
         return
     with suppress(_Unreadable):  # it will be overwritten
         require_same(folder, config, read_config(folder))
+        if not is_finished(folder, config):
+            require_same_version(folder, read_version(folder / "config.toml"))
     for name in STAGES:
         stage_done(folder / name, config)
 
