@@ -153,6 +153,10 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     code, text, _ = call("ablation", "screening", "--methods", "direct", "--seeds", 3, *out)
     assert code == 0  # 2 x 3 without a term, 18 terms at four weights, then two more seeds of one weight each
     assert text.startswith(f"{6 + 18 * 4 + 18 * 2} runs to train, about ")
+    words = ("--data", "digits", "--network", "dropconnect", "--terms", "consistency,variance:1,variance:3")
+    code, text, _ = call("ablation", "screening", *words, "--methods", "direct", "--seeds", 1, *out)
+    assert text.startswith(f"{2 + 4 + 2} runs to train, about ")
+    assert re.search(r"digits +dropconnect +all +direct +variance:3 +1", text)
     code, text, _ = call("ablation", "finals", "--terms", "variance:5", "--families", "dropout", *out)
     assert text.startswith("terms: variance:5\n12 runs to train, about ")
     code, text, _ = call("ablation", "posteriors", *out)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.ablation import best_terms, chosen_weights, finalists
+from tsnn_uq.experiments.ablation import best_terms, chosen_weights, finalists, read_stage
 
 
 def row(text, accuracy, variance, *, aurc=0.002, seed=0, method="direct", calibration="temperature", **more):
@@ -123,3 +123,12 @@ def test_terms_and_a_screening_are_either_or(tmp_path):
     for name in ("missing.csv", "other.csv"):
         with pytest.raises(InputError, match="expected a table that tsnn-uq ablation"):
             finalists([], tmp_path / name)
+
+
+def test_older_tables_are_of_mnist(tmp_path):
+    for name, rows in {"older": [BASE], "newer": [BASE | {"dataset": "cifar10"}]}.items():
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    assert [read_stage(tmp_path / f"{name}.csv")["dataset"].item() for name in ("older", "newer")] == [
+        "mnist",
+        "cifar10",
+    ]

@@ -9,14 +9,24 @@ import pandas as pd
 import pytest
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments import Context
-from tsnn_uq.experiments.ablation import CANDIDATES, Stage, finals, screening, stages
-from tsnn_uq.experiments.ablation.measured_runs import is_measured, measure_run
+from tsnn_uq.data import load_test
+from tsnn_uq.experiments import Context, make_settings
+from tsnn_uq.experiments.ablation import (
+    CANDIDATES,
+    FINALS,
+    SCREENING,
+    Stage,
+    chosen_terms,
+    finals,
+    screening,
+    stages,
+    suited,
+)
+from tsnn_uq.experiments.ablation.measured_runs import foreign_set, is_measured, measure_run
 from tsnn_uq.training import REGULARIZERS
 from tsnn_uq.training.regularizers import regularizer_terms
 
 QUICK = {
-    "data": "digits",
     "hidden": (8,),
     "steps": 2,
     "epochs": 1,
@@ -30,7 +40,7 @@ TERMS = {"variance": ("variance:1", "variance:5"), "quantization-gap": ("quantiz
 
 
 def quick(out, seeds=1, **settings):
-    return Stage(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"})
+    return Stage(out, seeds, QUICK | settings, TERMS, {"rotated": "digits:rotate=90"}, "digits")
 
 
 def without_time(rows):
@@ -41,6 +51,55 @@ def test_every_term_of_uncertainty_is_a_candidate_at_four_weights():
     terms = {name for texts in CANDIDATES.values() for text in texts for name in regularizer_terms(text)}
     assert terms == set(REGULARIZERS) - {"none", "rate"}
     assert {len(set(texts)) for texts in CANDIDATES.values()} == {4}
+
+
+def test_by_default_the_data_are_mnist(tmp_path):
+    stage = Stage(tmp_path, settings=suited(SCREENING, "mnist"))
+    wanted = {"data": "mnist", "network": "dropout", "method": "direct", "regularizer": "variance:5", "seed": 1}
+    wanted |= {"train_limit": 10_000, "epochs": 12, "samples": 16}
+    assert stage.run(stage.network, "direct", "variance:5", 1) == make_settings(wanted)
+    assert stage.families == ("dropout", "dropconnect")
+    others = {"fashion": "fashion-mnist", "rotated": "mnist:rotate=90", "noise": "noise", "emnist": "emnist-letters"}
+    assert dict(stage.foreign) == others
+
+
+def test_each_data_set_has_its_own_network_and_number_of_epochs(tmp_path):
+    stage = Stage(tmp_path, settings=suited(FINALS, "cifar10"), data="cifar10")
+    found = stage.run(stage.network, "direct")
+    assert found == make_settings({"data": "cifar10", "network": "vgg", "method": "direct"})
+    assert found.epochs == 20
+    assert suited(FINALS, "fashion-mnist") == FINALS
+    assert "fashion-mnist" not in Stage(tmp_path, data="fashion-mnist").foreign.values()
+    with pytest.raises(InputError, match="data: expected"):
+        Stage(tmp_path, data="nmnist")
+
+
+def test_foreign_inputs_have_the_shape_of_the_networks():
+    assert foreign_set("noise", (3, 32, 32), None).shape == (3, 32, 32)
+    assert foreign_set("noise", (1, 28, 28), None).images.equal(load_test("noise").subset(2000).images)
+
+
+def test_terms_are_chosen_by_name_or_with_weights():
+    assert chosen_terms([]) == CANDIDATES
+    assert chosen_terms(["information", "consistency:1+information:2", "consistency:1+information:5", "default"]) == {
+        "information": CANDIDATES["information"],
+        "consistency+information": ("consistency:1+information:2", "consistency:1+information:5", "default"),
+    }
+    with pytest.raises(InputError, match="terms: expected a weight, such as rate:1"):
+        chosen_terms(["rate"])
+    with pytest.raises(InputError, match="regularizer: expected"):
+        chosen_terms(["varianz:1"])
+
+
+def test_a_folder_with_other_runs_is_refused(tmp_path):
+    def measure(stage):
+        stages.do_and_measure(stage, [stage.run("dropout", "direct")], Context())
+
+    measure(quick(tmp_path))
+    with pytest.raises(InputError, match=r"expected a folder made with epochs = 2.*choose another folder"):
+        measure(quick(tmp_path, epochs=2))
+    with pytest.raises(InputError, match="expected a folder made with data = 'mnist'"):
+        measure(replace(quick(tmp_path), data="mnist"))
 
 
 def test_screening_goes_on_where_it_was(tmp_path):

@@ -1,8 +1,20 @@
 """Ablation of uncertainty terms in the loss: each term at several weights, evaluated on test data and foreign data."""
 
-from tsnn_uq.experiments.ablation.candidates import CANDIDATES, FINALS, SCREENING, Stage
+from tsnn_uq.experiments.ablation.candidates import (
+    CANDIDATES,
+    FINALS,
+    SCREENING,
+    Stage,
+    chosen_terms,
+    suited,
+)
 from tsnn_uq.experiments.ablation.measured_runs import measure_run
-from tsnn_uq.experiments.ablation.posteriors import count_posteriors, posteriors, posteriors_runs
+from tsnn_uq.experiments.ablation.posteriors import (
+    count_posteriors,
+    posteriors,
+    posteriors_folder,
+    posteriors_runs,
+)
 from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
 from tsnn_uq.experiments.ablation.stages import finals, finals_runs, screening, screening_runs
 from tsnn_uq.results.measure_predictions import measure_predictions
@@ -13,6 +25,7 @@ __all__ = [
     "SCREENING",
     "Stage",
     "best_terms",
+    "chosen_terms",
     "chosen_weights",
     "count_posteriors",
     "finalists",
@@ -21,8 +34,10 @@ __all__ = [
     "measure_predictions",
     "measure_run",
     "posteriors",
+    "posteriors_folder",
     "posteriors_runs",
     "read_stage",
     "screening",
     "screening_runs",
+    "suited",
 ]

@@ -60,10 +60,11 @@ def predict_run(
     """Predict foreign inputs, and read the stored predictions of the test set and the validation part."""
     by_engine = config.method.name != "float"  # the engine is fast on the CPU
     network, _, size = load_run(folder, "cpu" if by_engine else config.device)
-    model = Engine(network, size["shape"]) if by_engine else network
+    shape = tuple(size["shape"])
+    model = Engine(network, shape) if by_engine else network
     with use_threads(config.threads):
         outside = {
-            name: Part(predict(model, foreign_set(of, data_dir), samples=config.samples, seed=config.seed))
+            name: Part(predict(model, foreign_set(of, shape, data_dir), samples=config.samples, seed=config.seed))
             for name, of in foreign.items()
         }
     test, validation = Part(*read_predictions(folder)), Part(*read_predictions(folder, "validation"))
@@ -71,7 +72,7 @@ def predict_run(
 
 
 @cache
-def foreign_set(name: str, data_dir: str | Path | None) -> data.Dataset:
-    """The inputs of a foreign set, cached since a process measures many runs."""
-    dataset = data.load_test(name, data_dir)
+def foreign_set(name: str, shape: tuple[int, ...], data_dir: str | Path | None) -> data.Dataset:
+    """The inputs of a foreign set in the shape of a network's, cached since a process measures many runs."""
+    dataset = data.load_test(name, data_dir, shape=shape)
     return dataset.subset(min(FOREIGN_INPUTS, len(dataset)))

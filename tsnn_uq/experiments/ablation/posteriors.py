@@ -32,11 +32,10 @@ from tsnn_uq.results.predictions import Part, Predictions
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["TEMPERATURES", "count_posteriors", "posteriors", "posteriors_runs"]
+__all__ = ["TEMPERATURES", "count_posteriors", "posteriors", "posteriors_folder", "posteriors_runs"]
 
 TEMPERATURES = (0.003, 0.01, 0.03, 0.1, 1.0)
 MEMBERS = 5
-FAMILY = "dropout"
 
 
 def posteriors(
@@ -54,7 +53,7 @@ def posteriors(
 
     Args:
         stage: the finals, whose float and direct runs are read, or trained if they are missing; ``posteriors.csv`` is
-            written to its folder.
+            written to its folder, or for another network than the first of its `families` ``posteriors-NETWORK.csv``.
         temperatures: the temperatures to choose from.
         members: number of members of an ensemble, and of seeds to train.
         settings: settings of all posteriors, see `PosteriorSettings`.
@@ -89,7 +88,7 @@ def posteriors(
     for networks in (sources, ternary):
         rows += _ensemble(stage, networks[:members], context)
     table = pd.DataFrame(rows)
-    write_text(stage.out / "posteriors.csv", csv_text(table))
+    write_text(posteriors_folder(stage).with_suffix(".csv"), csv_text(table))
     return table
 
 
@@ -106,12 +105,17 @@ def count_posteriors(stage: Stage) -> int:
 def _networks(stage: Stage, members: int) -> list[list[Settings]]:
     """Settings of the float runs and of the ternary runs."""
     seeds = range(max(members, stage.seeds))
-    return [[stage.run(FAMILY, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
+    return [[stage.run(stage.network, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
+
+
+def posteriors_folder(stage: Stage) -> Path:
+    """The folder of the posteriors of the stage's network; the table with their rows is beside it."""
+    return stage.out / ("posteriors" if stage.network == stage.families[0] else f"posteriors-{stage.network}")
 
 
 def _place(stage: Stage, wanted: PosteriorSettings) -> Path:
     heat = f"-{wanted.temperature:g}" if wanted.kind == "ternary" else ""
-    return stage.out / "posteriors" / f"{wanted.kind}{heat}-{wanted.seed}"
+    return posteriors_folder(stage) / f"{wanted.kind}{heat}-{wanted.seed}"
 
 
 def _infer(stage: Stage, config: Settings, wanted: PosteriorSettings, context: Context) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _ensemble(stage: Stage, members: Sequence[Settings], context: Context) -> li
     def networks() -> list[nn.Module]:
         return [without_masks(load_network(stage.place(config), config.device)) for config in members]
 
-    place = stage.out / "posteriors" / f"ensemble-{method}"
+    place = posteriors_folder(stage) / f"ensemble-{method}"
     return _rows(stage, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
 
 
@@ -158,10 +162,10 @@ def _rows(
                 Part(predict_each(drawn, splits.test), splits.test.labels),
                 Part(predict_each(drawn, splits.validation), splits.validation.labels),
                 {
-                    name: Part(predict_each(drawn, foreign_set(of, context.data_dir)))
+                    name: Part(predict_each(drawn, foreign_set(of, splits.test.shape, context.data_dir)))
                     for name, of in stage.foreign.items()
                 },
             )
         keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
-    head = {"family": FAMILY, "method": method, "seed": config.seed, "term": "none", "regularizer": "none"}
-    return read_measured(place, **head)
+    head = {"dataset": stage.data, "family": stage.network, "method": method, "seed": config.seed}
+    return read_measured(place, **head, term="none", regularizer="none")

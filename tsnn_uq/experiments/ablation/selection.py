@@ -102,10 +102,13 @@ def finalists(texts: Sequence[str], screening: str | Path | None) -> list[str]:
 
 
 def read_stage(path: str | Path) -> DataFrame:
-    """Read the table of a stage.
+    """Read the table of a stage; older tables have no ``dataset``, which was MNIST.
 
     Raises:
         InputError: the file cannot be read or is not such a table.
     """
     needed = ("family", "method", "term", "regularizer", "seed", "calibration")
-    return read_table(path, "a table that tsnn-uq ablation wrote", needed)
+    table = read_table(path, "a table that tsnn-uq ablation wrote", needed)
+    if "dataset" not in table:
+        table.insert(0, "dataset", "mnist")
+    return table

@@ -1,4 +1,4 @@
-"""The stages of an ablation: a screening on part of MNIST, and finals on all of it. Both resume if interrupted."""
+"""The stages of an ablation: a screening on part of the data, and finals on all. Both resume if interrupted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsnn_uq.components.registry import names_in
+from tsnn_uq import data
 from tsnn_uq.experiments import Settings
-from tsnn_uq.experiments.ablation.candidates import Stage
+from tsnn_uq.experiments.ablation.candidates import Stage, term_of
 from tsnn_uq.experiments.ablation.measured_runs import (
     foreign_set,
     is_measured,
@@ -20,6 +20,7 @@ from tsnn_uq.experiments.ablation.measured_runs import (
 from tsnn_uq.experiments.ablation.selection import chosen_weights
 from tsnn_uq.experiments.runner import Row, Task, do_runs, row_or_raise
 from tsnn_uq.experiments.settings import Context, RunProgress
+from tsnn_uq.experiments.storage import require_same_run
 from tsnn_uq.files import csv_text, require_writable, write_text
 
 if TYPE_CHECKING:
@@ -39,19 +40,18 @@ def screening(
 ) -> DataFrame:
     """Train with every term at four weights and one seed, then with the chosen weights and all seeds.
 
-    Runs are trained on 10,000 images of MNIST.
-
     Args:
-        stage: settings of the stage, usually `SCREENING`; ``screening.csv`` is written to its folder at the end.
+        stage: settings of the stage, usually `SCREENING`, with 10,000 training images; ``screening.csv`` is written to
+            its folder at the end.
         methods: ternary methods.
         context: where and how runs are done; the progress of measuring a run has the stage ``"measure"``.
 
     Returns:
-        Two rows for each run, see `measure_run`, with ``family, method, term, regularizer, seed`` before them, and
-        ``chosen``: whether the run has the weight that `chosen_weights` selects.
+        Two rows for each run, see `measure_run`, with ``dataset, family, method, seed, term, regularizer`` before them,
+        and ``chosen``: whether the run has the weight that `chosen_weights` selects.
 
     Raises:
-        InputError: data are missing, or training a run failed.
+        InputError: data are missing, the folder has runs with other settings, or training a run failed.
     """
     do = partial(_rows, stage, context=context)
     do(_without_term(stage, ("float",)))  # teachers of the distilled runs
@@ -72,22 +72,22 @@ def finals(
     stage: Stage,
     texts: Sequence[str],
     *,
-    families: Sequence[str] = ("dropout", "dropconnect"),
+    families: Sequence[str] = (),
     context: Context = Context(),
 ) -> DataFrame:
-    """Train with the best terms and without one on all of MNIST, both direct ternary networks and float networks.
+    """Train with the best terms and without one on all data, both direct ternary networks and float networks.
 
     Args:
         stage: settings of the stage, usually `FINALS`; ``finals.csv`` is written to its folder at the end.
         texts: terms with their weights, best first, as from `best_terms`.
-        families: network families.
+        families: network families; by default those of the stage.
         context: as for `screening`.
 
     Returns:
         Two rows for each run, as from `screening`, without ``chosen``.
 
     Raises:
-        InputError: data are missing, or training a run failed.
+        InputError: as for `screening`.
     """
     rows = _rows(stage, _finals(stage, texts, families), context)
     write_text(stage.out / "finals.csv", csv_text(rows))
@@ -100,19 +100,19 @@ def screening_runs(stage: Stage, methods: Sequence[str]) -> list[Task]:
     return runs_left(stage, [run for _, run in _with_first_seed(stage, methods) + _with_more_seeds(stage, texts)])
 
 
-def finals_runs(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list[Task]:
+def finals_runs(stage: Stage, texts: Sequence[str], families: Sequence[str] = ()) -> list[Task]:
     """The runs of the finals."""
     return runs_left(stage, [run for _, run in _finals(stage, texts, families)])
 
 
 def _without_term(stage: Stage, methods: Sequence[str]) -> list[Entry]:
-    return [("none", stage.run("dropout", method, seed=seed)) for method in methods for seed in range(stage.seeds)]
+    return [("none", stage.run(stage.network, method, seed=seed)) for method in methods for seed in range(stage.seeds)]
 
 
 def _with_first_seed(stage: Stage, methods: Sequence[str]) -> list[Entry]:
     """Runs without a term for all seeds, then runs with every weight of every term for the first seed."""
     return _without_term(stage, ("float", *methods)) + [
-        (term, stage.run("dropout", method, text))
+        (term, stage.run(stage.network, method, text))
         for method in methods
         for term, texts in stage.candidates(method).items()
         for text in texts
@@ -122,7 +122,7 @@ def _with_first_seed(stage: Stage, methods: Sequence[str]) -> list[Entry]:
 def _with_more_seeds(stage: Stage, texts: Mapping[tuple[str, str], str]) -> list[Entry]:
     """Runs with the chosen weights of each method's terms, for all seeds except the first."""
     return [
-        (term, stage.run("dropout", method, text, seed))
+        (term, stage.run(stage.network, method, text, seed))
         for (method, term), text in texts.items()
         for seed in range(1, stage.seeds)
     ]
@@ -131,15 +131,21 @@ def _with_more_seeds(stage: Stage, texts: Mapping[tuple[str, str], str]) -> list
 def _finals(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list[Entry]:
     kinds = [("direct", text) for text in ("none", *texts)] + [("float", text) for text in ("none", *texts[:1])]
     return [
-        ("+".join(names_in("regularizer", text)), stage.run(family, method, text, seed))
-        for family in families
+        (term_of(text), stage.run(family, method, text, seed))
+        for family in families or stage.families
         for method, text in kinds
         for seed in range(stage.seeds)
     ]
 
 
 def runs_left(stage: Stage, configs: Sequence[Settings]) -> list[Task]:
-    """The runs of a stage that are not measured yet."""
+    """The runs of a stage that are not measured yet.
+
+    Raises:
+        InputError: a measured run has other settings.
+    """
+    for config in configs:
+        require_same_run(stage.place(config), config.flat())
     return [
         Task(config, stage.place(config).parent, f"{stage.place(config).parent.name}/")
         for config in configs
@@ -157,8 +163,9 @@ def do_and_measure(stage: Stage, configs: Sequence[Settings], context: Context) 
     require_writable(stage.out)
     tasks = runs_left(stage, configs)
     if tasks:
+        shape = data.extent(stage.data, context.data_dir).shape
         for name in stage.foreign.values():
-            foreign_set(name, context.data_dir)  # so that a missing set is reported before hours of training
+            foreign_set(name, shape, context.data_dir)  # so that a missing set is reported before hours of training
     measure = partial(_measure, foreign=dict(stage.foreign), data_dir=context.data_dir)
     for result in do_runs(tasks, context, after=measure).values():
         row_or_raise(result)
@@ -171,7 +178,7 @@ def _rows(stage: Stage, entries: Sequence[Entry], context: Context) -> DataFrame
     do_and_measure(stage, [config for _, config in entries], context)
     rows: list[dict[str, Any]] = []
     for term, config in entries:
-        head = {"family": config.family, "method": config.method.name, "seed": config.seed}
+        head = {"dataset": stage.data, "family": config.family, "method": config.method.name, "seed": config.seed}
         rows += read_measured(stage.place(config), **head, term=term, regularizer=config.regularizer.name)
     return pd.DataFrame(rows)
 
