@@ -33,7 +33,7 @@ from tsnn_uq.cli.options import (
     takes_settings,
     with_examples,
 )
-from tsnn_uq.cli.output import OutputConsole, accept_any_text
+from tsnn_uq.cli.text_encoding import OutputConsole, accept_any_text
 from tsnn_uq.files import require_writable
 
 if TYPE_CHECKING:  # which needs torch, and so seconds

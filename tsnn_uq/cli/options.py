@@ -255,7 +255,7 @@ def print_settings(words: tuple[str, ...], own: set[str]) -> None:
     from rich.panel import Panel
     from rich.table import Table
 
-    from tsnn_uq.cli.output import OutputConsole
+    from tsnn_uq.cli.text_encoding import OutputConsole
     from tsnn_uq.components import KINDS
     from tsnn_uq.experiments import make_settings
     from tsnn_uq.experiments.plan import AXES

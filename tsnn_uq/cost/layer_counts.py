@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.batches import Data, Source, device_of, open_data
 from tsnn_uq.checks import InputError, check_choice, check_fraction, describe
-from tsnn_uq.cost.layer_calls import positions_per_step, shown_name
+from tsnn_uq.cost.layer_positions import positions_per_step, shown_name
 from tsnn_uq.quantization.channels import outputs_first, transposed_groups
 from tsnn_uq.quantization.layer_selection import is_conv, is_weight_layer
 from tsnn_uq.quantization.parametrizations import float_parameter
@@ -67,8 +67,8 @@ def count_layers(model: nn.Module, example_input: Data | Source, *, batch_dim: i
     per output position, with any groups, stride, dilation and padding), and ``weights x input positions`` for a
     transposed one. They do not depend on how often the network runs a layer for its time steps, or whether it folds
     them into the batch. A layer that is called several times in each step counts several times
-    (`tsnn_uq.cost.layer_calls` distinguishes the two cases). A linear layer is assumed to act once on each input, not
-    along a further axis of tokens.
+    (`tsnn_uq.cost.layer_positions` distinguishes the two cases). A linear layer is assumed to act once on each input,
+    not along a further axis of tokens.
 
     Shared tensors are stored once: a layer that is used at several places is listed once, by its first name, and a
     weight or bias that several layers share is counted with the first of them.

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tsnn_uq.checks import InputError, check_positive, describe
 from tsnn_uq.coding import unpack_spikes
 from tsnn_uq.constant_input import is_constant, single_step
-from tsnn_uq.cost.layer_calls import positions, shown_name
+from tsnn_uq.cost.layer_positions import positions, shown_name
 from tsnn_uq.quantization.channels import TRANSPOSED
 from tsnn_uq.quantization.layer_selection import is_conv, is_weight_layer
 from tsnn_uq.state import evaluation_mode, rest

@@ -15,7 +15,7 @@ from tsnn_uq.readout import logits
 from tsnn_uq.seeds import generator_for, global_seed
 from tsnn_uq.state import rest
 from tsnn_uq.uncertainty import only_stochastic_layers_train, set_generator
-from tsnn_uq.uncertainty.call_layout import COUNTS, CallLayout, time_and_batch_axes
+from tsnn_uq.uncertainty.input_layout import COUNTS, InputLayout, time_and_batch_axes
 
 __all__ = ["Features", "evaluated", "hidden_features"]
 
@@ -141,7 +141,7 @@ class _LayerRecorder:
             raise InputError(f"layer: expected one that forward() calls; got {self.name!r}, which it does not call")
         return kept, logits(outputs if self.output is None else self.output(outputs)).float().cpu()
 
-    def timing(self, source: Source) -> CallLayout:
+    def timing(self, source: Source) -> InputLayout:
         """The time and batch axes of the layer's output, found by running two and then three inputs."""
         first, axis = source.first(max(COUNTS)), source.batch_dim
         few, more = (self.run(first.index_select(axis, torch.arange(n) % first.shape[axis]))[0] for n in COUNTS)
@@ -152,4 +152,4 @@ class _LayerRecorder:
             wanted = f"[N, ...], [T, N, ...] or [T * N, ...] with time first from {self.name!r}"
             raise InputError(f"layer: expected {wanted}; got shape {list(more[0].shape)} for {COUNTS[1]} inputs")
         ((time_axis, folded),) = (one for one in found if one is not None)
-        return CallLayout(time_axis, folded)
+        return InputLayout(time_axis, folded)

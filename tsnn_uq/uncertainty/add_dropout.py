@@ -14,8 +14,8 @@ from tsnn_uq.constant_input import is_constant, repeat_over_time, single_step
 from tsnn_uq.quantization.layer_selection import Where, select_layers
 from tsnn_uq.quantization.parametrizations import check_weights, remove_steps, weight_steps
 from tsnn_uq.state import Stateful
-from tsnn_uq.uncertainty.call_layout import CallLayout
 from tsnn_uq.uncertainty.dropout import Dropout
+from tsnn_uq.uncertainty.input_layout import InputLayout
 from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, draw_masks
 
 __all__ = ["KINDS", "DroppedWeight", "InputDropout", "make_deterministic", "make_stochastic"]
@@ -39,7 +39,7 @@ class InputDropout(Dropout, Stateful):
         held: the kept masks [1, N, ...], one for each place at which the layer is called.
     """
 
-    timing: CallLayout | None = None
+    timing: InputLayout | None = None
     handle: RemovableHandle  # of the hook that calls it
 
     def __init__(self, p: float, mask: str, dims: int) -> None:
@@ -79,12 +79,12 @@ class InputDropout(Dropout, Stateful):
             return repeat_over_time(single_step(steps) * mask[0], len(steps))
         return (steps * mask).reshape(inputs.shape)
 
-    def _guess(self, inputs: Tensor) -> CallLayout:
+    def _guess(self, inputs: Tensor) -> InputLayout:
         if inputs.dim() not in (self.dims, self.dims + 1):
             raise InputError(
                 f"inputs: expected {self.dims} axes, or {self.dims + 1} with time first; got {describe(inputs)}"
             )
-        return CallLayout(time_axis=inputs.dim() > self.dims)
+        return InputLayout(time_axis=inputs.dim() > self.dims)
 
 
 class DroppedWeight(StochasticLayer, Stateful):

@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 from tsnn_uq.checks import InputError
 from tsnn_uq.coding import Coding
 from tsnn_uq.seeds import global_seed
-from tsnn_uq.uncertainty.draw_monitor import DrawMonitor
 from tsnn_uq.uncertainty.library_layers import may_apply_dropout, one_draw_per_element
+from tsnn_uq.uncertainty.random_draws import DrawMonitor
 from tsnn_uq.uncertainty.sampling_options import Sampling
 from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, set_generator
 from tsnn_uq.uncertainty.stochastic_mode import only_stochastic_layers_train

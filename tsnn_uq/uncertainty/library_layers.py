@@ -15,7 +15,7 @@ from tsnn_uq.coding import Coding
 from tsnn_uq.constant_input import is_constant
 from tsnn_uq.seeds import derive_seed, global_seed
 from tsnn_uq.state import is_instance_of
-from tsnn_uq.uncertainty.call_layout import CallLayout
+from tsnn_uq.uncertainty.input_layout import InputLayout
 from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer
 
 __all__ = [
@@ -141,7 +141,7 @@ class StepwiseForward:
         fixed: whether all steps of a sample share one draw.
     """
 
-    def __init__(self, layer: nn.Module, timing: CallLayout, *, fixed: bool) -> None:
+    def __init__(self, layer: nn.Module, timing: InputLayout, *, fixed: bool) -> None:
         self.forward: Callable[..., Tensor] = layer.forward
         self.layer, self.timing, self.fixed = layer, timing, fixed
         self.begin(0)

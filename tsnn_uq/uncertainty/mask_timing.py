@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tsnn_uq.coding import Coding
 from tsnn_uq.uncertainty.add_dropout import DroppedWeight, InputDropout
-from tsnn_uq.uncertainty.call_layout import call_layouts
+from tsnn_uq.uncertainty.input_layout import input_layouts
 from tsnn_uq.uncertainty.library_layers import StepwiseForward, choose_mask, mask_mode
 from tsnn_uq.uncertainty.stochastic_layer import StochasticLayer, set_generator
 
@@ -49,7 +49,7 @@ def set_mask_timing(
     set_generator(model, torch.Generator(device=inputs.device).manual_seed(0))  # for rate codings
     for layer in layers.values():
         layer.training = False
-    seen = call_layouts(model, watched, inputs, batch_dim, reset)
+    seen = input_layouts(model, watched, inputs, batch_dim, reset)
     for layer in layers.values():
         layer.training = True
     stepped = {}

@@ -15,11 +15,11 @@ from tsnn_uq.constant_input import is_constant, repeat_over_time, single_step
 from tsnn_uq.readout import logits
 from tsnn_uq.seeds import global_seed
 from tsnn_uq.uncertainty.deterministic_prefix import split_deterministic_prefix
-from tsnn_uq.uncertainty.draw_monitor import own_generators
 from tsnn_uq.uncertainty.dropconnect import DropConnectLinear
 from tsnn_uq.uncertainty.ensemble_members import Member
 from tsnn_uq.uncertainty.find_randomness import Randomness
 from tsnn_uq.uncertainty.mask_timing import set_mask_timing
+from tsnn_uq.uncertainty.random_draws import own_generators
 from tsnn_uq.uncertainty.random_sources import RandomSources
 from tsnn_uq.uncertainty.sampling_options import Sampling
 from tsnn_uq.uncertainty.stochastic_mode import only_stochastic_layers_train

@@ -13,7 +13,7 @@ from rich.table import Table
 from tests.helpers.checkout import need_folder
 from tsnn_uq.cli import main
 from tsnn_uq.cli.main import app
-from tsnn_uq.cli.output import HANDLER, OutputConsole, accept_any_text
+from tsnn_uq.cli.text_encoding import HANDLER, OutputConsole, accept_any_text
 
 TINY = ["--hidden=8", "--steps=2", "--epochs=1", "--batch-size=32", "--train-limit=64", "--samples=2"]
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from tsnn_uq.checks import InputError
 from tsnn_uq.seeds import global_seed
 
-__all__ = ["COUNTS", "CallLayout", "call_layouts", "time_and_batch_axes"]
+__all__ = ["COUNTS", "InputLayout", "input_layouts", "time_and_batch_axes"]
 
 COUNTS = (2, 3)  # inputs in the two trial runs; the batch axis is the one that grows
 
 
 @dataclass(frozen=True)
-class CallLayout:
+class InputLayout:
     """Layout of a layer's inputs for N inputs and T time steps.
 
     Attributes:
@@ -41,13 +41,13 @@ class CallLayout:
         return inputs if self.time_axis else inputs.unflatten(0, (self.folded, -1))
 
 
-def call_layouts(
+def input_layouts(
     model: nn.Module,
     layers: Mapping[str, nn.Module],
     inputs: Tensor,
     batch_dim: int,
     reset: Callable[[], object],
-) -> dict[str, CallLayout]:
+) -> dict[str, InputLayout]:
     """Find the layout of the inputs of each of `layers` by running `model` on two and on three inputs.
 
     Args:
@@ -69,7 +69,7 @@ def call_layouts(
     return {name: _timing(name, few, more) for name in layers}
 
 
-def _timing(name: str, few: _Calls, more: _Calls) -> CallLayout:
+def _timing(name: str, few: _Calls, more: _Calls) -> InputLayout:
     calls = few.inputs[name], more.inputs[name]
     if not calls[1]:
         raise InputError(
@@ -84,7 +84,7 @@ def _timing(name: str, few: _Calls, more: _Calls) -> CallLayout:
             f"{COUNTS[0]} inputs as for {COUNTS[1]}; got shape {list(calls[1][0].shape)} for {COUNTS[1]}"
         )
     ((time_axis, folded),) = (one for one in found if one is not None)
-    return CallLayout(time_axis, folded, places=len(calls[1]) // more.steps(len(calls[1])))
+    return InputLayout(time_axis, folded, places=len(calls[1]) // more.steps(len(calls[1])))
 
 
 def time_and_batch_axes(few: Tensor, more: Tensor) -> tuple[bool, int] | None:
