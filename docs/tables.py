@@ -18,7 +18,7 @@ from pandas import DataFrame
 from paper.number_format import number
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
-from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES
+from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, foreign_columns
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
@@ -150,11 +150,11 @@ def regularizers() -> str:
         "accuracy": "accuracy (%)",
         "ece": "ECE (%)",
         "aurc": "AURC",
-        "ood_auroc_fashion": "AUROC Fashion-MNIST",
-        "ood_auroc_letters": "AUROC letters of fonts",
     }
+    foreign = {name: MEASURES[name].title for name in foreign_columns(rows)}
+    names |= foreign
     percent = {"accuracy", "ece"}
-    digits = {"aurc": 5, "accuracy": 2, "ece": 2, "ood_auroc_fashion": 3, "ood_auroc_letters": 3}
+    digits = {"aurc": 5, "accuracy": 2, "ece": 2, **dict.fromkeys(foreign, 3)}
     cells = [
         [f"`{row['family']}`", f"`{row['regularizer']}`"]
         + [f"{row[name] * (100 if name in percent else 1):.{digits.get(name, 4)}f}" for name in names]

@@ -13,15 +13,14 @@ from paper.report_sources import Sources
 from paper.table_1 import paper_rows, spread_apart
 from paper.table_cells import KEYS, SHOWN, worse_than_float
 from tsnn_uq.cost import DRAM_FETCH_PJ, FLOAT_ADD_PJ
-from tsnn_uq.results.measures import MEASURES
+from tsnn_uq.results.measures import MEASURES, Measure, foreign_columns
 from tsnn_uq.training import DEFAULT_REGULARIZER
 
 __all__ = ["numbers"]
 
 Numbers = dict[str, str]
 WRONG = "predictive_variance_wrong"
-DRAWN = ("accuracy", "ece", "nll", "sparsity", "aurc", "ood_auroc_fashion", "ood_auroc_letters")
-LEVELS = ("ece", "ood_auroc_fashion", "ood_auroc_letters")  # measures that the text gives with and without a term
+DRAWN = ("accuracy", "ece", "nll", "sparsity", "aurc")  # measures of posteriors, and two foreign sets
 DIGITS = {**{name: measure.digits for name, measure in SHOWN.items()}, "sparsity_pct": 2, "storage_mb": 3}
 
 
@@ -212,8 +211,13 @@ def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame)
 
 def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
     """Means by family of networks with or without a term."""
-    shown = [MEASURES[name] for name in LEVELS]
-    return {f"{prefix}.{m.name}.{which}": between(m.factor * means[m.name], m.digits) for m in shown}
+    shown = [MEASURES[name] for name in ("ece", *foreign_columns(means))]
+    return {f"{prefix}.{_key(m)}.{which}": between(m.factor * means[m.name], m.digits) for m in shown}
+
+
+def _key(measure: Measure) -> str:
+    """The name of a measure in names of numbers; letters are those of EMNIST, or in older tables drawn from fonts."""
+    return measure.name.replace("emnist", "letters")
 
 
 def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
@@ -225,7 +229,7 @@ def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     for method, of in rows.groupby("method"):
         words = str(method).split()
         name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0]
-        for measure in (MEASURES[column] for column in DRAWN):
+        for measure in (MEASURES[column] for column in (*DRAWN, *foreign_columns(posteriors))):
             digits = 1 if measure.name == "sparsity" else measure.digits
-            found[f"draws.{name}.{measure.name}"] = number(measure.factor * of[measure.name].mean(), digits)
+            found[f"draws.{name}.{_key(measure)}"] = number(measure.factor * of[measure.name].mean(), digits)
     return found

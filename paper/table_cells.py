@@ -10,7 +10,7 @@ import pandas as pd
 from paper.number_format import cell, enough_digits, mean_std, number, power, records
 from paper.table_1 import spread_apart
 from tsnn_uq.results import tables
-from tsnn_uq.results.measures import MEASURES, QUALITY, Measure
+from tsnn_uq.results.measures import MEASURES, QUALITY, Measure, foreign_columns
 from tsnn_uq.training import METHODS
 
 __all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
@@ -115,7 +115,7 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
         names: columns that identify a row.
     """
     columns = ["accuracy", "ece", "predictive_entropy", "aurc", "predictive_variance_correct"]
-    columns += ["predictive_variance_wrong", "ood_auroc_fashion", "ood_auroc_letters"]
+    columns += ["predictive_variance_wrong", *foreign_columns(results)]
     measures = [MEASURES[name] for name in columns]
     shown = results[results["chosen"]] if "chosen" in results else results
     shown = shown[shown["calibration"] == "temperature"]

@@ -8,12 +8,16 @@ import pytest
 
 from tests.helpers.figures import faults
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.ablation import SHOWN, ablation_figure, ablation_table
+from tsnn_uq.results.figures import ablation
+from tsnn_uq.results.figures.ablation import ablation_figure, ablation_table
 from tsnn_uq.results.measures import MEASURES
 
+SHOWN = [*ablation.SHOWN, "ood_auroc_fashion", "ood_auroc_emnist"]
 
-def screened(families=("dropout",)):
+
+def screened(families=("dropout",), foreign=("rotated", "emnist", "fashion", "noise")):
     generator = np.random.default_rng(0)
+    columns = [*ablation.SHOWN, *(f"ood_auroc_{name}" for name in foreign)]
     rows = []
     for family in families:
         for method in ("direct", "distill"):
@@ -23,7 +27,7 @@ def screened(families=("dropout",)):
                         text = f"{term}:{weight:g}" if weight else "none"
                         common = {"family": family, "method": method, "term": term, "regularizer": text, "seed": seed}
                         for calibration in ("none", "temperature"):
-                            values = {name: generator.uniform(0.2, 0.9) for name in SHOWN}
+                            values = {name: generator.uniform(0.2, 0.9) for name in columns}
                             chosen = weight in (0, 1)
                             rows.append({**common, "calibration": calibration, "chosen": chosen, **values})
     return pd.DataFrame(rows)
@@ -66,11 +70,19 @@ def test_every_point_is_drawn(families):
     assert len(figure.axes[0].get_yticks()) == 2 * len(families)
 
 
-def test_letters_of_older_tables_are_drawn_under_their_own_name():
-    rows = screened().rename(columns={"ood_auroc_emnist": "ood_auroc_letters"})
-    table = ablation_table(rows)
-    assert list(dict.fromkeys(table["measure"])) == [*SHOWN[:-1], "ood_auroc_letters"]
-    assert ablation_figure(table).axes[-1].get_title() == "AUROC, letters"
+@pytest.mark.parametrize(
+    ("foreign", "titles"),
+    [
+        (("fashion", "rotated", "noise", "letters"), ["AUROC, Fashion-MNIST", "AUROC, letters"]),  # of older tables
+        (("mnist", "rotated", "noise", "emnist"), ["AUROC, MNIST", "AUROC, EMNIST letters"]),
+        (("rotated", "noise"), ["AUROC, rotated", "AUROC, noise"]),
+        ((), []),
+    ],
+)
+def test_two_foreign_sets_are_drawn_if_the_table_has_any(foreign, titles):
+    figure = ablation_figure(ablation_table(screened(foreign=foreign)))
+    found = [axes.get_title().replace("\n", " ") for axes in figure.axes[len(ablation.SHOWN) :]]
+    assert found == titles
 
 
 def test_foreign_tables_are_refused():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.results.figures.captions import explain
 from tsnn_uq.results.figures.style import MethodStyle, method_styles, new_figure, style, wrapped
-from tsnn_uq.results.measures import MEASURES
+from tsnn_uq.results.measures import MEASURES, foreign_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SHOWN", "ablation_figure", "ablation_table"]
 
-SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc", "ood_auroc_fashion", "ood_auroc_emnist")
-OLDER = {"ood_auroc_emnist": "ood_auroc_letters"}
-"""Columns that older tables have instead; their letters were drawn from fonts and not those of EMNIST."""
+SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc")
+"""Measures of all tables; two `foreign_columns` follow."""
 CALIBRATIONS = ("none", "temperature")
 
 
@@ -42,7 +41,7 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     import pandas as pd
 
     check_choice("calibration", calibration, CALIBRATIONS)
-    shown = [OLDER[name] if name not in rows and OLDER.get(name) in rows else name for name in SHOWN]
+    shown = [*SHOWN, *foreign_columns(rows)]
     needed = ["family", "method", "term", "regularizer", "calibration", *shown]
     missing = [name for name in needed if name not in rows]
     if missing:
