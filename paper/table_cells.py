@@ -10,7 +10,7 @@ import pandas as pd
 from paper.number_format import cell, enough_digits, mean_std, number, power, records
 from paper.table_1 import spread_apart
 from tsnn_uq.results import tables
-from tsnn_uq.results.measures import MEASURES, QUALITY, Measure, foreign_columns
+from tsnn_uq.results.measures import MEASURES, Measure, foreign_columns
 from tsnn_uq.training import METHODS
 
 __all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
@@ -19,9 +19,12 @@ Cells = list[list[dict[str, Any]]]
 MARKS = {"higher": " ↑", "lower": " ↓"}
 TRAINING = {"none": "none", "direct": "direct", "indirect": "indirect", "distill": "indirect, teacher"}
 KEYS = list(tables.KEYS[1:])
-_SCALED = [MEASURES[name] for name in ("scaled_nll", "scaled_ece")]  # after temperature scaling
-#: Column of a summary -> its measure.
-SHOWN = {measure.column: measure for measure in (*list(QUALITY.values())[:4], *_SCALED, *list(QUALITY.values())[4:])}
+_NAMES = (
+    *("accuracy", "nll", "brier", "ece", "scaled_nll", "scaled_ece"),
+    *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
+)
+#: Column of a summary -> its measure, for the tables of calibration and of uncertainty.
+SHOWN = {MEASURES[name].column: MEASURES[name] for name in _NAMES}
 COMPARED = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
 
 

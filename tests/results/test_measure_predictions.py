@@ -24,6 +24,7 @@ def written_out(probs, labels):
         return sum(-p * math.log(p) for p in row if p > 0)
 
     total = sum(map(entropy, mean)) / inputs
+    wrong = [mean[n].index(max(mean[n])) != labels[n] for n in sorted(range(inputs), key=lambda n: entropy(mean[n]))]
     expected = sum(entropy(row) for draw in probs for row in draw) / inputs / samples
     spread = [
         [sum((draw[n][c] - mean[n][c]) ** 2 for draw in probs) / samples for c in range(classes)] for n in range(inputs)
@@ -35,6 +36,7 @@ def written_out(probs, labels):
             (p - (c == label)) ** 2 for row, label in zip(mean, labels, strict=True) for c, p in enumerate(row)
         )
         / inputs,
+        "aurc": sum(sum(wrong[:k]) / k for k in range(1, inputs + 1)) / inputs,
         "predictive_entropy": total,
         "normalized_entropy": total / math.log(classes),
         "expected_entropy": expected,
@@ -98,7 +100,7 @@ def test_calibration_error_has_the_bins_it_is_given():
 def test_uncertainty_is_the_part_without_labels(probs):
     labels = torch.zeros(probs.shape[1], dtype=torch.long)
     everything, part = evaluate(probs, labels), uncertainty(probs)
-    rest = {"accuracy", "nll", "brier", "ece"}
+    rest = {"accuracy", "nll", "brier", "ece", "aurc"}
     assert everything.keys() == part.keys() | rest
     assert all(everything[name] == value or value != value for name, value in part.items())
 

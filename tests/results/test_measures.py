@@ -9,10 +9,12 @@ from tsnn_uq.results.tables import COLUMNS, summarize
 
 
 def test_a_summary_has_the_columns_of_the_measures_in_their_units() -> None:
-    row = dict.fromkeys([*COLUMNS, *SCALED], 0.5) | {"family": "dropout", "quantized_part": "all", "method": "direct"}
+    names = {"family": "dropout", "quantized_part": "all", "method": "direct"}
+    row = dict.fromkeys([*COLUMNS, *QUALITY, *SCALED], 0.5) | names
     summary = summarize([row | {"storage_bytes": 2e6, "flops": 3e6, "seed": 0}])
     for measure in (*QUALITY.values(), *SCALED.values(), *COSTS.values()):
-        shown = {"storage_bytes": 2.0, "flops": 3.0}.get(measure.name, 50.0 if measure.unit == "%" else 0.5)
+        default = 0.5 * {"%": 100, "10⁻³": 1000}.get(measure.unit, 1)
+        shown = {"storage_bytes": 2.0, "flops": 3.0}.get(measure.name, default)
         assert summary[f"{measure.column}_mean"].tolist() == [shown]
         assert measure_of(measure.column) == (measure, measure.factor if measure.column == measure.name else 1.0)
 

@@ -81,6 +81,14 @@ def test_what_was_scaled_is_in_the_summary_where_rows_have_it() -> None:
         summarize([row(scaled_ece="little")])
 
 
+def test_the_risk_coverage_area_is_in_the_summary_where_rows_have_it() -> None:
+    rows = [row(seed=0, aurc=0.002, scaled_aurc=0.001), row(seed=1, aurc=0.004), row("plif")]  # the last two are older
+    first, second = summarize(rows).to_dict("records")
+    assert (first["aurc_permille_mean"], first["scaled_aurc_permille_mean"]) == pytest.approx((3, 1))
+    assert math.isnan(second["aurc_permille_mean"])
+    assert not any("aurc" in name for name in summarize([row()]))
+
+
 def test_temperatures_that_were_not_determined_are_counted_and_not_averaged(tmp_path: Path) -> None:
     """Four runs: two with an optimum, one flat, one at a bound, whose scaled values are NaN."""
     found = [(1.5, "optimum", 0.1), (1.0, "flat", 0.4), (0.01, "lower bound", None), (2.5, "optimum", 0.3)]

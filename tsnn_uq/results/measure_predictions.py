@@ -25,16 +25,19 @@ def evaluate(probs: Tensor, labels: Tensor, bins: int = 15) -> dict[str, float]:
 
     Returns:
         Accuracy, negative log-likelihood (nats), Brier score and expected calibration error of the mean prediction;
-        and predictive entropy, expected entropy and mutual information (nats), normalized entropy, predictive variance
-        and standard deviation, averaged over inputs.
+        the area under its risk-coverage curve with predictive entropy as the score; and predictive entropy, expected
+        entropy and mutual information (nats), normalized entropy, predictive variance and standard deviation, averaged
+        over inputs.
     """
     mean = probs.mean(0)
     labels = check_labels("labels", labels, classes=probs.shape[-1], count=len(mean))
+    right = mean.argmax(-1) == labels
     return {
-        "accuracy": float((mean.argmax(-1) == labels).double().mean()),
+        "accuracy": float(right.double().mean()),
         "nll": float(metrics.negative_log_likelihood(mean, labels)),
         "brier": float(metrics.brier_score(mean, labels)),
         "ece": float(metrics.expected_calibration_error(mean, labels, bins=bins)),
+        "aurc": float(metrics.aurc(metrics.predictive_entropy(probs, reduction="none"), right)),
         **uncertainty(probs),
     }
 
@@ -98,7 +101,6 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
 
         - ``predictive_variance_correct`` and ``predictive_variance_wrong``: means over test inputs that the mean
           prediction classifies correctly or wrongly,
-        - ``aurc`` with predictive entropy as the score,
         - ``ood_auroc_...`` and ``ood_fpr95_...`` with the same score, for each foreign set against the test inputs,
         - ``validation_...``: accuracy, variance of correct predictions, negative log-likelihood (nats) and AURC on the
           validation part,
@@ -116,30 +118,27 @@ def measure_predictions(predictions: Predictions, *, bins: int = 15) -> list[dic
         probs, labels = scaled(predictions.test.probs), predictions.test.pair[1]
         row: dict[str, Any] = {"calibration": calibration}
         row["temperature"] = scaling.temperature if calibration == "temperature" else 1.0
-        values = evaluate(probs, labels, bins) | _risk(probs, labels)
+        values = evaluate(probs, labels, bins) | _variances(probs, labels)
         known = metrics.predictive_entropy(probs, reduction="none")
         for name, outside in predictions.foreign.items():
             unknown = metrics.predictive_entropy(scaled(outside.probs), reduction="none")
             values[f"ood_auroc_{name}"] = float(metrics.ood_auroc(known, unknown))
             values[f"ood_fpr95_{name}"] = float(metrics.fpr_at_tpr(known, unknown))
         held_out = scaled(held_out_probs)
-        values["validation_accuracy"] = float(metrics.accuracy(held_out.mean(0), targets))
-        values["validation_nll"] = float(metrics.negative_log_likelihood(held_out.mean(0), targets))
-        risk = _risk(held_out, targets)
-        values |= {f"validation_{name}": risk[name] for name in ("predictive_variance_correct", "aurc")}
+        on_validation = evaluate(held_out, targets, bins) | _variances(held_out, targets)
+        for name in ("accuracy", "nll", "predictive_variance_correct", "aurc"):
+            values[f"validation_{name}"] = on_validation[name]
         row |= _unless_at_bound(scaling, values) if calibration == "temperature" else values
         row["temperature_outcome"] = scaling.outcome if calibration == "temperature" else "none"
         rows.append(row)
     return rows
 
 
-def _risk(probs: Tensor, labels: Tensor) -> dict[str, float]:
-    """Variance of correct and of wrong predictions (NaN if none), and the area under the risk-coverage curve."""
+def _variances(probs: Tensor, labels: Tensor) -> dict[str, float]:
+    """Variance of correct and of wrong predictions, NaN if there are none."""
     variance = metrics.predictive_variance(probs, reduction="none").double()
-    mean = probs.mean(0)
-    right = mean.argmax(-1) == labels
+    right = probs.mean(0).argmax(-1) == labels
     return {
         "predictive_variance_correct": float(variance[right].mean()),
         "predictive_variance_wrong": float(variance[~right].mean()),
-        "aurc": float(metrics.aurc(metrics.predictive_entropy(probs, reduction="none"), right)),
     }

@@ -105,6 +105,7 @@ QUALITY = _by_name(
     Measure("nll", "NLL", "nats", 1, -1, 4, "nll_nats"),
     Measure("brier", "Brier score", better=-1, span="0 to 2"),
     Measure("ece", "ECE", "%", 0.01, -1, 2, "ece_pct"),
+    Measure("aurc", "AURC", "10⁻³", 0.001, -1, 2, "aurc_permille"),
     Measure("predictive_entropy", "predictive entropy", "nats", column="predictive_entropy_nats"),
     Measure("normalized_entropy", "normalized entropy", span="0 to 1"),
     Measure("mutual_information", "mutual information", "nats", column="mutual_information_nats"),
@@ -118,6 +119,7 @@ SCALED = _by_name(
     Measure("scaled_nll", "scaled NLL", "nats", 1, -1, 4, "scaled_nll_nats", left_out=_BOUND),
     Measure("scaled_brier", "scaled Brier score", better=-1, span="0 to 2", left_out=_BOUND),
     Measure("scaled_ece", "scaled ECE", "%", 0.01, -1, 2, "scaled_ece_pct", left_out=_BOUND),
+    Measure("scaled_aurc", "scaled AURC", "10⁻³", 0.001, -1, 2, "scaled_aurc_permille", left_out=_BOUND),
     Measure(
         "scaled_predictive_entropy",
         "scaled predictive entropy",
@@ -172,7 +174,6 @@ MEASURES = (
         Measure("error", "error", "%", 0.01, -1, 2),
         Measure("entropy", "entropy", "nats"),
         Measure("expected_entropy", "expected entropy", "nats"),
-        Measure("aurc", "AURC", "10⁻³", 0.001, -1, 2),
         Measure("predictive_variance_correct", "variance if correct", "10⁻³", 0.001, 0, 2),
         Measure("predictive_variance_wrong", "variance if wrong", "10⁻³", 0.001, 0, 0),
         Measure("ood_auroc", "OOD AUROC", "%", 0.01, 1, 2),

@@ -42,7 +42,8 @@ COLUMNS = (
 _SUMMARIZED = (
     *("accuracy", "sparsity"),
     *("predictive_entropy", "normalized_entropy", "mutual_information", "predictive_variance", "predictive_std"),
-    *("storage_bytes", "energy_pj", "flops", "nll", "brier", "ece", "train_seconds"),
+    *("storage_bytes", "energy_pj", "flops", "nll", "brier", "ece", "aurc", "train_seconds"),
+    *SCALED,
 )
 #: Columns that identify a kind of network, in the order of that table.
 KEYS = ("budget", "dataset", "family", "configuration", "quantized_part", "method")
@@ -67,7 +68,7 @@ def _checked(where: str, rows: Rows) -> DataFrame:
             _require_columns(f"{where}[{number}]", row)
     frame = pd.DataFrame(rows)
     _require_columns(where, frame.columns)
-    for name in ("seed", *_SUMMARIZED, *SCALED.keys() & frame.columns):
+    for name in ("seed", *(name for name in _SUMMARIZED if name in frame)):
         try:
             frame[name] = values = pd.to_numeric(frame[name])  # a column with only None is not numeric
         except (TypeError, ValueError) as error:
@@ -161,9 +162,9 @@ def summarize(results: Rows) -> DataFrame:
 
     Returns:
         The columns of the paper's table in its order, then further ones: the names, ``seeds`` (n), and for each measure
-        ``..._mean`` and ``..._std`` with the unit in the name (percent, nats, MB of 10^6 bytes, pJ, millions of FLOPs,
-        seconds); if rows have them, also ``temperature_...`` and ``scaled_..._...``. The standard deviation of one seed
-        is NaN.
+        ``..._mean`` and ``..._std`` with the unit in the name (percent, per mille, nats, MB of 10^6 bytes, pJ, millions
+        of FLOPs, seconds); if rows have them, also ``aurc_...``, ``temperature_...`` and ``scaled_..._...``. The
+        standard deviation of one seed is NaN.
 
         Means leave out temperatures that the validation part did not determine, and values scaled by a temperature at a
         bound (which are NaN in their rows). The last two columns, ``temperature_undetermined`` and
@@ -190,7 +191,7 @@ def summarize(results: Rows) -> DataFrame:
         frame = frame.assign(temperature=frame["temperature"].mask(outcome != "optimum"), **left_out)
     groups = frame.groupby(keys, sort=False, dropna=False)
     columns: dict[str, Any] = {"seeds": groups.size()}
-    for name in (*_SUMMARIZED, *SCALED):
+    for name in _SUMMARIZED:
         if name in frame:
             measure = MEASURES[name]
             columns[f"{measure.column}_mean"] = groups[name].mean() / measure.size

@@ -14,7 +14,11 @@ positive = st.lists(st.floats(1e-6, 1 - 1e-6), min_size=2, max_size=8, unique=Tr
 
 @pytest.mark.parametrize(
     ("name", "factor", "scale"),
-    [("accuracy", 100, "logit"), ("ece", 100, "log"), ("energy_pj", 1, "log"), ("predictive_entropy", 1, "log")],
+    [
+        *(("accuracy", 100, "logit"), ("scaled_accuracy", 100, "logit"), ("sparsity", 100, "logit")),
+        *(("ece", 100, "log"), ("scaled_ece", 100, "log"), ("aurc", 1000, "log"), ("scaled_aurc", 1000, "log")),
+        *(("nll", 1, "log"), ("energy_pj", 1, "log"), ("flops", 1, "log"), ("predictive_entropy", 1, "log")),
+    ],
 )
 @given(values=positive)
 def test_there_and_back(name: str, factor: float, scale: str, values: list[float]) -> None:
@@ -43,5 +47,9 @@ def test_ropes() -> None:
     assert scale_measure("predictive_entropy", values, {}).half_rope(0.4) == pytest.approx(0.02)
     assert scale_measure("gain", values, {}).half_rope(-0.4) == pytest.approx(0.02)
     assert scale_measure("accuracy", values, {"accuracy": 0.5}).half_rope(98.0) == 0.5
+    for prefix in ("scaled_", "validation_", "point_"):  # the same measure of other predictions
+        found = scale_measure(f"{prefix}ece", values, {}), scale_measure(f"{prefix}nll", values, {})
+        assert [(one.unit, one.half_rope(2.0)) for one in found] == [("points", 0.1), ("nats", 0.1)]
+    assert scale_measure("aurc", values, {}).unit == "10⁻³"
     with pytest.raises(InputError, match="rope: expected a positive half-width for ece"):
         scale_measure("ece", values, {"ece": -1})

@@ -46,8 +46,8 @@ def test_every_number_is_the_summarys(root, comparison, caption, measures):
 
 
 def test_temperatures_that_were_not_determined_are_left_out_and_told():
-    values = dict.fromkeys(COLUMNS, 0.5) | {"family": "dropout", "quantized_part": "all", "scaled_brier": 0.2}
-    values |= {"scaled_nll": 0.1, "scaled_ece": 0.1, "scaled_predictive_entropy": 0.3, "scaled_predictive_std": 0.1}
+    values = dict.fromkeys([*COLUMNS, *QUALITY], 0.5) | {"family": "dropout", "quantized_part": "all"}
+    values |= dict.fromkeys(SCALED, 0.1)
     bound = {name: math.nan for name in values if name.startswith("scaled_")}
     bound |= {"temperature": 0.01, "temperature_outcome": "lower bound"}
     found = {"temperature": 1.25, "temperature_outcome": "optimum"}
@@ -61,6 +61,13 @@ def test_temperatures_that_were_not_determined_are_left_out_and_told():
     for told, of in ((True, summary), (False, summarize(rows[:1]))):
         tables = list(result_tables(SimpleNamespace(summaries=lambda of=of: {"": of})))
         assert [table.undetermined for table in tables] == [False, told, False]
+
+
+def test_rows_of_older_runs_have_tables_without_what_they_lack():
+    rows = [dict.fromkeys(COLUMNS, 0.5) | {"family": "dropout", "quantized_part": "all", "method": "direct", "seed": 0}]
+    tables = list(result_tables(SimpleNamespace(summaries=lambda: {"": summarize(rows)})))
+    assert [table.title for table in tables] == ["Accuracy, calibration and uncertainty", "Size and cost"]
+    assert [heading.title for heading in tables[0].headings] == [m.title for m in QUALITY.values() if m.name != "aurc"]
 
 
 def test_every_measure_of_the_summary_is_shown_and_explained(comparison, root):

@@ -69,6 +69,11 @@ def test_what_is_no_table_is_refused(tmp_path):
         tradeoffs(RESULTS / "mnist-fc.csv", ("precision",))
     with pytest.raises(InputError, match="measures: expected at least one of accuracy"):
         tradeoffs(RESULTS / "mnist-fc.csv", ())
+    rows = pd.read_csv(RESULTS / "mnist-fc.csv")
+    rows.drop(columns="aurc", errors="ignore").to_csv(path, index=False)  # rows from before that column
+    assert set(tradeoffs(path, ("ece",))["measure"]) == {"ece_pct"}
+    with pytest.raises(InputError, match="none called aurc"):
+        tradeoffs(path, ("ece", "aurc"))
     assert find_results(RESULTS / "mnist-fc.csv") == (RESULTS / "mnist-fc.csv", "mnist-fc")
 
 

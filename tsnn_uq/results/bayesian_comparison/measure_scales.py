@@ -18,9 +18,9 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 COMPARED_MEASURES = ("accuracy", "predictive_entropy", "predictive_variance", "ece")
 """Columns that are compared by default."""
 
-_ACCURACIES = ("accuracy", "point_accuracy", "validation_accuracy")
-#: Half the width of the region of practical equivalence, in the unit above.
-_ROPES = {**dict.fromkeys(_ACCURACIES, 0.1), "ece": 0.1}
+_VARIANTS = ("point_", "validation_", "scaled_")  # a measure of other predictions than the rest of the row
+#: Half the width of the region of practical equivalence, in percentage points.
+_ROPES = {"accuracy": 0.1, "ece": 0.1}
 _SHARE_OF_BASELINE = 0.05
 
 
@@ -80,21 +80,31 @@ def scale_measure(name: str, values: Array, ropes: Mapping[str, float]) -> Measu
     Raises:
         InputError: a half-width of the region of practical equivalence is not positive.
     """
+    measure = _measure_in(name)
     scale: Literal["logit", "log", "identity"] = "log" if values.min() > 0 else "identity"
-    if name in (*_ACCURACIES, "sparsity"):
+    if measure in ("accuracy", "sparsity"):
         scale = "logit" if values.min() > 0 and values.max() < 1 else "identity"
-    rope = ropes.get(name, _ROPES.get(name))
+    rope = ropes.get(name, _ROPES.get(measure))
     if rope is not None and not 0 < rope < float("inf"):
         raise InputError(f"rope: expected a positive half-width for {name}; got {rope}")
     stretched = _stretch(scale, values)
     width = float(stretched.std()) if scale == "identity" else 1.0
-    unit, factor = _unit(name)
+    unit, factor = _unit(measure)
     return MeasureScale(name, scale, unit, factor, float(stretched.mean()), width, rope)
 
 
-def _unit(name: str) -> tuple[str, float]:
-    """Unit of a column's differences, and the number of units that a value of 1 in the column has."""
-    shown = measures.MEASURES.get(name.removeprefix("point_").removeprefix("validation_"))
+def _measure_in(column: str) -> str:
+    """The name of a column's measure: "ece" of "scaled_ece"."""
+    for prefix in _VARIANTS:
+        column = column.removeprefix(prefix)
+    return column
+
+
+def _unit(measure: str) -> tuple[str, float]:
+    """Unit of a measure's differences, and the number of units that a value of 1 in its column has."""
+    shown = measures.MEASURES.get(measure)
     if shown is None:
         return "", 1.0
-    return ("points", 100.0) if shown.unit == "%" else (shown.own_unit, 1.0)
+    if shown.size < 1:  # fractions
+        return "points" if shown.unit == "%" else shown.unit, shown.factor
+    return shown.own_unit, 1.0

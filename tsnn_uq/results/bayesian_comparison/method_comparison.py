@@ -100,7 +100,7 @@ def compare_methods(
         seed: seed of all draws. The same results, measures and seed give the same numbers.
         baseline: the method to compare with.
         rope: by measure, half the width of the region of practical equivalence, in the unit of the table. By default
-            0.1 points for accuracies and ECE, and 5 % of the baseline's typical value for all others.
+            0.1 points for accuracies and ECEs, and 5 % of the baseline's typical value for all others.
         draws, warm_up, chains: settings of NUTS, the first two per chain.
         limits: limits of R-hat, effective sample size and divergences; beyond them an error is raised.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["posterior_differences", "posterior_table"]
 
-_COLUMNS = 4  # panels side by side
+_COLUMNS = 4  # panels side by side, at most
 _POINTS = 61  # per density
 _HEIGHT = 0.85  # of the peak of a density, in rows
 
@@ -69,7 +69,8 @@ def posterior_differences(table: DataFrame) -> Figure:
     table = table.assign(label=_labels(table))
     looks = method_styles(table["method"])
     measures, labels = list(dict.fromkeys(table["measure"])), list(dict.fromkeys(table["label"]))
-    lines, columns = -(-len(measures) // _COLUMNS), min(len(measures), _COLUMNS)
+    lines = -(-len(measures) // _COLUMNS)
+    columns = -(-len(measures) // lines)
     with style():
         figure = new_figure(lines * (0.75 + 0.22 * len(labels)), len(measures))
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,12 @@ __all__ = [
     "result_tables",
     "summary_table",
 ]
+
+_TABLES = (
+    (QUALITY, "Accuracy, calibration and uncertainty"),
+    (SCALED, "After temperature scaling"),
+    (COSTS, "Size and cost"),
+)
 
 
 @dataclass(frozen=True)
@@ -86,24 +92,22 @@ def result_tables(contents: FolderContents) -> Iterator[ResultTable]:
     """Tables of quality, before and after temperature scaling, and of costs."""
     for group, summary in contents.summaries().items():
         of = f", regularizer {group}" if group else ""
-        yield summary_table(summary, QUALITY.values(), f"Accuracy, calibration and uncertainty{of}")
-        if "temperature_mean" in summary:  # older runs have none
-            yield summary_table(summary, SCALED.values(), f"After temperature scaling{of}")
-        yield summary_table(summary, COSTS.values(), f"Size and cost{of}")
+        for measures, title in _TABLES:
+            if given := _given(summary, measures):  # older runs have no temperature
+                yield summary_table(summary, given, f"{title}{of}")
 
 
 def named_tables(tables: NetworkTables) -> Iterator[ResultTable]:
     """The same tables for named networks, in their order, without measures that no network has."""
     summary = tables.summary.set_index("method").loc[list(tables.networks.names)].reset_index()
-    for measures, title in (
-        (QUALITY, "Accuracy, calibration and uncertainty"),
-        (SCALED, "After temperature scaling"),
-        (COSTS, "Size and cost"),
-    ):
-        given = [one for one in measures.values() if f"{one.column}_mean" in summary]
-        known = [one for one in given if summary[f"{one.column}_mean"].notna().any()]
-        if known:
+    for measures, title in _TABLES:
+        if known := [one for one in _given(summary, measures) if summary[f"{one.column}_mean"].notna().any()]:
             yield summary_table(summary, known, title, kinds=False)
+
+
+def _given(summary: DataFrame, measures: Mapping[str, Measure]) -> list[Measure]:
+    """The measures that a summary has."""
+    return [one for one in measures.values() if f"{one.column}_mean" in summary]
 
 
 @dataclass(frozen=True)

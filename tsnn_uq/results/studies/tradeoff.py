@@ -13,7 +13,7 @@ from tsnn_uq.checks import InputError, check_choice
 from tsnn_uq.experiments.storage import is_finished, read_config, read_predictions, read_row
 from tsnn_uq.files import as_path
 from tsnn_uq.results.measure_predictions import evaluate
-from tsnn_uq.results.measures import COSTS, QUALITY
+from tsnn_uq.results.measures import COSTS, QUALITY, Measure
 from tsnn_uq.results.studies.anytime import doubling
 from tsnn_uq.results.studies.run_selection import find_runs
 from tsnn_uq.results.tables import KEYS, read_results, read_table, summarize
@@ -75,9 +75,8 @@ def tradeoffs(path: str | Path, measures: Sequence[str] = DRAWN, data: str = "")
         InputError: a measure is unknown, the file has another format, or there are several data sets and `data` is
             empty.
     """
-    for name in measures:
-        check_choice("measures", name, MEASURES)
-    return tradeoff_table(_of_one_data_set(_read_summary(path), data), measures)
+    shown = [MEASURES[check_choice("measures", name, MEASURES)] for name in measures]
+    return tradeoff_table(_of_one_data_set(_read_summary(path, shown), data), measures)
 
 
 def tradeoff_table(summary: DataFrame, measures: Sequence[str] = DRAWN) -> DataFrame:
@@ -124,11 +123,12 @@ def tradeoff_table(summary: DataFrame, measures: Sequence[str] = DRAWN) -> DataF
     return pd.concat(tables, ignore_index=True)
 
 
-def _read_summary(path: str | Path) -> DataFrame:
+def _read_summary(path: str | Path, shown: Sequence[Measure]) -> DataFrame:
     file, _ = find_results(path)
     if "seeds" not in read_table(file):
+        read_table(file, "a table with all measures to draw", [measure.name for measure in shown])
         return summarize(read_results(file))
-    columns = [f"{measure.column}_{of}" for measure in (*QUALITY.values(), *_COSTS) for of in ("mean", "std")]
+    columns = [f"{measure.column}_{of}" for measure in (*shown, *_COSTS) for of in ("mean", "std")]
     what = "the columns of a summary, as written by tsnn-uq compare"
     return read_table(file, what, ("family", "quantized_part", "method", *columns))
 
