@@ -164,6 +164,27 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_terms_are_chosen_for_several_data_sets(call, tmp_path):
+    common = {"family": "dropout", "method": "direct", "seed": 0, "calibration": "temperature", "validation_aurc": 0.01}
+    for dataset, accuracy in {"mnist": 0.97, "fashion-mnist": 0.80}.items():
+        texts = {"none": (0.97, 4), "variance:1": (accuracy, 2), "entropy:1": (0.97, 3)}
+        rows = [
+            common
+            | {"dataset": dataset, "term": text.partition(":")[0], "regularizer": text}
+            | {"validation_accuracy": accurate, "validation_predictive_variance_correct": variance}
+            for text, (accurate, variance) in texts.items()
+        ]
+        pd.DataFrame(rows).to_csv(tmp_path / f"{dataset}.csv", index=False)
+    tables = [tmp_path / "mnist.csv", tmp_path / "fashion-mnist.csv"]
+    code, text, _ = call("ablation", "choose", *tables)
+    assert code == 0
+    lines = text.splitlines()
+    assert re.match(r" *entropy:1 +True 0.250", lines[1])
+    assert lines[2].endswith("fashion-mnist dropout: accuracy -17.00 points")
+    found = json.loads(call("--json", "ablation", "choose", tables[0])[1])
+    assert [one["regularizer"] for one in found] == ["variance:1", "entropy:1"]
+
+
 def told_next(text):
     """The commands that a command names at its end, as words."""
     assert "\x1b" not in text

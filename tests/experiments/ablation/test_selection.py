@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.ablation import best_terms, chosen_weights, finalists, read_stage
+from tsnn_uq.experiments.ablation import best_terms, chosen_everywhere, chosen_weights, finalists, read_stage
 
 
 def row(text, accuracy, variance, *, aurc=0.002, seed=0, method="direct", calibration="temperature", **more):
@@ -105,8 +108,8 @@ def test_the_best_terms_are_acceptable_and_gain_most(tmp_path):
     with pytest.raises(InputError, match="count: expected at most the 3 acceptable terms of direct"):
         best_terms(rows, count=4)
     rows.to_csv(tmp_path / "screening.csv", index=False)
-    assert finalists([], tmp_path / "screening.csv") == best_terms(rows)
-    assert finalists(["variance:1"], None) == ["variance:1"]
+    assert finalists([], [tmp_path / "screening.csv"]) == best_terms(rows)
+    assert finalists(["variance:1"]) == ["variance:1"]
 
 
 def test_no_run_without_a_term_is_refused():
@@ -116,13 +119,13 @@ def test_no_run_without_a_term_is_refused():
 
 def test_terms_and_a_screening_are_either_or(tmp_path):
     with pytest.raises(InputError, match=r"terms: expected .*; got neither"):
-        finalists([], None)
+        finalists([])
     with pytest.raises(InputError, match=r"terms: expected .*; got both"):
-        finalists(["variance:1"], tmp_path)
+        finalists(["variance:1"], [tmp_path])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for name in ("missing.csv", "other.csv"):
         with pytest.raises(InputError, match="expected a table that tsnn-uq ablation"):
-            finalists([], tmp_path / name)
+            finalists([], [tmp_path / name])
 
 
 def test_older_tables_are_of_mnist(tmp_path):
@@ -132,3 +135,101 @@ def test_older_tables_are_of_mnist(tmp_path):
         "mnist",
         "cifar10",
     ]
+
+
+def drawn_table(generator, dataset, families):
+    """Rows of two terms at three weights each, of one or two seeds for each weight."""
+    texts = ["none", *(f"{term}:{weight}" for term in ("variance", "entropy") for weight in (1, 2, 3))]
+    return pd.DataFrame(
+        row(
+            text,
+            generator.uniform(0.9, 0.905),
+            generator.uniform(0.005, 0.01),
+            aurc=generator.uniform(0.0018, 0.0021),
+            seed=seed,
+            method=method,
+            family=family,
+            dataset=dataset,
+        )
+        for family, method, text in product(families, ("direct", "float"), texts)
+        for seed in range(2 if text == "none" else generator.integers(1, 3))
+    )
+
+
+def ranked_by_loops(tables, method):
+    """The rule, term by term and text by text: acceptable everywhere, then the largest mean gain."""
+    rows = [row for table in tables for row in table.to_dict("records") if row["method"] == method]
+    found = []
+    for term in ("variance", "entropy"):
+        of_texts = {}
+        for text in dict.fromkeys(row["regularizer"] for row in rows if row["term"] == term):
+            fine, gains, differences = True, [], []
+            for dataset in dict.fromkeys(row["dataset"] for row in rows):
+                own = [row for row in rows if row["dataset"] == dataset]
+                gains.append([])
+                differences.append([])
+                for family in dict.fromkeys(row["family"] for row in own):
+                    part = [row for row in own if row["family"] == family]
+                    seeds = {row["seed"] for row in part}
+                    for other in dict.fromkeys(row["regularizer"] for row in part if row["term"] in (term, "none")):
+                        seeds &= {row["seed"] for row in part if row["regularizer"] == other}
+
+                    def mean(of, name, part=part, seeds=seeds):
+                        values = [row for row in part if row["regularizer"] == of and row["seed"] in seeds]
+                        return np.mean([row[f"validation_{name}"] for row in values])
+
+                    difference = mean(text, "accuracy") - mean("none", "accuracy")
+                    fine &= difference >= -0.002
+                    fine &= mean(text, "aurc") <= 1.1 * mean("none", "aurc")
+                    cost = "predictive_variance_correct"
+                    gains[-1].append(1 - mean(text, cost) / mean("none", cost))
+                    differences[-1].append(difference)
+            of_texts[text] = (fine, np.mean(list(map(np.mean, gains))), np.mean(list(map(np.mean, differences))))
+        some = any(fine for fine, *_ in of_texts.values())
+        best = max(of_texts, key=lambda text: of_texts[text][:2] if some else of_texts[text][2])
+        found.append((best, some, of_texts[best][1]))
+    return sorted(found, key=lambda one: one[1:], reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_choice_for_several_data_sets_is_that_of_the_rule_in_loops(seed):
+    generator = np.random.default_rng(seed)
+    tables = [
+        drawn_table(generator, "mnist", ("dropout", "dropconnect")),
+        drawn_table(generator, "fashion-mnist", ("dropout",)),
+        drawn_table(generator, "cifar10", ("vgg",)),
+    ][: 1 + seed % 3]
+    ranked = chosen_everywhere(*tables, method="float")
+    wanted = ranked_by_loops(tables, "float")
+    assert ranked["regularizer"].tolist() == [text for text, *_ in wanted]
+    assert ranked["acceptable"].tolist() == [fine for _, fine, _ in wanted]
+    assert ranked["gain"].tolist() == pytest.approx([gain for *_, gain in wanted])
+
+
+def test_for_one_data_set_and_family_the_choice_is_that_of_a_screening():
+    table = drawn_table(np.random.default_rng(3), "mnist", ("dropout",))
+    alone = chosen_weights(table).query("method == 'direct'").set_index("term")
+    ranked = chosen_everywhere(table).set_index("term")
+    pd.testing.assert_frame_equal(ranked[["regularizer", "acceptable", "gain"]], alone.loc[ranked.index].iloc[:, 2:])
+
+
+def test_a_term_that_loses_somewhere_is_said_to():
+    mnist = [BASE, row("variance:1", 0.9620, 0.005), row("entropy:1", 0.9600, 0.009), row("membrane:1", 0.96, 0.004)]
+    base = row("none", 0.88, 0.02, aurc=0.02, dataset="fashion-mnist")
+    fashion = [
+        base,
+        base | row("variance:1", 0.8750, 0.010, aurc=0.025),
+        base | row("entropy:1", 0.8790, 0.021, aurc=0.02),
+    ]
+    ranked = chosen_everywhere(pd.DataFrame(mnist), pd.DataFrame(fashion))
+    assert ranked.columns.tolist()[4:] == ["mnist dropout", "fashion-mnist dropout", "loses"]
+    assert ranked[["regularizer", "acceptable", "loses"]].to_numpy().tolist() == [
+        ["entropy:1", True, "fashion-mnist dropout: variance +5 %"],
+        ["membrane:1", False, "fashion-mnist dropout: not run"],
+        ["variance:1", False, "fashion-mnist dropout: accuracy -0.50 points, AURC +25 %"],
+    ]
+    assert ranked.loc[0, "gain"] == pytest.approx((0.1 - 0.05) / 2)
+    with pytest.raises(InputError, match="got mnist dropout, mnist dropout"):
+        chosen_everywhere(*[pd.DataFrame(mnist)] * 2)
+    with pytest.raises(InputError, match="with terms of method distill; got none"):
+        chosen_everywhere(pd.DataFrame(mnist), method="distill")

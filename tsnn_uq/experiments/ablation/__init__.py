@@ -15,7 +15,14 @@ from tsnn_uq.experiments.ablation.posteriors import (
     posteriors_folder,
     posteriors_runs,
 )
-from tsnn_uq.experiments.ablation.selection import best_terms, chosen_weights, finalists, read_stage
+from tsnn_uq.experiments.ablation.selection import (
+    best_terms,
+    chosen_everywhere,
+    chosen_weights,
+    compare_weights,
+    finalists,
+    read_stage,
+)
 from tsnn_uq.experiments.ablation.stages import finals, finals_runs, screening, screening_runs
 from tsnn_uq.results.measure_predictions import measure_predictions
 
@@ -25,8 +32,10 @@ __all__ = [
     "SCREENING",
     "Stage",
     "best_terms",
+    "chosen_everywhere",
     "chosen_terms",
     "chosen_weights",
+    "compare_weights",
     "count_posteriors",
     "finalists",
     "finals",
