@@ -21,7 +21,7 @@ from tsnn_uq.experiments.storage import build_network
 
 __all__ = ["Kind", "describe_estimate", "estimate_run", "estimate_runs", "format_duration"]
 
-STEPS = 3  # steps timed, after one for warm-up and compilation
+STEPS = 3  # steps timed
 INPUTS, SAMPLES = 64, 4  # largest number of inputs and samples predicted
 
 
@@ -64,8 +64,8 @@ def _train_seconds(settings: Settings, train: data.Dataset) -> float:
     inputs = min(len(train), settings.train_limit or len(train))
     batch = min(settings.batch_size, inputs)
     regularizer, weight = make_regularizer(settings)
-    for steps in (1, STEPS):
-        few = train.subset(min(steps * batch, len(train)))
+    few = train.subset(min(STEPS * batch, len(train)))
+    for _ in range(2):  # first for warm-up, and to compile kernels, whose choice depends on the sizes
         network, teacher = (_built(settings, train) for _ in range(2))
         history = training.fit(
             network,
@@ -81,9 +81,9 @@ def _train_seconds(settings: Settings, train: data.Dataset) -> float:
 def _predict_seconds(settings: Settings, splits: data.Splits) -> float:
     network = _built(settings, splits.test).eval()
     samples, few = min(SAMPLES, settings.samples), splits.test.subset(min(INPUTS, len(splits.test)))
-    for part in (few.subset(1), few):  # the first call is for warm-up and compilation
+    for _ in range(2):  # first for warm-up, as above
         started = time.monotonic()
-        predict(network, part, samples=samples, seed=settings.seed)
+        predict(network, few, samples=samples, seed=settings.seed)
     inputs = len(splits.validation) + len(splits.test)
     return (time.monotonic() - started) * settings.samples / samples * inputs / len(few)
 
