@@ -151,7 +151,7 @@ def regularizers() -> str:
         "ece": "ECE (%)",
         "aurc": "AURC",
     }
-    foreign = {name: MEASURES[name].title for name in foreign_columns(rows)}
+    foreign = {name: MEASURES[name].title for name in foreign_columns(rows.columns)}
     names |= foreign
     percent = {"accuracy", "ece"}
     digits = {"aurc": 5, "accuracy": 2, "ece": 2, **dict.fromkeys(foreign, 3)}

@@ -211,7 +211,7 @@ def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame)
 
 def _levels(prefix: str, which: str, means: pd.DataFrame) -> Numbers:
     """Means by family of networks with or without a term."""
-    shown = [MEASURES[name] for name in ("ece", *foreign_columns(means))]
+    shown = [MEASURES[name] for name in ("ece", *foreign_columns(means.columns))]
     return {f"{prefix}.{_key(m)}.{which}": between(m.factor * means[m.name], m.digits) for m in shown}
 
 
@@ -229,7 +229,7 @@ def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     for method, of in rows.groupby("method"):
         words = str(method).split()
         name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0]
-        for measure in (MEASURES[column] for column in (*DRAWN, *foreign_columns(posteriors))):
+        for measure in (MEASURES[column] for column in (*DRAWN, *foreign_columns(posteriors.columns))):
             digits = 1 if measure.name == "sparsity" else measure.digits
             found[f"draws.{name}.{_key(measure)}"] = number(measure.factor * of[measure.name].mean(), digits)
     return found

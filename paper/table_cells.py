@@ -118,7 +118,7 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
         names: columns that identify a row.
     """
     columns = ["accuracy", "ece", "predictive_entropy", "aurc", "predictive_variance_correct"]
-    columns += ["predictive_variance_wrong", *foreign_columns(results)]
+    columns += ["predictive_variance_wrong", *foreign_columns(results.columns)]
     measures = [MEASURES[name] for name in columns]
     shown = results[results["chosen"]] if "chosen" in results else results
     shown = shown[shown["calibration"] == "temperature"]

@@ -157,6 +157,11 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     code, text, _ = call("ablation", "screening", *words, "--methods", "direct", "--seeds", 1, *out)
     assert text.startswith(f"{2 + 4 + 2} runs to train, about ")
     assert re.search(r"digits +dropconnect +all +direct +variance:3 +1", text)
+    mine = tmp_path.with_suffix(".py")
+    mine.write_text("from tsnn_uq.networks import dropout as build")
+    words = ("--data", "digits", "--network", f"{mine}:build", "--terms", "variance:1")
+    text = call("ablation", "finals", *words, "--seeds", 1, *out)[1]
+    assert re.search(rf"digits +{mine.name}:build +all +direct +variance:1 +1", text)
     code, text, _ = call("ablation", "finals", "--terms", "variance:5", "--families", "dropout", *out)
     assert text.startswith("terms: variance:5\n12 runs to train, about ")
     code, text, _ = call("ablation", "posteriors", *out)

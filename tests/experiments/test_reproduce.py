@@ -59,9 +59,11 @@ def test_the_plan_is_the_papers_table_by_seeds_and_regularizers(events, tmp_path
 
 
 def test_events_have_the_terms_that_do_not_need_images(events, tmp_path):
-    plan = plan_reproduction(tmp_path, regularizers=[SUM, "outliers:0.5"], data_dir=events)
+    of_images = ["outliers:0.5", "outliers:0.5+passes:4"]
+    plan = plan_reproduction(tmp_path, regularizers=[SUM, *of_images], data_dir=events)
     assert [part.grid.run.regularizer.name for part in plan.groups[SUM]] == [SUM, "variance:5.0", SUM]
-    assert [part.grid.families[0] for part in plan.groups["outliers:0.5"]] == ["dropconnect", "plif"]
+    for text in of_images:
+        assert [part.grid.families[0] for part in plan.groups[text]] == ["dropconnect", "plif"]
 
 
 def test_the_quick_budget_is_small_everywhere_and_asks_for_no_more_than_there_is(events, tmp_path):

@@ -31,6 +31,7 @@ from tsnn_uq.training import (
     WeightedSum,
     fit,
     forward_batch,
+    make_regularizer,
 )
 from tsnn_uq.training.regularizers import divergence_from_uniform, quantization_gap, spike_variance
 from tsnn_uq.uncertainty import make_stochastic, set_generator
@@ -330,3 +331,33 @@ def test_consistency_of_weights_is_that_of_two_draws_of_them():
     forward = one_forward(lively("dropconnect", 0.5), ConsistencyRegularizer(extra_share=1.0))
     one, other = forward.extra_logits.unflatten(0, (2, -1))
     assert ((one - other).abs().amax(1) > 1e-4).all()
+
+
+# More passes.
+
+
+@pytest.mark.parametrize("family", ["dropout", "dropconnect"])
+@pytest.mark.parametrize("passes", [2, 4])
+def test_a_text_gives_all_its_terms_more_passes(family, passes):
+    regularizer = make_regularizer(f"consistency:1+information:3+passes:{passes}")
+    assert (regularizer.passes, regularizer.share) == (passes, 0.25)
+    forward = one_forward(network(family, p=0.5, neuron=EAGER), regularizer)
+
+    def information(logits):
+        probs = logits.detach().double().softmax(-1)
+        entropies = [-(part * part.log()).sum(-1).mean() for part in (probs.mean(0), *probs)]
+        return float(entropies[0] - sum(entropies[1:]) / passes)
+
+    assert len(forward.mc_logits) == passes
+    assert len({tuple(one.flatten().tolist()) for one in forward.mc_logits}) == passes  # each with masks of its own
+    warped_logits = forward.extra_logits.unflatten(0, (passes, -1))
+    given = forward.first_logits[: warped_logits.shape[1]].detach().double().softmax(-1)
+    others = warped_logits.detach().double().log_softmax(-1)
+    divergence = float((given * (given.log() - others)).sum(-1).mean())
+    wanted = information(warped_logits) + 0.03 * divergence + 3 * information(forward.mc_logits)
+    assert regularizer.term(forward).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_passes_alone_cost_no_other_images_anything():
+    few, more = (make_regularizer(f"consistency:1{text}") for text in ("", "+passes:4"))
+    assert (more.passes, more.share, more.extra_share) == (4, few.share, few.extra_share)

@@ -206,7 +206,8 @@ def test_text_names_one_or_a_weighted_sum():
     assert make_regularizer("variance:5+quantization-gap:1", without=["quantization-gap"]) == WeightedSum(
         both.parts[:1]
     )
-    assert type(make_regularizer("quantization-gap", without=["quantization-gap"])) is Regularizer
+    for text in ("quantization-gap", "quantization-gap:1+passes:4"):
+        assert type(make_regularizer(text, without=["quantization-gap"])) is Regularizer
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,11 @@ def test_text_names_one_or_a_weighted_sum():
         ("variance:1+variance:2", "regularizer: expected each name once"),
         ("none:1", "regularizer: expected each name once"),
         ("variance:1+none", "regularizer: expected each name once"),
+        ("passes:4", "regularizer: expected a whole number of passes beside a term"),
+        ("passes", "regularizer: expected a whole number of passes beside a term"),
+        ("variance:1+passes:2.5", "regularizer: expected a whole number of passes beside a term"),
+        ("variance:1+passes", r"regularizer: expected name:weight\+name:weight"),
+        ("none+passes:4", "regularizer: expected each name once"),
         ("", "regularizer: expected one of"),
         (3, "regularizer: expected text"),
     ],

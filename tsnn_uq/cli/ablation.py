@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tsnn_uq.cli.main import CORES, TRAIN, app, console, print_json, quote, say_how_long, say_next
-from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, names, with_examples
+from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, follow_names, names, with_examples
 
 if TYPE_CHECKING:
     from tsnn_uq.experiments.ablation import Stage
@@ -26,7 +26,7 @@ app.add_typer(ablation, name="ablation", rich_help_panel=TRAIN)
 Out = Annotated[Path, typer.Option(help="Folder for the table and, below it, all runs.")]
 Seeds = Annotated[int, typer.Option(help="Seeds 0, 1, ... of each.")]
 Data = Annotated[str, typer.Option(help="Data set: mnist, fashion-mnist, cifar10, digits.")]
-Network = Annotated[str, typer.Option(help="Network family.", show_default="dropout; vgg for cifar10")]
+Network = Annotated[str, typer.Option(help="Network family, or FILE.py:name.", show_default="dropout; vgg for cifar10")]
 
 
 @ablation.command("screening", **with_examples("tsnn-uq ablation screening --out ablation --jobs 8"))
@@ -89,7 +89,7 @@ def compete(
         typer.Option(
             "--network",
             "--families",
-            help="Network families, with commas.",
+            help="Network families, with commas, or FILE.py:name.",
             show_default="dropout,dropconnect; vgg for cifar10",
         ),
     ] = "",
@@ -107,14 +107,14 @@ def compete(
     from tsnn_uq.experiments import Context
     from tsnn_uq.experiments.ablation import FINALS, finalists, finals, finals_runs
 
-    texts = finalists(names(terms), screening or ())
+    texts, networks = finalists(names(terms), screening or ()), names(follow_names("network", families))
     console.print(f"terms: {', '.join(texts)}", highlight=False)
     stage, context = _stage(out, seeds, FINALS, data, "", device), Context(data_dir, jobs)
-    tasks = finals_runs(stage, texts, names(families))
+    tasks = finals_runs(stage, texts, networks)
     if dry_run:
         return say_how_long(tasks, context)
     with RunBars(console, len(tasks), last="measure") as bars:
-        finals(stage, texts, families=names(families), context=replace(context, progress=bars))
+        finals(stage, texts, families=networks, context=replace(context, progress=bars))
     _say_written(out / "finals.csv", f"tsnn-uq ablation posteriors{_on(data)} --out {quote(out)}")
 
 
@@ -175,7 +175,8 @@ def choose(
 def _stage(out: Path, seeds: int, settings: dict[str, Any], data: str, network: str, device: str) -> Stage:
     from tsnn_uq.experiments.ablation import Stage, suited
 
-    return Stage(out, seeds, suited(settings, data) | {"device": device}, data=data, network=network)
+    settings = suited(settings, data) | {"device": device}
+    return Stage(out, seeds, settings, data=data, network=follow_names("network", network))
 
 
 def _on(data: str) -> str:

@@ -427,8 +427,9 @@ def _quick(grid: Grid, inputs: int) -> Grid:
 def _with(regularizer: str, grids: Sequence[Grid]) -> list[Grid]:
     """Give grids the terms of a regularizer that their data support; grids for which no term is left are removed."""
     terms = training.regularizer_terms(regularizer)
-    without_images = "+".join(f"{name}:{of!r}" for name, of in terms.items() if name not in training.NEED_IMAGES)
-    if not terms.keys() & set(training.NEED_IMAGES):
+    left = {name: of for name, of in terms.items() if name not in training.NEED_IMAGES}
+    without_images = "+".join(f"{name}:{of!r}" for name, of in left.items()) if left.keys() - {training.PASSES} else ""
+    if len(left) == len(terms):
         without_images = regularizer
     own = [without_images if grid.run.data.name in datasets.EVENT_SETS else regularizer for grid in grids]
     return [

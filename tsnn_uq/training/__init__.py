@@ -13,6 +13,7 @@ from tsnn_uq.training.registry import METHODS
 from tsnn_uq.training.regularizers import (
     DEFAULT_REGULARIZER,
     NEED_IMAGES,
+    PASSES,
     REGULARIZERS,
     AccuracyUncertaintyRegularizer,
     ConsistencyRegularizer,
@@ -37,6 +38,7 @@ __all__ = [
     "DEFAULT_REGULARIZER",
     "METHODS",
     "NEED_IMAGES",
+    "PASSES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",
     "Callback",

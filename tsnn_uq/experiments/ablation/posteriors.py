@@ -24,7 +24,7 @@ from tsnn_uq.experiments.bayesian import (
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.runner import Task
-from tsnn_uq.experiments.settings import Context, silent
+from tsnn_uq.experiments.settings import Context, run_name, silent
 from tsnn_uq.files import csv_text, write_text
 from tsnn_uq.results.measure_predictions import measure_predictions
 from tsnn_uq.results.predictions import Part, Predictions
@@ -110,7 +110,7 @@ def _networks(stage: Stage, members: int) -> list[list[Settings]]:
 
 def posteriors_folder(stage: Stage) -> Path:
     """The folder of the posteriors of the stage's network; the table with their rows is beside it."""
-    return stage.out / ("posteriors" if stage.network == stage.families[0] else f"posteriors-{stage.network}")
+    return stage.out / ("posteriors" if stage.network == stage.families[0] else run_name("posteriors", stage.network))
 
 
 def _place(stage: Stage, wanted: PosteriorSettings) -> Path:

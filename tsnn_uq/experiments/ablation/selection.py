@@ -132,7 +132,7 @@ def compare_weights(rows: DataFrame) -> DataFrame:
         for term, part in of_group[of_group["term"] != "none"].groupby("term", sort=False):
             shared = set(without["seed"]).intersection(*(of["seed"] for _, of in part.groupby("regularizer")))
             if not shared:
-                wanted = f"{', '.join(group[1:])} without a term for the seeds of {term}"
+                wanted = f"{', '.join(map(str, group[1:]))} without a term for the seeds of {term}"
                 raise InputError(f"rows: expected {wanted}; got none")
             base = without[without["seed"].isin(shared)].mean(numeric_only=True)
             means = part[part["seed"].isin(shared)].groupby("regularizer", sort=False).mean(numeric_only=True)

@@ -41,7 +41,7 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     import pandas as pd
 
     check_choice("calibration", calibration, CALIBRATIONS)
-    shown = [*SHOWN, *foreign_columns(rows)]
+    shown = [*SHOWN, *foreign_columns(rows.columns)]
     needed = ["family", "method", "term", "regularizer", "calibration", *shown]
     missing = [name for name in needed if name not in rows]
     if missing:

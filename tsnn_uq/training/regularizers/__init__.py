@@ -20,6 +20,7 @@ from tsnn_uq.training.regularizers.quantization_gap import QuantizationGapRegula
 from tsnn_uq.training.regularizers.registry import (
     DEFAULT_REGULARIZER,
     NEED_IMAGES,
+    PASSES,
     REGULARIZERS,
     check_regularizer,
     make_regularizer,
@@ -29,6 +30,7 @@ from tsnn_uq.training.regularizers.registry import (
 __all__ = [
     "DEFAULT_REGULARIZER",
     "NEED_IMAGES",
+    "PASSES",
     "REGULARIZERS",
     "AccuracyUncertaintyRegularizer",
     "ConsistencyRegularizer",

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from tsnn_uq.checks import InputError, check_fraction, check_positive, describe
 from tsnn_uq.training.batch_layout import Forward
 
-__all__ = ["Regularizer", "WeightedSum"]
+__all__ = ["MorePasses", "Regularizer", "WeightedSum"]
 
 
 class Regularizer:
@@ -121,6 +121,18 @@ class OwnInputsRegularizer(WholePassRegularizer):
     def extra_inputs(self, images: Tensor, generator: Generator) -> Tensor:
         """Inputs made from the batch's first images."""
         return self.make_inputs(images[: math.ceil(self.extra_share * len(images))], generator)
+
+
+@dataclass(frozen=True)
+class MorePasses(Regularizer):
+    """A part of a `WeightedSum` whose term is zero, but which gives all other parts more stochastic passes.
+
+    Args:
+        passes: number of passes M.
+    """
+
+    passes: int
+    share = 0.0  # no image needs them for its own sake
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container
 from functools import partial
 
 from tsnn_uq.checks import InputError, check_choice, describe
-from tsnn_uq.training.regularizers.base import Regularizer, WeightedSum
+from tsnn_uq.training.regularizers.base import MorePasses, Regularizer, WeightedSum
 from tsnn_uq.training.regularizers.calibration_loss import (
     AccuracyUncertaintyRegularizer,
     KernelCalibrationRegularizer,
@@ -29,6 +29,7 @@ from tsnn_uq.training.regularizers.quantization_gap import QuantizationGapRegula
 __all__ = [
     "DEFAULT_REGULARIZER",
     "NEED_IMAGES",
+    "PASSES",
     "REGULARIZERS",
     "check_regularizer",
     "make_regularizer",
@@ -56,6 +57,8 @@ REGULARIZERS: dict[str, Callable[[], Regularizer]] = {
 
 DEFAULT_REGULARIZER = "consistency:1+information:3"
 """The terms and weights of ``"default"``, which won the finals of ``tsnn-uq ablation``."""
+PASSES = "passes"
+"""The name before the number of passes in a text."""
 NEED_IMAGES = tuple(name for name, make in REGULARIZERS.items() if make().extra_share)
 """Regularizers with extra inputs, which they make from images."""
 
@@ -64,13 +67,15 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
     """Parse the names and weights of a term or a sum of terms.
 
     Args:
-        text: such as ``"variance"``, ``"variance:5+outliers:0.5"`` or ``"default"``.
+        text: such as ``"variance"``, ``"variance:5+outliers:0.5"`` or ``"default"``. ``"variance:5+passes:4"`` gives
+            the terms four stochastic passes, if they would have fewer.
 
     Returns:
-        The weight of each name; None for one name alone.
+        The weight of each name, and the number of ``passes`` if it is in the text; None for one name alone.
 
     Raises:
-        InputError: a name is unknown or repeated, or a weight is missing or not a number above 0.
+        InputError: a name is unknown or repeated, a weight is missing or not a number above 0, or the number of passes
+            is not whole or has no term beside it.
 
     Example:
         >>> regularizer_terms("variance:5+outliers:0.5")
@@ -85,10 +90,12 @@ def regularizer_terms(text: str) -> dict[str, float | None]:
         name, colon, number = part.rpartition(":")
         if not colon or part in REGULARIZERS:  # references to code contain a colon
             name, colon, number = part, "", ""
-        check_choice("regularizer", name, REGULARIZERS)
+        check_choice("regularizer", name, (*REGULARIZERS, PASSES))
         if name in terms or (name == "none" and (colon or len(parts) > 1)):
             raise InputError(f"regularizer: expected each name once, and none only by itself; got {describe(text)}")
         terms[name] = _weight(number, text) if colon or len(parts) > 1 else None
+    if terms.keys() == {PASSES} or (terms.get(PASSES) or 0) % 1:
+        raise InputError(f"regularizer: expected a whole number of passes beside a term; got {describe(text)}")
     return terms
 
 
@@ -104,7 +111,9 @@ def make_regularizer(text: str, *, without: Container[str] = ()) -> Regularizer:
         WeightedSum(parts=[(5.0, VarianceRegularizer(passes=2, share=0.25)), (0.5, OutlierExposure(extra_share=0.25))])
     """
     terms = {name: weight for name, weight in regularizer_terms(text).items() if name not in without}
+    passes = int(terms.pop(PASSES, None) or 0)
     weighted = [(weight, REGULARIZERS[name]()) for name, weight in terms.items() if weight]
+    weighted += [(1.0, MorePasses(passes))] if weighted and passes else []
     return WeightedSum(weighted) if weighted else REGULARIZERS[next(iter(terms), "none")]()
 
 
