@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from pandas import DataFrame
 
+from paper.answers import COST, means_over_families
 from paper.number_format import number
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
@@ -39,8 +40,8 @@ def spread(mean: float, std: float, digits: int) -> str:
 
 
 def results_table(summary: DataFrame, columns: str) -> str:
-    """Quality of each group of runs, one row a group of a summary."""
-    names = columns.split()
+    """Quality of each group of runs, one row a group of a summary; without columns that no group has."""
+    names = [name for name in columns.split() if f"{MEASURES[name].column}_mean" in summary]
     headings = [MEASURES[name].label for name in names]
     rows = []
     for _, group in summary.iterrows():
@@ -62,10 +63,36 @@ def mnist() -> str:
 
 def results() -> str:
     """All committed comparisons."""
-    files = ["mnist-fc", "cifar10", "nmnist", "nmnist-simulated", "plif"]
-    summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
-    columns = "accuracy nll ece scaled_ece predictive_entropy mutual_information predictive_std sparsity"
+    files = [
+        RESULTS / f"{name}.csv" for name in ("mnist-fc", "fashion-fc", "cifar10", "nmnist", "nmnist-simulated", "plif")
+    ]
+    summaries = [summarize(read_results(file)) for file in files if file.exists()]
+    columns = "accuracy nll ece scaled_ece aurc predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
+
+
+def costs() -> str:
+    """What quantization costs on each data set: differences from float with 95 % intervals, means over families."""
+    found = [means_over_families(read_table(path)) for path in sorted((ROOT / "figures").glob("differences-*.csv"))]
+    measures = [name for name in COST if any(name in set(means["measure"]) for _, means in found)]
+    cells = []
+    for data, means in found:
+        for method, rows in means.groupby("method", sort=False):
+            of = rows.set_index("measure")
+            cells.append([data, str(method)])
+            for name in measures:
+                digits = MEASURES[name].digits
+                values = [
+                    f"{of[column][name]:+.{digits}f}"
+                    for column in ("difference_mean", "low", "high")
+                    if name in of.index
+                ]
+                cells[-1].append(f"{values[0]} ({values[1]} to {values[2]})" if values else "")
+    units = {"%": "points"}
+    headings = [
+        f"{MEASURES[name].heading} ({units.get(MEASURES[name].unit, MEASURES[name].unit)})" for name in measures
+    ]
+    return markdown(["data", "method", *headings], cells, left=2)
 
 
 def doubt() -> str:
@@ -295,6 +322,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for make in (
         mnist,
         results,
+        costs,
         doubt,
         corruption,
         foreign,

@@ -53,7 +53,8 @@ def main(
     for run, row in rows_of.items():
         values = evaluate_run(run, data, engine=engine and row["method"] != "float")
         names = {"dataset": row["dataset"]} | {name: row[name] for name in HEAD} | {kind: data}
-        rows.append(names | {new: values[old] for old, new in columns.items()})
+        version = {"version": row["version"]} if "version" in row else {}  # rows of older versions have none
+        rows.append(names | {new: values[old] for old, new in columns.items()} | version)
         print(run.name, *(f"{name} {rows[-1][name]:.4f}" for name in ("accuracy", "auroc_entropy") if name in rows[-1]))
     path = out / f"{kind}-{folder.name}.csv"
     write_text(path, csv_text(pd.DataFrame(rows)))

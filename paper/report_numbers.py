@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from paper.answers import answers
 from paper.cost_model import NETWORKS, cost_rows, effective_steps
 from paper.number_format import between, mean_std, number, power, records
 from paper.report_sources import Sources
@@ -27,6 +28,7 @@ DIGITS = {**{name: measure.digits for name, measure in SHOWN.items()}, "sparsity
 def numbers(sources: Sources) -> Numbers:
     """The numbers by name, either ``dataset.family.part.method.measure`` or a description."""
     return {
+        "versions": ", ".join(f"{version} ({', '.join(names)})" for version, names in sources.versions.items()),
         **_settings(sources.rows, sources.settings),
         **_groups(sources.summary),
         **_against_float(sources.summary),
@@ -38,6 +40,8 @@ def numbers(sources: Sources) -> Numbers:
         **_kindred(sources.table("kindred")),
         **_default_term(sources.table("finals")),
         **_draws(sources.table("posteriors"), sources.table("finals")),
+        **answers(sources),
+        **_letters({name: sources.table(name) for name in ("screening", "finals", "posteriors")}),
     }
 
 
@@ -195,6 +199,7 @@ def _default_term(finals: pd.DataFrame) -> Numbers:
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
+    found["default.data"] = " and ".join(rows["dataset"].unique() if "dataset" in rows else ["mnist"])
     # Finals are sorted by term, the best first.
     others = [text for text in rows["regularizer"].unique() if text not in ("none", DEFAULT_REGULARIZER)]
     return found | (_gains("second", others[0], of("direct", others[0]), without) if others else {})
@@ -220,6 +225,12 @@ def _key(measure: Measure) -> str:
     return measure.name.replace("emnist", "letters")
 
 
+def _letters(tables: dict[str, pd.DataFrame]) -> Numbers:
+    """The tables with letters drawn from fonts, if there are any."""
+    names = [f"regularizer-{name}" for name, table in tables.items() if "ood_auroc_letters" in table]
+    return {"letters.of-fonts": ", ".join(names)} if names else {}
+
+
 def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     """Posteriors, ensembles, and direct and float networks with masks of the same family, after temperature scaling."""
     masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
@@ -228,7 +239,7 @@ def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
     found = {}
     for method, of in rows.groupby("method"):
         words = str(method).split()
-        name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0]
+        name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0].replace(",", "-longer")
         for measure in (MEASURES[column] for column in (*DRAWN, *foreign_columns(posteriors.columns))):
             digits = 1 if measure.name == "sparsity" else measure.digits
             found[f"draws.{name}.{_key(measure)}"] = number(measure.factor * of[measure.name].mean(), digits)

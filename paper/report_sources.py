@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.settings import flat
 from tsnn_uq.files import read_toml
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
@@ -59,8 +60,9 @@ class Sources:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """The settings of the runs of the rows, for those that have them."""
-        return [read_toml(path)["run"] for path in self._configs]
+        """The settings of the runs of the rows, for those that have them; options of components without their names."""
+        dotted = [flat(read_toml(path)["run"]) for path in self._configs]
+        return [{name.rpartition(".")[2]: value for name, value in of.items()} for of in dotted]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -76,6 +78,29 @@ class Sources:
         """The authors' table."""
         return self.read(self.listed["theirs"])
 
+    @cached_property
+    def versions(self) -> dict[str, list[str]]:
+        """Names of the tables of networks by the version that trained them, the latest first.
+
+        Rows say it in their column ``version``; for those that do not, ``sources.toml`` says it.
+
+        Raises:
+            InputError: neither says it.
+        """
+        listed = {name: version for version, names in self.listed["versions"].items() for name in names}
+        found: dict[str, list[str]] = {}
+        for name in (path.name for path in self._tables):
+            table = self.read(name)
+            if "seed" not in table:
+                continue
+            own = table["version"].unique() if "version" in table else [None]
+            for version in [listed.get(name) if pd.isna(one) else one for one in own]:
+                if version is None:
+                    wanted = f"a version of the networks in {name}, in its rows or under [versions]"
+                    raise InputError(f"paper/sources.toml: expected {wanted}; got none")
+                found.setdefault(str(version), []).append(name.removesuffix(".csv"))
+        return dict(sorted(found.items(), reverse=True))
+
     def read(self, name: str) -> pd.DataFrame:
         """Read a table of results/, without lines that begin with #."""
         return read_table(self.results / name)
@@ -83,6 +108,10 @@ class Sources:
     def table(self, key: str) -> pd.DataFrame:
         """The table that ``sources.toml`` lists under `key`."""
         return self.read(self.listed[key])
+
+    def beside(self, figure: str) -> pd.DataFrame:
+        """The table beside a figure of analysis/."""
+        return read_table(self.figures[figure].with_suffix(".csv"))
 
     @property
     def figures(self) -> dict[str, Path]:
@@ -93,7 +122,8 @@ class Sources:
     def files(self) -> list[Path]:
         """Every file that the report depends on, except those that the build writes."""
         typst = [self.paper / name for name in ("report.typ", "layout.typ", "references.bib", "sources.toml")]
-        return [*self._tables, *self._configs, *typst, *self.figures.values()]
+        drawn = [path.with_suffix(kind) for path in self.figures.values() for kind in (".pdf", ".csv")]
+        return [*self._tables, *self._configs, *typst, *drawn]
 
     @property
     def _tables(self) -> list[Path]:

@@ -1,0 +1,145 @@
+"""Numbers of the report's answers, from the tables beside its figures; intervals are 95 %."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from paper.number_format import between, number
+from paper.report_sources import Sources
+from tsnn_uq.results.bayesian_comparison.difference_table import ALL
+from tsnn_uq.results.measures import MEASURES
+
+__all__ = ["COST", "answers", "means_over_families", "quantization_cost"]
+
+Numbers = dict[str, str]
+COST = ("accuracy", "nll", "scaled_nll", "ece", "scaled_ece", "aurc")
+"""Measures that say what quantization costs."""
+STOPPING = {
+    "mnist": "stopping-mnist-dropout-seed0",
+    "recordings": "stopping-nmnist-simulated-slayer-seed0-loss-every",
+}
+PROMISE = 0.01
+"""The accuracy that early stopping promises to lose at most."""
+
+
+def answers(sources: Sources) -> Numbers:
+    """The numbers by name."""
+    found: Numbers = {}
+    for name in sources.figures:
+        if name.startswith("differences-"):
+            found |= quantization_cost(sources.beside(name))
+    found |= _detection(sources.beside("foreign-cifar10-vgg-seed0"))
+    found |= _corruption(sources.beside("corruption-cifar10-vgg-seed0"))
+    found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
+    return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
+
+
+def means_over_families(differences: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The data set of a table of `analysis/differences.py`, and its means over families, or the only family."""
+    over_families = differences["family"] == ALL
+    (data,) = differences["dataset"][~over_families].unique()
+    return str(data), differences[over_families] if over_families.any() else differences
+
+
+def quantization_cost(differences: pd.DataFrame) -> Numbers:
+    """Differences from the float networks of a data set: for each measure of `COST` a range over methods.
+
+    ``...worse`` and ``...better`` count the methods whose interval excludes zero, ``...best`` is the method with the
+    best mean.
+    """
+    data, means = means_over_families(differences)
+    found = {f"cost.{data}.methods": str(means["method"].nunique())}
+    for measure, rows in means.groupby("measure", sort=False):
+        if measure not in COST:
+            continue
+        shown, name = MEASURES[str(measure)], f"cost.{data}.{measure}"
+        gains = shown.better * rows[["difference_mean", "low", "high"]]
+        found[name] = between(rows["difference_mean"], shown.digits)
+        found[f"{name}.worse"] = str((gains[["low", "high"]].max(axis=1) < 0).sum())
+        found[f"{name}.better"] = str((gains[["low", "high"]].min(axis=1) > 0).sum())
+        found[f"{name}.best"] = str(rows["method"][gains["difference_mean"].idxmax()])
+    return found
+
+
+def _detection(foreign: pd.DataFrame) -> Numbers:
+    """Areas under the ROC curve for foreign images in percent, means over the sets, by score."""
+    foreign = foreign[foreign["data"] != "mean"]
+    means = 100 * foreign.groupby(["score", "method"], sort=False)["auroc"].mean().unstack("method")
+    best = means.min(axis=1).idxmax()
+    found = {
+        "detection.scores": str(len(means)),
+        "detection.lower": str((means["direct"] < means["float"]).sum()),
+        "detection.best": str(best),
+        "detection.inputs": between(foreign["inputs"], 0),
+        "detection.half-width": between([_hanley_mcneil(foreign)], 1),
+    }
+    for method in ("float", "direct"):
+        found[f"detection.{method}.entropy"] = number(means.loc["entropy", method], 1)
+        found[f"detection.{method}.best"] = number(means.loc[best, method], 1)
+    return found
+
+
+def _hanley_mcneil(foreign: pd.DataFrame) -> float:
+    """Largest half-width of an area's interval in percent, with as many own as foreign inputs (Hanley, McNeil 1982)."""
+    area, count = foreign["auroc"], foreign["inputs"]
+    both = area / (2 - area) + 2 * area**2 / (1 + area) - 2 * area**2  # Q1 + Q2 - 2 area^2
+    variance = (area * (1 - area) + (count - 1) * both) / count**2
+    return float(100 * 1.96 * variance.max() ** 0.5)
+
+
+def _corruption(table: pd.DataFrame) -> Numbers:
+    """Clean and corrupted images: means over kinds and severities, and intervals over kinds of the difference."""
+    found = {"corruption.kinds": str(table["kind"].nunique() - 1)}
+    for measure, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
+        by_kind = factor * table.groupby(["kind", "method"])[measure].mean().unstack("method")
+        clean, corrupted = by_kind.loc["none"], by_kind.drop("none")
+        for method in ("float", "direct"):
+            found[f"corruption.{measure}.{method}"] = number(corrupted[method].mean(), digits)
+            found[f"corruption.{measure}.{method}.clean"] = number(clean[method], digits)
+        found[f"corruption.{measure}.difference"] = _mean_interval(corrupted["direct"] - corrupted["float"], digits)
+    return found
+
+
+def _mean_interval(values: pd.Series, digits: int) -> str:
+    """A mean with the interval of Student's t."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1)) * values.std() / math.sqrt(len(values))
+    return _interval(values.mean(), values.mean() - half, values.mean() + half, digits)
+
+
+def _interval(mean: float, low: float, high: float, digits: int) -> str:
+    return f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+
+
+def _doubt(table: pd.DataFrame) -> Numbers:
+    """Rank correlations of predictive entropy with the entropy of people's answers."""
+    rows = table[table["measure"] == "predictive entropy"].set_index("method")
+    return {
+        f"doubt.{method}": _interval(*(rows.loc[method, name] for name in ("value", "low", "high")), 3)
+        for method in ("float", "direct")
+    }
+
+
+def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
+    """Steps and energy of decisions under a promised loss of accuracy, and the loss with Wilson's interval."""
+    from scipy.stats import binomtest
+
+    found: Numbers = {"stopping.promise": number(100 * PROMISE, 0)}
+    for of, table in tables.items():
+        found[f"stopping.{of}.all-steps"] = between(table["steps"], 0)
+        found[f"stopping.{of}.inputs"] = between(table["inputs"], 0)
+        for method in ("float", "direct"):
+            rows = table[table["method"] == method]
+            row = rows[(rows["rule"] == "risk-control") & (rows["promise"] == PROMISE)].iloc[0]
+            lost = binomtest(round(row["accuracy_gap"] * row["inputs"]), row["inputs"]).proportion_ci(method="wilson")
+            name = f"stopping.{of}.{method}"
+            found[f"{name}.steps"] = number(row["mean_steps"], 1)
+            found[f"{name}.lost"] = _interval(*(100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
+            for accounting in ("fetch-all", "fetch-spikes", "operations"):
+                energy = 1e-6 * row[f"{accounting}_pj"]
+                found[f"{name}.{accounting}"] = f"{energy:,.{0 if energy >= 100 else 1}f}"
+    return found
