@@ -17,6 +17,7 @@ from pandas import DataFrame
 
 from paper.answers import COST, means_over_families
 from paper.number_format import number
+from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, foreign_columns
@@ -190,6 +191,20 @@ def regularizers() -> str:
     return markdown(["family", "term", *names.values()], cells, left=2)
 
 
+def regularizer_choice() -> str:
+    """Terms in the order of what they gain on the validation splits of all screenings, where each was run."""
+    screenings = [read_stage(path) for path in sorted(RESULTS.glob("regularizer-screening*.csv"))]
+    ranked = chosen_everywhere(*screenings)
+    groups = list(ranked.columns[4:-1])
+    percent = ranked[["gain", *groups]].mul(100).map("{:.1f}".format)
+    cells = [
+        [f"`{row['regularizer']}`", *gains, row["loses"]]
+        for (_, row), gains in zip(ranked.iterrows(), percent.to_numpy().tolist(), strict=True)
+        if "not run" not in row["loses"]
+    ]
+    return markdown(["term", "mean (%)", *(f"{group} (%)" for group in groups), "loses"], cells)
+
+
 def posteriors() -> str:
     """Posteriors on MNIST beside networks with dropout masks from the same trainings, as they are."""
     draws, finals = (read_table(RESULTS / f"regularizer-{name}.csv") for name in ("posteriors", "finals"))
@@ -329,6 +344,7 @@ TABLES: dict[str, Callable[[], str]] = {
         firing_rates,
         stopping,
         regularizers,
+        regularizer_choice,
         posteriors,
         methods,
         layers,

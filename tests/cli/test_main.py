@@ -186,8 +186,10 @@ def test_terms_are_chosen_for_several_data_sets(call, tmp_path):
     lines = text.splitlines()
     assert re.match(r" *entropy:1 +True 0.250", lines[1])
     assert lines[2].endswith("fashion-mnist dropout: accuracy -17.00 points")
-    found = json.loads(call("--json", "ablation", "choose", tables[0])[1])
-    assert [one["regularizer"] for one in found] == ["variance:1", "entropy:1"]
+    few = pd.read_csv(tables[1], keep_default_na=False).query("term != 'entropy'")
+    few.to_csv(tables[1], index=False)
+    found = json.loads(call("--json", "ablation", "choose", *tables)[1])
+    assert {one["regularizer"]: one["fashion-mnist dropout"] for one in found} == {"variance:1": 0.5, "entropy:1": None}
 
 
 def told_next(text):

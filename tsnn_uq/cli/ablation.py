@@ -167,7 +167,7 @@ def choose(
     from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
 
     ranked = chosen_everywhere(*map(read_stage, tables), method=method)
-    print_json(ranked.to_dict("records"))
+    print_json(ranked.astype(object).where(ranked.notna(), None).to_dict("records"))
     shown = ranked.drop(columns="term").to_string(index=False, float_format="{:.3f}".format, max_colwidth=None)
     console.print(shown, highlight=False, soft_wrap=True)
 
