@@ -82,7 +82,8 @@ class Sources:
     def versions(self) -> dict[str, list[str]]:
         """Names of the tables of networks by the version that trained them, the latest first.
 
-        Rows say it in their column ``version``; for those that do not, ``sources.toml`` says it.
+        Rows say it in their column ``version``; for those that do not, ``sources.toml`` says it. A table of several
+        versions has the number of rows of each beside its name.
 
         Raises:
             InputError: neither says it.
@@ -93,12 +94,14 @@ class Sources:
             table = self.read(name)
             if "seed" not in table:
                 continue
-            own = table["version"].unique() if "version" in table else [None]
-            for version in [listed.get(name) if pd.isna(one) else one for one in own]:
-                if version is None:
-                    wanted = f"a version of the networks in {name}, in its rows or under [versions]"
-                    raise InputError(f"paper/sources.toml: expected {wanted}; got none")
-                found.setdefault(str(version), []).append(name.removesuffix(".csv"))
+            own = table.reindex(columns=["version"])["version"].astype(object)
+            counts = own.where(own.notna(), listed.get(name, "")).value_counts()
+            if "" in counts:
+                wanted = f"a version of the networks in {name}, in its rows or under [versions]"
+                raise InputError(f"paper/sources.toml: expected {wanted}; got none")
+            for version, count in counts.items():
+                rows = f": {count} of {len(table)} rows" if len(counts) > 1 else ""
+                found.setdefault(str(version), []).append(f"{name.removesuffix('.csv')}{rows}")
         return dict(sorted(found.items(), reverse=True))
 
     def read(self, name: str) -> pd.DataFrame:

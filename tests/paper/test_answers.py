@@ -72,9 +72,9 @@ def test_rows_say_their_version_or_the_list_of_sources_does(tmp_path):
     listed = 'old = "old.csv"\nwords = "words.csv"\nresults = [{file = "new.csv"}]\nversions = {"0.1.0" = ["old.csv"'
     (results / "words.csv").write_text("work\nsome\n")
     (results / "old.csv").write_text("seed\n0\n")
-    (results / "new.csv").write_text("seed,version\n0,0.3.0\n1,\n")
+    (results / "new.csv").write_text("seed,version\n0,0.3.0\n1,\n2,0.3.0\n")
     (tmp_path / "paper" / "sources.toml").write_text(f'{listed}, "new.csv"]}}')
-    assert Sources(tmp_path).versions == {"0.3.0": ["new"], "0.1.0": ["new", "old"]}
+    assert Sources(tmp_path).versions == {"0.3.0": ["new: 2 of 3 rows"], "0.1.0": ["new: 1 of 3 rows", "old"]}
     (tmp_path / "paper" / "sources.toml").write_text(f"{listed}]}}")
     with pytest.raises(InputError, match=r"expected a version of the networks in new\.csv"):
         _ = Sources(tmp_path).versions
