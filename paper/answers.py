@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from paper.number_format import between, number
+from paper.number_format import between, number, records
 from paper.report_sources import Sources
 from tsnn_uq.results.bayesian_comparison.difference_table import ALL
 from tsnn_uq.results.measures import MEASURES
@@ -52,15 +52,14 @@ def quantization_cost(differences: pd.DataFrame) -> Numbers:
     """
     data, means = means_over_families(differences)
     found = {f"cost.{data}.methods": str(means["method"].nunique())}
-    for measure, rows in means.groupby("measure", sort=False):
-        if measure not in COST:
-            continue
-        shown, name = MEASURES[str(measure)], f"cost.{data}.{measure}"
+    for measure in (name for name in COST if name in set(means["measure"])):
+        rows = means[means["measure"] == measure]
+        shown, name = MEASURES[measure], f"cost.{data}.{measure}"
         gains = shown.better * rows[["difference_mean", "low", "high"]]
         found[name] = between(rows["difference_mean"], shown.digits)
         found[f"{name}.worse"] = str((gains[["low", "high"]].max(axis=1) < 0).sum())
         found[f"{name}.better"] = str((gains[["low", "high"]].min(axis=1) > 0).sum())
-        found[f"{name}.best"] = str(rows["method"][gains["difference_mean"].idxmax()])
+        found[f"{name}.best"] = str(rows["method"].iloc[int(gains["difference_mean"].argmax())])
     return found
 
 
@@ -68,17 +67,18 @@ def _detection(foreign: pd.DataFrame) -> Numbers:
     """Areas under the ROC curve for foreign images in percent, means over the sets, by score."""
     foreign = foreign[foreign["data"] != "mean"]
     means = 100 * foreign.groupby(["score", "method"], sort=False)["auroc"].mean().unstack("method")
-    best = means.min(axis=1).idxmax()
+    best = str(means.min(axis=1).idxmax())
     found = {
         "detection.scores": str(len(means)),
         "detection.lower": str((means["direct"] < means["float"]).sum()),
-        "detection.best": str(best),
+        "detection.best": best,
         "detection.inputs": between(foreign["inputs"], 0),
         "detection.half-width": between([_hanley_mcneil(foreign)], 1),
     }
     for method in ("float", "direct"):
-        found[f"detection.{method}.entropy"] = number(means.loc["entropy", method], 1)
-        found[f"detection.{method}.best"] = number(means.loc[best, method], 1)
+        by_score = means[method].to_dict()
+        found[f"detection.{method}.entropy"] = number(by_score["entropy"], 1)
+        found[f"detection.{method}.best"] = number(by_score[best], 1)
     return found
 
 
@@ -95,10 +95,10 @@ def _corruption(table: pd.DataFrame) -> Numbers:
     found = {"corruption.kinds": str(table["kind"].nunique() - 1)}
     for measure, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
         by_kind = factor * table.groupby(["kind", "method"])[measure].mean().unstack("method")
-        clean, corrupted = by_kind.loc["none"], by_kind.drop("none")
+        corrupted = by_kind.drop("none")
         for method in ("float", "direct"):
             found[f"corruption.{measure}.{method}"] = number(corrupted[method].mean(), digits)
-            found[f"corruption.{measure}.{method}.clean"] = number(clean[method], digits)
+            found[f"corruption.{measure}.{method}.clean"] = number(by_kind[method].to_dict()["none"], digits)
         found[f"corruption.{measure}.difference"] = _mean_interval(corrupted["direct"] - corrupted["float"], digits)
     return found
 
@@ -108,20 +108,19 @@ def _mean_interval(values: pd.Series, digits: int) -> str:
     from scipy.stats import t
 
     half = float(t.ppf(0.975, len(values) - 1)) * values.std() / math.sqrt(len(values))
-    return _interval(values.mean(), values.mean() - half, values.mean() + half, digits)
+    return _interval((values.mean(), values.mean() - half, values.mean() + half), digits)
 
 
-def _interval(mean: float, low: float, high: float, digits: int) -> str:
-    return f"{number(mean, digits)} [{number(low, digits)}, {number(high, digits)}]"
+def _interval(values: Iterable[float], digits: int) -> str:
+    """A value and the ends of its interval."""
+    mean, low, high = (number(value, digits) for value in values)
+    return f"{mean} [{low}, {high}]"
 
 
 def _doubt(table: pd.DataFrame) -> Numbers:
     """Rank correlations of predictive entropy with the entropy of people's answers."""
-    rows = table[table["measure"] == "predictive entropy"].set_index("method")
-    return {
-        f"doubt.{method}": _interval(*(rows.loc[method, name] for name in ("value", "low", "high")), 3)
-        for method in ("float", "direct")
-    }
+    rows = records(table[table["measure"] == "predictive entropy"])
+    return {f"doubt.{row['method']}": _interval((row["value"], row["low"], row["high"]), 3) for row in rows}
 
 
 def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
@@ -138,7 +137,7 @@ def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
             lost = binomtest(round(row["accuracy_gap"] * row["inputs"]), row["inputs"]).proportion_ci(method="wilson")
             name = f"stopping.{of}.{method}"
             found[f"{name}.steps"] = number(row["mean_steps"], 1)
-            found[f"{name}.lost"] = _interval(*(100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
+            found[f"{name}.lost"] = _interval((100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
             for accounting in ("fetch-all", "fetch-spikes", "operations"):
                 energy = 1e-6 * row[f"{accounting}_pj"]
                 found[f"{name}.{accounting}"] = f"{energy:,.{0 if energy >= 100 else 1}f}"
