@@ -29,7 +29,13 @@ Data = Annotated[str, typer.Option(help="Data set: mnist, fashion-mnist, cifar10
 Network = Annotated[str, typer.Option(help="Network family, or FILE.py:name.", show_default="dropout; vgg for cifar10")]
 
 
-@ablation.command("screening", **with_examples("tsnn-uq ablation screening --out ablation --jobs 8"))
+@ablation.command(
+    "screening",
+    **with_examples(
+        "tsnn-uq ablation screening --out ablation --jobs 8",
+        "tsnn-uq ablation screening --data fashion-mnist --methods direct --terms consistency,variance:2 --out fashion",
+    ),
+)
 def screen(
     *,
     out: Out,
