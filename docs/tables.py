@@ -18,6 +18,7 @@ from pandas import DataFrame
 from paper.answers import COST, means_over_families
 from paper.number_format import number
 from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
+from tsnn_uq.experiments.storage import WEIGHTS, pretrained_folder, pretrained_names, read_row
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, foreign_columns
@@ -25,7 +26,11 @@ from tsnn_uq.results.tables import read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "paper" / "results"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "tsnn_uq").rglob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "paper" / "networks" / "README.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "tsnn_uq").rglob("*.md")),
+]
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1) -> str:
@@ -287,6 +292,19 @@ IN_BRIEF = ("train-spikes-T20", "mc-dropout-S32", "ternary-batch256", "ternary-b
 EAGER = ("snntorch", "spikingjelly", "norse", "tsnn-uq dense", "tsnn-uq float")
 
 
+def shipped() -> str:
+    """The shipped networks, with the rows that were measured of them."""
+    cells = []
+    for name in pretrained_names():
+        folder = pretrained_folder(name)
+        row = read_row(folder)
+        size = (folder / WEIGHTS).stat().st_size / 1000
+        measured = (MEASURES[measure].text(row[measure]) for measure in ("accuracy", "ece"))
+        part = row["quantized_part"]
+        cells.append([f"`{name}`", part, str(row["epochs"]), *measured, f"{size:,.0f}", row.get("version", "")])
+    return markdown(["name", "ternary", "epochs", "accuracy", "ECE", "kB", "version"], cells, left=2)
+
+
 def speed() -> str:
     """Times of other libraries as multiples of ours, of the works and contenders that were measured."""
     return _speed(read_table(RATIOS))
@@ -348,6 +366,7 @@ TABLES: dict[str, Callable[[], str]] = {
         posteriors,
         methods,
         layers,
+        shipped,
         speed,
         speed_in_brief,
         figures,
