@@ -165,7 +165,7 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     code, text, _ = call("ablation", "finals", "--terms", "variance:5", "--families", "dropout", *out)
     assert text.startswith("terms: variance:5\n12 runs to train, about ")
     code, text, _ = call("ablation", "posteriors", *out)
-    assert text.startswith("10 runs to train, about 10 min, and then posteriors of their weights")
+    assert text.startswith("16 runs to train, about 16 min, and then posteriors of their weights")
     assert list(tmp_path.iterdir()) == []
 
 

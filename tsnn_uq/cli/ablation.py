@@ -130,6 +130,10 @@ def infer(
     out: Annotated[Path, typer.Option(help="Folder of the finals.")],
     data: Data = "mnist",
     network: Network = "",
+    noises: Annotated[
+        str, typer.Option(help="How ternary posteriors are trained, with commas: auto, exact, flipout, weights.")
+    ] = "auto",
+    members: Annotated[int, typer.Option(help="Networks in an ensemble; 0 for no ensembles.")] = 5,
     seeds: Seeds = 3,
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
@@ -146,11 +150,11 @@ def infer(
     from tsnn_uq.experiments.ablation import FINALS, count_posteriors, posteriors, posteriors_folder, posteriors_runs
 
     stage, context = _stage(out, seeds, FINALS, data, network, device), Context(data_dir, jobs)
-    tasks = posteriors_runs(stage)
+    tasks = posteriors_runs(stage, members)
     if dry_run:
         return say_how_long(tasks, context, ", and then posteriors of their weights, which are not timed")
-    with RunBars(console, len(tasks) + count_posteriors(stage), last="measure") as bars:
-        posteriors(stage, context=replace(context, progress=bars))
+    with RunBars(console, len(tasks) + count_posteriors(stage, names(noises)), last="measure") as bars:
+        posteriors(stage, noises=names(noises), members=members, context=replace(context, progress=bars))
     table = posteriors_folder(stage).with_suffix(".csv")
     _say_written(table, f"python analysis/regularizers.py {quote(out / 'finals.csv')}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tests.experiments.ablation.test_stages import quick
-from tsnn_uq.experiments import Context
+from tsnn_uq.experiments import Context, Settings
 from tsnn_uq.experiments.ablation import posteriors
 from tsnn_uq.files import read_json
 
@@ -21,6 +21,11 @@ def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
     best = min(losses, key=losses.get)
     methods = [f"ternary posterior at temperature {best}", "laplace posterior", "swag posterior"]
     counts = table.groupby("method").size().to_dict()
+    assert {name: counts.pop(name) for name in ("float, 1 epochs more", "direct, 1 epochs more")} == dict.fromkeys(
+        ("float, 1 epochs more", "direct, 1 epochs more"), 4
+    )
+    continued = Settings.load(tmp_path / "runs" / "continued" / "dropout-all-direct-1" / "config.toml")
+    assert (continued.epochs, continued.start_from) == (1, str((tmp_path / "runs" / "none").resolve()))
     assert counts == dict.fromkeys(methods, 4) | {"ensemble of 3 float": 2, "ensemble of 3 direct": 2}
     other = next(heat for heat in losses if heat != best)
     assert not (tmp_path / "posteriors" / f"ternary-{other}-1").exists()
@@ -30,5 +35,10 @@ def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
     told = []
     again = posteriors(stage, **options, context=Context(progress=lambda name, *_: told.append(name)))
     pd.testing.assert_frame_equal(again, table)
+    both = posteriors(stage, **options | {"noises": ("auto", "weights"), "members": 0})
+    assert both["method"].str.startswith("ternary-weights posterior at temperature").sum() == 4
+    assert not both["method"].str.startswith("ensemble").any()
+    same = both[both["method"].isin(methods)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, table[table["method"].isin(methods)].reset_index(drop=True))
     ternary = table[table["method"] == "ensemble of 3 direct"]
     assert (ternary["sparsity"] > 0.1).all()

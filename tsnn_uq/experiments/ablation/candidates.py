@@ -149,7 +149,7 @@ class Stage:
 
     def run(self, family: str, method: str, text: str = "none", seed: int = 0) -> Settings:
         """Settings of a run, with all layers ternary. The teacher of a distilled run is trained without a term."""
-        teacher = {"teacher_from": str(self.folder("none").resolve())} if method == "distill" else {}
+        teacher = {"teacher_from": self.start} if method == "distill" else {}
         own = {"data": self.data, "network": family, "method": method, "regularizer": text, "seed": seed}
         return make_settings(own | teacher | dict(self.settings))
 
@@ -157,9 +157,15 @@ class Stage:
         """The folder of the runs with a text for the loss."""
         return self.out / "runs" / text.replace(":", "-")
 
+    @property
+    def start(self) -> str:
+        """The folder of the runs without a term, from which others may start."""
+        return str(self.folder("none").resolve())
+
     def place(self, config: Settings) -> Path:
-        """The folder of a run."""
-        return self.folder(config.regularizer.name) / config.name
+        """The folder of a run; runs that start from others are beside them."""
+        continued = config.start_from == self.start
+        return (self.out / "runs" / "continued" if continued else self.folder(config.regularizer.name)) / config.name
 
     def candidates(self, method: str) -> dict[str, tuple[str, ...]]:
         """The `terms` that are available for a method."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from tsnn_uq import __version__
 from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments import Settings, load_network
 from tsnn_uq.experiments.ablation.candidates import Stage
@@ -42,6 +43,7 @@ def posteriors(
     stage: Stage,
     *,
     temperatures: Sequence[float] = TEMPERATURES,
+    noises: Sequence[str] = ("auto",),
     members: int = MEMBERS,
     settings: dict[str, Any] | None = None,
     context: Context = Context(),
@@ -49,18 +51,21 @@ def posteriors(
     """Infer posteriors of each float network (ternary, Laplace, SWAG), and form float and ternary ensembles.
 
     The temperature of the ternary posteriors is chosen with the first seed, by the smallest negative log-likelihood on
-    the validation part.
+    the validation part. For the same budget, float and direct networks with masks are trained from each float network
+    for as many epochs as a posterior.
 
     Args:
         stage: the finals, whose float and direct runs are read, or trained if they are missing; ``posteriors.csv`` is
             written to its folder, or for another network than the first of its `families` ``posteriors-NETWORK.csv``.
         temperatures: the temperatures to choose from.
-        members: number of members of an ensemble, and of seeds to train.
+        noises: how ternary posteriors are trained; see `PosteriorSettings`. Each has a temperature of its own.
+        members: number of members of an ensemble, and of seeds to train; 0 for no ensembles.
         settings: settings of all posteriors, see `PosteriorSettings`.
         context: where and how runs are done; posteriors are inferred one after the other.
 
     Returns:
-        Two rows for each posterior and ensemble, in the format of the finals, with the term ``"none"``.
+        Two rows for each network trained longer, posterior and ensemble, in the format of the finals, with the term
+            ``"none"``.
 
     Raises:
         InputError: data are missing, or training a run failed.
@@ -70,42 +75,54 @@ def posteriors(
     sources, ternary = _networks(stage, members)
     do_and_measure(stage, [*sources, *ternary], context)
     common = {"samples": sources[0].samples, **(settings or {})}
-    of_seed = [
-        {temperature: PosteriorSettings("ternary", temperature, seed=seed, **common) for temperature in temperatures}
-        for seed in range(stage.seeds)
-    ]
-    losses = {
-        temperature: _infer(stage, sources[0], wanted, context)["validation_nll"]
-        for temperature, wanted in of_seed[0].items()
-    }
-    best = min(losses, key=losses.__getitem__)
-    rows = []
+    longer = _longer(stage, PosteriorSettings(**common).epochs)
+    do_and_measure(stage, longer, context)
+    rows: list[dict[str, Any]] = []
+    for run in longer:
+        head = _head(stage, f"{run.method.name}, {run.epochs} epochs more", run.seed)
+        rows += read_measured(stage.place(run), **head)
+    best = {}
+    for noise in noises:
+        tried = [PosteriorSettings("ternary", heat, noise=noise, **common) for heat in temperatures]
+        losses = [_infer(stage, sources[0], wanted, context)["validation_nll"] for wanted in tried]
+        best[noise] = temperatures[losses.index(min(losses))]
     for seed in range(stage.seeds):
-        kinds = [of_seed[seed][best], *(PosteriorSettings(kind, seed=seed, **common) for kind in ("laplace", "swag"))]
+        kinds = [PosteriorSettings("ternary", heat, noise=noise, seed=seed, **common) for noise, heat in best.items()]
+        kinds += [PosteriorSettings(kind, seed=seed, **common) for kind in ("laplace", "swag")]
         for wanted in kinds:
             _infer(stage, sources[seed], wanted, context)
             rows += _measured(stage, sources[seed], wanted, context)
-    for networks in (sources, ternary):
+    for networks in (sources, ternary) if members else ():
         rows += _ensemble(stage, networks[:members], context)
     table = pd.DataFrame(rows)
     write_text(posteriors_folder(stage).with_suffix(".csv"), csv_text(table))
     return table
 
 
-def posteriors_runs(stage: Stage) -> list[Task]:
+def posteriors_runs(stage: Stage, members: int = MEMBERS) -> list[Task]:
     """The runs that `posteriors` needs."""
-    return runs_left(stage, [run for runs in _networks(stage, MEMBERS) for run in runs])
+    runs = [run for runs in _networks(stage, members) for run in runs]
+    return runs_left(stage, [*runs, *_longer(stage, PosteriorSettings().epochs)])
 
 
-def count_posteriors(stage: Stage) -> int:
-    """Number of posteriors that `posteriors` infers or reads: one per temperature, then three kinds for each seed."""
-    return len(TEMPERATURES) + 3 * stage.seeds
+def count_posteriors(stage: Stage, noises: Sequence[str] = ("auto",)) -> int:
+    """Number of posteriors that `posteriors` infers or reads: for each temperature, and of all kinds for each seed."""
+    return len(noises) * len(TEMPERATURES) + (len(noises) + 2) * stage.seeds
 
 
 def _networks(stage: Stage, members: int) -> list[list[Settings]]:
     """Settings of the float runs and of the ternary runs."""
     seeds = range(max(members, stage.seeds))
     return [[stage.run(stage.network, method, seed=seed) for seed in seeds] for method in ("float", "direct")]
+
+
+def _longer(stage: Stage, epochs: int) -> list[Settings]:
+    """Settings of float and direct runs that go on from the float runs, for the same budget as posteriors."""
+    return [
+        stage.run(stage.network, method, seed=seed).replace(start_from=stage.start, epochs=epochs)
+        for method in ("float", "direct")
+        for seed in range(stage.seeds)
+    ]
 
 
 def posteriors_folder(stage: Stage) -> Path:
@@ -115,7 +132,12 @@ def posteriors_folder(stage: Stage) -> Path:
 
 def _place(stage: Stage, wanted: PosteriorSettings) -> Path:
     heat = f"-{wanted.temperature:g}" if wanted.kind == "ternary" else ""
-    return posteriors_folder(stage) / f"{wanted.kind}{heat}-{wanted.seed}"
+    return posteriors_folder(stage) / f"{_kind(wanted)}{heat}-{wanted.seed}"
+
+
+def _kind(wanted: PosteriorSettings) -> str:
+    """The kind of a posterior, and how it is trained unless by default."""
+    return wanted.kind if wanted.noise == "auto" else f"{wanted.kind}-{wanted.noise}"
 
 
 def _infer(stage: Stage, config: Settings, wanted: PosteriorSettings, context: Context) -> dict[str, Any]:
@@ -132,7 +154,7 @@ def _measured(stage: Stage, config: Settings, wanted: PosteriorSettings, context
     def networks() -> list[nn.Module]:
         return load_draws_of(stage.place(config), place, config.device)
 
-    return _rows(stage, config, place, f"{wanted.kind} posterior{heat}", networks, context)
+    return _rows(stage, config, place, f"{_kind(wanted)} posterior{heat}", networks, context)
 
 
 def _ensemble(stage: Stage, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
@@ -166,6 +188,12 @@ def _rows(
                     for name, of in stage.foreign.items()
                 },
             )
-        keep_measured(place, measure_predictions(predictions, bins=config.bins), sparsity=sparsity_of(drawn))
-    head = {"dataset": stage.data, "family": stage.network, "method": method, "seed": config.seed}
-    return read_measured(place, **head, term="none", regularizer="none")
+        measured = measure_predictions(predictions, bins=config.bins)
+        keep_measured(place, measured, sparsity=sparsity_of(drawn), version=__version__)
+    return read_measured(place, **_head(stage, method, config.seed))
+
+
+def _head(stage: Stage, method: str, seed: int) -> dict[str, Any]:
+    """The first columns of a row."""
+    names = {"dataset": stage.data, "family": stage.network, "method": method, "seed": seed}
+    return names | {"term": "none", "regularizer": "none"}

@@ -189,5 +189,6 @@ def _measure(
     """Measure a finished run, in any process, and keep its rows in its folder."""
     folder = task.folder
     rows = measure_run(task.settings, folder, foreign, data_dir=data_dir)
-    keep_measured(folder, rows, sparsity=row["sparsity"], train_seconds=row["train_seconds"])
+    more = {name: row[name] for name in ("sparsity", "train_seconds")}
+    keep_measured(folder, rows, **more, version=row.get("version", ""))
     progress(task.name, "measure", 1, 1)
