@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from tests.experiments.ablation.test_stages import quick
+from tsnn_uq.checks import InputError
 from tsnn_uq.experiments import Context, Settings
 from tsnn_uq.experiments.ablation import posteriors
 from tsnn_uq.files import read_json
@@ -42,3 +44,10 @@ def test_each_network_gets_its_posteriors_and_all_are_an_ensemble(tmp_path):
     pd.testing.assert_frame_equal(same, table[table["method"].isin(methods)].reset_index(drop=True))
     ternary = table[table["method"] == "ensemble of 3 direct"]
     assert (ternary["sparsity"] > 0.1).all()
+
+
+def test_what_would_fail_later_is_refused_before_anything_is_trained(tmp_path):
+    for wrong in ({"noises": ("loud",)}, {"members": -1}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong)).rstrip('s')}s?: expected"):
+            posteriors(quick(tmp_path), **wrong)
+    assert list(tmp_path.iterdir()) == []

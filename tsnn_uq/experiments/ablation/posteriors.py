@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tsnn_uq import __version__
+from tsnn_uq.checks import check_positive
 from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments import Settings, load_network
 from tsnn_uq.experiments.ablation.candidates import Stage
@@ -68,23 +69,27 @@ def posteriors(
             ``"none"``.
 
     Raises:
-        InputError: data are missing, or training a run failed.
+        InputError: a noise is unknown or `members` is negative, data are missing, or training a run failed.
     """
     import pandas as pd
 
+    if members:
+        check_positive("members", members, integer=True)
     sources, ternary = _networks(stage, members)
-    do_and_measure(stage, [*sources, *ternary], context)
     common = {"samples": sources[0].samples, **(settings or {})}
+    tried = {  # made before anything is trained, since a setting may be wrong
+        noise: [PosteriorSettings("ternary", heat, noise=noise, **common) for heat in temperatures] for noise in noises
+    }
     longer = _longer(stage, PosteriorSettings(**common).epochs)
+    do_and_measure(stage, [*sources, *ternary], context)
     do_and_measure(stage, longer, context)
     rows: list[dict[str, Any]] = []
     for run in longer:
         head = _head(stage, f"{run.method.name}, {run.epochs} epochs more", run.seed)
         rows += read_measured(stage.place(run), **head)
     best = {}
-    for noise in noises:
-        tried = [PosteriorSettings("ternary", heat, noise=noise, **common) for heat in temperatures]
-        losses = [_infer(stage, sources[0], wanted, context)["validation_nll"] for wanted in tried]
+    for noise, each in tried.items():
+        losses = [_infer(stage, sources[0], wanted, context)["validation_nll"] for wanted in each]
         best[noise] = temperatures[losses.index(min(losses))]
     for seed in range(stage.seeds):
         kinds = [PosteriorSettings("ternary", heat, noise=noise, seed=seed, **common) for noise, heat in best.items()]
