@@ -37,7 +37,8 @@ def test_the_authors_rows_are_all_there_and_said_to_be_theirs():
 def test_our_rows_are_means_and_deviations_of_the_seeds(column, measure, unit):
     rows = paper_rows(SOURCES.theirs, SOURCES.summary)
     alike = (rows["algorithm"] == "SNN-Dropout") & (rows["method"] == "direct") & (rows["source"] == "ours")
-    of_mnist = SOURCES.rows[SOURCES.rows["family"] == "dropout"]
+    every = SOURCES.rows
+    of_mnist = every[(every["family"] == "dropout") & (every["dataset"] == "mnist")]
     values = [unit * value for value in of_mnist[of_mnist["method"] == "direct"][measure]]
     (row,) = rows[alike].to_dict("records")
     assert row[f"{column}_pct"] == pytest.approx(statistics.mean(values))
