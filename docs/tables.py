@@ -46,8 +46,8 @@ def spread(mean: float, std: float, digits: int) -> str:
 
 
 def results_table(summary: DataFrame, columns: str) -> str:
-    """Quality of each group of runs, one row a group of a summary; without columns that no group has."""
-    names = [name for name in columns.split() if f"{MEASURES[name].column}_mean" in summary]
+    """Quality of each group of runs, one row a group of a summary."""
+    names = columns.split()
     headings = [MEASURES[name].label for name in names]
     rows = []
     for _, group in summary.iterrows():
@@ -69,10 +69,8 @@ def mnist() -> str:
 
 def results() -> str:
     """All committed comparisons."""
-    files = [
-        RESULTS / f"{name}.csv" for name in ("mnist-fc", "fashion-fc", "cifar10", "nmnist", "nmnist-simulated", "plif")
-    ]
-    summaries = [summarize(read_results(file)) for file in files if file.exists()]
+    files = ["mnist-fc", "fashion-fc", "cifar10", "nmnist", "nmnist-simulated", "plif"]
+    summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
     columns = "accuracy nll ece scaled_ece aurc predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
 
@@ -201,11 +199,11 @@ def regularizer_choice() -> str:
     screenings = [read_stage(path) for path in sorted(RESULTS.glob("regularizer-screening*.csv"))]
     ranked = chosen_everywhere(*screenings)
     groups = list(ranked.columns[4:-1])
+    ranked = ranked.dropna(subset=groups)
     percent = ranked[["gain", *groups]].mul(100).map("{:.1f}".format)
     cells = [
         [f"`{row['regularizer']}`", *gains, row["loses"]]
         for (_, row), gains in zip(ranked.iterrows(), percent.to_numpy().tolist(), strict=True)
-        if "not run" not in row["loses"]
     ]
     return markdown(["term", "mean (%)", *(f"{group} (%)" for group in groups), "loses"], cells)
 

@@ -13,7 +13,7 @@ WORDS = re.compile(
 ASKED = re.compile(r"\bnum\(\"([^\"]+)\"\)")
 # Names of files, tables and figures, labels, references and sizes of layout: read by Typst, not by people.
 FOR_TYPST = re.compile(
-    r"\b(?:drawn|drawn-if-listed|picture|has|bibliography|wu-table)\([^\")]*(?:\"[^\"]*\")?[^\")]*\)"
+    r"\b(?:drawn|picture|has|bibliography|wu-table)\([^\")]*(?:\"[^\"]*\")?[^\")]*\)"
     r"|#import \"[^\"]*\"|^\s*\"[a-z-]+\",$|<[\w-]+>|@[\w-]+"
     r"|\b(?:names|size): [\d.]+(?:pt)?,$",
     re.M,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -113,6 +112,6 @@ class VariationalLayer(StochasticLayer):
         return f"noise={self.noise}"
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
+def _joined(parts: list[Tensor]) -> Tensor:
     """Join groups of inputs [T, N, ...]."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

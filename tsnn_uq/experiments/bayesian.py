@@ -16,7 +16,7 @@ from tsnn_uq.devices import check_device, find_device, use_threads
 from tsnn_uq.experiments.evaluation import predict_each
 from tsnn_uq.experiments.inputs import load_splits
 from tsnn_uq.experiments.settings import Context, Progress, Settings
-from tsnn_uq.experiments.storage import load_network, read_version, require_same, require_same_version
+from tsnn_uq.experiments.storage import load_network, require_same, require_same_version
 from tsnn_uq.files import read_json, write_json
 from tsnn_uq.quantization import select_layers
 from tsnn_uq.results.measure_predictions import evaluate
@@ -117,10 +117,11 @@ def posterior_of_run(
     wanted = {"run": str(run.resolve()), **asdict(settings)}
     path = out / "settings.json"
     if path.exists():
-        found = {"noise": "auto", **read_json(path)}  # files of older versions have neither noise nor version
-        require_same(out, wanted, {name: value for name, value in found.items() if name != "version"})
+        found = {"noise": "auto", "version": "", **read_json(path)}  # older files have neither
+        version = found.pop("version")
+        require_same(out, wanted, found)
         if not (out / "result.json").exists():
-            require_same_version(out, read_version(path))
+            require_same_version(out, version)
     if not (out / "result.json").exists():
         write_json(path, {"version": __version__, **wanted})
         splits = load_splits(config, context.data_dir)

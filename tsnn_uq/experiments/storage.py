@@ -45,7 +45,6 @@ __all__ = [
     "read_config",
     "read_predictions",
     "read_row",
-    "read_version",
     "require_same",
     "require_same_run",
     "require_same_version",
@@ -111,15 +110,13 @@ def require_same(folder: Path, wanted: Mapping[str, Any], found: Mapping[str, An
         raise InputError(f"{folder}: expected a folder made with {ours}; got one with {theirs}; choose another folder")
 
 
-def read_version(path: Path) -> str:
-    """Read the version of this package that wrote a file of settings; empty before 0.2.0, or if it is unreadable."""
-    with suppress(InputError):
-        return str((read_toml(path) if path.suffix == ".toml" else read_json(path)).get("version", ""))
-    return ""
-
-
 def require_same_version(folder: Path, found: str) -> None:
-    """Raise if another version of this package began what is unfinished in a folder: results would be of neither."""
+    """Raise if another version of this package began what is unfinished in a folder: results would be of neither.
+
+    Args:
+        folder: the folder.
+        found: the version in its settings; empty before 0.2.0.
+    """
     if found != __version__:
         remedy = "finish it with that version, or delete the folder to start again"
         raise InputError(
@@ -178,12 +175,13 @@ def require_same_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise if a folder has results of a run with other settings, or an unfinished run of another version."""
     if not is_begun(folder):
         return
-    with suppress(_Unreadable):  # it will be overwritten
+    try:
         require_same(folder, config, read_config(folder))
-        if not is_finished(folder, config):
-            require_same_version(folder, read_version(folder / "config.toml"))
-    for name in STAGES:
-        stage_done(folder / name, config)
+        version = read_toml(folder / "config.toml").get("version", "")
+    except _Unreadable:  # it will be overwritten
+        version = __version__
+    if not all([stage_done(folder / name, config) for name in STAGES]):
+        require_same_version(folder, version)
 
 
 def write_row(folder: Path, row: Mapping[str, Any], config: Mapping[str, Any]) -> None:
