@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 # Tests start many processes: without bytecode on disk each of them would compile torch again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test test-slow check quick bench docs figures paper clean
+.PHONY: help setup demo test test-all check quick bench docs figures paper clean
 .DEFAULT_GOAL := help
 
 help:           ## list the commands
@@ -42,12 +42,9 @@ SIDE_BY_SIDE = --dist loadgroup --no-loadscope-reorder
 test: setup     ## tests, doctests and README examples, all but the slow ones, in six minutes
 	$(BIN)/python -m pytest -q -n 2 $(SIDE_BY_SIDE) -m 'not slow' $(PYTEST)
 
-# A third of their time they wait for processes of their own, so three fit on two processors. Tests that need files are
-# slow ones; to collect those of all other files would take each worker ten seconds.
-SLOW = $(sort $(shell grep -rlE 'mark\.slow|need_files' tests --include='test_*.py'))
-
-test-slow: setup ## slow tests: whole round trips, killed processes, real data, a browser, clusters
-	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) -m slow $(SLOW) $(PYTEST)
+# Slow tests wait a fifth of their time for processes of their own, so three workers keep two processors busy.
+test-all: setup ## all tests, with round trips, killed processes, real data, a browser, clusters
+	$(BIN)/python -m pytest -q -n 3 $(SIDE_BY_SIDE) $(PYTEST)
 
 # What is computed of arrays and single layers, chosen by the processor seconds that `pytest --cpu` writes: 42 for metrics,
 # about 10 each for neurons, quantization, recalibration and uncertainty, 25 for the rest, 15 to import and collect in each

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tsnn_uq.checks import InputError
 from tsnn_uq.cli.main import run_command
-from tsnn_uq.cli.options import names
+from tsnn_uq.cli.options import numbers
 from tsnn_uq.cli.scripts import Drawing, figure_script
 from tsnn_uq.results.figures import shift_figure, with_pictures
 from tsnn_uq.results.studies import Runs, shift_curves, shifted_examples
@@ -33,14 +32,6 @@ def main(
     examples = shifted_examples(runs, amounts, inputs=count, index=example)
     table = shift_curves(runs, amounts, inputs=count, bins=bins)
     return shift_figure, with_pictures(table, ["shift", "amount"], examples)
-
-
-def numbers(option: str, text: str) -> list[float]:
-    """Split a comma-separated list of numbers."""
-    try:
-        return [float(part) for part in names(text)]
-    except ValueError as error:
-        raise InputError(f"{option}: expected numbers separated by commas, such as 0,30,60; got {text!r}") from error
 
 
 if __name__ == "__main__":

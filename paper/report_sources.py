@@ -52,11 +52,14 @@ class Sources:
         return read_toml(self.paper / "sources.toml")
 
     @cached_property
+    def comparisons(self) -> list[pd.DataFrame]:
+        """The measured rows of each comparison, one for each trained network."""
+        return [read_results(self.results / source["file"]) for source in self.listed["results"]]
+
+    @cached_property
     def rows(self) -> pd.DataFrame:
-        """All measured rows, one for each trained network."""
-        return pd.concat(
-            [read_results(self.results / source["file"]) for source in self.listed["results"]], ignore_index=True
-        )
+        """The rows of all comparisons."""
+        return pd.concat(self.comparisons, ignore_index=True)
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:

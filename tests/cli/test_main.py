@@ -166,6 +166,9 @@ def test_dry_runs_say_how_long_each_kind_takes_and_write_nothing(call, tmp_path,
     assert text.startswith("terms: variance:5\n12 runs to train, about ")
     code, text, _ = call("ablation", "posteriors", *out)
     assert text.startswith("16 runs to train, about 16 min, and then posteriors of their weights")
+    text = call("--json", "ablation", "posteriors", "--epochs", 2, "--members", 0, *out)[1]
+    assert json.loads(text)["runs"] == 12
+    assert re.search("temperatures: expected", call("ablation", "posteriors", "--temperatures", "cold", *out)[2])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tsnn_uq.cli.main import CORES, TRAIN, app, console, print_json, quote, say_how_long, say_next
-from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, follow_names, names, with_examples
+from tsnn_uq.cli.options import DataDir, DryRun, Jobs, RunDevice, follow_names, names, numbers, with_examples
 
 if TYPE_CHECKING:
     from tsnn_uq.experiments.ablation import Stage
@@ -26,6 +26,9 @@ app.add_typer(ablation, name="ablation", rich_help_panel=TRAIN)
 Out = Annotated[Path, typer.Option(help="Folder for the table and, below it, all runs.")]
 Seeds = Annotated[int, typer.Option(help="Seeds 0, 1, ... of each.")]
 Data = Annotated[str, typer.Option(help="Data set: mnist, fashion-mnist, cifar10, digits.")]
+Epochs = Annotated[
+    int, typer.Option(min=0, help="Passes over the training set; 0 for the usual number.", show_default=False)
+]
 Network = Annotated[str, typer.Option(help="Network family, or FILE.py:name.", show_default="dropout; vgg for cifar10")]
 
 
@@ -100,6 +103,7 @@ def compete(
         ),
     ] = "",
     seeds: Seeds = 3,
+    epochs: Epochs = 0,
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
@@ -115,7 +119,7 @@ def compete(
 
     texts, networks = finalists(names(terms), screening or ()), names(follow_names("network", families))
     console.print(f"terms: {', '.join(texts)}", highlight=False)
-    stage, context = _stage(out, seeds, FINALS, data, "", device), Context(data_dir, jobs)
+    stage, context = _stage(out, seeds, FINALS, data, "", device, epochs), Context(data_dir, jobs)
     tasks = finals_runs(stage, texts, networks)
     if dry_run:
         return say_how_long(tasks, context)
@@ -134,7 +138,15 @@ def infer(
         str, typer.Option(help="How ternary posteriors are trained, with commas: auto, exact, flipout, weights.")
     ] = "auto",
     members: Annotated[int, typer.Option(help="Networks in an ensemble; 0 for no ensembles.")] = 5,
+    temperatures: Annotated[
+        str,
+        typer.Option(
+            help="Temperatures, with commas, of which the validation split chooses one for ternary posteriors; by "
+            "default five from 0.003 to 1.",
+        ),
+    ] = "",
     seeds: Seeds = 3,
+    epochs: Epochs = 0,
     device: RunDevice = "cpu",
     data_dir: DataDir = None,
     jobs: Jobs = CORES,
@@ -147,14 +159,22 @@ def infer(
     """
     from tsnn_uq.cli.progress import RunBars
     from tsnn_uq.experiments import Context
-    from tsnn_uq.experiments.ablation import FINALS, count_posteriors, posteriors, posteriors_folder, posteriors_runs
+    from tsnn_uq.experiments.ablation import (
+        FINALS,
+        TEMPERATURES,
+        count_posteriors,
+        posteriors,
+        posteriors_folder,
+        posteriors_runs,
+    )
 
-    stage, context = _stage(out, seeds, FINALS, data, network, device), Context(data_dir, jobs)
+    heats, kinds = numbers("temperatures", temperatures) or TEMPERATURES, names(noises)
+    stage, context = _stage(out, seeds, FINALS, data, network, device, epochs), Context(data_dir, jobs)
     tasks = posteriors_runs(stage, members)
     if dry_run:
         return say_how_long(tasks, context, ", and then posteriors of their weights, which are not timed")
-    with RunBars(console, len(tasks) + count_posteriors(stage, names(noises)), last="measure") as bars:
-        posteriors(stage, noises=names(noises), members=members, context=replace(context, progress=bars))
+    with RunBars(console, len(tasks) + count_posteriors(stage, kinds, heats), last="measure") as bars:
+        posteriors(stage, temperatures=heats, noises=kinds, members=members, context=replace(context, progress=bars))
     table = posteriors_folder(stage).with_suffix(".csv")
     _say_written(table, f"python analysis/regularizers.py {quote(out / 'finals.csv')}")
 
@@ -182,10 +202,12 @@ def choose(
     console.print(shown, highlight=False, soft_wrap=True)
 
 
-def _stage(out: Path, seeds: int, settings: dict[str, Any], data: str, network: str, device: str) -> Stage:
+def _stage(
+    out: Path, seeds: int, settings: dict[str, Any], data: str, network: str, device: str, epochs: int = 0
+) -> Stage:
     from tsnn_uq.experiments.ablation import Stage, suited
 
-    settings = suited(settings, data) | {"device": device}
+    settings = suited(settings, data) | {"device": device} | ({"epochs": epochs} if epochs else {})
     return Stage(out, seeds, settings, data=data, network=follow_names("network", network))
 
 

@@ -132,6 +132,20 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def numbers(option: str, text: str) -> list[float]:
+    """Split a comma-separated list of numbers.
+
+    Raises:
+        InputError: a part is not a number; the message names `option`.
+    """
+    from tsnn_uq.checks import InputError
+
+    try:
+        return [float(part) for part in names(text)]
+    except ValueError as error:
+        raise InputError(f"{option}: expected numbers separated by commas, such as 0,30,60; got {text!r}") from error
+
+
 def named_files(sources: Sequence[str]) -> dict[str, list[Path]] | None:
     """The files or run folders of each name, where words are ``NAME=FILE,FILE``; None for a single folder.
 

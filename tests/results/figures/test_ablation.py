@@ -25,7 +25,8 @@ def screened(families=("dropout",), foreign=("rotated", "emnist", "fashion", "no
                 for weight in weights:
                     for seed in range(3):
                         text = f"{term}:{weight:g}" if weight else "none"
-                        common = {"family": family, "method": method, "term": term, "regularizer": text, "seed": seed}
+                        common = {"dataset": "mnist", "family": family, "method": method}
+                        common |= {"term": term, "regularizer": text, "seed": seed}
                         for calibration in ("none", "temperature"):
                             values = {name: generator.uniform(0.2, 0.9) for name in columns}
                             chosen = weight in (0, 1)
@@ -90,3 +91,11 @@ def test_foreign_tables_are_refused():
         ablation_table(screened().drop(columns="term"))
     with pytest.raises(InputError, match="rows: expected some with calibration temperature"):
         ablation_table(screened().query("calibration == 'none'"))
+
+
+def test_a_term_with_several_weights_has_a_row_for_each():
+    rows = screened().assign(chosen=True)
+    of_one = rows["method"].eq("direct") | ~rows["regularizer"].isin(["variance:5", "entropy:0.1"])
+    table = ablation_table(rows[of_one])
+    assert set(table["term"]) == {"none", "variance:1", "variance:5", "entropy:0.1", "entropy:1"}
+    assert len(ablation_figure(table).axes[0].get_yticks()) == 4

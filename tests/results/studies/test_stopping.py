@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import statistics
+
 import pytest
 import torch
 
@@ -64,12 +66,15 @@ def test_measures_and_energies_by_loops(generator: torch.Generator) -> None:
     assert min(steps) < max(steps)
     full = probs[-1].argmax(-1).tolist()
     left = [int(probs[t - 1, n].argmax()) for n, t in enumerate(steps)]
+    each = [sum(energy["operations"][t, n].item() for t in range(s)) for n, s in enumerate(steps)]
     wanted = {
         "mean_steps": sum(steps) / 80,
+        "steps_std": statistics.pstdev(steps),
         "saved": 1 - sum(steps) / 320,
         "accuracy": sum(a == y for a, y in zip(left, labels.tolist(), strict=True)) / 80,
         "accuracy_gap": sum(f == y != a for a, f, y in zip(left, full, labels.tolist(), strict=True)) / 80,
-        "operations_pj": sum(energy["operations"][t, n].item() for n, s in enumerate(steps) for t in range(s)) / 80,
+        "operations_pj": sum(each) / 80,
+        "operations_pj_std": statistics.pstdev(each),
     }
     assert _left(probs, labels, rule.thresholds[0].item(), energy) == pytest.approx(wanted)
     assert _stopped(probs, labels, rule, energy) == pytest.approx(wanted | {"coverage": wanted["accuracy"]})

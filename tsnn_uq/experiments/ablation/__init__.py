@@ -10,6 +10,7 @@ from tsnn_uq.experiments.ablation.candidates import (
 )
 from tsnn_uq.experiments.ablation.measured_runs import measure_run
 from tsnn_uq.experiments.ablation.posteriors import (
+    TEMPERATURES,
     count_posteriors,
     posteriors,
     posteriors_folder,
@@ -30,6 +31,7 @@ __all__ = [
     "CANDIDATES",
     "FINALS",
     "SCREENING",
+    "TEMPERATURES",
     "Stage",
     "best_terms",
     "chosen_everywhere",

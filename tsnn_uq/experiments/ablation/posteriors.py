@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tsnn_uq import __version__
-from tsnn_uq.checks import check_positive
+from tsnn_uq.checks import InputError, check_positive
 from tsnn_uq.devices import use_threads
 from tsnn_uq.experiments import Settings, load_network
 from tsnn_uq.experiments.ablation.candidates import Stage
@@ -52,8 +52,8 @@ def posteriors(
     """Infer posteriors of each float network (ternary, Laplace, SWAG), and form float and ternary ensembles.
 
     The temperature of the ternary posteriors is chosen with the first seed, by the smallest negative log-likelihood on
-    the validation part. For the same budget, float and direct networks with masks are trained from each float network
-    for as many epochs as a posterior.
+    the validation part. Beside them stand the float and direct networks with masks, and, for the same budget, those
+    trained from each float network for as many epochs as a posterior.
 
     Args:
         stage: the finals, whose float and direct runs are read, or trained if they are missing; ``posteriors.csv`` is
@@ -65,16 +65,19 @@ def posteriors(
         context: where and how runs are done; posteriors are inferred one after the other.
 
     Returns:
-        Two rows for each network trained longer, posterior and ensemble, in the format of the finals, with the term
+        Two rows for each network with masks, posterior and ensemble, in the format of the finals, with the term
             ``"none"``.
 
     Raises:
-        InputError: a noise is unknown or `members` is negative, data are missing, or training a run failed.
+        InputError: a noise is unknown, a temperature is not positive or none is given, `members` is negative, data are
+            missing, or training a run failed.
     """
     import pandas as pd
 
     if members:
         check_positive("members", members, integer=True)
+    if not temperatures:
+        raise InputError("temperatures: expected at least one; got none; pass 0.01, for instance")
     sources, ternary = _networks(stage, members)
     common = {"samples": sources[0].samples, **(settings or {})}
     tried = {  # made before anything is trained, since a setting may be wrong
@@ -84,9 +87,9 @@ def posteriors(
     do_and_measure(stage, [*sources, *ternary], context)
     do_and_measure(stage, longer, context)
     rows: list[dict[str, Any]] = []
-    for run in longer:
-        head = _head(stage, f"{run.method.name}, {run.epochs} epochs more", run.seed)
-        rows += read_measured(stage.place(run), **head)
+    for run in [*sources[: stage.seeds], *ternary[: stage.seeds], *longer]:
+        more = f", {run.epochs} epochs more" if run in longer else ""
+        rows += read_measured(stage.place(run), **_head(stage, f"{run.method.name}, masks{more}", run.seed))
     best = {}
     for noise, each in tried.items():
         losses = [_infer(stage, sources[0], wanted, context)["validation_nll"] for wanted in each]
@@ -110,9 +113,11 @@ def posteriors_runs(stage: Stage, members: int = MEMBERS) -> list[Task]:
     return runs_left(stage, [*runs, *_longer(stage, PosteriorSettings().epochs)])
 
 
-def count_posteriors(stage: Stage, noises: Sequence[str] = ("auto",)) -> int:
+def count_posteriors(
+    stage: Stage, noises: Sequence[str] = ("auto",), temperatures: Sequence[float] = TEMPERATURES
+) -> int:
     """Number of posteriors that `posteriors` infers or reads: for each temperature, and of all kinds for each seed."""
-    return len(noises) * len(TEMPERATURES) + (len(noises) + 2) * stage.seeds
+    return len(noises) * len(temperatures) + (len(noises) + 2) * stage.seeds
 
 
 def _networks(stage: Stage, members: int) -> list[list[Settings]]:

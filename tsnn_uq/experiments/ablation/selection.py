@@ -25,7 +25,6 @@ __all__ = [
 
 ACCURACY_LOSS = 0.002  # 5,000 validation images do not resolve smaller differences at an error of 4 %
 AURC_FACTOR = 1.1
-_OLDER_DATA = "mnist"  # of tables without a column for it
 _GROUP = ["dataset", "family", "method"]
 _COMPARED = [*_GROUP, "term", "regularizer", "accuracy", "gain", "acceptable", "loses"]
 
@@ -39,8 +38,8 @@ def chosen_weights(rows: DataFrame) -> DataFrame:
     are after temperature scaling, and means over the seeds that all weights have.
 
     Args:
-        rows: rows of a stage, with ``family``, ``method``, ``term``, ``regularizer``, ``seed``, ``calibration`` and the
-            ``validation_...`` columns; the term of rows without one is ``"none"``.
+        rows: rows of a stage, with ``dataset``, ``family``, ``method``, ``term``, ``regularizer``, ``seed``,
+            ``calibration`` and the ``validation_...`` columns; the term of rows without one is ``"none"``.
 
     Returns:
         A row for each family, method and term: ``regularizer`` (the chosen text), ``acceptable`` (whether any weight
@@ -51,7 +50,8 @@ def chosen_weights(rows: DataFrame) -> DataFrame:
 
     Example:
         >>> import pandas as pd
-        >>> common = {"family": "dropout", "method": "direct", "seed": 0, "calibration": "temperature"}
+        >>> common = {"dataset": "mnist", "family": "dropout", "method": "direct", "seed": 0}
+        >>> common["calibration"] = "temperature"
         >>> texts = {"none": (0.96, 8), "variance:1": (0.96, 6), "variance:5": (0.93, 3)}
         >>> rows = [common | {"term": text.split(":")[0], "regularizer": text, "validation_accuracy": accuracy,
         ...         "validation_aurc": 0.002, "validation_predictive_variance_correct": variance}
@@ -77,8 +77,7 @@ def chosen_everywhere(*tables: DataFrame, method: str = "direct") -> DataFrame:
     none, the most accurate. Means are over data sets, of the means over the families on each.
 
     Args:
-        tables: tables of one stage, each with other data sets or families; columns as for `chosen_weights`. The data
-            set of a table without a column ``dataset`` is MNIST.
+        tables: tables of one stage, each with other data sets or families; columns as for `chosen_weights`.
         method: the training method; rows of others are ignored.
 
     Returns:
@@ -124,8 +123,6 @@ def compare_weights(rows: DataFrame) -> DataFrame:
     import pandas as pd
 
     rows = rows[rows["calibration"] == "temperature"]
-    if "dataset" not in rows:
-        rows = rows.assign(dataset=_OLDER_DATA)
     found = []
     for group, of_group in rows.groupby(_GROUP, sort=False):
         without = of_group[of_group["term"] == "none"]
@@ -195,13 +192,10 @@ def finalists(texts: Sequence[str], screenings: Sequence[str | Path] = ()) -> li
 
 
 def read_stage(path: str | Path) -> DataFrame:
-    """Read the table of a stage; older tables have no ``dataset``, which was MNIST.
+    """Read the table of a stage.
 
     Raises:
         InputError: the file cannot be read or is not such a table.
     """
-    needed = ("family", "method", "term", "regularizer", "seed", "calibration")
-    table = read_table(path, "a table that tsnn-uq ablation wrote", needed)
-    if "dataset" not in table:
-        table.insert(0, "dataset", _OLDER_DATA)
-    return table
+    needed = ("dataset", "family", "method", "term", "regularizer", "seed", "calibration")
+    return read_table(path, "a table that tsnn-uq ablation wrote", needed)

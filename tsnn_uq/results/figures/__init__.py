@@ -11,6 +11,7 @@ from tsnn_uq.results.figures.firing_rates import firing_rate_figure
 from tsnn_uq.results.figures.human_uncertainty import doubt_figure
 from tsnn_uq.results.figures.input_pictures import with_pictures
 from tsnn_uq.results.figures.posterior_differences import posterior_differences, posterior_table
+from tsnn_uq.results.figures.posteriors import posteriors_figure, posteriors_table
 from tsnn_uq.results.figures.reliability import reliability_diagram, reliability_table
 from tsnn_uq.results.figures.selective import selective_curves, selective_table
 from tsnn_uq.results.figures.shift import shift_figure
@@ -38,6 +39,8 @@ __all__ = [
     "layer_sparsity_chart",
     "posterior_differences",
     "posterior_table",
+    "posteriors_figure",
+    "posteriors_table",
     "potential_histogram",
     "reliability_diagram",
     "reliability_table",

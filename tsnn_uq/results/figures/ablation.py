@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["SHOWN", "ablation_figure", "ablation_table"]
+__all__ = ["SHOWN", "ablation_figure", "ablation_table", "with_calibration"]
 
 SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc")
 """Measures of all tables; two `foreign_columns` follow."""
@@ -31,26 +31,26 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
         calibration: ``"temperature"``, or ``"none"`` for uncalibrated networks.
 
     Returns:
-        Columns ``family``, ``method``, ``term``, ``regularizer``, ``measure``, ``unit``, ``mean``, ``low``, ``high``
-        (the smallest and largest over seeds), ``seeds``, and ``without``, the mean of the same network without a term
-        (NaN if there is none). Terms are sorted by their mean variance for correct predictions, smallest first.
+        Columns ``family``, ``method``, ``term`` (with its weight where it was run with several), ``regularizer``,
+        ``measure``, ``unit``, ``mean``, ``low``, ``high`` (the smallest and largest over seeds), ``seeds``, and
+        ``without``, the mean of the same network without a term (NaN if there is none), and ``dataset``.
+        Terms are sorted by their mean variance for correct predictions, smallest first.
 
     Raises:
         InputError: the calibration is unknown, or there are no rows or columns of an ablation.
     """
     import pandas as pd
 
-    check_choice("calibration", calibration, CALIBRATIONS)
     shown = [*SHOWN, *foreign_columns(rows.columns)]
-    needed = ["family", "method", "term", "regularizer", "calibration", *shown]
+    needed = ["dataset", "family", "method", "term", "regularizer", "calibration", *shown]
     missing = [name for name in needed if name not in rows]
     if missing:
         raise InputError(f"rows: expected the columns of an ablation; got none called {', '.join(missing)}")
     if "chosen" in rows:
         rows = rows[rows["chosen"].astype(bool)]
-    rows = rows[rows["calibration"] == calibration]
-    if not len(rows):
-        raise InputError(f"rows: expected some with calibration {calibration}; got none")
+    rows = with_calibration(rows, calibration)
+    weights = rows.groupby(["family", "method", "term"])["regularizer"].nunique().groupby("term").max()
+    rows = rows.assign(term=rows["term"].where(rows["term"].map(weights) == 1, rows["regularizer"]))
     groups = rows.groupby(["family", "method", "term", "regularizer"], sort=False)
     parts = []
     for name in shown:
@@ -65,7 +65,21 @@ def ablation_table(rows: DataFrame, *, calibration: str = "temperature") -> Data
     variance = table[table["measure"] == "predictive_variance_correct"].groupby("term")["mean"].mean()
     order = {term: rank for rank, term in enumerate(variance.sort_values().index)}
     table = table.sort_values("term", key=lambda terms: terms.map(order), kind="stable", ignore_index=True)
-    return table[[*keys[:2], "term", "regularizer", "measure", "unit", "mean", "low", "high", "seeds", "without"]]
+    table = table[[*keys[:2], "term", "regularizer", "measure", "unit", "mean", "low", "high", "seeds", "without"]]
+    return table.assign(dataset=", ".join(rows["dataset"].unique()))
+
+
+def with_calibration(rows: DataFrame, calibration: str) -> DataFrame:
+    """The rows of networks with one calibration.
+
+    Raises:
+        InputError: the calibration is unknown, or there are no rows with it.
+    """
+    check_choice("calibration", calibration, CALIBRATIONS)
+    chosen = rows[rows["calibration"] == calibration]
+    if not len(chosen):
+        raise InputError(f"rows: expected some with calibration {calibration}; got none")
+    return chosen
 
 
 def ablation_figure(table: DataFrame) -> Figure:

@@ -154,9 +154,9 @@ def as_tensor(array: Array) -> Tensor:
     return torch.asarray(array, device="cpu", requires_grad=False, copy=True)
 
 
-def wrapped(label: str) -> str:
-    """Wrap a label to lines of at most 15 letters, for small panels."""
-    return "\n".join(textwrap.wrap(label, 15, break_on_hyphens=False))
+def wrapped(label: str, letters: int = 15) -> str:
+    """Wrap a label to lines of at most 15 letters, for small panels, or of another number."""
+    return "\n".join(textwrap.wrap(label, letters, break_on_hyphens=False))
 
 
 def save_figure(figure: Figure, path_without_suffix: Path | str) -> tuple[Path, Path]:

@@ -64,7 +64,8 @@ def stopping_curves(
         A row for each ``method`` and rule. ``rule`` is ``"risk-control"``, ``"conformal"``, ``"early-exit"`` or ``"all
         steps"``; ``promise`` is epsilon, 1 - alpha, or the threshold; ``mean_steps``, ``saved`` (share of all steps),
         ``accuracy_gap``, ``accuracy`` and ``coverage`` are measured on the test part; ``fetch-all_pj``,
-        ``operations_pj`` and ``fetch-spikes_pj`` are mean energies of a decision (`tsnn_uq.cost.step_energy`). Rows
+        ``operations_pj`` and ``fetch-spikes_pj`` are mean energies of a decision (`tsnn_uq.cost.step_energy`);
+        ``steps_std`` and ``..._pj_std`` are standard deviations over inputs. Rows
         with ``rule`` ``"8 bits"`` or ``"2 bits"`` only have the energies of the network without spikes
         (`tsnn_uq.cost.conventional_energy`). All rows have the numbers of ``inputs`` and ``calibration`` inputs,
         ``steps``, ``samples`` and ``delta``.
@@ -93,7 +94,7 @@ def stopping_curves(
             rows.append(common | {"rule": "early-exit", "promise": threshold} | found)
         rows.append(common | {"rule": "all steps"} | _left(probs, labels, float("inf"), energy))
         rows += [common | {"rule": name} | prices for name, prices in one.conventional]
-    first = ["method", "rule", "promise", "mean_steps", "saved", "accuracy_gap", "accuracy", "coverage"]
+    first = ["method", "rule", "promise", "mean_steps", "steps_std", "saved", "accuracy_gap", "accuracy", "coverage"]
     table = pd.DataFrame(rows)
     return table[first + [name for name in table if name not in first]]
 
@@ -169,7 +170,7 @@ def _stopped(probs: Tensor, labels: Tensor, rule: StoppingRule, energy: Mapping[
     points = stopping_summary(probs, labels, rule)
     names = ("mean_steps", "saved", "accuracy_gap", "accuracy", "coverage")
     measured = {name: getattr(points, name).item() for name in names}
-    return measured | dict(_means(energy, rule.stop(probs).steps))
+    return measured | _over_inputs(energy, rule.stop(probs).steps)
 
 
 def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Mapping[str, Tensor]) -> dict[str, float]:
@@ -180,9 +181,13 @@ def _left(probs: Tensor, labels: Tensor, threshold: float, energy: Mapping[str, 
     mean_steps = points.mean_steps.item()
     measured = {"mean_steps": mean_steps, "saved": 1 - mean_steps / len(probs)}
     measured |= {"accuracy_gap": (full & ~early).double().mean().item(), "accuracy": points.accuracy.item()}
-    return measured | dict(_means(energy, points.steps))
+    return measured | _over_inputs(energy, points.steps)
 
 
-def _means(energy: Mapping[str, Tensor], steps: Tensor) -> Iterator[tuple[str, float]]:
+def _over_inputs(energy: Mapping[str, Tensor], steps: Tensor) -> dict[str, float]:
+    """Spread of the steps over inputs, and mean and spread of the energies."""
+    found = {"steps_std": steps.double().std(correction=0).item()}
     for name, by_step in energy.items():
-        yield f"{name}_pj", decision_energy(by_step, steps).mean().item()
+        each = decision_energy(by_step, steps).double()
+        found |= {f"{name}_pj": each.mean().item(), f"{name}_pj_std": each.std(correction=0).item()}
+    return found
