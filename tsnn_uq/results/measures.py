@@ -157,7 +157,7 @@ COSTS = _by_name(
     Measure("train_seconds", "training", "s", 1, -1, 1),
 )
 """Costs of networks, by column."""
-FOREIGN = _by_name(
+DETECTION = _by_name(
     Measure("ood_auroc_fashion", "AUROC, Fashion-MNIST", better=1, digits=3),
     Measure("ood_auroc_mnist", "AUROC, MNIST", better=1, digits=3),
     Measure("ood_auroc_emnist", "AUROC, EMNIST letters", better=1, digits=3),
@@ -178,7 +178,7 @@ MEASURES = (
         Measure("predictive_variance_wrong", "variance if wrong", "10⁻³", 0.001, 0, 0),
         Measure("ood_auroc", "OOD AUROC", "%", 0.01, 1, 2),
     )
-    | FOREIGN
+    | DETECTION
 )
 """All measures, by column."""
 CROSS_ENTROPY, GROUPED = "cross-entropy to people", "mean entropy"
@@ -187,14 +187,14 @@ _BY_COLUMN = {measure.column: measure for measure in MEASURES.values()}
 
 
 def foreign_columns(columns: Iterable[str], count: int = 2) -> list[str]:
-    """The columns of `FOREIGN` in a table that are displayed: the first `count` that it has.
+    """The columns of `DETECTION` in a table that are displayed: the first `count` that it has.
 
     Example:
         >>> foreign_columns(["accuracy", "ood_auroc_noise", "ood_auroc_emnist", "ood_auroc_fashion"])
         ['ood_auroc_fashion', 'ood_auroc_emnist']
     """
     available = set(columns)
-    return [name for name in FOREIGN if name in available][:count]
+    return [name for name in DETECTION if name in available][:count]
 
 
 def measure_of(column: str) -> tuple[Measure, float]:

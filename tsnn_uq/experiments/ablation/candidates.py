@@ -12,12 +12,12 @@ from tsnn_uq.experiments import Settings, make_settings
 from tsnn_uq.files import as_path
 from tsnn_uq.training import regularizer_terms
 
-__all__ = ["CANDIDATES", "FINALS", "FOREIGN", "SCREENING", "Stage", "chosen_terms", "suited", "term_of"]
+__all__ = ["CANDIDATES", "FINALS", "FOREIGN_SETS", "SCREENING", "Stage", "chosen_terms", "suited", "term_of"]
 
 SCREENING: dict[str, Any] = {"train_limit": 10_000, "epochs": 12, "samples": 16}
 FINALS: dict[str, Any] = {"epochs": 8}
 """Settings of each stage that replace those of MNIST. More epochs would hardly improve a direct run."""
-FOREIGN: dict[str, dict[str, str]] = {
+FOREIGN_SETS: dict[str, dict[str, str]] = {
     "mnist": {
         "fashion": "fashion-mnist",
         "rotated": "mnist:rotate=90",
@@ -120,7 +120,7 @@ class Stage:
         seeds: number of seeds; they are 0, 1, ...
         settings: settings of every run that replace the defaults for its data set and network.
         terms: terms and their weights, as in `CANDIDATES`.
-        foreign: out-of-distribution sets by their names in columns; if empty, those in `FOREIGN`.
+        foreign: out-of-distribution sets by their names in columns; if empty, those in `FOREIGN_SETS`.
         data: a data set of images.
         network: network family of a screening and of posteriors; by default the first of `families`.
 
@@ -137,9 +137,9 @@ class Stage:
     network: str = ""
 
     def __post_init__(self) -> None:
-        check_choice("data", self.data, FOREIGN)
+        check_choice("data", self.data, FOREIGN_SETS)
         object.__setattr__(self, "out", as_path(self.out))
-        object.__setattr__(self, "foreign", self.foreign or FOREIGN[self.data])
+        object.__setattr__(self, "foreign", self.foreign or FOREIGN_SETS[self.data])
         object.__setattr__(self, "network", self.network or self.families[0])
 
     @property
