@@ -17,6 +17,7 @@ from pandas import DataFrame
 
 from paper.answers import COST, means_over_families
 from paper.number_format import number
+from paper.report_sources import Sources
 from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
 from tsnn_uq.experiments.storage import WEIGHTS, pretrained_folder, pretrained_names, read_row
 from tsnn_uq.files import read_toml, write_text
@@ -59,9 +60,9 @@ def results_table(summary: DataFrame, columns: str) -> str:
     return markdown(["data", "family", "ternary", "method", "seeds", *headings], rows, left=4)
 
 
-def mnist() -> str:
-    """The dropout network on MNIST, for the README: each number before and after the temperature."""
-    rows = read_results(RESULTS / "mnist-fc.csv")
+def results_in_brief() -> str:
+    """The dropout network on two data sets, for the README: each number before and after the temperature."""
+    rows = pd.concat([read_results(RESULTS / f"{name}-fc.csv") for name in ("mnist", "fashion")])
     summary = summarize(rows[rows["family"] == "dropout"])
     columns = "accuracy ece scaled_ece nll scaled_nll predictive_entropy mutual_information storage_bytes"
     return results_table(summary, columns)
@@ -69,8 +70,7 @@ def mnist() -> str:
 
 def results() -> str:
     """All committed comparisons."""
-    files = ["mnist-fc", "fashion-fc", "cifar10", "nmnist", "nmnist-simulated", "plif"]
-    summaries = [summarize(read_results(RESULTS / f"{name}.csv")) for name in files]
+    summaries = [summarize(rows) for rows in Sources(ROOT).comparisons]
     columns = "accuracy nll ece scaled_ece aurc predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
 
@@ -116,29 +116,37 @@ def doubt() -> str:
 
 
 def corruption() -> str:
-    """Means over kinds and severities of corruption on CIFAR-10, seed 0."""
+    """Means over kinds and severities of corruption, seed 0."""
     cells = []
-    for part, infix in (("all", ""), ("inner", "-inner")):
-        rows = read_table(ROOT / "figures" / f"corruption-cifar10-vgg{infix}-seed0.csv")
+    for name in ("cifar10-vgg", "cifar10-vgg-inner", "fashion-mnist-dropout"):
+        rows = read_table(ROOT / "figures" / f"corruption-{name}-seed0.csv")
+        data, part = rows["dataset"].iloc[0], rows["quantized_part"].iloc[0]
         for method, of_method in rows.groupby("method", sort=False):
-            if method == "float" and infix:
+            if method == "float" and part == "inner":
                 continue
             clean, shifted = (of_method[of_method["severity"].eq(0) == is_clean] for is_clean in (True, False))
-            cells.append(["none" if method == "float" else part, str(method)])
-            for name, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
-                cells[-1] += [f"{factor * part[name].mean():.{digits}f}" for part in (clean, shifted)]
+            cells.append([data, "none" if method == "float" else part, str(method)])
+            for measure, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
+                cells[-1] += [f"{factor * of[measure].mean():.{digits}f}" for of in (clean, shifted)]
     measures = [
         f"{name}, {of}" for name in ("error (%)", "scaled ECE (%)", "scaled NLL") for of in ("clean", "corrupted")
     ]
-    return markdown(["ternary", "method", *measures], cells, left=2)
+    return markdown(["data", "ternary", "method", *measures], cells, left=3)
 
 
 def foreign() -> str:
-    """AUROC of foreign sets against CIFAR-10's test images, seed 0: means over the sets."""
-    rows = read_table(ROOT / "figures" / "foreign-cifar10-vgg-seed0.csv")
-    means = rows.groupby(["score", "method"], sort=False)["auroc"].mean().unstack("method")
-    cells = [[f"`{score}`", *(f"{100 * value:.1f}" for value in of_score)] for score, of_score in means.iterrows()]
-    return markdown(["score", *means.columns], cells)
+    """AUROC of foreign sets, means over the sets: on CIFAR-10 for seed 0, on Fashion-MNIST over seeds."""
+    sources = Sources(ROOT)
+    columns = {}
+    for rows in (sources.beside("foreign-cifar10-vgg-seed0"), sources.table("foreign-fashion")):
+        for method, of in rows[rows["data"] != "mean"].groupby("method", sort=False):
+            by_seed = of.groupby(["score", "seed"], sort=False)["auroc"].mean().mul(100).unstack("seed")
+            columns[f"{rows['dataset'].iloc[0]}, {method}"] = {
+                str(score): spread(values.mean(), values.std(), 1) for score, values in by_seed.iterrows()
+            }
+    scores = next(iter(columns.values()))
+    cells = [[f"`{score}`", *(of[score] for of in columns.values())] for score in scores]
+    return markdown(["score", *columns], cells)
 
 
 def firing_rates() -> str:
@@ -171,8 +179,18 @@ def stopping() -> str:
 
 
 def regularizers() -> str:
+    """Terms in the finals on MNIST."""
+    return _finals("finals")
+
+
+def regularizers_fashion() -> str:
+    """Terms in the finals on Fashion-MNIST."""
+    return _finals("finals-fashion")
+
+
+def _finals(key: str) -> str:
     """Terms in the finals, direct ternary networks, temperatures set."""
-    rows = read_table(RESULTS / "regularizer-finals.csv")
+    rows = Sources(ROOT).table(key)
     rows = rows[(rows["method"] == "direct") & (rows["calibration"] == "temperature")]
     means = rows.groupby(["family", "regularizer"], sort=False).mean(numeric_only=True).reset_index()
     names = {
@@ -209,11 +227,8 @@ def regularizer_choice() -> str:
 
 
 def posteriors() -> str:
-    """Posteriors on MNIST beside networks with dropout masks from the same trainings, as they are."""
-    draws, finals = (read_table(RESULTS / f"regularizer-{name}.csv") for name in ("posteriors", "finals"))
-    masks = finals[finals["family"].eq(draws["family"].iloc[0]) & finals["regularizer"].eq("none")]
-    masks = masks.assign(method="dropout masks, " + masks["method"]).sort_values("method", ascending=False)
-    rows = pd.concat([masks, draws])
+    """Posteriors on MNIST beside networks with dropout masks, as they are."""
+    rows = Sources(ROOT).table("posteriors")
     rows = rows[rows["calibration"] == "none"]
     groups = rows.groupby("method", sort=False)
     means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()
@@ -351,8 +366,8 @@ def gallery() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
-        mnist,
         results,
+        results_in_brief,
         costs,
         doubt,
         corruption,
@@ -360,6 +375,7 @@ TABLES: dict[str, Callable[[], str]] = {
         firing_rates,
         stopping,
         regularizers,
+        regularizers_fashion,
         regularizer_choice,
         posteriors,
         methods,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -12,7 +11,7 @@ from paper.report_sources import Sources
 from tsnn_uq.results.bayesian_comparison.difference_table import ALL
 from tsnn_uq.results.measures import MEASURES
 
-__all__ = ["COST", "answers", "means_over_families", "quantization_cost"]
+__all__ = ["COST", "answers", "means_over_families", "quantization_cost", "source_name"]
 
 Numbers = dict[str, str]
 COST = ("accuracy", "nll", "scaled_nll", "ece", "scaled_ece", "aurc")
@@ -31,9 +30,14 @@ def answers(sources: Sources) -> Numbers:
     for name in sources.figures:
         if name.startswith("differences-"):
             found |= quantization_cost(sources.beside(name))
-    found |= _detection(sources.beside("foreign-cifar10-vgg-seed0"))
-    found |= _corruption(sources.beside("corruption-cifar10-vgg-seed0"))
+    found |= _detection(sources.beside("foreign-cifar10-vgg-seed0")) | detection_gap(sources.table("foreign-fashion"))
+    for name in ("corruption-cifar10-vgg-seed0", "corruption-fashion-mnist-dropout-seed0"):
+        found |= _corruption(sources.beside(name))
     found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
+    for name in ("finals", "finals-fashion"):
+        if name in sources.listed:
+            found |= term_effect(sources.table(name))
+    found |= posterior_gain(sources.table("posteriors"))
     return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
 
 
@@ -63,6 +67,50 @@ def quantization_cost(differences: pd.DataFrame) -> Numbers:
     return found
 
 
+def term_effect(finals: pd.DataFrame) -> Numbers:
+    """Changes by each term of finals, direct networks after temperature scaling: means of the pairs of a seed."""
+    rows = finals[(finals["method"] == "direct") & (finals["calibration"] == "temperature")]
+    (data,) = rows["dataset"].unique()
+    rows = rows.set_index(["family", "seed"])
+    without = rows[rows["regularizer"] == "none"]
+    found: Numbers = {}
+    for text, with_it in rows[rows["regularizer"] != "none"].groupby("regularizer"):
+        name = f"term.{data}.{text}"
+        variance = with_it["predictive_variance_correct"] / without["predictive_variance_correct"] - 1
+        found[f"{name}.pairs"] = str(len(variance.dropna()))
+        found[f"{name}.variance"] = _mean_interval(100 * variance.dropna(), 0)
+        for measure in ("accuracy", "ece", "aurc"):
+            change = MEASURES[measure].factor * (with_it[measure] - without[measure]).dropna()
+            found[f"{name}.{measure}"] = _mean_interval(change, 2)
+    found[f"term.{data}.terms"] = ", ".join(text for text in rows["regularizer"].unique() if text != "none")
+    return found
+
+
+def source_name(method: str) -> str:
+    """The short name of a source of samples in the names of numbers.
+
+    Example:
+        >>> [source_name(name) for name in ("float, masks", "direct, masks, 5 epochs more", "ensemble of 5 float")]
+        ['float', 'direct-longer', 'ensemble-float']
+        >>> source_name("ternary-weights posterior at temperature 0.01")
+        'ternary-weights'
+    """
+    words = method.replace(",", "").split()
+    return f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0] + ("-longer" if words[-1] == "more" else "")
+
+
+def posterior_gain(posteriors: pd.DataFrame) -> Numbers:
+    """Ternary posteriors minus direct networks with masks and the same budget, as they are."""
+    rows = posteriors[posteriors["calibration"] == "none"]
+    rows = rows.assign(source=rows["method"].map(source_name)).set_index(["source", "seed"])
+    found: Numbers = {}
+    for name in [name for name in rows.index.unique("source") if name.startswith("ternary")]:
+        for measure in (MEASURES["accuracy"], MEASURES["nll"], MEASURES["ece"]):
+            gain = measure.factor * (rows.loc[name][measure.name] - rows.loc["direct-longer"][measure.name])
+            found[f"draws.{name}.{measure.name}.gain"] = _mean_interval(gain, measure.digits)
+    return found
+
+
 def _detection(foreign: pd.DataFrame) -> Numbers:
     """Areas under the ROC curve for foreign images in percent, means over the sets, by score."""
     foreign = foreign[foreign["data"] != "mean"]
@@ -82,6 +130,23 @@ def _detection(foreign: pd.DataFrame) -> Numbers:
     return found
 
 
+def detection_gap(foreign: pd.DataFrame) -> Numbers:
+    """Areas of ternary minus float networks of the same seed in percent, means over the foreign sets, by score.
+
+    ``...worse`` counts the scores whose interval is below zero.
+    """
+    (data,) = foreign["dataset"].unique()
+    means = 100 * foreign[foreign["data"] != "mean"].groupby(["method", "score", "seed"])["auroc"].mean()
+    found: Numbers = {f"detection.{data}.scores": str(foreign["score"].nunique())}
+    for method in [name for name in foreign["method"].unique() if name != "float"]:
+        gaps = (means[method] - means["float"]).unstack("seed")
+        found |= {f"detection.{data}.{method}.{score}": _mean_interval(of, 1) for score, of in gaps.iterrows()}
+        half = gaps.apply(_half_width, axis=1)
+        found[f"detection.{data}.{method}.worse"] = str((gaps.mean(axis=1) + half < 0).sum())
+        found[f"detection.{data}.{method}.better"] = str((gaps.mean(axis=1) - half > 0).sum())
+    return found
+
+
 def _hanley_mcneil(foreign: pd.DataFrame) -> float:
     """Largest half-width of an area's interval in percent, with as many own as foreign inputs (Hanley, McNeil 1982)."""
     area, count = foreign["auroc"], foreign["inputs"]
@@ -91,24 +156,31 @@ def _hanley_mcneil(foreign: pd.DataFrame) -> float:
 
 
 def _corruption(table: pd.DataFrame) -> Numbers:
-    """Clean and corrupted images: means over kinds and severities, and intervals over kinds of the difference."""
-    found = {"corruption.kinds": str(table["kind"].nunique() - 1)}
+    """Clean and corrupted images: means over kinds and severities, and intervals over kinds of differences to float."""
+    prefix = f"corruption.{table['dataset'].iloc[0]}"
+    found = {f"{prefix}.kinds": str(table["kind"].nunique() - 1)}
     for measure, factor, digits in (("error", 100, 1), ("scaled_ece", 100, 1), ("scaled_nll", 1, 2)):
         by_kind = factor * table.groupby(["kind", "method"])[measure].mean().unstack("method")
         corrupted = by_kind.drop("none")
-        for method in ("float", "direct"):
-            found[f"corruption.{measure}.{method}"] = number(corrupted[method].mean(), digits)
-            found[f"corruption.{measure}.{method}.clean"] = number(by_kind[method].to_dict()["none"], digits)
-        found[f"corruption.{measure}.difference"] = _mean_interval(corrupted["direct"] - corrupted["float"], digits)
+        for method in by_kind:
+            name = f"{prefix}.{measure}.{method}"
+            found[name] = number(corrupted[method].mean(), digits)
+            found[f"{name}.clean"] = number(by_kind[method].to_dict()["none"], digits)
+            found[f"{name}.difference"] = _mean_interval(corrupted[method] - corrupted["float"], digits)
     return found
 
 
 def _mean_interval(values: pd.Series, digits: int) -> str:
     """A mean with the interval of Student's t."""
+    mean, half = values.mean(), _half_width(values)
+    return _interval((mean, mean - half, mean + half), digits)
+
+
+def _half_width(values: pd.Series) -> float:
+    """Half of the width of a mean's interval by Student's t."""
     from scipy.stats import t
 
-    half = float(t.ppf(0.975, len(values) - 1)) * values.std() / math.sqrt(len(values))
-    return _interval((values.mean(), values.mean() - half, values.mean() + half), digits)
+    return float(t.ppf(0.975, len(values) - 1) * values.sem())
 
 
 def _interval(values: Iterable[float], digits: int) -> str:
@@ -124,7 +196,7 @@ def _doubt(table: pd.DataFrame) -> Numbers:
 
 
 def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
-    """Steps and energy of decisions under a promised loss of accuracy, and the loss with Wilson's interval."""
+    """Steps and energy of decisions under a promised loss of accuracy, and the loss (Wilson's interval)."""
     from scipy.stats import binomtest
 
     found: Numbers = {"stopping.promise": number(100 * PROMISE, 0)}
@@ -136,9 +208,12 @@ def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
             row = rows[(rows["rule"] == "risk-control") & (rows["promise"] == PROMISE)].iloc[0]
             lost = binomtest(round(row["accuracy_gap"] * row["inputs"]), row["inputs"]).proportion_ci(method="wilson")
             name = f"stopping.{of}.{method}"
-            found[f"{name}.steps"] = number(row["mean_steps"], 1)
+            error = 1.96 / row["inputs"] ** 0.5  # of a mean over inputs, with their standard deviation
+            steps = row["mean_steps"], error * row["steps_std"]
+            found[f"{name}.steps"] = _interval((steps[0], steps[0] - steps[1], steps[0] + steps[1]), 2)
             found[f"{name}.lost"] = _interval((100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
             for accounting in ("fetch-all", "fetch-spikes", "operations"):
-                energy = 1e-6 * row[f"{accounting}_pj"]
-                found[f"{name}.{accounting}"] = f"{energy:,.{0 if energy >= 100 else 1}f}"
+                energy, half = (1e-6 * row[f"{accounting}_pj"], 1e-6 * error * row[f"{accounting}_pj_std"])
+                shown = (f"{v:,.{0 if energy >= 100 else 2}f}" for v in (energy, energy - half, energy + half))
+                found[f"{name}.{accounting}"] = "{} [{}, {}]".format(*shown)
     return found

@@ -45,7 +45,7 @@ def contents(sources: Sources) -> dict[str, Any]:
     others = {"posterior": posterior_cells, "foreign": foreign_cells}
     others |= {"screening": regularizer_cells, "finals": regularizer_cells}
     tables |= {name: cells(sources.table(name)) for name, cells in others.items()}
-    tables["posteriors"] = draws_cells(sources.table("posteriors"), sources.table("finals"))
+    tables["posteriors"] = draws_cells(sources.table("posteriors"))
     figures = {name: f"/{path.relative_to(sources.root).as_posix()}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from paper.answers import answers
+from paper.answers import answers, source_name
 from paper.cost_model import NETWORKS, cost_rows, effective_steps
 from paper.number_format import between, mean_std, number, power, records
 from paper.report_sources import Sources
@@ -39,7 +39,7 @@ def numbers(sources: Sources) -> Numbers:
         **_foreign(sources.table("foreign")),
         **_kindred(sources.table("kindred")),
         **_default_term(sources.table("finals")),
-        **_draws(sources.table("posteriors"), sources.table("finals")),
+        **_draws(sources.table("posteriors")),
         **answers(sources),
         **_letters({name: sources.table(name) for name in ("screening", "finals", "posteriors")}),
     }
@@ -199,7 +199,7 @@ def _default_term(finals: pd.DataFrame) -> Numbers:
     for name in ("normalized_entropy", "predictive_std"):
         found[f"default.{name}.to-float"] = between((with_it[name] / of_float[name]).dropna(), 2)
         found[f"default.{name}.to-float-with"] = between((with_it[name] / of_float_with[name]).dropna(), 2)
-    found["default.data"] = " and ".join(rows["dataset"].unique() if "dataset" in rows else ["mnist"])
+    found["default.data"] = " and ".join(rows["dataset"].unique())
     # Finals are sorted by term, the best first.
     others = [text for text in rows["regularizer"].unique() if text not in ("none", DEFAULT_REGULARIZER)]
     return found | (_gains("second", others[0], of("direct", others[0]), without) if others else {})
@@ -231,16 +231,15 @@ def _letters(tables: dict[str, pd.DataFrame]) -> Numbers:
     return {"letters.of-fonts": ", ".join(names)} if names else {}
 
 
-def _draws(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Numbers:
-    """Posteriors, ensembles, and direct and float networks with masks of the same family, after temperature scaling."""
-    masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
-    rows = pd.concat([masks, posteriors])
-    rows = rows[rows["calibration"] == "temperature"]
-    found = {}
+def _draws(posteriors: pd.DataFrame) -> Numbers:
+    """Posteriors, ensembles, and networks with masks, as they are."""
+    rows = posteriors[posteriors["calibration"] == "none"]
+    found: Numbers = {}
     for method, of in rows.groupby("method"):
-        words = str(method).split()
-        name = f"ensemble-{words[-1]}" if words[0] == "ensemble" else words[0].replace(",", "-longer")
+        name, heat = source_name(str(method)), str(method).partition("temperature ")[2]
+        found |= {f"draws.{name}.temperature": heat} if heat else {}
         for measure in (MEASURES[column] for column in (*DRAWN, *foreign_columns(posteriors.columns))):
             digits = 1 if measure.name == "sparsity" else measure.digits
-            found[f"draws.{name}.{_key(measure)}"] = number(measure.factor * of[measure.name].mean(), digits)
+            values = measure.factor * of[measure.name]
+            found[f"draws.{name}.{_key(measure)}"] = mean_std(values.mean(), values.std(), digits)
     return found

@@ -110,18 +110,23 @@ def foreign_cells(foreign: pd.DataFrame) -> Cells:
     return cells
 
 
-def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "method", "regularizer")) -> Cells:
-    """A row for each family, method and regularizer: means and standard deviations over seeds, with temperatures.
+def regularizer_cells(
+    results: pd.DataFrame,
+    names: Sequence[str] = ("family", "method", "regularizer"),
+    calibration: str = "temperature",
+) -> Cells:
+    """A row for each family, method and regularizer: means and standard deviations over seeds.
 
     Args:
         results: a table of `tsnn_uq.experiments.ablation`; of a screening, only rows of the chosen weights are shown.
         names: columns that identify a row.
+        calibration: ``"temperature"`` for networks with temperatures, ``"none"`` for them as they are.
     """
     columns = ["accuracy", "ece", "predictive_entropy", "aurc", "predictive_variance_correct"]
     columns += ["predictive_variance_wrong", *foreign_columns(results.columns)]
     measures = [MEASURES[name] for name in columns]
     shown = results[results["chosen"]] if "chosen" in results else results
-    shown = shown[shown["calibration"] == "temperature"]
+    shown = shown[shown["calibration"] == calibration]
     cells = []
     for key, rows in shown.groupby(list(names), sort=False):
         texts = [*map(str, key), str(rows["accuracy"].count())]  # without runs whose temperature is undetermined
@@ -130,8 +135,6 @@ def regularizer_cells(results: pd.DataFrame, names: Sequence[str] = ("family", "
     return cells
 
 
-def draws_cells(posteriors: pd.DataFrame, finals: pd.DataFrame) -> Cells:
-    """A row for each posterior or ensemble, after the networks with masks for comparison."""
-    masks = finals[(finals["family"] == posteriors["family"].iloc[0]) & (finals["regularizer"] == "none")]
-    masks = masks.assign(method=masks["method"] + ", masks")
-    return regularizer_cells(pd.concat([masks, posteriors]), names=("method",))
+def draws_cells(posteriors: pd.DataFrame) -> Cells:
+    """A row for each network with masks, posterior or ensemble, as they are."""
+    return regularizer_cells(posteriors, names=("method",), calibration="none")

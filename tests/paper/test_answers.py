@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 pytest.importorskip("paper.answers", reason="needs a checkout: paper/ is not beside tests/")
 
-from paper.answers import answers, quantization_cost
+from paper.answers import answers, posterior_gain, quantization_cost, term_effect
 from paper.number_format import MINUS
 from paper.report_sources import Sources
 from tsnn_uq.checks import InputError
@@ -61,9 +62,52 @@ def test_answers_are_those_of_the_figures():
     assert found["detection.half-width"] == f"{widest:.1f}"
     corrupted = SOURCES.beside("corruption-cifar10-vgg-seed0").query("severity > 0")
     errors = [100 * corrupted[corrupted["method"] == method]["error"].mean() for method in ("direct", "float")]
-    assert found["corruption.error.difference"].startswith(f"{errors[0] - errors[1]:.1f} [")
+    assert found["corruption.cifar10.error.direct.difference"].startswith(f"{errors[0] - errors[1]:.1f} [")
     stopping = SOURCES.beside("stopping-mnist-dropout-seed0").query("rule == 'risk-control' and promise == 0.01")
-    assert found["stopping.mnist.float.steps"] == f"{stopping['mean_steps'].iloc[0]:.1f}"
+    row = stopping.iloc[0]
+    half = stats.norm.ppf(0.975) * row["steps_std"] / math.sqrt(row["inputs"])
+    ends = [row["mean_steps"] - half, row["mean_steps"] + half]
+    assert found["stopping.mnist.float.steps"] == f"{row['mean_steps']:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]"
+
+
+def told(differences, digits):
+    """A mean and its interval by scipy's test of one sample."""
+    interval = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    values = (sum(differences) / len(differences), *interval)
+    return "{} [{}, {}]".format(*(f"{value:.{digits}f}".replace("-", MINUS) for value in values))
+
+
+def test_a_terms_effect_is_that_of_pairs_of_one_seed_and_family():
+    pairs = [  # accuracy and variance without the term and with it
+        ("dropout", 0, (0.95, 0.004), (0.955, 0.003)),
+        ("dropout", 1, (0.94, 0.005), (0.939, 0.004)),
+        ("dropconnect", 0, (0.96, 0.003), (0.962, 0.0021)),
+    ]
+    rows = [
+        {"dataset": "mnist", "family": family, "seed": seed, "method": method, "calibration": calibration}
+        | {"regularizer": text, "accuracy": accuracy, "predictive_variance_correct": variance, "ece": 0.0, "aurc": 0.0}
+        for family, seed, *both in pairs
+        for text, (accuracy, variance) in zip(("none", "variance:1"), both, strict=True)
+        for method, calibration in (("direct", "temperature"), ("direct", "none"), ("float", "temperature"))
+    ]
+    found = term_effect(pd.DataFrame(rows).sample(frac=1, random_state=0))
+    assert found["term.mnist.variance:1.pairs"] == "3"
+    assert found["term.mnist.variance:1.accuracy"] == told([0.5, -0.1, 0.2], 2)
+    assert found["term.mnist.variance:1.variance"] == told([-25, -20, -30], 0)
+
+
+def test_a_posteriors_gain_is_over_the_same_budget():
+    values = {"direct, masks": (9.0, 9.0, 9.0), "direct, masks, 5 epochs more": (0.30, 0.32, 0.31)}
+    values["ternary posterior at temperature 0.1"] = (0.28, 0.31, 0.33)
+    rows = [
+        {"method": method, "seed": seed, "calibration": calibration, "accuracy": 0.9, "nll": nll, "ece": 0.01}
+        for method, each in values.items()
+        for seed, nll in enumerate(each)
+        for calibration in ("none", "temperature")
+    ]
+    found = posterior_gain(pd.DataFrame(rows))
+    assert found["draws.ternary.nll.gain"] == told([-0.02, -0.01, 0.02], 4)
+    assert len(found) == 3
 
 
 def test_rows_say_their_version_or_the_list_of_sources_does(tmp_path):

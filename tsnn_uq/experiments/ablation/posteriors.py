@@ -65,8 +65,8 @@ def posteriors(
         context: where and how runs are done; posteriors are inferred one after the other.
 
     Returns:
-        Two rows for each network with masks, posterior and ensemble, in the format of the finals, with the term
-            ``"none"``.
+        Two rows for each network with masks and each posterior, in the format of the finals, with the term ``"none"``;
+            one for each ensemble, without a temperature.
 
     Raises:
         InputError: a noise is unknown, a temperature is not positive or none is given, `members` is negative, data are
@@ -168,14 +168,22 @@ def _measured(stage: Stage, config: Settings, wanted: PosteriorSettings, context
 
 
 def _ensemble(stage: Stage, members: Sequence[Settings], context: Context) -> list[dict[str, Any]]:
-    """Measure an ensemble of networks that differ only in their seed, without random masks."""
+    """Measure an ensemble of networks that differ only in their seed, without random masks.
+
+    It has no temperature: the validation part of one seed has training inputs of the others.
+    """
     method = members[0].method.name
 
     def networks() -> list[nn.Module]:
         return [without_masks(load_network(stage.place(config), config.device)) for config in members]
 
     place = posteriors_folder(stage) / f"ensemble-{method}"
-    return _rows(stage, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
+    rows = _rows(stage, members[0], place, f"ensemble of {len(members)} {method}", networks, context)
+    return [
+        {name: value for name, value in row.items() if not name.startswith("validation_")}
+        for row in rows
+        if row["calibration"] == "none"
+    ]
 
 
 def _rows(

@@ -67,7 +67,7 @@ def posteriors_figure(table: DataFrame) -> Figure:
     """
     sources, shown = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["measure"]))
     with style():
-        figure = new_figure(0.8 + 0.3 * len(sources), panels=len(shown))
+        figure = new_figure(0.8 + 0.34 * len(sources), panels=len(shown))
         panels = figure.subplots(1, len(shown), sharey=True)
         for axes, measure in zip(panels, shown, strict=True):
             rows = table[table["measure"] == measure]
@@ -80,7 +80,7 @@ def posteriors_figure(table: DataFrame) -> Figure:
             axes.locator_params(axis="x", nbins=3)
             axes.xaxis.set_major_formatter("{x:g}")  # short, since panels are narrow
             axes.grid(axis="y", color="0.92", linewidth=0.5)
-        panels[0].set_yticks(range(len(sources)), [wrapped(source, 22) for source in sources])
+        panels[0].set_yticks(range(len(sources)), [wrapped(source, 18) for source in sources])
         panels[0].set_ylim(len(sources) - 0.4, -0.6)
         explain(
             figure,
