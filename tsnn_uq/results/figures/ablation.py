@@ -98,10 +98,11 @@ def ablation_figure(table: DataFrame) -> Figure:
     several = table["family"].nunique() > 1
     families = list(dict.fromkeys(table["family"]))
     shown = list(dict.fromkeys(table["measure"]))
-    labels = [f"{term}\n{family}" if several else term for family in families for term in terms]
+    shown_terms = [term if several or len(term) < 25 else term.replace("+", "+\n") for term in terms]
+    labels = [f"{term}\n{family}" if several else term for family in families for term in shown_terms]
     methods = method_styles(dict.fromkeys(table["method"]))
     with style():
-        height = 1.1 + (0.32 if several else 0.2) * len(labels)
+        height = 1.1 + (0.32 if any("\n" in label for label in labels) else 0.2) * len(labels)
         figure = new_figure(height, panels=len(shown))
         panels = figure.subplots(1, len(shown), sharey=True)
         for axes, measure in zip(panels, shown, strict=True):

@@ -67,7 +67,7 @@ def posteriors_figure(table: DataFrame) -> Figure:
     """
     sources, shown = list(dict.fromkeys(table["method"])), list(dict.fromkeys(table["measure"]))
     with style():
-        figure = new_figure(0.8 + 0.34 * len(sources), panels=len(shown))
+        figure = new_figure(0.8 + 0.4 * len(sources), panels=len(shown))
         panels = figure.subplots(1, len(shown), sharey=True)
         for axes, measure in zip(panels, shown, strict=True):
             rows = table[table["measure"] == measure]
