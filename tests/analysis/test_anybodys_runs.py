@@ -31,6 +31,7 @@ CALLS = [
     ("quantization", [*NAMED, "--show", "potentials", "--inputs", "9"], "neurons of tsnn_uq"),
     ("quantization", [*NAMED, "--show", "raster"], ""),
     ("regularizers", [], "tsnn-uq ablation"),
+    ("posteriors", [], "tsnn-uq ablation"),
     ("reliability", [], ""),
     ("selective", [], ""),
     ("shift", [*NAMED, "--rotate", "0,90", "--noise", "0.5", "--blur", ""], ""),

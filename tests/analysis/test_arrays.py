@@ -37,7 +37,7 @@ NEEDS = [
     ("stopping", [], "validation_probs"),
     ("variance", ["--temperature", "fitted"], "validation_probs"),
 ]
-OF_TABLES = {"differences", "firing_rates", "regularizers", "tradeoff"}  # or of folders of runs
+OF_TABLES = {"differences", "firing_rates", "posteriors", "regularizers", "tradeoff"}  # or of folders of runs
 
 
 def call(typed, script, *words):

@@ -82,6 +82,16 @@ def test_differences_of_measured_rows(tmp_path, monkeypatch):
     assert (tmp_path / "differences-some-3-seeds.png").exists()
 
 
+def test_posteriors_as_they_are_and_with_temperatures(tmp_path):
+    table = RESULTS.with_name("posteriors-mnist.csv")
+    for calibration, variant in (("none", ""), ("temperature", "-temperature")):
+        call("posteriors", table, "--out", tmp_path, "--calibration", calibration)
+        drawn = pd.read_csv(tmp_path / f"posteriors-mnist-dropout{variant}-3-seeds.csv")
+        rows = pd.read_csv(table).query(f"method == 'laplace posterior' and calibration == '{calibration}'")
+        (found,) = drawn.query("method == 'laplace posterior' and measure == 'nll'")["mean"]
+        assert found == pytest.approx(rows["nll"].mean())
+
+
 def test_figures_of_a_table_go_beside_it_by_default(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
