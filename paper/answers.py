@@ -9,6 +9,7 @@ import pandas as pd
 from paper.number_format import between, number, records
 from paper.report_sources import Sources
 from tsnn_uq.results.bayesian_comparison.difference_table import ALL
+from tsnn_uq.results.figures.posteriors import half_width
 from tsnn_uq.results.measures import MEASURES
 
 __all__ = ["COST", "answers", "means_over_families", "quantization_cost", "source_name"]
@@ -35,8 +36,7 @@ def answers(sources: Sources) -> Numbers:
         found |= _corruption(sources.beside(name))
     found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
     for name in ("finals", "finals-fashion"):
-        if name in sources.listed:
-            found |= term_effect(sources.table(name))
+        found |= term_effect(sources.table(name))
     found |= posterior_gain(sources.table("posteriors"))
     return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
 
@@ -141,7 +141,7 @@ def detection_gap(foreign: pd.DataFrame) -> Numbers:
     for method in [name for name in foreign["method"].unique() if name != "float"]:
         gaps = (means[method] - means["float"]).unstack("seed")
         found |= {f"detection.{data}.{method}.{score}": _mean_interval(of, 1) for score, of in gaps.iterrows()}
-        half = gaps.apply(_half_width, axis=1)
+        half = gaps.apply(half_width, axis=1)
         found[f"detection.{data}.{method}.worse"] = str((gaps.mean(axis=1) + half < 0).sum())
         found[f"detection.{data}.{method}.better"] = str((gaps.mean(axis=1) - half > 0).sum())
     return found
@@ -172,15 +172,8 @@ def _corruption(table: pd.DataFrame) -> Numbers:
 
 def _mean_interval(values: pd.Series, digits: int) -> str:
     """A mean with the interval of Student's t."""
-    mean, half = values.mean(), _half_width(values)
+    mean, half = values.mean(), half_width(values)
     return _interval((mean, mean - half, mean + half), digits)
-
-
-def _half_width(values: pd.Series) -> float:
-    """Half of the width of a mean's interval by Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, len(values) - 1) * values.sem())
 
 
 def _interval(values: Iterable[float], digits: int) -> str:

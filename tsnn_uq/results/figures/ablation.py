@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["SHOWN", "ablation_figure", "ablation_table", "with_calibration"]
+__all__ = ["SHOWN", "ablation_figure", "ablation_table", "label_panel", "with_calibration"]
 
 SHOWN = ("accuracy", "predictive_variance_correct", "ece", "aurc")
 """Measures of all tables; two `foreign_columns` follow."""
@@ -107,10 +107,7 @@ def ablation_figure(table: DataFrame) -> Figure:
         panels = figure.subplots(1, len(shown), sharey=True)
         for axes, measure in zip(panels, shown, strict=True):
             _draw_panel(axes, table[table["measure"] == measure], families, terms, methods)
-            axes.set_title(wrapped(MEASURES[measure].label))
-            axes.locator_params(axis="x", nbins=3)
-            axes.xaxis.set_major_formatter("{x:g}")  # short, since panels are narrow
-            axes.grid(axis="y", color="0.92", linewidth=0.5)
+            label_panel(axes, measure)
         panels[0].set_yticks(range(len(labels)), labels)
         panels[0].set_ylim(len(labels) - 0.4, -0.6)
         _draw_legend(figure, methods)
@@ -121,6 +118,14 @@ def ablation_figure(table: DataFrame) -> Figure:
             "method without a term. Terms are ordered by the variance if correct.",
         )
     return figure
+
+
+def label_panel(axes: Axes, measure: str) -> None:
+    """Give a narrow panel its title, few and short numbers, and a line for each row."""
+    axes.set_title(wrapped(MEASURES[measure].label))
+    axes.locator_params(axis="x", nbins=3)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(axis="y", color="0.92", linewidth=0.5)
 
 
 def _draw_panel(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.results.figures.ablation import with_calibration
+from tsnn_uq.results.figures.ablation import label_panel, with_calibration
 from tsnn_uq.results.figures.captions import explain
 from tsnn_uq.results.figures.style import METHOD_STYLES, new_figure, style, wrapped
 from tsnn_uq.results.measures import MEASURES, foreign_columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
-__all__ = ["posteriors_figure", "posteriors_table"]
+__all__ = ["half_width", "posteriors_figure", "posteriors_table"]
 
 SHOWN = ("accuracy", "nll", "ece", "aurc")
 """Measures of all tables; two `foreign_columns` follow."""
@@ -36,7 +36,6 @@ def posteriors_table(rows: DataFrame, *, calibration: str = "none") -> DataFrame
         InputError: the calibration is unknown, or there are no rows or columns of posteriors.
     """
     import pandas as pd
-    from scipy.stats import t
 
     shown = [*SHOWN, *foreign_columns(rows.columns)]
     missing = [name for name in ("dataset", "family", "method", "sparsity", *shown) if name not in rows]
@@ -48,10 +47,23 @@ def posteriors_table(rows: DataFrame, *, calibration: str = "none") -> DataFrame
         head = {"dataset": dataset, "family": family, "method": method, "ternary": bool((of["sparsity"] > 0).all())}
         for name in shown:
             values = MEASURES[name].factor * of[name]
-            mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.sem()
+            mean, half = values.mean(), half_width(values)
             numbers = {"mean": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
             found.append(head | {"measure": name, "unit": MEASURES[name].label} | numbers)
     return pd.DataFrame(found)
+
+
+def half_width(values: Series) -> float:
+    """Half of the width of a mean's 95 % interval by Student's t; NaN for a single value.
+
+    Example:
+        >>> import pandas as pd
+        >>> round(half_width(pd.Series([1.0, 2.0, 3.0])), 2)
+        2.48
+    """
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, len(values) - 1) * values.sem())
 
 
 def posteriors_figure(table: DataFrame) -> Figure:
@@ -76,10 +88,7 @@ def posteriors_figure(table: DataFrame) -> Figure:
                 places = [sources.index(source) for source in of["method"]]
                 axes.hlines(places, of["low"], of["high"], color=look.color, linewidth=1.0)
                 axes.plot(of["mean"], places, color=look.color, marker=look.marker, linestyle="none")
-            axes.set_title(wrapped(MEASURES[measure].label))
-            axes.locator_params(axis="x", nbins=3)
-            axes.xaxis.set_major_formatter("{x:g}")  # short, since panels are narrow
-            axes.grid(axis="y", color="0.92", linewidth=0.5)
+            label_panel(axes, measure)
         panels[0].set_yticks(range(len(sources)), [wrapped(source, 18) for source in sources])
         panels[0].set_ylim(len(sources) - 0.4, -0.6)
         explain(
