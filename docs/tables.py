@@ -22,7 +22,7 @@ from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
 from tsnn_uq.experiments.storage import WEIGHTS, pretrained_folder, pretrained_names, read_row
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
-from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, foreign_columns
+from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, Measure, foreign_columns
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +44,11 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
 def spread(mean: float, std: float, digits: int) -> str:
     """A mean and, where there is more than one seed, the standard deviation; empty where nothing was measured."""
     return " ± ".join(filter(None, (number(mean, digits), number(std, digits))))
+
+
+def shown(row: pd.Series, measures: Iterable[Measure]) -> list[str]:
+    """The values of a row, each in the unit and with the digits of its measure."""
+    return [f"{measure.factor * row[measure.name]:.{measure.digits}f}" for measure in measures]
 
 
 def results_table(summary: DataFrame, columns: str) -> str:
@@ -193,23 +198,10 @@ def _finals(key: str) -> str:
     rows = Sources(ROOT).table(key)
     rows = rows[(rows["method"] == "direct") & (rows["calibration"] == "temperature")]
     means = rows.groupby(["family", "regularizer"], sort=False).mean(numeric_only=True).reset_index()
-    names = {
-        "predictive_variance_correct": "variance, right",
-        "predictive_variance_wrong": "variance, wrong",
-        "accuracy": "accuracy (%)",
-        "ece": "ECE (%)",
-        "aurc": "AURC",
-    }
-    foreign = {name: MEASURES[name].title for name in foreign_columns(rows.columns)}
-    names |= foreign
-    percent = {"accuracy", "ece"}
-    digits = {"aurc": 5, "accuracy": 2, "ece": 2, **dict.fromkeys(foreign, 3)}
-    cells = [
-        [f"`{row['family']}`", f"`{row['regularizer']}`"]
-        + [f"{row[name] * (100 if name in percent else 1):.{digits.get(name, 4)}f}" for name in names]
-        for _, row in means.iterrows()
-    ]
-    return markdown(["family", "term", *names.values()], cells, left=2)
+    names = ["predictive_variance_correct", "predictive_variance_wrong", "accuracy", "ece", "aurc"]
+    measures = [MEASURES[name] for name in (*names, *foreign_columns(rows.columns))]
+    cells = [[f"`{row['family']}`", f"`{row['regularizer']}`", *shown(row, measures)] for _, row in means.iterrows()]
+    return markdown(["family", "term", *(measure.label for measure in measures)], cells, left=2)
 
 
 def regularizer_choice() -> str:
@@ -232,20 +224,10 @@ def posteriors() -> str:
     rows = rows[rows["calibration"] == "none"]
     groups = rows.groupby("method", sort=False)
     means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()
-    cells = [
-        [
-            row["method"],
-            str(row["seeds"]),
-            f"{100 * row['accuracy']:.2f}",
-            f"{row['nll']:.4f}",
-            f"{100 * row['ece']:.2f}",
-            f"{row['ood_auroc_fashion']:.3f}",
-            f"{100 * row['sparsity']:.1f}",
-        ]
-        for _, row in means.iterrows()
-    ]
-    header = "samples from, seeds, accuracy (%), NLL (nats), ECE (%), AUROC Fashion-MNIST, weights that are zero (%)"
-    return markdown(header.split(", "), cells)
+    names = ["accuracy", "nll", "ece", *foreign_columns(rows.columns, 1), "sparsity"]
+    measures = [MEASURES[name] for name in names]
+    cells = [[row["method"], str(row["seeds"]), *shown(row, measures)] for _, row in means.iterrows()]
+    return markdown(["samples from", "seeds", *(measure.label for measure in measures)], cells)
 
 
 def methods() -> str:
