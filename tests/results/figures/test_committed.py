@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,18 @@ pytest.importorskip("paper.redraw_figures", reason="needs a checkout: paper/ is 
 from paper.redraw_figures import listed_figures
 from tests.helpers.figures import drawn_texts, faults
 from tsnn_uq.checks import InputError
+from tsnn_uq.cli.main import run_command
 from tsnn_uq.files import read_toml
 from tsnn_uq.results.figures.style import method_styles
 from tsnn_uq.results.tables import read_table
 
 FOLDER = Path(__file__).parents[3] / "figures"
 LISTED = listed_figures()
+OF_ROWS = [  # without those that draw posterior samples for a minute
+    name
+    for name, entry in read_toml(FOLDER / "list.toml").items()
+    if "paper/results/" in entry["command"] and "differences.py" not in entry["command"]
+]
 
 
 @pytest.mark.slow
@@ -46,6 +53,16 @@ def test_every_script_of_a_command_exists() -> None:
         assert command[0] == "python"
         assert (FOLDER.parent / command[1]).exists()
         assert command[-2:] == ["--out", "figures"]
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_a_table_is_what_its_command_makes_of_the_measured_rows(name: str, tmp_path: Path, typed, monkeypatch) -> None:
+    _, script, *words = read_toml(FOLDER / "list.toml")[name]["command"].split()
+    monkeypatch.chdir(FOLDER.parent)
+    main = runpy.run_path(script)["main"]
+    code, _, error = typed(lambda: run_command(main), script, *words[:-1], tmp_path)
+    assert code == 0, error
+    assert (tmp_path / f"{name}.csv").read_text() == (FOLDER / f"{name}.csv").read_text()
 
 
 def test_a_list_that_does_not_fit_the_folder_is_refused(tmp_path: Path) -> None:
