@@ -55,14 +55,16 @@ def results_table(summary: DataFrame, columns: str) -> str:
     """Quality of each group of runs, one row a group of a summary."""
     names = columns.split()
     headings = [MEASURES[name].label for name in names]
+    keys = {"dataset": "data", "family": "family", "quantized_part": "ternary", "method": "method", "seeds": "seeds"}
+    keys |= {name: name for name in ("trained on", "T", "epochs") if name in summary}
     rows = []
     for _, group in summary.iterrows():
-        cells = [str(group[key]) for key in ("dataset", "family", "quantized_part", "method", "seeds")]
+        cells = [str(group[key]) for key in keys]
         for name in names:
             column, digits = MEASURES[name].column, MEASURES[name].digits
             cells.append(spread(group.get(f"{column}_mean"), group.get(f"{column}_std"), digits))
         rows.append(cells)
-    return markdown(["data", "family", "ternary", "method", "seeds", *headings], rows, left=4)
+    return markdown([*keys.values(), *headings], rows, left=4)
 
 
 def results_in_brief() -> str:
@@ -74,8 +76,13 @@ def results_in_brief() -> str:
 
 
 def results() -> str:
-    """All committed comparisons."""
-    summaries = [summarize(rows) for rows in Sources(ROOT).comparisons]
+    """All committed comparisons, with what each network was trained on and for how long."""
+    sources = Sources(ROOT)
+    summaries = []
+    for source, rows in zip(sources.listed["results"], sources.comparisons, strict=True):
+        (steps,), (epochs,) = rows["steps"].unique(), rows["epochs"].unique()
+        trained = {"trained on": f"{source['train']:,}", "T": steps, "epochs": epochs}
+        summaries.append(summarize(rows).assign(**trained))
     columns = "accuracy nll ece scaled_ece aurc predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,6 +32,7 @@ def numbers(sources: Sources) -> Numbers:
         "versions": ", ".join(f"{version} ({', '.join(names)})" for version, names in sources.versions.items()),
         **_settings(sources.rows, sources.settings),
         **_groups(sources.summary),
+        **{f"{Path(source['file']).stem}.train": f"{source['train']:,}" for source in sources.listed["results"]},
         **_against_float(sources.summary),
         **_teacher(sources.summary),
         **_against_theirs(sources.theirs, sources.summary),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,9 +35,11 @@ def test_events_in_files(tmp_path):
 
 
 @pytest.mark.slow
-def test_simulated_events(need_files, monkeypatch):
+def test_simulated_events(need_files, monkeypatch, tmp_path):
     need_files("mnist")
-    # To pack all recordings takes most of the time, and does not change how many there are.
+    # What each recording shows takes a minute and does not change how many there are.
+    monkeypatch.setattr("tsnn_uq.data.event_camera.record", lambda images, *_: [np.zeros(1, np.int32)] * len(images))
+    monkeypatch.setattr("tsnn_uq.data.simulated_nmnist._cache_paths", lambda part, _: [tmp_path / "cache" / part])
     monkeypatch.setattr("tsnn_uq.data.simulated_nmnist.Packer.pack", lambda *_: torch.zeros((), dtype=torch.uint8))
     splits = load("nmnist-simulated", bin_ms=100.0)
     assert extent("nmnist-simulated") == extent_of(splits, splits.train.shape)

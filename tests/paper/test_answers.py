@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from paper.answers import answers, posterior_gain, quantization_cost, term_effec
 from paper.number_format import MINUS
 from paper.report_sources import Sources
 from tsnn_uq.checks import InputError
+from tsnn_uq.experiments.inputs import load_splits
+from tsnn_uq.experiments.plan import Grid
 
 SOURCES = Sources(Path(__file__).parents[2])
 
@@ -108,6 +111,16 @@ def test_a_posteriors_gain_is_over_the_same_budget():
     found = posterior_gain(pd.DataFrame(rows))
     assert found["draws.ternary.nll.gain"] == told([-0.02, -0.01, 0.02], 4)
     assert len(found) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TSNN_UQ_DATA" not in os.environ, reason="TSNN_UQ_DATA is not set")
+@pytest.mark.parametrize("name", ["fsdd", "fsdd-speakers", "mnist-fc", "nmnist", "plif"])
+def test_networks_were_trained_on_as_many_inputs_as_the_sources_say(name):
+    (source,) = [source for source in SOURCES.listed["results"] if source["file"] == f"{name}.csv"]
+    for config in source["configs"]:
+        run = Grid.load(SOURCES.results / config).runs()[0]
+        assert len(load_splits(run).train.labels) == source["train"]
 
 
 def test_rows_say_their_version_or_the_list_of_sources_does(tmp_path):
