@@ -102,6 +102,9 @@ def compete(
             show_default="dropout,dropconnect; vgg for cifar10",
         ),
     ] = "",
+    methods: Annotated[
+        str, typer.Option(help="Training methods, with commas; float networks get the first term alone.")
+    ] = "direct,float",
     seeds: Seeds = 3,
     epochs: Epochs = 0,
     device: RunDevice = "cpu",
@@ -109,7 +112,7 @@ def compete(
     jobs: Jobs = CORES,
     dry_run: DryRun = False,
 ) -> None:
-    """Train with the best terms and without, ternary and float, on all data.
+    """Train with the best terms and without on all data.
 
     Writes finals.csv into --out. If it is interrupted, the same command resumes it.
     """
@@ -120,11 +123,12 @@ def compete(
     texts, networks = finalists(names(terms), screening or ()), names(follow_names("network", families))
     console.print(f"terms: {', '.join(texts)}", highlight=False)
     stage, context = _stage(out, seeds, FINALS, data, "", device, epochs), Context(data_dir, jobs)
-    tasks = finals_runs(stage, texts, networks)
+    kinds = names(methods)
+    tasks = finals_runs(stage, texts, networks, kinds)
     if dry_run:
         return say_how_long(tasks, context)
     with RunBars(console, len(tasks), last="measure") as bars:
-        finals(stage, texts, families=networks, context=replace(context, progress=bars))
+        finals(stage, texts, families=networks, methods=kinds, context=replace(context, progress=bars))
     _say_written(out / "finals.csv", f"tsnn-uq ablation posteriors{_on(data)} --out {quote(out)}")
 
 

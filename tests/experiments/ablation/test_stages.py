@@ -18,6 +18,7 @@ from tsnn_uq.experiments.ablation import (
     Stage,
     chosen_terms,
     finals,
+    finals_runs,
     screening,
     stages,
     suited,
@@ -148,6 +149,15 @@ def test_finals_have_both_methods_with_and_without(tmp_path):
         ["float", "variance"],
     ]
     assert (tmp_path / "finals.csv").exists()
+
+
+def test_finals_of_chosen_methods_train_the_teachers_that_they_need(tmp_path):
+    stage, chosen = quick(tmp_path), {"families": ("dropout",), "methods": ("distill",)}
+    places = [stage.place(task.settings) for task in finals_runs(stage, ["variance:5"], **chosen)]
+    assert [place.name for place in places] == ["dropout-none-float-0", *2 * ["dropout-all-distill-0"]]
+    rows = finals(stage, ["variance:5"], **chosen)
+    assert set(rows["method"]) == {"distill"}
+    assert all(is_measured(place) for place in places)
 
 
 @pytest.mark.slow

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["do_and_measure", "finals", "finals_runs", "runs_left", "screening", "screening_runs"]
 
+FINALISTS = ("direct", "float")
+"""The training methods of the finals."""
 Entry = tuple[str, Settings]
 """A term without its weight, and the settings of a run with it."""
 
@@ -73,14 +75,16 @@ def finals(
     texts: Sequence[str],
     *,
     families: Sequence[str] = (),
+    methods: Sequence[str] = FINALISTS,
     context: Context = Context(),
 ) -> DataFrame:
-    """Train with the best terms and without one on all data, both direct ternary networks and float networks.
+    """Train with the best terms and without one on all data; float networks with the first term alone.
 
     Args:
         stage: settings of the stage, usually `FINALS`; ``finals.csv`` is written to its folder at the end.
         texts: terms with their weights, best first, as from `best_terms`.
         families: network families; by default those of the stage.
+        methods: training methods.
         context: as for `screening`.
 
     Returns:
@@ -89,7 +93,9 @@ def finals(
     Raises:
         InputError: as for `screening`.
     """
-    rows = _rows(stage, _finals(stage, texts, families), context)
+    entries = _finals(stage, texts, families, methods)
+    do_and_measure(stage, _teachers(stage, entries), context)
+    rows = _rows(stage, entries, context)
     write_text(stage.out / "finals.csv", csv_text(rows))
     return rows
 
@@ -100,9 +106,13 @@ def screening_runs(stage: Stage, methods: Sequence[str]) -> list[Task]:
     return runs_left(stage, [run for _, run in _with_first_seed(stage, methods) + _with_more_seeds(stage, texts)])
 
 
-def finals_runs(stage: Stage, texts: Sequence[str], families: Sequence[str] = ()) -> list[Task]:
+def finals_runs(
+    stage: Stage, texts: Sequence[str], families: Sequence[str] = (), methods: Sequence[str] = FINALISTS
+) -> list[Task]:
     """The runs of the finals."""
-    return runs_left(stage, [run for _, run in _finals(stage, texts, families)])
+    entries = _finals(stage, texts, families, methods)
+    runs = [run for _, run in entries]
+    return runs_left(stage, [*(run for run in _teachers(stage, entries) if run not in runs), *runs])
 
 
 def _without_term(stage: Stage, methods: Sequence[str]) -> list[Entry]:
@@ -128,14 +138,20 @@ def _with_more_seeds(stage: Stage, texts: Mapping[tuple[str, str], str]) -> list
     ]
 
 
-def _finals(stage: Stage, texts: Sequence[str], families: Sequence[str]) -> list[Entry]:
-    kinds = [("direct", text) for text in ("none", *texts)] + [("float", text) for text in ("none", *texts[:1])]
+def _finals(stage: Stage, texts: Sequence[str], families: Sequence[str], methods: Sequence[str]) -> list[Entry]:
+    kinds = [(method, text) for method in methods for text in ("none", *(texts[:1] if method == "float" else texts))]
     return [
         (term_of(text), stage.run(family, method, text, seed))
         for family in families or stage.families
         for method, text in kinds
         for seed in range(stage.seeds)
     ]
+
+
+def _teachers(stage: Stage, entries: Sequence[Entry]) -> list[Settings]:
+    """The float runs without a term that distilled runs learn from."""
+    taught = dict.fromkeys((run.family, run.seed) for _, run in entries if run.taught)
+    return [stage.run(family, "float", seed=seed) for family, seed in taught]
 
 
 def runs_left(stage: Stage, configs: Sequence[Settings]) -> list[Task]:
