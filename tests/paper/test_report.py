@@ -271,3 +271,16 @@ def test_terms_and_posteriors_are_compared_with_networks_with_masks_alone(copy, 
 
 def test_how_numbers_are_written():
     assert doctest.testmod(number_format) == doctest.TestResults(failed=0, attempted=5)
+
+
+def test_a_table_of_words_shows_each_of_its_rows(copy):
+    def height(rows: int) -> float:
+        (copy / "paper" / "words.csv").write_text("work\n" + "a work\n" * rows, encoding="utf-8")
+        page = typst.compile(copy / "paper" / "words.typ", root=copy, format="svg", ignore_system_fonts=True)
+        return float(re.search(r'viewBox="0 0 \S+ (\S+)"', page.decode())[1])
+
+    start = '#import "layout.typ": words-table\n#set page(width: 16cm, height: auto)\n'
+    (copy / "paper" / "words.typ").write_text(f'{start}#words-table("words.csv")[Works]', encoding="utf-8")
+    none, one, seven = height(0), height(1), height(7)
+    assert one - none > 5  # points
+    assert seven - none == pytest.approx(7 * (one - none), rel=0.01)
