@@ -93,9 +93,9 @@ def costs() -> str:
     measures = [name for name in COST if any(name in set(means["measure"]) for _, means in found)]
     cells = []
     for data, means in found:
-        for method, rows in means.groupby("method", sort=False):
+        for (part, method), rows in means.groupby(["quantized_part", "method"], sort=False):
             of = rows.set_index("measure")
-            cells.append([data, str(method)])
+            cells.append([data, str(part), str(method)])
             for name in measures:
                 digits = MEASURES[name].digits
                 values = [
@@ -108,7 +108,7 @@ def costs() -> str:
     headings = [
         f"{MEASURES[name].heading} ({units.get(MEASURES[name].unit, MEASURES[name].unit)})" for name in measures
     ]
-    return markdown(["data", "method", *headings], cells, left=2)
+    return markdown(["data", "ternary", "method", *headings], cells, left=3)
 
 
 def doubt() -> str:

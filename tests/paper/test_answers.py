@@ -24,7 +24,7 @@ SOURCES = Sources(Path(__file__).parents[2])
 
 def difference(measure, method, mean, low, high, family="all"):
     names = {"measure": measure, "dataset": "all" if family == "all" else "fashion-mnist", "family": family}
-    return {**names, "method": method, "difference_mean": mean, "low": low, "high": high}
+    return {**names, "quantized_part": "all", "method": method, "difference_mean": mean, "low": low, "high": high}
 
 
 def test_costs_are_counted_by_interval_and_direction():
@@ -50,6 +50,8 @@ def test_costs_are_counted_by_interval_and_direction():
     }
     others = [difference(measure, "direct", -9, -9, -9, family) for measure in ("accuracy", "ece") for family in "ab"]
     assert quantization_cost(pd.DataFrame([*others, *rows])) == one_family  # means over families are taken
+    partly = [row | {"quantized_part": "inner"} for row in others]
+    assert quantization_cost(pd.DataFrame([*partly, *single])) == one_family
 
 
 def test_answers_are_those_of_the_figures():

@@ -66,7 +66,7 @@ def _facts(table: DataFrame) -> list[str]:
         found.append(f"Data: {names}.")
     networks = [
         _names(table, "family"),
-        f"ternary part {parts}" if (parts := _names(table, "quantized_part")) not in ("", "all") else "",
+        _parts(table),
         f"seed {span(table['seed'])}" if "seed" in table else "",
         f"means over {span(table['seeds'])} seeds" if "seeds" in table else "",
     ]
@@ -81,11 +81,16 @@ def _facts(table: DataFrame) -> list[str]:
 
 
 def _names(table: DataFrame, column: str) -> str:
-    """The different names in a column, except "none", and "all" if there are others."""
-    if column not in table:
-        return ""
-    names = [_short(name) for name in dict.fromkeys(table[column].dropna())]
-    return ", ".join(name for name in names if name != "none" and (name != "all" or len(names) == 1))
+    """The different names in a column, except "all", for means over them, if there are others."""
+    names = [_short(name) for name in table[column].dropna().unique()] if column in table else []
+    return ", ".join(name for name in names if name != "all" or len(names) == 1)
+
+
+def _parts(table: DataFrame) -> str:
+    """The ternary parts of the networks, unless all layers are ternary in each of them."""
+    parts = table["quantized_part"].dropna().unique().tolist() if "quantized_part" in table else []
+    names = [name for name in parts if name != "none"]
+    return "" if names in ([], ["all"]) else f"ternary part{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _short(name: object) -> str:
