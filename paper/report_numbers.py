@@ -48,12 +48,15 @@ def numbers(sources: Sources) -> Numbers:
 
 
 def _settings(rows: pd.DataFrame, settings: list[dict[str, Any]]) -> Numbers:
-    found = {"networks": str(len(rows)), "groups": str(len(rows.groupby(KEYS))), "level": "95 %"}
+    counts = rows.groupby(KEYS, sort=False).size()
+    single = counts[counts == 1].reset_index()[["family", "dataset"]].drop_duplicates()
+    found = {"networks": str(len(rows)), "groups": str(len(counts)), "level": "95 %", "seeds": between(counts, 0)}
+    found["single"] = ", ".join(f"{row['family']} on {row['dataset']}" for row in records(single))
     for name in ("steps", "samples", "epochs"):
         found[name] = between(rows[name], 0)
     for name, digits in {"bins": 0, "p": 1, "start": 1, "end": 1, "distill_weight": 1}.items():
         found[name] = between((run[name] for run in settings if name in run), digits)
-    return found | {"seeds": between(rows.groupby(KEYS).size(), 0)}
+    return found
 
 
 def _groups(summary: pd.DataFrame) -> Numbers:
