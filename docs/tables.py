@@ -195,6 +195,11 @@ def regularizers() -> str:
     return _finals("finals")
 
 
+def regularizers_dropconnect() -> str:
+    """Terms in the finals of `dropconnect` on MNIST."""
+    return _finals("finals-dropconnect")
+
+
 def regularizers_fashion() -> str:
     """Terms in the finals on Fashion-MNIST."""
     return _finals("finals-fashion")
@@ -364,6 +369,7 @@ TABLES: dict[str, Callable[[], str]] = {
         firing_rates,
         stopping,
         regularizers,
+        regularizers_dropconnect,
         regularizers_fashion,
         regularizer_choice,
         posteriors,

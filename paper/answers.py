@@ -35,8 +35,8 @@ def answers(sources: Sources) -> Numbers:
     for name in ("corruption-cifar10-vgg-seed0", "corruption-fashion-mnist-dropout-seed0"):
         found |= _corruption(sources.beside(name))
     found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
-    for name in ("finals", "finals-fashion"):
-        found |= term_effect(sources.table(name))
+    for key in ("finals", "finals-dropconnect", "finals-fashion"):
+        found |= {f"term.{key}.{name}": value for name, value in term_effect(sources.table(key)).items()}
     found |= posterior_gain(sources.table("posteriors"))
     return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
 
@@ -70,19 +70,17 @@ def quantization_cost(differences: pd.DataFrame) -> Numbers:
 def term_effect(finals: pd.DataFrame) -> Numbers:
     """Changes by each term of finals, direct networks after temperature scaling: means of the pairs of a seed."""
     rows = finals[(finals["method"] == "direct") & (finals["calibration"] == "temperature")]
-    (data,) = rows["dataset"].unique()
     rows = rows.set_index(["family", "seed"])
     without = rows[rows["regularizer"] == "none"]
     found: Numbers = {}
     for text, with_it in rows[rows["regularizer"] != "none"].groupby("regularizer"):
-        name = f"term.{data}.{text}"
         variance = with_it["predictive_variance_correct"] / without["predictive_variance_correct"] - 1
-        found[f"{name}.pairs"] = str(len(variance.dropna()))
-        found[f"{name}.variance"] = _mean_interval(100 * variance.dropna(), 0)
+        found[f"{text}.pairs"] = str(len(variance.dropna()))
+        found[f"{text}.variance"] = _mean_interval(100 * variance.dropna(), 0)
         for measure in ("accuracy", "ece", "aurc"):
             change = MEASURES[measure].factor * (with_it[measure] - without[measure]).dropna()
-            found[f"{name}.{measure}"] = _mean_interval(change, 2)
-    found[f"term.{data}.terms"] = ", ".join(text for text in rows["regularizer"].unique() if text != "none")
+            found[f"{text}.{measure}"] = _mean_interval(change, 2)
+    found["terms"] = ", ".join(text for text in rows["regularizer"].unique() if text != "none")
     return found
 
 
@@ -101,13 +99,14 @@ def source_name(method: str) -> str:
 
 def posterior_gain(posteriors: pd.DataFrame) -> Numbers:
     """Ternary posteriors minus direct networks with masks and the same budget, as they are."""
+    (data,) = posteriors["dataset"].unique()
     rows = posteriors[posteriors["calibration"] == "none"]
     rows = rows.assign(source=rows["method"].map(source_name)).set_index(["source", "seed"])
     found: Numbers = {}
     for name in [name for name in rows.index.unique("source") if name.startswith("ternary")]:
         for measure in (MEASURES["accuracy"], MEASURES["nll"], MEASURES["ece"]):
             gain = measure.factor * (rows.loc[name][measure.name] - rows.loc["direct-longer"][measure.name])
-            found[f"draws.{name}.{measure.name}.gain"] = _mean_interval(gain, measure.digits)
+            found[f"gain.{data}.{name}.{measure.name}"] = _mean_interval(gain, measure.digits)
     return found
 
 

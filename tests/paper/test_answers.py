@@ -96,22 +96,23 @@ def test_a_terms_effect_is_that_of_pairs_of_one_seed_and_family():
         for method, calibration in (("direct", "temperature"), ("direct", "none"), ("float", "temperature"))
     ]
     found = term_effect(pd.DataFrame(rows).sample(frac=1, random_state=0))
-    assert found["term.mnist.variance:1.pairs"] == "3"
-    assert found["term.mnist.variance:1.accuracy"] == told([0.5, -0.1, 0.2], 2)
-    assert found["term.mnist.variance:1.variance"] == told([-25, -20, -30], 0)
+    assert found["variance:1.pairs"] == "3"
+    assert found["variance:1.accuracy"] == told([0.5, -0.1, 0.2], 2)
+    assert found["variance:1.variance"] == told([-25, -20, -30], 0)
 
 
 def test_a_posteriors_gain_is_over_the_same_budget():
     values = {"direct, masks": (9.0, 9.0, 9.0), "direct, masks, 5 epochs more": (0.30, 0.32, 0.31)}
     values["ternary posterior at temperature 0.1"] = (0.28, 0.31, 0.33)
     rows = [
-        {"method": method, "seed": seed, "calibration": calibration, "accuracy": 0.9, "nll": nll, "ece": 0.01}
+        {"dataset": "mnist", "method": method, "seed": seed, "calibration": calibration}
+        | {"accuracy": 0.9, "nll": nll, "ece": 0.01}
         for method, each in values.items()
         for seed, nll in enumerate(each)
         for calibration in ("none", "temperature")
     ]
     found = posterior_gain(pd.DataFrame(rows))
-    assert found["draws.ternary.nll.gain"] == told([-0.02, -0.01, 0.02], 4)
+    assert found["gain.mnist.ternary.nll"] == told([-0.02, -0.01, 0.02], 4)
     assert len(found) == 3
 
 
