@@ -214,6 +214,7 @@ def _gains(prefix: str, text: str, with_it: pd.DataFrame, without: pd.DataFrame)
     """The changes by a term, averaged over families; and the text of the term."""
     gain = 100 * (with_it["accuracy"] - without["accuracy"])
     found = {f"{prefix}.term": text, f"{prefix}.accuracy.gain": between(gain.dropna(), 2)}
+    found[f"{prefix}.ece.gain"] = between(100 * (with_it["ece"] - without["ece"]).dropna(), 2)
     for name, column in (("variance", "predictive_variance_correct"), ("aurc", "aurc"), ("wrong", WRONG)):
         found[f"{prefix}.{name}.lower"] = between(100 * (1 - with_it[column] / without[column]).dropna(), 0)
     return found | _levels(prefix, "with", with_it)

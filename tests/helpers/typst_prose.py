@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 
 # What may stand as digits: sizes of layers, the values of ternary weights, a data set, and the table that is spoken of.
-ALLOWED = ("784-500-500-500-10", "2312-512-10", "−1, 0 or +1", "else 0", "Table 1", "CIFAR-10", '"cifar10"')  # noqa: RUF001
+ALLOWED = (
+    "784-500-500-500-10",
+    "2312-512-10",
+    "256-256-256-10",
+    "−1, 0 or +1",  # noqa: RUF001
+    "else 0",
+    "Table 1",
+    "CIFAR-10",
+    '"cifar10"',
+)
 ALLOWED_IN_FORMULAS = {"0", "1", "2", "10^6"}
 WORDS = re.compile(
     r"\b(hundred|thousand|million|billion|percent|per cent|half|third|quarter|fifth|tenth|twentieth|dozen)s?\b", re.I

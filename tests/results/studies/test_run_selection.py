@@ -33,6 +33,13 @@ def times(folder):
     return {path.parent.name: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/result.json")}
 
 
+def test_runs_with_a_loss_over_time_have_file_names_of_their_own(found, tmp_path):
+    assert require_runs(found).file_name == "digits-dropout-seed0"
+    with undrawn():
+        compare(Grid(methods=("float", "direct"), seeds=1, run=tiny(loss_over_time="1,2", steps=2)), tmp_path)
+    assert require_runs(tmp_path).file_name == "digits-dropout-seed0-loss-1-2"
+
+
 def test_what_is_there_is_found(found):
     runs = require_runs(found)
     assert runs.folders == {

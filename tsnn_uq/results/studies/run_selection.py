@@ -75,8 +75,13 @@ class Runs:
 
     @property
     def file_name(self) -> str:
-        """Identifies these runs in names of figures, such as ``"mnist-plif-conv-seed0"``."""
-        return run_name(self.data, self.title, f"seed{self.seed}")
+        """Identifies these runs in names of figures, such as ``"mnist-plif-conv-seed0"``.
+
+        Runs with a loss over time have names of their own, such as ``"nmnist-slayer-seed0-loss-every"``.
+        """
+        times = self._config.get("loss_over_time") or ""
+        loss = ["loss", times.replace(",", "-")] if times else []
+        return run_name(self.data, self.title, f"seed{self.seed}", *loss)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,7 +92,12 @@ class Runs:
     @property
     def data(self) -> str:
         """Name of the data set of the runs."""
-        return read_config(next(iter(self.folders.values())))["data"]
+        return self._config["data"]
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        """The settings of the first of the runs."""
+        return read_config(next(iter(self.folders.values())))
 
     def network(self, method: str) -> nn.Module:
         """The trained network of a method, on the device; raises as `tsnn_uq.experiments.load_network`."""
