@@ -23,7 +23,7 @@ from tsnn_uq.experiments.storage import WEIGHTS, pretrained_folder, pretrained_n
 from tsnn_uq.files import read_toml, write_text
 from tsnn_uq.results import figures as figure_functions
 from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, Measure, foreign_columns
-from tsnn_uq.results.tables import read_results, read_table, summarize
+from tsnn_uq.results.tables import group_keys, read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "paper" / "results"
@@ -51,8 +51,15 @@ def shown(row: pd.Series, measures: Iterable[Measure]) -> list[str]:
     return [f"{measure.factor * row[measure.name]:.{measure.digits}f}" for measure in measures]
 
 
+def counted(rows: DataFrame) -> DataFrame:
+    """A summary of rows, and in ``NAME_count`` how many seeds have each measure."""
+    groups = rows.groupby(group_keys(rows), sort=False, dropna=False)
+    counts = groups[[name for name in MEASURES if name in rows]].count().add_suffix("_count")
+    return summarize(rows).merge(counts, on=group_keys(rows))
+
+
 def results_table(summary: DataFrame, columns: str) -> str:
-    """Quality of each group of runs, one row a group of a summary."""
+    """Quality of each group of runs, one row a group of a summary from `counted`; means over fewer seeds say so."""
     names = columns.split()
     headings = [MEASURES[name].label for name in names]
     keys = {"dataset": "data", "family": "family", "quantized_part": "ternary", "method": "method", "seeds": "seeds"}
@@ -62,7 +69,9 @@ def results_table(summary: DataFrame, columns: str) -> str:
         cells = [str(group[key]) for key in keys]
         for name in names:
             column, digits = MEASURES[name].column, MEASURES[name].digits
-            cells.append(spread(group.get(f"{column}_mean"), group.get(f"{column}_std"), digits))
+            seeds = group.get(f"{name}_count")
+            text = spread(group.get(f"{column}_mean"), group.get(f"{column}_std"), digits)
+            cells.append(text if not text or seeds == group["seeds"] else f"{text} (n = {seeds})")
         rows.append(cells)
     return markdown([*keys.values(), *headings], rows, left=4)
 
@@ -70,7 +79,7 @@ def results_table(summary: DataFrame, columns: str) -> str:
 def results_in_brief() -> str:
     """The dropout network on two data sets, for the README: each number before and after the temperature."""
     rows = pd.concat([read_results(RESULTS / f"{name}-fc.csv") for name in ("mnist", "fashion")])
-    summary = summarize(rows[rows["family"] == "dropout"])
+    summary = counted(rows[rows["family"] == "dropout"])
     columns = "accuracy ece scaled_ece nll scaled_nll predictive_entropy mutual_information storage_bytes"
     return results_table(summary, columns)
 
@@ -82,7 +91,7 @@ def results() -> str:
     for source, rows in zip(sources.listed["results"], sources.comparisons, strict=True):
         (steps,), (epochs,) = rows["steps"].unique(), rows["epochs"].unique()
         trained = {"trained on": f"{source['train']:,}", "T": steps, "epochs": epochs}
-        summaries.append(summarize(rows).assign(**trained))
+        summaries.append(counted(rows).assign(**trained))
     columns = "accuracy nll ece scaled_ece aurc predictive_entropy mutual_information predictive_std sparsity"
     return results_table(pd.concat(summaries, ignore_index=True), columns)
 
@@ -260,7 +269,7 @@ def methods() -> str:
 def layers() -> str:
     """What it costs to make only some layers ternary: direct networks and the float ones they are compared with."""
     rows = pd.concat([read_results(RESULTS / f"{name}.csv") for name in ("cifar10", "plif")])
-    summary = summarize(rows[rows["method"].isin(["float", "direct"])])
+    summary = counted(rows[rows["method"].isin(["float", "direct"])])
     return results_table(summary, "accuracy scaled_ece storage_bytes sparsity")
 
 
