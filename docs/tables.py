@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from pandas import DataFrame
 
-from paper.answers import COST, means_over_families
+from paper.answers import COST, quantization_costs
 from paper.number_format import number
 from paper.report_sources import Sources
 from tsnn_uq.experiments.ablation import chosen_everywhere, read_stage
@@ -98,25 +98,16 @@ def results() -> str:
 
 def costs() -> str:
     """What quantization costs on each data set: differences from float with 95 % intervals, means over families."""
-    found = [means_over_families(read_table(path)) for path in sorted((ROOT / "figures").glob("differences-*.csv"))]
-    measures = [name for name in COST if any(name in set(means["measure"]) for _, means in found)]
     cells = []
-    for data, means in found:
-        for (part, method), rows in means.groupby(["quantized_part", "method"], sort=False):
-            of = rows.set_index("measure")
-            cells.append([data, str(part), str(method)])
-            for name in measures:
-                digits = MEASURES[name].digits
-                values = [
-                    f"{of[column][name]:+.{digits}f}"
-                    for column in ("difference_mean", "low", "high")
-                    if name in of.index
-                ]
-                cells[-1].append(f"{values[0]} ({values[1]} to {values[2]})" if values else "")
+    for names, rows in quantization_costs(Sources(ROOT).differences).groupby(["data", "part", "method"], sort=False):
+        of, line = rows.set_index("measure"), [str(name) for name in names]
+        for name in COST:
+            digits = MEASURES[name].digits
+            values = [f"{of[end][name]:+.{digits}f}" for end in ("mean", "low", "high") if name in of.index]
+            line.append(f"{values[0]} ({values[1]} to {values[2]})" if values else "")
+        cells.append(line)
     units = {"%": "points"}
-    headings = [
-        f"{MEASURES[name].heading} ({units.get(MEASURES[name].unit, MEASURES[name].unit)})" for name in measures
-    ]
+    headings = [f"{MEASURES[name].heading} ({units.get(MEASURES[name].unit, MEASURES[name].unit)})" for name in COST]
     return markdown(["data", "ternary", "method", *headings], cells, left=3)
 
 

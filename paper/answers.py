@@ -12,7 +12,7 @@ from tsnn_uq.results.bayesian_comparison.difference_table import ALL
 from tsnn_uq.results.figures.posteriors import half_width
 from tsnn_uq.results.measures import MEASURES
 
-__all__ = ["COST", "answers", "means_over_families", "quantization_cost", "source_name"]
+__all__ = ["COST", "answers", "cost_counts", "quantization_costs", "source_name", "term_effects"]
 
 Numbers = dict[str, str]
 COST = ("accuracy", "nll", "scaled_nll", "ece", "scaled_ece", "aurc")
@@ -27,61 +27,71 @@ PROMISE = 0.01
 
 def answers(sources: Sources) -> Numbers:
     """The numbers by name."""
-    found: Numbers = {}
-    for name in sources.figures:
-        if name.startswith("differences-"):
-            found |= quantization_cost(sources.beside(name))
+    found = cost_counts(quantization_costs(sources.differences))
     found |= _detection(sources.beside("foreign-cifar10-vgg-seed0")) | detection_gap(sources.table("foreign-fashion"))
     for name in ("corruption-cifar10-vgg-seed0", "corruption-fashion-mnist-dropout-seed0"):
         found |= _corruption(sources.beside(name))
     found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
-    for key in ("finals", "finals-dropconnect", "finals-fashion"):
-        found |= {f"term.{key}.{name}": value for name, value in term_effect(sources.table(key)).items()}
     found |= posterior_gain(sources.table("posteriors"))
     return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
 
 
-def means_over_families(differences: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The data set of a table of `analysis/differences.py`, and its means over families, or the only family."""
-    over_families = differences["family"] == ALL
-    (data,) = differences["dataset"][~over_families].unique()
-    return str(data), differences[over_families] if over_families.any() else differences
+def quantization_costs(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Differences from float networks: a row for each data set, ternary part, method and measure of `COST`.
 
+    Args:
+        tables: tables of `analysis/differences.py`, each of one data set; of several families the means are taken.
 
-def quantization_cost(differences: pd.DataFrame) -> Numbers:
-    """Differences from the float networks of a data set: for each measure of `COST` a range over methods.
-
-    Networks have all layers ternary. ``...worse`` and ``...better`` count the methods whose interval excludes zero,
-    ``...best`` is the method with the best mean.
+    Returns:
+        Columns ``data``, ``part``, ``method``, ``measure``, ``mean``, ``low``, ``high``, and ``verdict``: ``"worse"``
+        or ``"better"`` if the interval excludes zero, else empty.
     """
-    data, means = means_over_families(differences[differences["quantized_part"] == "all"])
-    found = {f"cost.{data}.methods": str(means["method"].nunique())}
-    for measure in (name for name in COST if name in set(means["measure"])):
-        rows = means[means["measure"] == measure]
-        shown, name = MEASURES[measure], f"cost.{data}.{measure}"
-        gains = shown.better * rows[["difference_mean", "low", "high"]]
-        found[name] = between(rows["difference_mean"], shown.digits)
-        found[f"{name}.worse"] = str((gains[["low", "high"]].max(axis=1) < 0).sum())
-        found[f"{name}.better"] = str((gains[["low", "high"]].min(axis=1) > 0).sum())
-        found[f"{name}.best"] = str(rows["method"].iloc[int(gains["difference_mean"].argmax())])
+    rows = []
+    for table in tables:
+        over_families = table["family"] == ALL
+        (data,) = table["dataset"][~over_families].unique()
+        means = table[over_families] if over_families.any() else table
+        for row in records(means[means["measure"].isin(COST)]):
+            better = sorted(MEASURES[row["measure"]].better * row[end] for end in ("low", "high"))
+            verdict = "better" if better[0] > 0 else "worse" if better[1] < 0 else ""
+            names = {"data": data, "part": row["quantized_part"], "method": row["method"], "measure": row["measure"]}
+            interval = {"mean": row["difference_mean"], "low": row["low"], "high": row["high"]}
+            rows.append({**names, **interval, "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def cost_counts(costs: pd.DataFrame) -> Numbers:
+    """How many networks with all layers ternary, by data set and method, are worse and better than float ones."""
+    found: Numbers = {}
+    for measure, rows in costs[costs["part"] == "all"].groupby("measure", sort=False):
+        found[f"cost.{measure}.of"] = str(len(rows))
+        for verdict in ("worse", "better"):
+            found[f"cost.{measure}.{verdict}"] = str((rows["verdict"] == verdict).sum())
     return found
 
 
-def term_effect(finals: pd.DataFrame) -> Numbers:
-    """Changes by each term of finals, direct networks after temperature scaling: means of the pairs of a seed."""
+def term_effects(finals: pd.DataFrame) -> pd.DataFrame:
+    """Changes by each term of finals, direct networks after temperature scaling: means of the pairs of a seed.
+
+    Returns:
+        Texts in columns: ``data``, ``families``, ``term``, ``pairs``, and means with their
+        intervals for ``variance`` (of right predictions, in percent), ``accuracy``, ``ece`` (points) and ``aurc`` (‰).
+    """
     rows = finals[(finals["method"] == "direct") & (finals["calibration"] == "temperature")]
+    (data,) = rows["dataset"].unique()
     rows = rows.set_index(["family", "seed"])
     without = rows[rows["regularizer"] == "none"]
-    found: Numbers = {}
-    for text, with_it in rows[rows["regularizer"] != "none"].groupby("regularizer"):
-        variance = with_it["predictive_variance_correct"] / without["predictive_variance_correct"] - 1
-        found[f"{text}.pairs"] = str(len(variance.dropna()))
-        found[f"{text}.variance"] = _mean_interval(100 * variance.dropna(), 0)
+    found = []
+    for text, with_it in rows[rows["regularizer"] != "none"].groupby("regularizer", sort=False):
+        variance = (with_it["predictive_variance_correct"] / without["predictive_variance_correct"] - 1).dropna()
+        families = ", ".join(dict.fromkeys(with_it.index.get_level_values("family")))
+        line = {"data": data, "families": families, "term": text, "pairs": str(len(variance))}
+        line["variance"] = _mean_interval(100 * variance, 0)
         for measure in ("accuracy", "ece", "aurc"):
             change = MEASURES[measure].factor * (with_it[measure] - without[measure]).dropna()
-            found[f"{text}.{measure}"] = _mean_interval(change, 2)
-    found["terms"] = ", ".join(text for text in rows["regularizer"].unique() if text != "none")
-    return found
+            line[measure] = _mean_interval(change, 2)
+        found.append(line)
+    return pd.DataFrame(found)
 
 
 def source_name(method: str) -> str:

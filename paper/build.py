@@ -10,8 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typst
 
+from paper.answers import quantization_costs, term_effects
 from paper.bayesian_comparison import origin, write_posterior
 from paper.redraw_figures import DIAGRAMS
 from paper.report_numbers import numbers
@@ -19,11 +21,13 @@ from paper.report_sources import Sources, sha256
 from paper.table_1 import paper_rows
 from paper.table_cells import (
     SHOWN,
+    cost_cells,
     draws_cells,
     foreign_cells,
     posterior_cells,
     regularizer_cells,
     summary_cells,
+    text_cells,
     wu_cells,
 )
 from tsnn_uq.cli.main import run_command
@@ -45,6 +49,9 @@ def contents(sources: Sources) -> dict[str, Any]:
     others = {"posterior": posterior_cells, "foreign": foreign_cells}
     others |= {"screening": regularizer_cells, "finals": regularizer_cells}
     tables |= {name: cells(sources.table(name)) for name, cells in others.items()}
+    tables["costs"] = cost_cells(quantization_costs(sources.differences))
+    finals = [term_effects(sources.table(key)) for key in ("finals", "finals-dropconnect", "finals-fashion")]
+    tables["terms"] = text_cells(pd.concat(finals))
     tables["posteriors"] = draws_cells(sources.table("posteriors"))
     figures = {name: f"/{path.relative_to(sources.root).as_posix()}" for name, path in sources.figures.items()}
     return {"numbers": numbers(sources), "tables": tables, "figures": figures}

@@ -120,6 +120,11 @@ class Sources:
         return read_table(self.figures[figure].with_suffix(".csv"))
 
     @property
+    def differences(self) -> list[pd.DataFrame]:
+        """The tables of differences from float networks, one for each data set."""
+        return [self.beside(name) for name in sorted(self.figures) if name.startswith("differences-")]
+
+    @property
     def figures(self) -> dict[str, Path]:
         """The figures of analysis/, by name."""
         return {name: self.root / "figures" / f"{name}.pdf" for name in self.listed["figures"]}

@@ -7,13 +7,23 @@ from typing import Any
 
 import pandas as pd
 
+from paper.answers import COST
 from paper.number_format import cell, enough_digits, mean_std, number, power, records
 from paper.table_1 import spread_apart
 from tsnn_uq.results import tables
 from tsnn_uq.results.measures import MEASURES, Measure, foreign_columns
 from tsnn_uq.training import METHODS
 
-__all__ = ["draws_cells", "foreign_cells", "posterior_cells", "regularizer_cells", "summary_cells", "wu_cells"]
+__all__ = [
+    "cost_cells",
+    "draws_cells",
+    "foreign_cells",
+    "posterior_cells",
+    "regularizer_cells",
+    "summary_cells",
+    "text_cells",
+    "wu_cells",
+]
 
 Cells = list[list[dict[str, Any]]]
 MARKS = {"higher": " ↑", "lower": " ↓"}
@@ -94,6 +104,29 @@ def posterior_cells(posterior: pd.DataFrame) -> Cells:
             line.append(cell(number(row["in_rope"], 2)))
         cells.append(line)
     return cells
+
+
+def cost_cells(costs: pd.DataFrame) -> Cells:
+    """A row for each data set, ternary part and method: differences with intervals; bold if they exclude 0."""
+    cells = []
+    for names, rows in costs.groupby(["data", "part", "method"], sort=False):
+        line = [cell(str(name)) for name in names]
+        by_measure = {row["measure"]: row for row in records(rows)}
+        for measure in COST:
+            row = by_measure.get(measure)
+            if row is None:
+                line.append(cell(""))
+                continue
+            digits = MEASURES[measure].digits - (measure == "aurc")
+            mean, low, high = (number(row[name], digits) for name in ("mean", "low", "high"))
+            line.append(cell(f"{mean} [{low}, {high}]", row["verdict"] != ""))
+        cells.append(line)
+    return cells
+
+
+def text_cells(table: pd.DataFrame) -> Cells:
+    """The texts of a table as they are."""
+    return [[cell(str(text)) for text in row] for row in table.to_numpy().tolist()]
 
 
 def foreign_cells(foreign: pd.DataFrame) -> Cells:

@@ -12,7 +12,7 @@ from scipy import stats
 
 pytest.importorskip("paper.answers", reason="needs a checkout: paper/ is not beside tests/")
 
-from paper.answers import answers, posterior_gain, quantization_cost, term_effect
+from paper.answers import answers, cost_counts, posterior_gain, quantization_costs, term_effects
 from paper.number_format import MINUS
 from paper.report_sources import Sources
 from tsnn_uq.checks import InputError
@@ -36,22 +36,16 @@ def test_costs_are_counted_by_interval_and_direction():
         difference("predictive_entropy", "direct", 0.1, 0.05, 0.2),
     ]
     single = [row | {"family": "dropout", "dataset": "fashion-mnist"} for row in rows]
-    one_family = quantization_cost(pd.DataFrame(single))
-    assert one_family == {
-        "cost.fashion-mnist.methods": "2",
-        "cost.fashion-mnist.accuracy": f"{MINUS}0.50 to 0.20",
-        "cost.fashion-mnist.accuracy.worse": "1",
-        "cost.fashion-mnist.accuracy.better": "1",
-        "cost.fashion-mnist.accuracy.best": "distill",
-        "cost.fashion-mnist.ece": f"{MINUS}0.30 to 0.04",
-        "cost.fashion-mnist.ece.worse": "0",
-        "cost.fashion-mnist.ece.better": "1",
-        "cost.fashion-mnist.ece.best": "distill",
-    }
+    costs = quantization_costs([pd.DataFrame(single)])
+    assert costs["verdict"].tolist() == ["worse", "better", "", "better"]
+    assert set(costs["data"]) == {"fashion-mnist"}
     others = [difference(measure, "direct", -9, -9, -9, family) for measure in ("accuracy", "ece") for family in "ab"]
-    assert quantization_cost(pd.DataFrame([*others, *rows])) == one_family  # means over families are taken
-    partly = [row | {"quantized_part": "inner"} for row in others]
-    assert quantization_cost(pd.DataFrame([*partly, *single])) == one_family
+    over_families = quantization_costs([pd.DataFrame([*others, *rows])])  # means over families are taken
+    pd.testing.assert_frame_equal(over_families, costs)
+    inner = pd.DataFrame([row | {"quantized_part": "inner"} for row in single])
+    counts = {"cost.accuracy.of": "2", "cost.accuracy.worse": "1", "cost.accuracy.better": "1"}
+    counts |= {"cost.ece.of": "2", "cost.ece.worse": "0", "cost.ece.better": "1"}
+    assert cost_counts(quantization_costs([pd.DataFrame(single), inner])) == counts  # of networks that are ternary
 
 
 def test_answers_are_those_of_the_figures():
@@ -95,10 +89,11 @@ def test_a_terms_effect_is_that_of_pairs_of_one_seed_and_family():
         for text, (accuracy, variance) in zip(("none", "variance:1"), both, strict=True)
         for method, calibration in (("direct", "temperature"), ("direct", "none"), ("float", "temperature"))
     ]
-    found = term_effect(pd.DataFrame(rows).sample(frac=1, random_state=0))
-    assert found["variance:1.pairs"] == "3"
-    assert found["variance:1.accuracy"] == told([0.5, -0.1, 0.2], 2)
-    assert found["variance:1.variance"] == told([-25, -20, -30], 0)
+    (found,) = term_effects(pd.DataFrame(rows).sample(frac=1, random_state=0)).to_dict("records")
+    assert (found["data"], found["term"], found["pairs"]) == ("mnist", "variance:1", "3")
+    assert set(found["families"].split(", ")) == {"dropout", "dropconnect"}
+    assert found["accuracy"] == told([0.5, -0.1, 0.2], 2)
+    assert found["variance"] == told([-25, -20, -30], 0)
 
 
 def test_a_posteriors_gain_is_over_the_same_budget():
