@@ -117,7 +117,7 @@ def cost_cells(costs: pd.DataFrame) -> Cells:
             if row is None:
                 line.append(cell(""))
                 continue
-            digits = MEASURES[measure].digits - (measure == "aurc")
+            digits = MEASURES[measure].digits
             mean, low, high = (number(row[name], digits) for name in ("mean", "low", "high"))
             line.append(cell(f"{mean} [{low}, {high}]", row["verdict"] != ""))
         cells.append(line)
