@@ -232,7 +232,16 @@ def regularizer_choice() -> str:
 
 def posteriors() -> str:
     """Posteriors on MNIST beside networks with dropout masks, as they are."""
-    rows = Sources(ROOT).table("posteriors")
+    return _posteriors("posteriors")
+
+
+def posteriors_fashion() -> str:
+    """The same on Fashion-MNIST."""
+    return _posteriors("posteriors-fashion")
+
+
+def _posteriors(key: str) -> str:
+    rows = Sources(ROOT).table(key)
     rows = rows[rows["calibration"] == "none"]
     groups = rows.groupby("method", sort=False)
     means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()
@@ -373,6 +382,7 @@ TABLES: dict[str, Callable[[], str]] = {
         regularizers_fashion,
         regularizer_choice,
         posteriors,
+        posteriors_fashion,
         methods,
         layers,
         shipped,

@@ -32,7 +32,8 @@ def answers(sources: Sources) -> Numbers:
     for name in ("corruption-cifar10-vgg-seed0", "corruption-fashion-mnist-dropout-seed0"):
         found |= _corruption(sources.beside(name))
     found |= _doubt(sources.beside("doubt-cifar10-vgg-seed0"))
-    found |= posterior_gain(sources.table("posteriors"))
+    for key in ("posteriors", "posteriors-fashion"):
+        found |= posterior_gain(sources.table(key))
     return found | _stopping({of: sources.beside(name) for of, name in STOPPING.items()})
 
 
