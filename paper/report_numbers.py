@@ -54,8 +54,9 @@ def _settings(rows: pd.DataFrame, settings: list[dict[str, Any]]) -> Numbers:
     found["single"] = ", ".join(f"{row['family']} on {row['dataset']}" for row in records(single))
     for name in ("steps", "samples", "epochs"):
         found[name] = between(rows[name], 0)
-    for name, digits in {"bins": 0, "p": 1, "start": 1, "end": 1, "distill_weight": 1}.items():
-        found[name] = between((run[name] for run in settings if name in run), digits)
+    names = {"bins": "bins", "p": "network.p", "start": "method.start", "end": "method.end"}
+    for name, setting in (names | {"distill_weight": "method.weight"}).items():
+        found[name] = between((run[setting] for run in settings if setting in run), 0 if name == "bins" else 1)
     return found
 
 

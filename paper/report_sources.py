@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tsnn_uq.checks import InputError
-from tsnn_uq.experiments.settings import flat
+from tsnn_uq.experiments.plan import Grid
 from tsnn_uq.files import read_toml
 from tsnn_uq.results.tables import read_results, read_table, summarize
 
@@ -63,9 +63,8 @@ class Sources:
 
     @cached_property
     def settings(self) -> list[dict[str, Any]]:
-        """The settings of the runs of the rows, for those that have them; options of components without their names."""
-        dotted = [flat(read_toml(path)["run"]) for path in self._configs]
-        return [{name.rpartition(".")[2]: value for name, value in of.items()} for of in dotted]
+        """All settings of the runs of the rows, one dictionary for each kind of run; see `Settings.flat`."""
+        return [run.flat() for path in self._configs for run in Grid.load(path).runs() if run.seed == 0]
 
     @cached_property
     def summary(self) -> pd.DataFrame:
