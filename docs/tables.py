@@ -26,6 +26,7 @@ from tsnn_uq.results.measures import CROSS_ENTROPY, GROUPED, MEASURES, Measure, 
 from tsnn_uq.results.tables import group_keys, read_results, read_table, summarize
 
 ROOT = Path(__file__).parent.parent
+SOURCES = Sources(ROOT)
 RESULTS = ROOT / "paper" / "results"
 PAGES = [
     *(ROOT / "README.md", ROOT / "paper" / "networks" / "README.md"),
@@ -86,9 +87,8 @@ def results_in_brief() -> str:
 
 def results() -> str:
     """All committed comparisons, with what each network was trained on and for how long."""
-    sources = Sources(ROOT)
     summaries = []
-    for source, rows in zip(sources.listed["results"], sources.comparisons, strict=True):
+    for source, rows in zip(SOURCES.listed["results"], SOURCES.comparisons, strict=True):
         (steps,), (epochs,) = rows["steps"].unique(), rows["epochs"].unique()
         trained = {"trained on": f"{source['train']:,}", "T": steps, "epochs": epochs}
         summaries.append(counted(rows).assign(**trained))
@@ -99,7 +99,7 @@ def results() -> str:
 def costs() -> str:
     """What quantization costs on each data set: differences from float with 95 % intervals, means over families."""
     cells = []
-    for names, rows in quantization_costs(Sources(ROOT).differences).groupby(["data", "part", "method"], sort=False):
+    for names, rows in quantization_costs(SOURCES.differences).groupby(["data", "part", "method"], sort=False):
         of, line = rows.set_index("measure"), [str(name) for name in names]
         for name in COST:
             digits = MEASURES[name].digits
@@ -148,9 +148,8 @@ def corruption() -> str:
 
 def foreign() -> str:
     """AUROC of foreign sets, means over the sets: on CIFAR-10 for seed 0, on Fashion-MNIST over seeds."""
-    sources = Sources(ROOT)
     columns = {}
-    for rows in (sources.beside("foreign-cifar10-vgg-seed0"), sources.table("foreign-fashion")):
+    for rows in (SOURCES.beside("foreign-cifar10-vgg-seed0"), SOURCES.table("foreign-fashion")):
         for method, of in rows[rows["data"] != "mean"].groupby("method", sort=False):
             by_seed = of.groupby(["score", "seed"], sort=False)["auroc"].mean().mul(100).unstack("seed")
             columns[f"{rows['dataset'].iloc[0]}, {method}"] = {
@@ -207,7 +206,7 @@ def regularizers_fashion() -> str:
 
 def _finals(key: str) -> str:
     """Terms in the finals, direct ternary networks, temperatures set."""
-    rows = Sources(ROOT).table(key)
+    rows = SOURCES.table(key)
     rows = rows[(rows["method"] == "direct") & (rows["calibration"] == "temperature")]
     means = rows.groupby(["family", "regularizer"], sort=False).mean(numeric_only=True).reset_index()
     names = ["predictive_variance_correct", "predictive_variance_wrong", "accuracy", "ece", "aurc"]
@@ -241,7 +240,7 @@ def posteriors_fashion() -> str:
 
 
 def _posteriors(key: str) -> str:
-    rows = Sources(ROOT).table(key)
+    rows = SOURCES.table(key)
     rows = rows[rows["calibration"] == "none"]
     groups = rows.groupby("method", sort=False)
     means = groups.mean(numeric_only=True).assign(seeds=groups["seed"].nunique()).reset_index()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from paper.number_format import between, number, records
+from paper.number_format import between, interval, number, records
 from paper.report_sources import Sources
 from tsnn_uq.results.bayesian_comparison.difference_table import ALL
 from tsnn_uq.results.figures.posteriors import half_width
@@ -56,8 +56,8 @@ def quantization_costs(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
             better = sorted(MEASURES[row["measure"]].better * row[end] for end in ("low", "high"))
             verdict = "better" if better[0] > 0 else "worse" if better[1] < 0 else ""
             names = {"data": data, "part": row["quantized_part"], "method": row["method"], "measure": row["measure"]}
-            interval = {"mean": row["difference_mean"], "low": row["low"], "high": row["high"]}
-            rows.append({**names, **interval, "verdict": verdict})
+            ends = {"mean": row["difference_mean"], "low": row["low"], "high": row["high"]}
+            rows.append({**names, **ends, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
@@ -183,19 +183,13 @@ def _corruption(table: pd.DataFrame) -> Numbers:
 def _mean_interval(values: pd.Series, digits: int) -> str:
     """A mean with the interval of Student's t."""
     mean, half = values.mean(), half_width(values)
-    return _interval((mean, mean - half, mean + half), digits)
-
-
-def _interval(values: Iterable[float], digits: int) -> str:
-    """A value and the ends of its interval."""
-    mean, low, high = (number(value, digits) for value in values)
-    return f"{mean} [{low}, {high}]"
+    return interval((mean, mean - half, mean + half), digits)
 
 
 def _doubt(table: pd.DataFrame) -> Numbers:
     """Rank correlations of predictive entropy with the entropy of people's answers."""
     rows = records(table[table["measure"] == "predictive entropy"])
-    return {f"doubt.{row['method']}": _interval((row["value"], row["low"], row["high"]), 3) for row in rows}
+    return {f"doubt.{row['method']}": interval((row["value"], row["low"], row["high"]), 3) for row in rows}
 
 
 def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
@@ -213,8 +207,8 @@ def _stopping(tables: Mapping[str, pd.DataFrame]) -> Numbers:
             name = f"stopping.{of}.{method}"
             error = 1.96 / row["inputs"] ** 0.5  # of a mean over inputs, with their standard deviation
             steps = row["mean_steps"], error * row["steps_std"]
-            found[f"{name}.steps"] = _interval((steps[0], steps[0] - steps[1], steps[0] + steps[1]), 2)
-            found[f"{name}.lost"] = _interval((100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
+            found[f"{name}.steps"] = interval((steps[0], steps[0] - steps[1], steps[0] + steps[1]), 2)
+            found[f"{name}.lost"] = interval((100 * v for v in (row["accuracy_gap"], lost.low, lost.high)), 2)
             for accounting in ("fetch-all", "fetch-spikes", "operations"):
                 energy, half = (1e-6 * row[f"{accounting}_pj"], 1e-6 * error * row[f"{accounting}_pj_std"])
                 shown = (f"{v:,.{0 if energy >= 100 else 2}f}" for v in (energy, energy - half, energy + half))

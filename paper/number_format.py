@@ -8,7 +8,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-__all__ = ["between", "cell", "enough_digits", "mean_std", "number", "power", "records"]
+__all__ = ["between", "cell", "enough_digits", "interval", "mean_std", "number", "power", "records"]
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"  # similar characters are not allowed in source code
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -79,6 +79,12 @@ def between(values: Iterable[float], digits: int) -> str:
     """
     texts = [number(value, digits) for value in sorted(values)]
     return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
+def interval(values: Iterable[float], digits: int) -> str:
+    """Format a value and the ends of its interval: ``mean [low, high]``."""
+    mean, low, high = (number(value, digits) for value in values)
+    return f"{mean} [{low}, {high}]"
 
 
 def cell(text: str, strong: bool = False) -> dict[str, Any]:

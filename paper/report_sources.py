@@ -118,7 +118,7 @@ class Sources:
         """The table beside a figure of analysis/."""
         return read_table(self.figures[figure].with_suffix(".csv"))
 
-    @property
+    @cached_property
     def differences(self) -> list[pd.DataFrame]:
         """The tables of differences from float networks, one for each data set."""
         return [self.beside(name) for name in sorted(self.figures) if name.startswith("differences-")]

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from paper.answers import COST
-from paper.number_format import cell, enough_digits, mean_std, number, power, records
+from paper.number_format import cell, enough_digits, interval, mean_std, number, power, records
 from paper.table_1 import spread_apart
 from tsnn_uq.results import tables
 from tsnn_uq.results.measures import MEASURES, Measure, foreign_columns
@@ -99,8 +99,8 @@ def posterior_cells(posterior: pd.DataFrame) -> Cells:
         for measure in COMPARED:
             row = rows[rows["measure"] == measure].iloc[0]
             digits = 2 if row["unit"] == "points" else 4
-            mean, low, high = (number(row[name], digits) for name in ("difference_mean", "low", "high"))
-            line.append(cell(f"{mean} [{low}, {high}]", row["low"] > 0 or row["high"] < 0))
+            shown = interval((row["difference_mean"], row["low"], row["high"]), digits)
+            line.append(cell(shown, row["low"] > 0 or row["high"] < 0))
             line.append(cell(number(row["in_rope"], 2)))
         cells.append(line)
     return cells
@@ -117,9 +117,8 @@ def cost_cells(costs: pd.DataFrame) -> Cells:
             if row is None:
                 line.append(cell(""))
                 continue
-            digits = MEASURES[measure].digits
-            mean, low, high = (number(row[name], digits) for name in ("mean", "low", "high"))
-            line.append(cell(f"{mean} [{low}, {high}]", row["verdict"] != ""))
+            shown = interval((row["mean"], row["low"], row["high"]), MEASURES[measure].digits)
+            line.append(cell(shown, row["verdict"] != ""))
         cells.append(line)
     return cells
 
